@@ -1,0 +1,1 @@
+"""Probabilistic Anchor Assignment with IoU Prediction, in today's PyTorch."""

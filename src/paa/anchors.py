@@ -1,0 +1,32 @@
+"""One square anchor per cell of every level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+STRIDES = (8, 16, 32, 64, 128)
+
+
+def make_anchors(
+    level_sizes: Sequence[tuple[int, int]],
+    strides: Sequence[int] = STRIDES,
+    *,
+    offset: float = 0.5,
+    shift: float = 0.0,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Return (N, 4) anchors of side 8 x stride: levels in order, each row by row.
+
+    level_sizes: (rows, columns) of each level. The centre of column j is (j + offset) x stride + shift pixels:
+    offset 0.5 for new models, with shift 0.5 for the seed's and the official checkpoints, offset 0 for MMDetection's.
+    """
+    levels = []
+    for (rows, columns), stride in zip(level_sizes, strides, strict=True):
+        y = (torch.arange(rows, device=device, dtype=torch.float32) + offset) * stride + shift
+        x = (torch.arange(columns, device=device, dtype=torch.float32) + offset) * stride + shift
+        centres = torch.stack([x.expand(rows, columns), y[:, None].expand(rows, columns)], dim=-1).flatten(0, 1)
+        levels.append(torch.cat([centres - 4 * stride, centres + 4 * stride], dim=1))
+    return torch.cat(levels)

@@ -1,0 +1,72 @@
+"""A data set's annotations as flat arrays, one column a fact.
+
+Loader workers share these arrays (copy on write, or shared memory) where a list of Python objects would be copied into
+each of them, page by page, by reference counting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class DatasetIndex:
+    """Every picture and box of a data set.
+
+    I pictures, A boxes, C classes. The boxes of picture i are rows offsets[i]:offsets[i + 1].
+
+    root: the folder the file names are relative to. file_names (I,): numpy bytes (UTF-8).
+    image_ids (I,): int64, the file's own. sizes (I, 2): int32 (height, width) as shown (after EXIF rotation).
+    offsets (I + 1,): int64. boxes (A, 4): float32 continuous xyxy pixels. labels (A,): int64 from 0, contiguous.
+    crowd (A,): bool, crowd or difficult: never a training target, neither right nor wrong in evaluation.
+    areas (A,): float32, square pixels (COCO's own `area`, else the box's), which evaluation uses for its size ranges.
+    names: class names by label. category_ids (C,): int64, the file's own ids by label.
+    """
+
+    root: Path
+    file_names: npt.NDArray[np.bytes_]
+    image_ids: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+    boxes: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    crowd: npt.NDArray[np.bool_]
+    areas: npt.NDArray[np.float32]
+    names: tuple[str, ...]
+    category_ids: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def path(self, i: int) -> Path:
+        """Return the file of picture `i`."""
+        return self.root / bytes(self.file_names[i]).decode()
+
+    def targets(self, i: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """Return what a model is trained on in picture `i`: boxes (n, 4) and labels (n,), crowds left out."""
+        rows = slice(self.offsets[i], self.offsets[i + 1])
+        keep = ~self.crowd[rows]
+        return self.boxes[rows][keep], self.labels[rows][keep]
+
+    def select(self, images: npt.NDArray[np.int64]) -> DatasetIndex:
+        """Return the same data set with only these pictures (positions), in this order."""
+        counts = np.diff(self.offsets)[images]
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        rows = np.repeat(self.offsets[:-1][images] - offsets[:-1], counts) + np.arange(offsets[-1])
+        return DatasetIndex(
+            root=self.root,
+            file_names=self.file_names[images],
+            image_ids=self.image_ids[images],
+            sizes=self.sizes[images],
+            offsets=offsets,
+            boxes=self.boxes[rows],
+            labels=self.labels[rows],
+            crowd=self.crowd[rows],
+            areas=self.areas[rows],
+            names=self.names,
+            category_ids=self.category_ids,
+        )

@@ -1,0 +1,32 @@
+"""What can go wrong with what a person brings: one class an area, each message one line that names the file and the mend.
+
+The command line prints the message and exits with 2; a program catches `PaaError`.
+"""
+
+
+class PaaError(Exception):
+    """Base of every error that the user's input causes."""
+
+
+class DataError(PaaError):
+    """A data set that is missing, empty, or not in the format it was taken for."""
+
+
+class AnnotationError(DataError):
+    """An annotation that cannot be used: an unknown picture or class, a box with NaN or negative sides."""
+
+
+class ImageError(DataError):
+    """A picture that cannot be read or decoded."""
+
+
+class CheckpointError(PaaError):
+    """A checkpoint that cannot be read, or does not fit the model."""
+
+
+class ConfigError(PaaError):
+    """Settings that contradict each other or name something unknown."""
+
+
+class RunError(PaaError):
+    """A run that cannot start or go on: its folder is taken, its device is missing, its loss is not finite."""
