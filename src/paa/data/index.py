@@ -44,7 +44,7 @@ class DatasetIndex:
 
     def path(self, i: int) -> Path:
         """Return the file of picture `i`."""
-        return self.root / bytes(self.file_names[i]).decode()
+        return self.root / bytes(self.file_names[i]).decode("utf-8", "surrogateescape")
 
     def targets(self, i: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         """Return what a model is trained on in picture `i`: boxes (n, 4) and labels (n,), crowds left out."""

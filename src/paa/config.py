@@ -1,0 +1,127 @@
+"""The types of a configuration: frozen, built once at the edge, never passed on as a bag."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_type_hints
+
+from paa.errors import ConfigError
+
+CAFFE_MEAN = (122.7717, 115.9465, 102.9801)
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What a detector is built from; a checkpoint carries it."""
+
+    backbone: str = "resnet50"
+    """resnet18, resnet34, resnet50 or resnet101."""
+    norm: Literal["frozen", "batch"] = "frozen"
+    """frozen: batch norm's statistics and weights never change; batch: trained, for training from scratch."""
+    norm_eps: float = 1e-5
+    """Batch norm's epsilon; 0 in the seed's and the official checkpoints."""
+    stride_in_1x1: bool = False
+    """Halve in a bottleneck's first 1x1 convolution (MSRA, Caffe2) instead of its 3x3."""
+    dcn_stages: tuple[int, ...] = ()
+    """Stages (3, 4, 5 for c3..c5) whose 3x3 convolutions are deformable (DCNv2)."""
+    channels: int = 256
+    """Width of the FPN and of the towers."""
+    tower_depth: int = 4
+    """Convolutions in each tower."""
+    tower_dcn: bool = False
+    """Deformable convolution in each tower's last layer."""
+    p7_relu: bool = True
+    """P7 from relu(P6); MMDetection's models have no relu."""
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    """Subtracted from the pixels (0..255), red, green, blue."""
+    std: tuple[float, float, float] = IMAGENET_STD
+    """Divides the pixels, red, green, blue."""
+    bgr: bool = False
+    """Feed the channels in the order blue, green, red (Caffe2's weights)."""
+    anchor_offset: float = 0.5
+    """Centre of a cell in strides: 0.5, or 0 for MMDetection's checkpoints."""
+    legacy: bool = False
+    """The seed's and the official code's inclusive pixels, in anchors, the GIoU loss and resizing."""
+    threshold_joint: bool = False
+    """The score threshold is on the joint score (MMDetection), not on the class probability."""
+
+
+@dataclass(frozen=True)
+class PictureConfig:
+    """How pictures are resized and augmented; all sizes in pixels."""
+
+    short_sides: tuple[int, ...] = (800,)
+    """Training: one short side, or the two ends of a range."""
+    longest: int = 1333
+    """Cap on the longer side, in training and testing."""
+    test_short: int = 800
+    """Short side in testing."""
+    hflip: float = 0.5
+    """Probability of a horizontal flip."""
+    scale_jitter: tuple[float, float] | None = None
+    """Random zoom between these factors, with random crops (for training from scratch); none by default."""
+    color_jitter: float = 0.0
+    """Strength of random brightness, contrast and saturation; 0 is off."""
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """The optimisation, as written for `reference_batch` pictures a step; another batch size scales it."""
+
+    steps: int = 90_000
+    """Optimizer steps at the reference batch."""
+    epochs: float | None = None
+    """Passes over the data set instead of `steps`; `decays` and the warm-up then keep their share of the run."""
+    decays: tuple[int, ...] = (60_000, 80_000)
+    """Steps at which the rate falls to a tenth."""
+    reference_batch: int = 16
+    """The batch size for which rate, steps and decays are written."""
+    rate: float = 0.01
+    """Learning rate at the reference batch."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """SGD with momentum 0.9, or AdamW."""
+    weight_decay: float = 1e-4
+    """Decay of weights; biases and norms of trained batch norm have none."""
+    bias_rate_factor: float = 2.0
+    """Biases learn this many times faster."""
+    warmup_steps: int = 500
+    """First steps at a lower rate (not scaled by batch)."""
+    warmup_factor: float = 1 / 3
+    """The rate's share during a constant warm-up, and where a linear one starts."""
+    warmup: Literal["constant", "linear"] = "constant"
+    """How the rate gets through the warm-up."""
+    shape: Literal["step", "cosine"] = "step"
+    """step: a tenth at each decay; cosine: down to zero."""
+    frozen_stages: int = 2
+    """Backbone stages that are not trained: 0 none, 1 the stem, 2 stem and first stage, ..."""
+    clip_norm: float | None = None
+    """Clip the gradients to this norm; none by default."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named configuration: a model, its pictures, its optimisation."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The detector."""
+    pictures: PictureConfig = field(default_factory=PictureConfig)
+    """Resizing and augmentation."""
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    """Optimizer and learning rate."""
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Return a configuration as plain dictionaries, lists, strings and numbers, for a checkpoint or JSON."""
+    return dataclasses.asdict(config)
+
+
+def model_config(values: dict[str, Any]) -> ModelConfig:
+    """Build a `ModelConfig` from what `to_dict` made of one; ConfigError names an unknown or misshapen field."""
+    hints = get_type_hints(ModelConfig)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise ConfigError(f"model configuration has unknown fields: {', '.join(unknown)}")
+    return ModelConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

@@ -1,0 +1,123 @@
+"""Pictures of every kind a person has, as RGB bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from paa.errors import ImageError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".mpo"})
+_EXIF_ORIENTATION = 274
+_TRANSPARENT_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
+
+Rgb = npt.NDArray[np.uint8]
+
+
+def read_image(path: Path, size: tuple[int, int] | None = None) -> Rgb:
+    """Return the picture as a person sees it: (H, W, 3) uint8 RGB, turned as its EXIF orientation says.
+
+    size: the (height, width) its annotations were made for. Transparent pictures are laid on white, as most viewers and
+    annotation tools show them: what is stored under a transparent pixel is arbitrary. 16-bit grey is scaled to 8 bits.
+    Of an animation, the first frame. Raises ImageError for what cannot be decoded whole, and for another size.
+    """
+    try:
+        with Image.open(path) as picture:
+            rgb = _pil_to_rgb(picture)
+    except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them stumble on
+        raise _unreadable(path, error) from error
+    if size is not None and rgb.shape[:2] != size:
+        raise ImageError(
+            f"{path}: is {rgb.shape[0]} high and {rgb.shape[1]} wide as shown, "
+            f"its annotations say {size[0]} high and {size[1]} wide"
+        )
+    return rgb
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Return (height, width) as shown, from the file's header alone. Raises ImageError."""
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+            turned = picture.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+    except Exception as error:
+        raise _unreadable(path, error) from error
+    return (width, height) if turned else (height, width)
+
+
+def as_rgb(source: str | Path | Image.Image | npt.NDArray[Any] | Tensor) -> Rgb:
+    """Return any form of picture as (H, W, 3) uint8 RGB.
+
+    source: a file; a PIL image; an array (H, W) or (H, W, 1, 3 or 4), RGB order; a tensor (1, 3 or 4, H, W). Arrays and
+    tensors hold uint8, uint16 or floats from 0 to 1. Raises ImageError for anything else.
+    """
+    if isinstance(source, (str, Path)):
+        return read_image(Path(source))
+    if isinstance(source, Image.Image):
+        try:
+            return _pil_to_rgb(source)
+        except Exception as error:
+            raise ImageError(f"PIL image of mode {source.mode}: {_one_line(error)}") from error
+    if isinstance(source, Tensor):
+        if source.ndim != 3:
+            raise ImageError(f"expected a tensor (3, H, W), got shape {tuple(source.shape)}")
+        return _array_to_rgb(source.detach().cpu().permute(1, 2, 0).numpy())
+    if isinstance(source, np.ndarray):
+        return _array_to_rgb(source)
+    raise ImageError(f"expected a file, a PIL image, an array or a tensor, got {type(source).__name__}")
+
+
+def _pil_to_rgb(picture: Image.Image) -> Rgb:
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I") or picture.mode == "F":  # one channel of more than 8 bits
+        values = np.asarray(picture)
+        if picture.mode == "I":  # how older Pillow opens a 16-bit PNG
+            if values.min() < 0 or values.max() > 65535:
+                raise ImageError("a grey picture of more than 16 bits")
+            values = values.astype(np.uint16)
+        return _array_to_rgb(values)
+    if picture.mode in _TRANSPARENT_MODES or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return np.array(picture.convert("RGB"))
+
+
+def _array_to_rgb(array: npt.NDArray[Any]) -> Rgb:
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
+        raise ImageError(f"expected a picture (H, W), or (H, W, C) of 1, 3 or 4 channels, got shape {array.shape}")
+    array = _to_bytes(array)
+    if array.shape[2] == 4:
+        return _pil_to_rgb(Image.fromarray(np.ascontiguousarray(array)))
+    return np.array(np.broadcast_to(array, (*array.shape[:2], 3)))
+
+
+def _to_bytes(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype.kind == "u" and array.dtype.itemsize == 2:
+        return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if array.dtype.kind != "f":
+        raise ImageError(f"expected uint8, uint16 or floats from 0 to 1, got {array.dtype}")
+    low, high = float(array.min()), float(array.max())
+    if not (low >= -0.01 and high <= 1.01):  # not-a-number fails as well; interpolation overshoots a little
+        raise ImageError(f"expected floats from 0 to 1, got {low:g} to {high:g}")
+    return cast("npt.NDArray[np.uint8]", np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8))
+
+
+def _unreadable(path: Path, error: Exception) -> ImageError:
+    if isinstance(error, FileNotFoundError):
+        return ImageError(f"{path}: no such picture")
+    if isinstance(error, Image.UnidentifiedImageError):
+        return ImageError(f"{path}: not a picture of a known format")
+    return ImageError(f"{path}: cannot be read: {_one_line(error)}")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,94 @@
+"""Resizing, flipping, cropping and colouring a picture, with its boxes.
+
+Images are (3, H, W) uint8 tensors; boxes (n, 4) float32, continuous xyxy pixels; sizes (height, width).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional
+
+_LUMINANCE = (0.299, 0.587, 0.114)
+
+
+def resized_size(height: int, width: int, short: int, longest: int) -> tuple[int, int]:
+    """Return the (height, width) whose short side is `short`, or less where the long side would exceed `longest`.
+
+    Rounds as the seed does (maskrcnn-benchmark's Resize): the long side is truncated.
+    """
+    small, large = min(height, width), max(height, width)
+    if large / small * short > longest:
+        short = max(1, round(longest * small / large))
+    long = int(short * large / small)
+    return (short, long) if height <= width else (long, short)
+
+
+def scale_boxes(boxes: Tensor, from_size: tuple[int, int], to_size: tuple[int, int], legacy: bool) -> Tensor:
+    """Return boxes (n, 4) of a picture of `from_size` where they are in the same picture resized to `to_size`.
+
+    legacy: scale inclusive coordinates, as the seed does: x2 becomes (x2 - 1) x ratio + 1.
+    """
+    ratio_y, ratio_x = to_size[0] / from_size[0], to_size[1] / from_size[1]
+    ratios = boxes.new_tensor([ratio_x, ratio_y, ratio_x, ratio_y])
+    if not legacy:
+        return boxes * ratios
+    inclusive = boxes.new_tensor([0, 0, 1, 1])
+    return (boxes - inclusive) * ratios + inclusive
+
+
+def restore_boxes(boxes: Tensor, from_size: tuple[int, int], to_size: tuple[int, int], legacy: bool) -> Tensor:
+    """Return boxes (n, 4) found in a picture resized to `from_size` in the pixels of the original, of `to_size`.
+
+    The inverse of what `resize` did to the boxes, which has the same form.
+    """
+    return scale_boxes(boxes, from_size, to_size, legacy)
+
+
+def resize(image: Tensor, boxes: Tensor, size: tuple[int, int], legacy: bool) -> tuple[Tensor, Tensor]:
+    """Return the image at (height, width) `size`, bilinear and antialiased as Pillow does it, and its boxes."""
+    before = (image.shape[1], image.shape[2])
+    if before == size:
+        return image, boxes
+    resized = functional.resize(
+        image, list(size), interpolation=functional.InterpolationMode.BILINEAR, antialias=True
+    )
+    return resized, scale_boxes(boxes, before, size, legacy)
+
+
+def hflip(image: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the image and its boxes mirrored left to right."""
+    width = image.shape[2]
+    flipped = torch.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], dim=1)
+    return image.flip(2), flipped
+
+
+def crop(
+    image: Tensor, boxes: Tensor, window: tuple[int, int, int, int], min_visible: float = 0.25
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the part of the image in `window` (top, left, height, width), its boxes clipped, and which are left.
+
+    kept (n,): bool over the boxes given; a box goes when less than `min_visible` of its area, or of a pixel a side,
+    is left. The boxes returned are those kept.
+    """
+    top, left, height, width = window
+    corner = boxes.new_tensor([left, top, left, top])
+    limits = boxes.new_tensor([width, height, width, height])
+    clipped = torch.minimum((boxes - corner).clamp(min=0), limits)
+    sides, whole = clipped[:, 2:] - clipped[:, :2], boxes[:, 2:] - boxes[:, :2]
+    kept = (sides.prod(1) >= min_visible * whole.prod(1)) & (sides >= whole.clamp(max=1)).all(1)
+    return image[:, top : top + height, left : left + width], clipped[kept], kept
+
+
+def adjust_colors(image: Tensor, brightness: float, contrast: float, saturation: float) -> Tensor:
+    """Return the image with brightness, contrast and saturation multiplied; 1 leaves each as it is.
+
+    The three are linear in the pixel, so they are one 3x3 matrix and one offset.
+    """
+    luminance = torch.tensor(_LUMINANCE)
+    gain = brightness * contrast
+    matrix = gain * (saturation * torch.eye(3) + (1 - saturation) * luminance.expand(3, 3))
+    pixels = image.reshape(3, -1).float()
+    mean = brightness * (luminance @ pixels.mean(1))
+    pixels = (matrix @ pixels).add_((1 - contrast) * mean)
+    return pixels.round_().clamp_(0, 255).to(torch.uint8).view(image.shape)

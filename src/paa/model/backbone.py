@@ -1,0 +1,70 @@
+"""ResNets from torchvision's blocks, giving c3, c4 and c5 (strides 8, 16, 32)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+from torchvision.ops import FrozenBatchNorm2d
+
+from paa.errors import ConfigError
+from paa.model.deformable import DeformableConv
+
+_DEPTHS: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
+    "resnet18": (BasicBlock, [2, 2, 2, 2]),
+    "resnet34": (BasicBlock, [3, 4, 6, 3]),
+    "resnet50": (Bottleneck, [3, 4, 6, 3]),
+    "resnet101": (Bottleneck, [3, 4, 23, 3]),
+}
+
+
+class ResNetBackbone(nn.Module):
+    """The stem and four stages of a ResNet, under torchvision's names.
+
+    channels: of c3, c4 and c5.
+    """
+
+    def __init__(
+        self,
+        name: str = "resnet50",
+        *,
+        norm: str = "frozen",
+        norm_eps: float = 1e-5,
+        stride_in_1x1: bool = False,
+        dcn_stages: tuple[int, ...] = (),
+    ) -> None:
+        super().__init__()
+        if name not in _DEPTHS:
+            raise ConfigError(f"unknown backbone {name!r}; known: {', '.join(_DEPTHS)}")
+        block, depths = _DEPTHS[name]
+        if block is BasicBlock and (stride_in_1x1 or dcn_stages):
+            raise ConfigError(f"{name} has no bottlenecks: stride_in_1x1 and dcn_stages do not apply")
+        if not set(dcn_stages) <= {3, 4, 5}:
+            raise ConfigError(f"dcn_stages are among 3, 4, 5, not {dcn_stages}")
+        norm_layer: Callable[..., nn.Module] = FrozenBatchNorm2d if norm == "frozen" else nn.BatchNorm2d
+        resnet = ResNet(block, depths, norm_layer=partial(norm_layer, eps=norm_eps))
+        self.conv1, self.bn1, self.relu, self.maxpool = resnet.conv1, resnet.bn1, resnet.relu, resnet.maxpool
+        self.layer1, self.layer2, self.layer3, self.layer4 = resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4
+        self.channels = tuple(width * block.expansion for width in (128, 256, 512))
+        if stride_in_1x1:
+            for stage in (self.layer2, self.layer3, self.layer4):
+                stage[0].conv1.stride, stage[0].conv2.stride = stage[0].conv2.stride, stage[0].conv1.stride
+        for stage in dcn_stages:
+            for bottleneck in getattr(self, f"layer{stage - 1}"):
+                plain = bottleneck.conv2
+                bottleneck.conv2 = DeformableConv(
+                    plain.in_channels, plain.out_channels, stride=plain.stride[0], groups=plain.groups, bias=False
+                )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return c3, c4, c5 of pictures (B, 3, H, W)."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        c3: Tensor = self.layer2(self.layer1(x))
+        c4: Tensor = self.layer3(c3)
+        return c3, c4, self.layer4(c4)
+
+    def stages(self) -> list[nn.Module]:
+        """Return the stem and the four stages, in order, for freezing."""
+        return [nn.ModuleList([self.conv1, self.bn1]), self.layer1, self.layer2, self.layer3, self.layer4]

@@ -1,0 +1,85 @@
+"""The detector: pictures in, head outputs or detections out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from paa.anchors import make_anchors
+from paa.config import ModelConfig
+from paa.model.backbone import ResNetBackbone
+from paa.model.fpn import FeaturePyramid
+from paa.model.head import Head
+from paa.outputs import HeadOutputs
+from paa.postprocess import DetectedBatch, detect
+
+PADDING = 32
+"""Batches are padded to a multiple of this, so that each level is half the one below."""
+
+
+class Detector(nn.Module):
+    """Backbone, pyramid and head of PAA. It knows nothing of files: `config` and `names` say what it is."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: ModelConfig, names: tuple[str, ...]) -> None:
+        """names: the classes, in the order of the labels (from 0)."""
+        super().__init__()
+        self.config, self.names = config, tuple(names)
+        self.backbone = ResNetBackbone(
+            config.backbone,
+            norm=config.norm,
+            norm_eps=config.norm_eps,
+            stride_in_1x1=config.stride_in_1x1,
+            dcn_stages=config.dcn_stages,
+        )
+        self.fpn = FeaturePyramid(self.backbone.channels, config.channels, config.p7_relu)
+        self.head = Head(config.channels, len(names), config.tower_depth, config.tower_dcn)
+        self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
+
+    def normalise(self, images: Tensor, sizes: Tensor) -> Tensor:
+        """Return float input from uint8 RGB (B, 3, H, W) whose pictures have sizes (B, 2); the padding becomes zero."""
+        height, width = images.shape[-2:]
+        inside_y = torch.arange(height, device=images.device) < sizes[:, :1]
+        inside_x = torch.arange(width, device=images.device) < sizes[:, 1:]
+        x = (images.float() - self.mean) / self.std
+        x = x * (inside_y[:, None, :, None] & inside_x[:, None, None, :])
+        return x.flip(1) if self.config.bgr else x
+
+    def forward(self, images: Tensor, sizes: Tensor) -> HeadOutputs:
+        """Return what the head says of uint8 RGB pictures (B, 3, H, W), H and W multiples of 32, sizes (B, 2)."""
+        outputs: HeadOutputs = self.head(self.fpn(self.backbone(self.normalise(images, sizes))))
+        return outputs
+
+    def anchors(self, outputs: HeadOutputs) -> Tensor:
+        """Return the anchors (N, 4) that the outputs speak of."""
+        return make_anchors(
+            outputs.level_sizes,
+            offset=self.config.anchor_offset,
+            shift=0.5 if self.config.legacy else 0.0,
+            device=outputs.deltas.device,
+        )
+
+    @torch.inference_mode()
+    def detect(
+        self,
+        images: Tensor,
+        sizes: Tensor,
+        *,
+        voting: bool = True,
+        threshold: float = 0.05,
+        limit: int = 100,
+    ) -> DetectedBatch:
+        """Return the detections of a batch, in its pixels; see `postprocess.detect`."""
+        outputs = self(images, sizes)
+        return detect(
+            outputs,
+            self.anchors(outputs),
+            sizes,
+            voting=voting,
+            threshold=threshold,
+            threshold_joint=self.config.threshold_joint,
+            limit=limit,
+        )

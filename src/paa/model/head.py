@@ -1,0 +1,71 @@
+"""The head that all levels share: two towers, and at every cell classes, four deltas and one IoU."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from paa.anchors import STRIDES
+from paa.model.deformable import DeformableConv
+from paa.outputs import HeadOutputs
+
+
+class TowerLayer(nn.Module):
+    """3x3 convolution, GroupNorm of 32 groups, ReLU."""
+
+    def __init__(self, channels: int, deformable: bool) -> None:
+        super().__init__()
+        self.conv: nn.Module
+        if deformable:
+            self.conv = DeformableConv(channels, channels, bias=True)
+        else:
+            self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm = nn.GroupNorm(min(32, channels // 2), channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        return F.relu(self.norm(self.conv(x)))
+
+
+class Head(nn.Module):
+    """Class logits, deltas and IoU logits of one anchor per cell, from features of every level."""
+
+    def __init__(self, channels: int, num_classes: int, depth: int, dcn: bool) -> None:
+        super().__init__()
+        layers = [dcn and i == depth - 1 for i in range(depth)]
+        self.cls_tower = nn.Sequential(*(TowerLayer(channels, deformable) for deformable in layers))
+        self.box_tower = nn.Sequential(*(TowerLayer(channels, deformable) for deformable in layers))
+        self.cls_logits = nn.Conv2d(channels, num_classes, 3, padding=1)
+        self.deltas = nn.Conv2d(channels, 4, 3, padding=1)
+        self.iou_logits = nn.Conv2d(channels, 1, 3, padding=1)
+        self.scales = nn.Parameter(torch.ones(len(STRIDES)))
+        for name, parameter in self.named_parameters():
+            if name.endswith("weight") and parameter.dim() == 4 and ".offset." not in name:
+                nn.init.normal_(parameter, std=0.01)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+        # at the start every class of every anchor has probability 0.01 (Lin et al. 2017, focal loss)
+        nn.init.constant_(self.cls_logits.bias, -math.log(99))  # type: ignore[arg-type]
+
+    def forward(self, pyramid: list[Tensor]) -> HeadOutputs:
+        """Return the outputs at all anchors, levels in order, each row by row."""
+        cls_logits, deltas, iou_logits = [], [], []
+        for feature, scale in zip(pyramid, self.scales):
+            box_feature = self.box_tower(feature)
+            cls_logits.append(_per_anchor(self.cls_logits(self.cls_tower(feature))))
+            deltas.append(_per_anchor(self.deltas(box_feature) * scale))
+            iou_logits.append(_per_anchor(self.iou_logits(box_feature)))
+        return HeadOutputs(
+            torch.cat(cls_logits, 1),
+            torch.cat(deltas, 1),
+            torch.cat(iou_logits, 1).squeeze(2),
+            tuple((feature.shape[2], feature.shape[3]) for feature in pyramid),
+        )
+
+
+def _per_anchor(x: Tensor) -> Tensor:
+    """(B, C, h, w) -> (B, h x w, C)."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2)

@@ -1,0 +1,57 @@
+"""Any checkpoint file -> `Weights` -> a detector: the format is found out from the file itself."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from paa.errors import CheckpointError
+from paa.model.detector import Detector
+from paa.weights import mmdet, own, seed
+from paa.weights.coco_names import COCO_NAMES
+from paa.weights.state import Weights, load_tensors
+
+
+def load_file(path: Path) -> dict[str, Any]:
+    """Read a `.pth` or `.pt` file without running any code in it; CheckpointError if it is not one."""
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError, AttributeError) as error:
+        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+        raise CheckpointError(f"{path}: not a checkpoint that can be read safely ({reason})") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a checkpoint")
+    return content
+
+
+def read_weights(path: Path) -> Weights:
+    """Read a checkpoint of this project, the seed or MMDetection; CheckpointError names what is wrong with it."""
+    content = load_file(path)
+    try:
+        if own.recognises(content):
+            return own.read(content)
+        if seed.recognises(content):
+            return seed.read(content)
+        state = content.get("state_dict")
+        if isinstance(state, dict) and mmdet.recognises(state):
+            meta = content.get("meta") or {}
+            return mmdet.read(state, meta.get("CLASSES") or (meta.get("dataset_meta") or {}).get("classes"))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: incomplete checkpoint ({type(error).__name__}: {error})") from error
+    raise CheckpointError(f"{path}: a dictionary of none of the known formats (paa, seed, MMDetection)")
+
+
+def build(weights: Weights, source: str) -> Detector:
+    """Build the detector that the weights are of, in evaluation mode on the CPU."""
+    names = weights.names
+    if names is None:
+        coco = weights.num_classes == len(COCO_NAMES)
+        names = COCO_NAMES if coco else tuple(f"class {label}" for label in range(weights.num_classes))
+    detector = Detector(weights.config, names)
+    load_tensors(detector, weights.tensors, source)
+    return detector.eval()
