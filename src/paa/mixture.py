@@ -8,8 +8,9 @@ rounds, 1e-6 added to each variance, and the parameters *after* the last round c
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,74 +22,90 @@ _TINY = 10 * torch.finfo(torch.float64).eps
 
 
 class Mixture(NamedTuple):
-    """Two Gaussians for each of G sets: weights, means and variances (G, 2), float64; column 0 is the low-score one."""
+    """Two Gaussians for each of G sets: weights, means and variances (G, 2, 1), float64; row 0 is the low-score one."""
 
-    weights: Tensor
-    means: Tensor
-    variances: Tensor
+    weights: Any
+    means: Any
+    variances: Any
 
-    def log_densities(self, scores: Tensor) -> Tensor:
-        """Return the weighted log-density of each component at scores (G, K) -> (G, 2, K)."""
-        deviation = scores[:, None] - self.means[..., None]
-        constant = self.weights.log() - 0.5 * (self.variances.log() + _LOG_2PI)
-        return constant[..., None] - 0.5 * deviation.square() / self.variances[..., None]
+    def log_densities(self, x: Any, xp: Any) -> Any:
+        """Return the weighted log-density of each component at x (G, 1, K) -> (G, 2, K)."""
+        q = x - self.means
+        q *= q
+        q *= -0.5 / self.variances
+        q += xp.log(self.weights / xp.sqrt(self.variances)) - 0.5 * _LOG_2PI
+        return q
 
 
 def fit(scores: Tensor, count: Tensor) -> Mixture:
     """Fit one mixture to the first `count` scores of each row by expectation maximisation.
 
     scores (G, K): ascending, any float type; what lies behind `count` is not read. count (G,): int64, at least 1.
-    Starts from weights 1/2, means at the lowest and the highest score, precisions 1.
+    Starts from weights 1/2, means at the lowest and the highest score, precisions 1. Returns tensors on the same device.
     """
-    x = scores.double()
-    inside = (torch.arange(x.shape[1], device=x.device) < count[:, None])
-    x = torch.where(inside, x, 0.0)
-    highest = x.gather(1, (count - 1).clamp(min=0)[:, None])
-    start = Mixture(
-        weights=x.new_full((len(x), 2), 0.5),
-        means=torch.cat([x[:, :1], highest], dim=1),
-        variances=x.new_ones((len(x), 2)),
-    )
-    return _iterate(start, x, inside.double())
+    place = torch.arange(scores.shape[1], device=scores.device)
+    inside = (place < count[:, None])[:, None].double()
+    x = torch.where(inside > 0, scores.double()[:, None], 0.0)
+    highest = x.gather(2, (count - 1)[:, None, None])
+    ones = x.new_ones(len(x), 2, 1)
+    start = Mixture(ones / 2, torch.cat([x[:, :, :1], highest], dim=1), ones)
+    return _fit_device(start, x, inside) if scores.is_cuda else _fit_host(start, x, inside)
 
 
-def _iterate(mixture: Mixture, x: Tensor, inside: Tensor) -> Mixture:
-    """Run the rounds; a set that has converged keeps its parameters while the others go on."""
-    result = Mixture(*(t.clone() for t in mixture))
-    rows = torch.arange(len(x), device=x.device)
-    number = inside.sum(1)
-    previous = x.new_full((len(x),), -torch.inf)
+def _round(mixture: Mixture, x: Any, inside: Any, share: Any, xp: Any) -> tuple[Mixture, Any]:
+    """One expectation and one maximisation: the new parameters, and the mean log-likelihood (G,) of the old ones.
+
+    x, inside (0 or 1) and share (inside / number of scores): (G, 1, K); xp: numpy or torch, whichever the arrays are of.
+    """
+    q = mixture.log_densities(x, xp)
+    log_density = xp.logaddexp(q[:, :1], q[:, 1:])
+    q -= log_density
+    responsibility = xp.exp(q)
+    responsibility *= inside
+    log_density *= share
+    mass = responsibility.sum(2, keepdims=True) + _TINY
+    means = (responsibility * x).sum(2, keepdims=True) / mass
+    deviation = x - means
+    deviation *= deviation
+    deviation *= responsibility
+    variances = deviation.sum(2, keepdims=True) / mass + VARIANCE_FLOOR
+    return Mixture(mass / mass.sum(1, keepdims=True), means, variances), log_density.sum(2)[:, 0]
+
+
+def _fit_host(start: Mixture, x: Tensor, inside: Tensor) -> Mixture:
+    """On a CPU: in numpy, whose calls cost a third of torch's at this size; sets that have converged drop out."""
+    result = [t.numpy().copy() for t in start]
+    mixture, xs, ins = Mixture(*(t.numpy() for t in start)), x.numpy(), inside.numpy()
+    share = ins / ins.sum(2, keepdims=True)
+    rows, previous = np.arange(len(xs)), np.full(len(xs), -np.inf)
     for _ in range(MAX_ROUNDS):
-        mixture, likelihood = _round(mixture, x, inside, number)
-        moving = (likelihood - previous).abs() >= TOLERANCE
+        mixture, likelihood = _round(mixture, xs, ins, share, np)
+        moving = np.abs(likelihood - previous) >= TOLERANCE
         previous = likelihood
-        if x.is_cuda:  # no look at the device's numbers: finished sets are frozen instead of removed
-            for kept, new in zip(result, mixture):
-                kept[rows] = new
-            raise NotImplementedError
-        if not moving.all():
-            for kept, new in zip(result, mixture):
-                kept[rows[~moving]] = new[~moving]
-            mixture = Mixture(*(t[moving] for t in mixture))
-            x, inside, number, previous, rows = x[moving], inside[moving], number[moving], previous[moving], rows[moving]
-            if len(rows) == 0:
-                return result
-    for kept, new in zip(result, mixture):
-        kept[rows] = new
-    return result
+        if moving.all():
+            continue
+        for whole, part in zip(result, mixture):
+            whole[rows[~moving]] = part[~moving]
+        mixture = Mixture(*(t[moving] for t in mixture))
+        xs, ins, share, previous, rows = (a[moving] for a in (xs, ins, share, previous, rows))
+        if len(rows) == 0:
+            break
+    for whole, part in zip(result, mixture):
+        whole[rows] = part
+    return Mixture(*(torch.from_numpy(t) for t in result))
 
 
-def _round(mixture: Mixture, x: Tensor, inside: Tensor, number: Tensor) -> tuple[Mixture, Tensor]:
-    """One expectation and one maximisation: the new parameters, and the mean log-likelihood (G,) of the old ones."""
-    log_densities = mixture.log_densities(x)
-    log_density = torch.logaddexp(log_densities[:, 0], log_densities[:, 1])
-    likelihood = (log_density * inside).sum(1) / number
-    responsibility = (log_densities - log_density[:, None]).exp_().mul_(inside[:, None])
-    mass = responsibility.sum(2) + _TINY
-    means = (responsibility * x[:, None]).sum(2) / mass
-    deviation = x[:, None] - means[..., None]
-    variances = responsibility.mul_(deviation.square_()).sum(2) / mass + VARIANCE_FLOOR
-    return Mixture(mass / mass.sum(1, keepdim=True), means, variances), likelihood
+def _fit_device(mixture: Mixture, x: Tensor, inside: Tensor) -> Mixture:
+    """On an accelerator: all rounds, without a look at the numbers; sets that have converged are frozen."""
+    share = inside / inside.sum(2, keepdim=True)
+    moving = torch.ones(len(x), 1, 1, dtype=torch.bool, device=x.device)
+    previous = torch.full_like(moving, -torch.inf, dtype=x.dtype)
+    for _ in range(MAX_ROUNDS):
+        new, likelihood = _round(mixture, x, inside, share, torch)
+        mixture = Mixture(*(torch.where(moving, b, a) for a, b in zip(mixture, new)))
+        moving = moving & ((likelihood[:, None, None] - previous).abs() >= TOLERANCE)
+        previous = likelihood[:, None, None]
+    return mixture
 
 
 def cut(scores: Tensor, count: Tensor) -> Tensor:
@@ -102,7 +119,7 @@ def cut(scores: Tensor, count: Tensor) -> Tensor:
     place = torch.arange(k, device=scores.device)
     inside = place < count[:, None]
     x = torch.where(inside, scores.double(), 0.0)
-    low, high = fit(scores, count.clamp(min=1)).log_densities(x).unbind(1)
+    low, high = fit(x, count.clamp(min=1)).log_densities(x[:, None], torch).unbind(1)
     density = torch.where(inside & (low >= high), torch.logaddexp(low, high), -torch.inf)
     best = density.amax(1, keepdim=True)
     densest = torch.where((density == best) & (best > -torch.inf), place, k).amin(1)

@@ -78,9 +78,7 @@ def split_names(split: str) -> tuple[str, ...]:
     return (split,)
 
 
-def match_classes(
-    source: Path, own: Sequence[str], own_ids: Sequence[int], names: Sequence[str] | None
-) -> Classes:
+def match_classes(source: Path, own: Sequence[str], own_ids: Sequence[int], names: Sequence[str] | None) -> Classes:
     """Return the classes of the files (names and ids by label), in the order of `names` where that is given.
 
     A class of `names` that the files lack gets an id no class of theirs has. Raises DataError for a class of the files
@@ -93,9 +91,7 @@ def match_classes(
         return Classes(tuple(own), np.asarray(own_ids, np.int64), np.arange(len(own)))
     unknown = [name for name in own if name not in set(names)]
     if unknown:
-        raise DataError(
-            f"{source}: class {unknown[0]!r} is unknown to the model, which knows {_some(names)}"
-        )
+        raise DataError(f"{source}: class {unknown[0]!r} is unknown to the model, which knows {_some(names)}")
     label_of = {name: label for label, name in enumerate(names)}
     mapping = np.array([label_of[name] for name in own], np.int64)
     category_ids = max(own_ids, default=0) + 1 + np.arange(len(names), dtype=np.int64)
@@ -147,7 +143,7 @@ def build_index(found: Found, classes: Classes, rejects: Rejects, keep_empty: bo
 def _check(found: Found, rejects: Rejects) -> npt.NDArray[np.bool_]:
     """Return which boxes (A,) have finite corners and no negative side."""
     sides = found.boxes[:, 2:] - found.boxes[:, :2]
-    valid: npt.NDArray[np.bool_] = np.isfinite(found.boxes).all(1) & (sides >= 0).all(1)
+    valid = np.asarray(np.isfinite(found.boxes).all(axis=1) & (sides >= 0).all(axis=1))
     for row in np.flatnonzero(~valid):
         x1, y1 = found.boxes[row, :2]
         values = {"x": x1, "y": y1, "width": sides[row, 0], "height": sides[row, 1]}

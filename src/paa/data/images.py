@@ -7,12 +7,14 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from paa.errors import ImageError
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".mpo"})
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".mpo"}
+)
 _EXIF_ORIENTATION = 274
 _TRANSPARENT_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
 
@@ -114,7 +116,7 @@ def _to_bytes(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 def _unreadable(path: Path, error: Exception) -> ImageError:
     if isinstance(error, FileNotFoundError):
         return ImageError(f"{path}: no such picture")
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return ImageError(f"{path}: not a picture of a known format")
     return ImageError(f"{path}: cannot be read: {_one_line(error)}")
 

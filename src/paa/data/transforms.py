@@ -50,9 +50,7 @@ def resize(image: Tensor, boxes: Tensor, size: tuple[int, int], legacy: bool) ->
     before = (image.shape[1], image.shape[2])
     if before == size:
         return image, boxes
-    resized = functional.resize(
-        image, list(size), interpolation=functional.InterpolationMode.BILINEAR, antialias=True
-    )
+    resized = functional.resize(image, list(size), interpolation=functional.InterpolationMode.BILINEAR, antialias=True)
     return resized, scale_boxes(boxes, before, size, legacy)
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from paa.detections import Detections
-from paa.report.palette import Colour, class_colour, text_colour
+from paa.report.palette import class_colour, text_colour
 
 _Box = tuple[float, float, float, float]
 _INK, _PAPER = (40, 40, 40), (255, 255, 255)
@@ -76,7 +76,7 @@ def contact_sheet(
 
 def _pair(row: Comparison, names: Sequence[str], threshold: float, width: int) -> Image.Image:
     """Return truth and detections side by side, with a line of text under each, `width` pixels in all."""
-    font = ImageFont.load_default(size=15)
+    font = _font(15)
     half, line = (width - 4) // 2, 22
     found = row.detections.above(threshold)
     # Scaled before anything is drawn: lines and text keep the size that can be read.
@@ -106,24 +106,61 @@ def _draw(
     image = image.convert("RGB")
     width, height = image.size
     pen = ImageDraw.Draw(image)
-    line = max(1, round(max(width, height) / 400))
-    font = ImageFont.load_default(size=min(28, max(10, max(width, height) / 55)))
-    order = range(len(boxes) - 1, -1, -1)
-    for i in order:
-        x1, y1, x2, y2 = _inside(boxes[i], width, height)
-        pen.rectangle((x1, y1, x2, y2), outline=class_colour(int(labels[i])), width=line)
-    placed: list[_Box] = []
-    for i in reversed(order):
-        text = _shortened(captions[i], font, width - 4)
-        place = _label_place(_inside(boxes[i], width, height), pen.textbbox((0, 0), text, font=font), image.size, placed)
-        placed.append(place)
-        _write(pen, text, place, font, class_colour(int(labels[i])))
+    line = max(2, round(max(width, height) / 400))
+    font = _font(min(28, max(11, max(width, height) / 45)))
+    colours = [class_colour(int(label)) for label in labels]
+    corners = [_inside(box, width, height) for box in boxes]
+    for box, colour in reversed(list(zip(corners, colours))):
+        pen.rectangle(box, outline=colour, width=line)
+    texts = [_shortened(caption, font, width - 6) for caption in captions]
+    places: list[_Box] = []
+    for box, text in zip(corners, texts):
+        size = (font.getlength(text) + 6, font.size + 4)
+        places.append(_label_place(box, size, (width, height), places))
+    for place, text, colour in reversed(list(zip(places, texts, colours))):
+        pen.rectangle(place, fill=colour)
+        middle = ((place[0] + place[2]) / 2, (place[1] + place[3]) / 2)
+        pen.text(middle, text, fill=text_colour(colour), font=font, anchor="mm")
     return image
 
 
-def _write(
-    pen: ImageDraw.ImageDraw, text: str, place: _Box, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, colour: Colour
-) -> None:
-    """Write the text on a ground of its colour."""
-    pen.rectangle(place, fill=colour)
-    pen.text(((place[0] + place[2]) / 2, (place[1] + place[3]) / 2), text, text_colour(colour), font, anchor="mm")
+def _font(size: float) -> ImageFont.FreeTypeFont:
+    """Return Pillow's own font, which is always there."""
+    font = ImageFont.load_default(size=size)
+    assert isinstance(font, ImageFont.FreeTypeFont)  # the other kind comes without a size only
+    return font
+
+
+def _inside(box: npt.NDArray[np.float32], width: int, height: int) -> _Box:
+    """Return the part of the box within the picture, as the corners of its first and last pixel."""
+    x1, y1, x2, y2 = (float(v) for v in np.clip(box, 0, [width, height, width, height]))
+    x1, y1 = min(x1, width - 1), min(y1, height - 1)
+    return x1, y1, max(x2 - 1, x1), max(y2 - 1, y1)
+
+
+def _label_place(box: _Box, size: tuple[float, float], picture: tuple[int, int], placed: Sequence[_Box]) -> _Box:
+    """Return where a label of this size goes: at a corner of its box, where no better detection's label is.
+
+    Where all corners are taken it goes to the first, under the other label.
+    """
+    (x1, y1, x2, y2), (width, height) = box, size
+    corners = [(x1, y1 - height), (x1, y1), (x2 - width, y1 - height), (x1, y2 - height), (x1, y2)]
+    places = []
+    for left, top in corners:
+        left = min(max(left, 0), picture[0] - 1 - width)
+        top = min(max(top, 0), picture[1] - 1 - height)
+        places.append((left, top, left + width, top + height))
+    return next((place for place in places if not any(_overlap(place, other) for other in placed)), places[0])
+
+
+def _overlap(a: _Box, b: _Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    """Return the text, cut to end in an ellipsis if it is wider than `width` pixels."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 Colour = tuple[int, int, int]
 
-# Okabe & Ito (2008), less black; the first ones differ most.
+# Okabe & Ito (2008), less black; those that stand out on most pictures come first.
 _BASE: tuple[Colour, ...] = (
+    (0, 114, 178),
     (230, 159, 0),
-    (86, 180, 233),
     (0, 158, 115),
     (204, 121, 167),
     (213, 94, 0),
-    (0, 114, 178),
+    (86, 180, 233),
     (240, 228, 66),
 )
 _SHADES = (0.0, 0.45, -0.4)

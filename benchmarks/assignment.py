@@ -1,0 +1,194 @@
+"""How much faster than a mixture per object, fitted by scikit-learn in a Python loop, is the batched assignment?
+
+The peer follows the rules of the paper in the way that all reference implementations take: Python loops over
+pictures, objects and levels, one `GaussianMixture` per object on the CPU (in float64), the focal loss over all anchors
+twice. It is written here from the rules alone and shares no code with the package; both sides' positives, losses and
+gradients must agree, or the benchmark fails. Two pictures of 800 x 1344, 80 classes, n objects in each:
+
+- `mixture n objects`: the candidates' sorted scores are given; fit and cut.             goals: ratio 1/20, 1/30, 1/40
+- `loss n objects`: from the head's outputs to the three losses, no graph.               goals: ratio 0.6, 0.35, 0.2
+- `loss and gradient n objects`: the same and the gradients of the head's outputs.
+
+    python benchmarks/assignment.py [--device cuda] [--threads 2]
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+from torch import Tensor
+from torchvision.ops import box_iou, generalized_box_iou_loss, sigmoid_focal_loss
+
+from paa import mixture
+from paa.losses import paa_losses
+from paa.outputs import HeadOutputs
+from scenes import Scene, decode, draw_scene, to_device
+from timing import compare, parse_arguments
+
+PEER = "scikit-learn loop"
+OBJECTS = (7, 20, 60)
+TOP_K = 9
+
+
+class PeerResult(NamedTuple):
+    """The losses (classification, box, iou), and the assignment that they rest on.
+
+    assigned (B, N): the object of each positive, -1 elsewhere. sets: each object's candidate scores, sorted.
+    """
+
+    losses: tuple[Tensor, Tensor, Tensor]
+    assigned: Tensor
+    sets: list[Tensor]
+
+
+def peer_cut(scores: Tensor) -> int:
+    """Return how many of one object's sorted candidate scores (K,) are positive."""
+    if len(scores) <= 1:
+        return len(scores)
+    values = scores.cpu().double().numpy()[:, None]
+    gmm = GaussianMixture(
+        2, weights_init=[0.5, 0.5], means_init=[[values.min()], [values.max()]], precisions_init=[[[1.0]], [[1.0]]]
+    )
+    gmm.fit(values)
+    foreground = torch.from_numpy(gmm.predict(values) == 0)
+    density = torch.from_numpy(gmm.score_samples(values))
+    if not foreground.any():
+        return len(scores)
+    return int((foreground & (density == density[foreground].max())).nonzero()[0, 0]) + 1
+
+
+def peer_match(boxes: Tensor, anchors: Tensor) -> Tensor:
+    """Return the object of each anchor of one picture (N,), -1 for none: IoU >= 0.1, and each object's best anchors."""
+    quality = box_iou(boxes, anchors)
+    highest, owner = quality.max(0)
+    matched = torch.where(highest >= 0.1, owner, -1)
+    best = (quality == quality.max(1).values[:, None]).nonzero()[:, 1]
+    matched[best] = owner[best]
+    return matched
+
+
+def peer_candidates(scores: Tensor, matched: Tensor, level_starts: list[int], obj: int) -> Tensor:
+    """Return the anchors of one object's candidates: on each level the 9 matched ones of lowest score."""
+    chosen = []
+    for start, end in itertools.pairwise(level_starts):
+        inside = (matched[start:end] == obj).nonzero()[:, 0]
+        if len(inside):
+            _, top = scores[start:end][inside].topk(min(TOP_K, len(inside)), largest=False)
+            chosen.append(inside[top] + start)
+    # an object whose best anchors fit another object better still has none
+    return torch.cat(chosen) if chosen else matched.new_empty(0)
+
+
+def peer_losses(outputs: HeadOutputs, anchors: Tensor, gt_boxes: Tensor, gt_labels: Tensor) -> PeerResult:
+    """Assign and return the losses of a batch, one picture, object and level after the other."""
+    classes = outputs.cls_logits.shape[2]
+    level_starts = outputs.level_starts()
+    assigned, sets = [], []
+    with torch.no_grad():
+        for logits, deltas, boxes, labels in zip(outputs.cls_logits, outputs.deltas, gt_boxes, gt_labels):
+            matched = peer_match(boxes, anchors)
+            inside = (matched >= 0).nonzero()[:, 0]
+            target = torch.zeros_like(logits)
+            target[inside] = F.one_hot(labels[matched[inside]], classes).to(target)
+            scores = sigmoid_focal_loss(logits, target, alpha=0.25, gamma=2).sum(1)
+            scores[inside] += generalized_box_iou_loss(decode(deltas[inside], anchors[inside]), boxes[matched[inside]])
+            positives = torch.full_like(matched, -1)
+            for obj in range(len(boxes)):
+                chosen = peer_candidates(scores, matched, level_starts, obj)
+                ordered, order = scores[chosen].sort()
+                positives[chosen[order[: peer_cut(ordered)]]] = obj
+                sets.append(ordered)
+            assigned.append(positives)
+
+    owner = torch.stack(assigned)
+    picture, anchor = (owner >= 0).nonzero(as_tuple=True)
+    number = max(len(anchor), 1)
+    truth, label = gt_boxes[picture, owner[picture, anchor]], gt_labels[picture, owner[picture, anchor]]
+    target = torch.zeros_like(outputs.cls_logits)
+    target[picture, anchor, label] = 1
+    classification = sigmoid_focal_loss(outputs.cls_logits, target, alpha=0.25, gamma=2, reduction="sum") / number
+    predicted = decode(outputs.deltas[picture, anchor], anchors[anchor])
+    overlap = paired_iou(predicted.detach(), truth)
+    box = 1.3 * (overlap * generalized_box_iou_loss(predicted, truth)).sum() / overlap.sum()
+    logit = outputs.iou_logits[picture, anchor]
+    iou = 0.5 * F.binary_cross_entropy_with_logits(logit, overlap, reduction="sum") / number
+    return PeerResult((classification, box, iou), owner, sets)
+
+
+def paired_iou(a: Tensor, b: Tensor) -> Tensor:
+    """Return the IoU of each pair of boxes (P, 4), (P, 4) -> (P,)."""
+    sides = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0)
+    intersection = sides.prod(1)
+    return intersection / ((a[:, 2:] - a[:, :2]).prod(1) + (b[:, 2:] - b[:, :2]).prod(1) - intersection)
+
+
+def pad(sets: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Lay sorted score sets out as the package takes them: (G, 45) with inf behind, count (G,)."""
+    count = torch.tensor([len(s) for s in sets], device=sets[0].device)
+    table = sets[0].new_full((len(sets), TOP_K * 5), torch.inf)
+    for row, scores in zip(table, sets):
+        row[: len(scores)] = scores
+    return table, count
+
+
+def check(scene: Scene) -> PeerResult:
+    """Raise if the two sides disagree on a positive or on a loss; return the peer's result."""
+    peer, ours = peer_losses(*scene), paa_losses(*scene)
+    assigned = ours.assignment.objects(len(scene.anchors))
+    different = int((assigned != peer.assigned).sum())
+    # scores that differ in their last bit may swap two equal candidates
+    if different > 1e-3 * int((peer.assigned >= 0).sum()):
+        raise AssertionError(f"{different} anchors are assigned otherwise than by the scikit-learn loop")
+    for name, expected in zip(("classification", "box", "iou"), peer.losses):
+        torch.testing.assert_close(ours.losses[name], expected, rtol=1e-4, atol=0, msg=lambda m, n=name: f"{n}: {m}")
+    cuts = torch.tensor([peer_cut(s) for s in peer.sets])
+    torch.testing.assert_close(mixture.cut(*pad(peer.sets)).cpu(), cuts, rtol=0, atol=0)
+    return peer
+
+
+def main() -> None:
+    """Check and time every case."""
+    arguments = parse_arguments(__doc__)
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    for n in OBJECTS:
+        scene = to_device(draw_scene(n, seed=n, background=-4, confidence=4, precision=0.6), arguments.device)
+        sets = check(scene).sets
+        table, count = pad(sets)
+
+        def ours_cut(table: Tensor = table, count: Tensor = count) -> Tensor:
+            return mixture.cut(table, count)
+
+        def loop_cut(sets: list[Tensor] = sets) -> list[int]:
+            return [peer_cut(s) for s in sets]
+
+        compare("assignment", f"mixture {n} objects", ours_cut, PEER, loop_cut, arguments)
+
+        def ours(scene: Scene = scene) -> None:
+            paa_losses(*scene)
+
+        def peer(scene: Scene = scene) -> None:
+            peer_losses(*scene)
+
+        compare("assignment", f"loss {n} objects", ours, PEER, peer, arguments)
+        leaves = [t.clone().requires_grad_() for t in scene.outputs[:3]]
+        train = scene._replace(outputs=HeadOutputs(*leaves, scene.outputs.level_sizes))
+
+        def ours_step(train: Scene = train, leaves: list[Tensor] = leaves) -> tuple[Tensor, ...]:
+            return torch.autograd.grad(sum(paa_losses(*train).losses.values()), leaves)
+
+        def peer_step(train: Scene = train, leaves: list[Tensor] = leaves) -> tuple[Tensor, ...]:
+            return torch.autograd.grad(sum(peer_losses(*train).losses), leaves)
+
+        for gradient, expected in zip(ours_step(), peer_step()):
+            torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-7)
+        compare("assignment", f"loss and gradient {n} objects", ours_step, PEER, peer_step, arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""How much faster than the reference implementations' loops is the way from head outputs to voted detections?
+
+The peer is written here from the rules alone, in the references' way: Python loops over levels and pictures for the
+candidates, one torchvision NMS per class, a Python loop over the kept boxes for score voting. A second peer, a kinder
+one, replaces the loop over classes by one batched NMS. Two crowded pictures of 800 x 1344, 80 classes, 100 detections
+in each; all sides' detections must agree, or the benchmark fails. Goal: ratio 0.2.
+
+    python benchmarks/postprocess.py [--device cuda] [--threads 2]
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor
+from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image, nms
+
+from paa.outputs import HeadOutputs
+from paa.postprocess import detect
+from scenes import HEIGHT, WIDTH, decode, draw_scene, to_device
+from timing import compare, parse_arguments
+
+Detections = list[tuple[Tensor, Tensor, Tensor]]
+
+
+def peer_candidates(outputs: HeadOutputs, anchors: Tensor, sizes: list[tuple[int, int]]) -> Detections:
+    """Return boxes, scores and labels of each picture's candidates: the best 1000 of every level."""
+    found: list[list[tuple[Tensor, Tensor, Tensor]]] = [[] for _ in sizes]
+    starts = outputs.level_starts()
+    for start, end in itertools.pairwise(starts):
+        probability = outputs.cls_logits[:, start:end].sigmoid()
+        above = probability > 0.05
+        joint = (probability * outputs.iou_logits[:, start:end].sigmoid()[..., None]).sqrt()
+        for i, size in enumerate(sizes):
+            scores = joint[i][above[i]]
+            scores, top = scores.topk(min(1000, len(scores)), sorted=False)
+            anchor, label = above[i].nonzero()[top].unbind(1)
+            boxes = decode(outputs.deltas[i, start:end][anchor], anchors[start:end][anchor])
+            found[i].append((clip_boxes_to_image(boxes, size), scores, label))
+    return [tuple(torch.cat(parts) for parts in zip(*levels)) for levels in found]
+
+
+def peer_vote(kept: Tensor, kept_labels: Tensor, boxes: Tensor, scores: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Return the voted boxes of one picture, one class and one kept box after the other."""
+    result = kept.clone()
+    for c in range(classes):
+        same, mine = labels == c, (kept_labels == c).nonzero()[:, 0]
+        boxes_c, scores_c = boxes[same], scores[same]
+        overlaps = box_iou(kept[mine], boxes_c)
+        for place, overlap in zip(mine, overlaps):
+            near = (overlap > 0.01).nonzero()[:, 0]
+            if not len(near):  # an empty box overlaps not even itself
+                continue
+            weights = (scores_c[near] * torch.exp(-((1 - overlap[near]) ** 2) / 0.025))[:, None]
+            result[place] = (boxes_c[near] * weights).sum(0) / weights.sum(0)
+    return result
+
+
+@torch.inference_mode()
+def peer_detect(outputs: HeadOutputs, anchors: Tensor, sizes: list[tuple[int, int]], class_loop: bool) -> Detections:
+    """Return boxes, scores and labels of the 100 best detections of each picture, best first."""
+    classes = outputs.cls_logits.shape[2]
+    results = []
+    for boxes, scores, labels in peer_candidates(outputs, anchors, sizes):
+        if class_loop:
+            parts = []
+            for c in range(classes):
+                same = (labels == c).nonzero()[:, 0]
+                parts.append(same[nms(boxes[same], scores[same], 0.6)])
+            keep = torch.cat(parts)
+        else:
+            keep = batched_nms(boxes, scores, labels, 0.6)
+        keep = keep[scores[keep].argsort(descending=True)[:100]]
+        voted = peer_vote(boxes[keep], labels[keep], boxes, scores, labels, classes)
+        results.append((voted, scores[keep], labels[keep]))
+    return results
+
+
+def main() -> None:
+    """Check and time."""
+    arguments = parse_arguments(__doc__)
+    scene = draw_scene(60, seed=3, background=-5.5, confidence=6, precision=0.8)
+    outputs, anchors, _, _ = to_device(scene, arguments.device)
+    sizes = [(HEIGHT, WIDTH), (HEIGHT - 32, WIDTH - 200)]
+    sizes_tensor = torch.tensor(sizes, device=arguments.device)
+
+    def ours() -> object:
+        return detect(outputs, anchors, sizes_tensor)
+
+    boxes, scores, labels = detect(outputs, anchors, sizes_tensor)
+    for class_loop, name in ((True, "loop over classes"), (False, "one batched NMS")):
+
+        def peer(class_loop: bool = class_loop) -> object:
+            return peer_detect(outputs, anchors, sizes, class_loop)
+
+        for i, (peer_boxes, peer_scores, peer_labels) in enumerate(peer_detect(outputs, anchors, sizes, class_loop)):
+            torch.testing.assert_close(labels[i, : len(peer_labels)], peer_labels, rtol=0, atol=0)
+            torch.testing.assert_close(scores[i, : len(peer_labels)], peer_scores, rtol=0, atol=1e-5)
+            torch.testing.assert_close(boxes[i, : len(peer_labels)], peer_boxes, rtol=0, atol=0.01)
+            assert (labels[i, len(peer_labels) :] < 0).all()
+        compare("postprocess", "2 crowded pictures", ours, f"{name}, loop over kept boxes", peer, arguments)
+
+
+if __name__ == "__main__":
+    main()

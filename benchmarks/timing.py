@@ -1,0 +1,69 @@
+"""What the benchmarks share: their command line, and the fair timing of two functions against each other.
+
+Each comparison is one JSON line: {"benchmark", "case", "ours_s", "peer", "peer_s", "ratio", "spread"}. Seconds are
+medians, ratio is ours_s / peer_s (lower is better for us), spread holds the lower and the upper quartile of the ratio
+over pairs of neighbouring runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from threadpoolctl import threadpool_limits
+
+
+def parse_arguments(description: str | None) -> argparse.Namespace:
+    """Read --device, --threads and --repeats, and hold both sides to that number of threads."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads of torch and BLAS")
+    parser.add_argument("--repeats", type=int, default=15, help="pairs of runs that are measured")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    threadpool_limits(arguments.threads)
+    return arguments
+
+
+def _seconds(function: Callable[[], object], device: str) -> float:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    function()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def compare(
+    benchmark: str,
+    case: str,
+    ours: Callable[[], object],
+    peer_name: str,
+    peer: Callable[[], object],
+    arguments: argparse.Namespace,
+) -> None:
+    """Run both functions in turn, in this process, after three rounds of warm-up, and print the JSON line."""
+    pairs = []
+    for i in range(3 + arguments.repeats):
+        # who goes first changes each time, so that neither always finds the other's caches
+        order = (ours, peer) if i % 2 else (peer, ours)
+        times = {function: _seconds(function, arguments.device) for function in order}
+        pairs.append((times[ours], times[peer]))
+    pairs = pairs[3:]
+    ours_s, peer_s = (statistics.median(side) for side in zip(*pairs))
+    lower, _, upper = statistics.quantiles([a / b for a, b in pairs], n=4)
+    line = {
+        "benchmark": benchmark,
+        "case": case,
+        "ours_s": round(ours_s, 6),
+        "peer": peer_name,
+        "peer_s": round(peer_s, 6),
+        "ratio": round(ours_s / peer_s, 4),
+        "spread": [round(lower, 4), round(upper, 4)],
+    }
+    print(json.dumps(line), flush=True)

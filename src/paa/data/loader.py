@@ -1,0 +1,227 @@
+"""Batches for training and evaluation, loaded by worker processes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from paa.data.augment import Geometry, TrainTransform, padded_size
+from paa.data.batch import Batch
+from paa.data.images import read_image
+from paa.data.index import DatasetIndex
+from paa.data.sampling import BatchPlan, ItemSeed, TrainBatches, is_tall
+from paa.data.transforms import resize, resized_size
+from paa.errors import DataError, ImageError
+
+__all__ = ["Loader", "TrainTransform", "collate", "eval_loader", "train_loader"]
+
+log = logging.getLogger("paa")
+
+_BOX_MULTIPLE = 8  # few different shapes, so that little is compiled or allocated anew
+_ATTEMPTS = 100
+
+Sample = tuple[Tensor, Tensor, Tensor]  # image (3, h, w) uint8, boxes (n, 4), labels (n,)
+Loaded = tuple[Batch | ImageError, list[str]]  # what was loaded, and the pictures left out on the way
+
+
+def collate(images: Sequence[Tensor], size: tuple[int, int] | None = None, multiple: int = 32) -> tuple[Tensor, Tensor]:
+    """Lay pictures (3, h, w) uint8 at the top left of (B, 3, H, W) zeros; also return their sizes (B, 2) int64.
+
+    size: (H, W); by default the least multiples of `multiple` that hold every picture.
+    """
+    sizes = [(image.shape[1], image.shape[2]) for image in images]
+    height, width = size or padded_size(sizes, multiple)
+    padded = torch.zeros((len(images), 3, height, width), dtype=torch.uint8)
+    for canvas, image in zip(padded, images):
+        canvas[:, : image.shape[1], : image.shape[2]] = image
+    return padded, torch.tensor(sizes, dtype=torch.int64)
+
+
+class Loader:
+    """An iterable of `Batch`es, of known length; raises here the ImageError that a worker met."""
+
+    def __init__(self, loader: DataLoader[Loaded]) -> None:
+        self._loader = loader
+        self._reported: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for loaded, left_out in self._loader:
+            for message in left_out:
+                if message not in self._reported:
+                    self._reported.add(message)
+                    log.warning("%s; another picture is used instead", message)
+            if isinstance(loaded, ImageError):
+                raise loaded
+            yield loaded
+
+
+def train_loader(
+    index: DatasetIndex,
+    transform: TrainTransform,
+    *,
+    batch_size: int,
+    seed: int,
+    steps: int,
+    start_step: int = 0,
+    rank: int = 0,
+    world: int = 1,
+    workers: int = 2,
+    skip_unreadable: bool = False,
+    pin_memory: bool = False,
+) -> Loader:
+    """Return the steps - start_step training batches of one process; batch_size counts all processes' pictures.
+
+    The batch of a step is the same wherever the run started and however many workers load it. skip_unreadable: an
+    unreadable picture is replaced by another of its aspect class. Raises DataError for a data set without objects.
+    """
+    if len(index) == 0 or bool(index.crowd.all()):
+        raise DataError(f"{index.root}: nothing to train on: no objects")
+    plans = TrainBatches(index, transform, batch_size, seed, steps, start_step, rank, world)
+    return _loader(_TrainSet(index, transform, skip_unreadable), plans, workers, pin_memory)
+
+
+def eval_loader(
+    index: DatasetIndex,
+    *,
+    short: int,
+    longest: int,
+    legacy: bool = False,
+    batch_size: int = 1,
+    rank: int = 0,
+    world: int = 1,
+    limit: int | None = None,
+    workers: int = 2,
+    pin_memory: bool = False,
+) -> Loader:
+    """Return one process's share of the pictures (of the first `limit`), each once, with their ground truth.
+
+    Pictures come sorted by shape, for little padding; batch_size counts one process's pictures. What is batched with
+    what does not depend on the number of processes.
+    """
+    sizes = [resized_size(height, width, short, longest) for height, width in index.sizes[:limit].tolist()]
+    by_shape = sorted(range(len(sizes)), key=lambda i: sizes[i][0] / sizes[i][1])
+    batches = [by_shape[start : start + batch_size] for start in range(0, len(by_shape), batch_size)][rank::world]
+    plans = [BatchPlan(tuple(batch), (), padded_size([sizes[i] for i in batch])) for batch in batches]
+    return _loader(_EvalSet(index, short, longest, legacy), plans, workers, pin_memory)
+
+
+def _loader(
+    dataset: Dataset[Loaded], plans: Sampler[BatchPlan] | list[BatchPlan], workers: int, pin_memory: bool
+) -> Loader:
+    """Each item of the dataset is a batch (batch_size=None), so a worker loads one batch at a time."""
+    return Loader(
+        DataLoader(
+            dataset,
+            sampler=plans,
+            batch_size=None,
+            num_workers=workers,
+            pin_memory=pin_memory,
+            persistent_workers=workers > 0,
+            worker_init_fn=_one_thread,
+        )
+    )
+
+
+def _one_thread(worker: int) -> None:
+    torch.set_num_threads(1)
+
+
+@dataclass(frozen=True)
+class _EvalSet(Dataset[Loaded]):
+    index: DatasetIndex
+    short: int
+    longest: int
+    legacy: bool
+
+    def __getitem__(self, plan: BatchPlan) -> Loaded:
+        try:
+            samples = [self._sample(position) for position in plan.positions]
+        except ImageError as error:
+            return error, []
+        return _batch(self.index, samples, plan.positions, plan.size), []
+
+    def _sample(self, position: int) -> Sample:
+        image, boxes, labels = _read(self.index, position)
+        size = resized_size(image.shape[1], image.shape[2], self.short, self.longest)
+        return (*resize(image, boxes, size, self.legacy), labels)
+
+
+@dataclass(frozen=True)
+class _TrainSet(Dataset[Loaded]):
+    index: DatasetIndex
+    transform: TrainTransform
+    skip_unreadable: bool
+
+    def __getitem__(self, plan: BatchPlan) -> Loaded:
+        samples, positions, left_out = [], [], []
+        for position, seed in zip(plan.positions, plan.seeds):
+            try:
+                samples.append(self._sample(position, seed))
+            except ImageError as error:
+                if not self.skip_unreadable:
+                    return error, []
+                left_out.append(str(error))
+                replaced = self._replacement(position, seed, plan.size)
+                if replaced is None:
+                    return ImageError(f"{error}; and so it is with {_ATTEMPTS} others"), left_out
+                position, sample = replaced
+                samples.append(sample)
+            positions.append(position)
+        return _batch(self.index, samples, positions, plan.size), left_out
+
+    def _sample(self, position: int, seed: ItemSeed, within: tuple[int, int] | None = None) -> Sample:
+        """Read and change a picture; `within`: the (height, width) that it must not exceed."""
+        image, boxes, labels = _read(self.index, position)
+        random = np.random.default_rng(seed)
+        geometry = self.transform.draw(image.shape[1], image.shape[2], random)
+        if within is not None:
+            geometry = _shrink(geometry, within)
+        return self.transform.apply(image, boxes, labels, geometry, random)
+
+    def _replacement(self, position: int, seed: ItemSeed, within: tuple[int, int]) -> tuple[int, Sample] | None:
+        """Return another picture of the same aspect class and its position, the same for the same seed."""
+        tall = is_tall(self.index)
+        random = np.random.default_rng((*seed, 1))
+        for other in random.permutation(np.flatnonzero(tall == tall[position]))[:_ATTEMPTS].tolist():
+            try:
+                return other, self._sample(other, seed, within)
+            except ImageError:
+                continue
+        return None
+
+
+def _shrink(geometry: Geometry, within: tuple[int, int]) -> Geometry:
+    """Return the geometry without its crop, the whole picture no larger than `within`."""
+    height, width = geometry.size
+    ratio = min(1, within[0] / height, within[1] / width)
+    size = (max(1, int(height * ratio)), max(1, int(width * ratio)))
+    return Geometry(size, (0, 0, *size), geometry.mirrored)
+
+
+def _read(index: DatasetIndex, position: int) -> Sample:
+    height, width = index.sizes[position].tolist()
+    image = torch.from_numpy(read_image(index.path(position), (height, width))).permute(2, 0, 1)
+    boxes, labels = index.targets(position)
+    return image, torch.from_numpy(boxes), torch.from_numpy(labels)
+
+
+def _batch(index: DatasetIndex, samples: Sequence[Sample], positions: Sequence[int], size: tuple[int, int]) -> Batch:
+    images, sizes = collate([image for image, _, _ in samples], size)
+    most = max(1, *(len(labels) for _, _, labels in samples))
+    slots = -(-most // _BOX_MULTIPLE) * _BOX_MULTIPLE
+    gt_boxes = torch.zeros((len(samples), slots, 4))
+    gt_labels = torch.full((len(samples), slots), -1)
+    for b, (_, boxes, labels) in enumerate(samples):
+        gt_boxes[b, : len(boxes)] = boxes
+        gt_labels[b, : len(labels)] = labels
+    where = torch.tensor(positions)
+    return Batch(images, sizes, gt_boxes, gt_labels, where, torch.from_numpy(index.sizes[where.numpy()]).long())

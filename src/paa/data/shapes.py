@@ -1,0 +1,153 @@
+"""A synthetic data set to try everything on: flat shapes on cluttered backgrounds, the same for the same seed."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+
+from paa.data.coco import write_coco
+from paa.data.index import DatasetIndex
+from paa.errors import ConfigError
+
+NAMES = ("circle", "square", "triangle", "star")
+
+_SCALE = 2  # drawn at this multiple of the size, then averaged down
+_SMALLEST, _LARGEST = 20, 100  # pixels, the diameter of the circle around a shape
+_CONTRAST = 90  # least distance of a shape's colour from the background's, of 441
+_MOST_OBJECTS = 6
+
+Mask = npt.NDArray[np.bool_]
+Point = tuple[float, float]
+
+
+def make_shapes(folder: Path, images: int, seed: int = 0, size: tuple[int, int] = (160, 192)) -> Path:
+    """Write `images` pictures and their annotations as COCO JSON; return the folder.
+
+    folder/images/*.jpg, folder/train.json, folder/val.json: every fifth picture (at least one) is for validation.
+    size: the short and the longest long side in pixels; half of the pictures stand upright. Objects are 1 to 6 of four
+    classes, in any colour and at any angle, 20 to 100 pixels across, wholly inside, and at least half visible; boxes
+    are tight around the whole shape. Picture i depends on the seed, the size and i only.
+    """
+    if images < 2 or min(size) < 2 * _SMALLEST:
+        raise ConfigError(f"expected at least 2 pictures of {2 * _SMALLEST} pixels a side, got {images} of {size}")
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    drawn = []
+    for i in range(images):
+        picture, boxes, labels = draw_picture(np.random.default_rng([seed, i]), size)
+        Image.fromarray(picture).save(folder / "images" / f"{i:06d}.jpg", quality=92)
+        drawn.append((picture.shape[:2], boxes, labels))
+    validation = np.arange(images) % 5 == 1
+    for split, chosen in (("train", np.flatnonzero(~validation)), ("val", np.flatnonzero(validation))):
+        boxes = np.concatenate([drawn[i][1] for i in chosen])
+        index = DatasetIndex(
+            root=folder / "images",
+            file_names=np.array([f"{i:06d}.jpg" for i in chosen], np.bytes_),
+            image_ids=chosen + 1,
+            sizes=np.array([drawn[i][0] for i in chosen], np.int32),
+            offsets=np.concatenate([[0], np.cumsum([len(drawn[i][1]) for i in chosen])]).astype(np.int64),
+            boxes=boxes,
+            labels=np.concatenate([drawn[i][2] for i in chosen]),
+            crowd=np.zeros(len(boxes), np.bool_),
+            areas=(boxes[:, 2:] - boxes[:, :2]).prod(axis=1),
+            names=NAMES,
+            category_ids=np.arange(1, len(NAMES) + 1),
+        )
+        write_coco(index, folder / f"{split}.json")
+    return folder
+
+
+def draw_picture(
+    random: np.random.Generator, size: tuple[int, int]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Return one picture (H, W, 3), its boxes (n, 4) continuous xyxy, and labels (n,)."""
+    short, long = min(size), int(random.integers(min(size), max(size) + 1))
+    height, width = (short, long) if random.random() < 0.5 else (long, short)
+    base = random.integers(40, 216, 3)
+    canvas = Image.new("RGB", (width * _SCALE, height * _SCALE))
+    canvas.paste(Image.fromarray(_gradient(random, base, height, width)).resize(canvas.size))
+    _draw_clutter(random, ImageDraw.Draw(canvas), canvas.size)
+
+    owner = np.zeros((canvas.height, canvas.width), np.int64)  # the object seen at each pixel, 0 for none
+    areas = [0]
+    boxes: list[tuple[float, float, float, float]] = []
+    labels: list[int] = []
+    for _ in range(int(random.integers(1, _MOST_OBJECTS + 1))):
+        label = int(random.integers(len(NAMES)))
+        mask = _place(random, label, owner, areas)
+        if mask is None:
+            continue
+        areas.append(int(mask.sum()))
+        owner[mask] = len(areas) - 1
+        canvas.paste(_contrasting(random, base), mask=Image.fromarray(mask))
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        boxes.append((columns[0] / _SCALE, rows[0] / _SCALE, (columns[-1] + 1) / _SCALE, (rows[-1] + 1) / _SCALE))
+        labels.append(label)
+    pixels = np.asarray(canvas.reduce(_SCALE), np.float32)
+    noise = random.normal(0, random.uniform(2, 12), pixels.shape[:2]).astype(np.float32)
+    picture = np.clip(pixels + noise[:, :, None], 0, 255).astype(np.uint8)
+    return picture, np.array(boxes, np.float32).reshape(-1, 4), np.array(labels, np.int64)
+
+
+def _place(random: np.random.Generator, label: int, owner: npt.NDArray[np.int64], areas: list[int]) -> Mask | None:
+    """Return the pixels of a new shape that leaves at least half of each earlier one visible; None if none was found."""
+    height, width = owner.shape
+    visible = np.bincount(owner.ravel(), minlength=len(areas))
+    for _ in range(8):
+        largest = min(_LARGEST * _SCALE, 0.9 * min(height, width))
+        radius = math.exp(random.uniform(math.log(_SMALLEST * _SCALE), math.log(largest))) / 2
+        x, y = random.uniform(radius, width - radius), random.uniform(radius, height - radius)
+        image = Image.new("1", (width, height))
+        draw = ImageDraw.Draw(image)
+        if label == 0:
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=1)
+        else:
+            draw.polygon(_outline(label, x, y, radius, random.uniform(0, 2 * math.pi)), fill=1)
+        mask = np.array(image)
+        left = visible - np.bincount(owner[mask], minlength=len(areas))
+        if all(part >= whole / 2 for part, whole in zip(left[1:].tolist(), areas[1:])):
+            return mask
+    return None
+
+
+def _outline(label: int, x: float, y: float, radius: float, turn: float) -> list[Point]:
+    """Return the corners of a square, triangle or five-pointed star in a circle around (x, y)."""
+    radii = {1: [radius] * 4, 2: [radius] * 3, 3: [radius, 0.42 * radius] * 5}[label]
+    angles = [turn + 2 * math.pi * k / len(radii) for k in range(len(radii))]
+    return [(x + r * math.cos(a), y + r * math.sin(a)) for r, a in zip(radii, angles)]
+
+
+def _gradient(
+    random: np.random.Generator, base: npt.NDArray[np.int64], height: int, width: int
+) -> npt.NDArray[np.uint8]:
+    """Return a background (H, W, 3) that runs through colours near `base` in one direction."""
+    angle, reach = random.uniform(0, 2 * math.pi), random.uniform(-40, 40, 3)
+    y, x = np.mgrid[-0.5 : 0.5 : height * 1j, -0.5 : 0.5 : width * 1j]
+    along = math.cos(angle) * x + math.sin(angle) * y
+    return np.clip(base + along[:, :, None] * reach, 0, 255).astype(np.uint8)
+
+
+def _draw_clutter(random: np.random.Generator, draw: ImageDraw.ImageDraw, size: tuple[int, int]) -> None:
+    """Draw thin lines, and blobs smaller than any object."""
+    for _ in range(int(random.integers(0, 8))):
+        ends = random.uniform(0, 1, (2, 2)) * size
+        draw.line([*ends[0], *ends[1]], fill=_color(random), width=int(random.integers(1, 2 * _SCALE)))
+    for _ in range(int(random.integers(0, 15))):
+        x, y = random.uniform(0, 1, 2) * size
+        w, h = random.uniform(1, 5, 2) * _SCALE
+        draw.ellipse((x - w, y - h, x + w, y + h), fill=_color(random))
+
+
+def _contrasting(random: np.random.Generator, base: npt.NDArray[np.int64]) -> tuple[int, int, int]:
+    while True:
+        color = _color(random)
+        if np.linalg.norm(np.subtract(color, base)) >= _CONTRAST:
+            return color
+
+
+def _color(random: np.random.Generator) -> tuple[int, int, int]:
+    red, green, blue = random.integers(0, 256, 3).tolist()
+    return red, green, blue

@@ -1,0 +1,126 @@
+"""Tables of an evaluation, for the terminal (rich) and for documents (Markdown), in percent, from the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from rich import box
+from rich.table import Table
+
+from paa.engine.metrics import CocoMetrics
+from paa.engine.operating_point import ClassCurve
+
+Row = Mapping[str, str]
+
+_MEANINGS = {
+    "AP": "average precision, mean over IoU 0.50:0.95",
+    "AP50": "at IoU 0.50",
+    "AP75": "at IoU 0.75",
+    "APs": "small objects, below 32 x 32 pixels",
+    "APm": "medium objects",
+    "APl": "large objects, from 96 x 96 pixels",
+    "AR1": "recall of 1 detection a class and picture, mean over IoU",
+    "AR10": "10 detections",
+    "AR100": "100 detections",
+    "ARs": "small objects",
+    "ARm": "medium objects",
+    "ARl": "large objects",
+}
+_LEFT = {"measure", "meaning", "class"}
+_LONG = {"meaning", "class"}  # wrapped where the terminal is narrow; numbers never are
+
+
+def summary_rows(metrics: CocoMetrics) -> list[Row]:
+    """Return COCO's twelve numbers, one a row, each with what it measures."""
+    return [
+        {"measure": name, "value": _percent(value), "meaning": _MEANINGS[name]}
+        for name, value in metrics.summary.items()
+    ]
+
+
+def class_rows(metrics: CocoMetrics) -> list[Row]:
+    """Return each class's objects, AP and AP50, and their mean at the end."""
+    rows = [
+        {"class": c.name, "objects": str(c.objects), "AP": _percent(c.ap), "AP50": _percent(c.ap50)}
+        for c in metrics.classes
+    ]
+    total = sum(c.objects for c in metrics.classes)
+    mean = {"class": "mean", "objects": str(total), "AP": _percent(metrics["AP"]), "AP50": _percent(metrics["AP50"])}
+    return [*rows, mean]
+
+
+def operating_point_rows(curves: Sequence[ClassCurve]) -> list[Row]:
+    """Return each class's best operating point, and the means of what is defined at the end.
+
+    AP is over all points of the curve at the IoU it was made for, P x R the best precision x recall.
+    """
+    rows = [
+        {
+            "class": curve.name,
+            "objects": str(curve.objects),
+            "AP": _percent(curve.ap),
+            "score": f"{curve.point.threshold:.3f}" if curve.point else "-",
+            "precision": _percent(curve.point.precision if curve.point else None),
+            "recall": _percent(curve.point.recall if curve.point else None),
+            "P x R": _percent(curve.point.product if curve.point else None),
+            "of AP": _percent(curve.share),
+        }
+        for curve in curves
+    ]
+    points = [curve.point for curve in curves if curve.point]
+    mean = {
+        "class": "mean",
+        "objects": str(sum(curve.objects for curve in curves)),
+        "AP": _percent(_mean([curve.ap for curve in curves])),
+        "score": "-",
+        "precision": _percent(_mean([point.precision for point in points])),
+        "recall": _percent(_mean([point.recall for point in points])),
+        "P x R": _percent(_mean([point.product for point in points])),
+        "of AP": _percent(_mean([curve.share for curve in curves])),
+    }
+    return [*rows, mean]
+
+
+def rich_table(rows: Sequence[Row], title: str | None = None) -> Table:
+    """Return the rows as a table for the terminal; long names are wrapped to fit, and a row of means stands apart."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for key in rows[0] if rows else ():
+        justify: Literal["left", "right"] = "left" if key in _LEFT else "right"
+        width = None if key in _LONG else max(len(key), *(len(row[key]) for row in rows))
+        table.add_column(key, justify=justify, min_width=width, no_wrap=key not in _LONG, overflow="fold")
+    for row in rows:
+        if row.get("class") == "mean":
+            table.add_section()
+        table.add_row(*(_plain(value) for value in row.values()))
+    return table
+
+
+def markdown_table(rows: Sequence[Row]) -> str:
+    """Return the rows as a Markdown table, its columns aligned in the source too; no rows give no text."""
+    if not rows:
+        return ""
+    keys = list(rows[0])
+    cells = [keys, *([row[key].replace("|", "\\|") for key in keys] for row in rows)]
+    widths = [max(3, *(len(line[column]) for line in cells)) for column in range(len(keys))]
+    left = [key in _LEFT for key in keys]
+    lines = [
+        "| " + " | ".join(c.ljust(w) if start else c.rjust(w) for c, w, start in zip(line, widths, left)) + " |"
+        for line in cells
+    ]
+    rule = "| " + " | ".join("-" * w if start else "-" * (w - 1) + ":" for w, start in zip(widths, left)) + " |"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return sum(defined) / len(defined) if defined else None
+
+
+def _plain(text: str) -> str:
+    """Return the text so that rich prints it as it is: a class may be called `[red]`."""
+    return text.replace("[", "\\[")
