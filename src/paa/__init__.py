@@ -1,1 +1,24 @@
-"""Probabilistic Anchor Assignment with IoU Prediction, in today's PyTorch."""
+"""Probabilistic Anchor Assignment with IoU Prediction (ECCV 2020), in today's PyTorch.
+
+`paa.load(path)` gives a `PAA`, whose `predict` gives `Detections`.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from paa.detections import Detections
+from paa.errors import PaaError
+
+if TYPE_CHECKING:
+    from paa.predictor import PAA, load
+
+__version__ = "0.1.0"
+__all__ = ["PAA", "Detections", "PaaError", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    # torch takes seconds to import, which `paa --help` should not
+    if name in ("PAA", "load"):
+        from paa import predictor
+
+        return getattr(predictor, name)
+    raise AttributeError(f"module 'paa' has no attribute {name!r}")

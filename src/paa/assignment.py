@@ -23,12 +23,12 @@ class Assignment(NamedTuple):
     """The candidates of every object, best (lowest score) first, and how many of them are positive.
 
     anchors (B, G, S): int64, positions along N, S = 9 x levels; scores (B, G, S): float32, inf behind the last candidate.
-    count (B, G): number of candidates. positives (B, G): number of positives, the first of each row.
+    number (B, G): of candidates. positives (B, G): number of positives, the first of each row.
     """
 
     anchors: Tensor
     scores: Tensor
-    count: Tensor
+    number: Tensor
     positives: Tensor
 
     def is_positive(self) -> Tensor:

@@ -51,7 +51,9 @@ def giou(a: Tensor, b: Tensor, legacy: bool = False) -> Tensor:
     height = (torch.minimum(ay2, by2) - torch.maximum(ay1, by1)).clamp(min=0)
     intersection = width * height
     union = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1) - intersection
-    enclosing = (torch.maximum(ax2, bx2) - torch.minimum(ax1, bx1)) * (torch.maximum(ay2, by2) - torch.minimum(ay1, by1))
+    enclosing = (torch.maximum(ax2, bx2) - torch.minimum(ax1, bx1)) * (
+        torch.maximum(ay2, by2) - torch.minimum(ay1, by1)
+    )
     if legacy:
         union, enclosing = union + 1e-7, enclosing + 1e-7
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from paa.errors import ConfigError
@@ -47,18 +48,20 @@ class ModelConfig:
     """The seed's and the official code's inclusive pixels, in anchors, the GIoU loss and resizing."""
     threshold_joint: bool = False
     """The score threshold is on the joint score (MMDetection), not on the class probability."""
+    test_short: int = 800
+    """Short side, in pixels, to which pictures are resized for detection."""
+    test_longest: int = 1333
+    """Cap on their longer side."""
 
 
 @dataclass(frozen=True)
 class PictureConfig:
-    """How pictures are resized and augmented; all sizes in pixels."""
+    """How pictures are resized and augmented for training; all sizes in pixels."""
 
     short_sides: tuple[int, ...] = (800,)
-    """Training: one short side, or the two ends of a range."""
+    """One short side, or the two ends of a range."""
     longest: int = 1333
-    """Cap on the longer side, in training and testing."""
-    test_short: int = 800
-    """Short side in testing."""
+    """Cap on the longer side."""
     hflip: float = 0.5
     """Probability of a horizontal flip."""
     scale_jitter: tuple[float, float] | None = None
@@ -113,9 +116,72 @@ class Recipe:
     """Optimizer and learning rate."""
 
 
+@dataclass(frozen=True)
+class DataConfig:
+    """What is read, and what happens to what cannot be used."""
+
+    path: Path
+    """Folder or file of the data set (COCO JSON, Pascal VOC or YOLO)."""
+    format: Literal["coco", "voc", "yolo"] | None = None
+    """Found out from what the path holds, unless it is named."""
+    train_split: str = "train"
+    """Split to train on."""
+    val_split: str = "val"
+    """Split to evaluate on."""
+    keep_empty: bool = True
+    """Train on pictures without objects too."""
+    skip_invalid: bool = False
+    """Leave out annotations that cannot be used, instead of stopping."""
+    skip_unreadable: bool = False
+    """Train on another picture where one cannot be read, instead of stopping."""
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """Evaluation during training."""
+
+    batch_size: int = 8
+    """Pictures at a time in each process; 0: no validation."""
+    interval: int = 0
+    """Steps between evaluations; 0: ten in the whole run, and always at the end."""
+    limit: int | None = None
+    """Evaluate on the first pictures only."""
+    voting: bool = True
+    """Score voting."""
+
+
+@dataclass(frozen=True)
+class RuntimeConfig:
+    """Where and how fast a run goes; nothing here changes what is learned, but for precision and seed."""
+
+    device: str | None = None
+    """cpu, cuda, cuda:1, ...; default: a GPU if there is one."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: autocast; losses stay in float32."""
+    channels_last: bool = False
+    """Memory layout of the convolutions."""
+    workers: int = 2
+    """Loader processes of each process; 0: load in the training process."""
+    seed: int = 0
+    """Of weights, shuffling and augmentation."""
+    log_interval: int = 20
+    """Steps between lines of the log."""
+    checkpoint_interval: int = 1000
+    """Steps between checkpoints, beside those after an evaluation."""
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """Return a configuration as plain dictionaries, lists, strings and numbers, for a checkpoint or JSON."""
-    return dataclasses.asdict(config)
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: plain(v) for k, v in value.items()}
+        if isinstance(value, (tuple, list)):
+            return [plain(v) for v in value]
+        return str(value) if isinstance(value, Path) else value
+
+    result: dict[str, Any] = plain(dataclasses.asdict(config))
+    return result
 
 
 def model_config(values: dict[str, Any]) -> ModelConfig:
@@ -124,4 +190,5 @@ def model_config(values: dict[str, Any]) -> ModelConfig:
     unknown = sorted(set(values) - set(hints))
     if unknown:
         raise ConfigError(f"model configuration has unknown fields: {', '.join(unknown)}")
-    return ModelConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return ModelConfig(**fields)

@@ -39,6 +39,11 @@ class Detections:
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return plain Python values, one dictionary a box: `box` (xyxy pixels), `score`, `label`, `name`."""
         return [
-            {"box": [round(float(v), 3) for v in box], "score": float(score), "label": int(label), "name": self.names[label]}
+            {
+                "box": [round(float(v), 3) for v in box],
+                "score": float(score),
+                "label": int(label),
+                "name": self.names[label],
+            }
             for box, score, label in zip(self.boxes, self.scores, self.labels)
         ]

@@ -48,7 +48,7 @@ class _NegativeFocal(torch.autograd.Function):
 
 def negative_focal(logits: Tensor) -> Tensor:
     """Return the focal loss of anchors that show nothing, summed over the classes: logits (..., C) -> (...)."""
-    result: Tensor = _NegativeFocal.apply(logits)  # type: ignore[no-untyped-call]
+    result: Tensor = _NegativeFocal.apply(logits)
     return result
 
 
@@ -78,7 +78,12 @@ def _take(per_anchor: Tensor, anchors: Tensor) -> Tensor:
 
 @torch.no_grad()
 def anchor_scores(
-    outputs: HeadOutputs, negatives: Tensor, anchors: Tensor, matches: Tensor, gt_boxes: Tensor, gt_labels: Tensor,
+    outputs: HeadOutputs,
+    negatives: Tensor,
+    anchors: Tensor,
+    matches: Tensor,
+    gt_boxes: Tensor,
+    gt_labels: Tensor,
     legacy: bool,
 ) -> Tensor:
     """Return how badly each matched anchor fits its object (paper, §3.1, equation 2 as a loss): (B, N), lower is better.

@@ -175,8 +175,8 @@ def _table(annotations: list[Any], rejects: Rejects) -> tuple[list[Any], dict[st
 def _columns(annotations: list[Any]) -> dict[str, npt.NDArray[Any]]:
     count = len(annotations)
     ids = {key: _whole([a[key] for a in annotations]) for key in ("image_id", "category_id")}
-    boxes = np.array([a["bbox"] for a in annotations], np.float64).reshape(count, -1)
-    if count and boxes.shape[1] != 4:
+    boxes = np.array([a["bbox"] for a in annotations], np.float64)
+    if count and boxes.shape != (count, 4):
         raise ValueError("a box is not of 4 numbers")
     crowd = np.fromiter((a.get("iscrowd") or 0 for a in annotations), np.float64, count)
     area = np.fromiter((a.get("area", np.nan) for a in annotations), np.float64, count)

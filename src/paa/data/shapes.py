@@ -93,7 +93,7 @@ def draw_picture(
 
 
 def _place(random: np.random.Generator, label: int, owner: npt.NDArray[np.int64], areas: list[int]) -> Mask | None:
-    """Return the pixels of a new shape that leaves at least half of each earlier one visible; None if none was found."""
+    """Return the pixels of a new shape that leaves half of each earlier one visible, None after 8 failures."""
     height, width = owner.shape
     visible = np.bincount(owner.ravel(), minlength=len(areas))
     for _ in range(8):
@@ -127,7 +127,8 @@ def _gradient(
     angle, reach = random.uniform(0, 2 * math.pi), random.uniform(-40, 40, 3)
     y, x = np.mgrid[-0.5 : 0.5 : height * 1j, -0.5 : 0.5 : width * 1j]
     along = math.cos(angle) * x + math.sin(angle) * y
-    return np.clip(base + along[:, :, None] * reach, 0, 255).astype(np.uint8)
+    colors: npt.NDArray[np.float64] = np.clip(base + along[:, :, None] * reach, 0, 255)
+    return colors.astype(np.uint8)
 
 
 def _draw_clutter(random: np.random.Generator, draw: ImageDraw.ImageDraw, size: tuple[int, int]) -> None:

@@ -65,7 +65,7 @@ def read(
             file_names.append(files[stem].relative_to(path).as_posix())
     if not pictures:
         raise DataError(f"{path}: no pictures in {split!r}")
-    if not own:
+    if not own and names is None:
         raise DataError(f"{path}: no objects in any annotation file")
     return _build(path, pictures, file_names, sorted(own), names, rejects, keep_empty)
 

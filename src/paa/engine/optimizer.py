@@ -52,9 +52,7 @@ def make_schedule(config: ScheduleConfig, batch_size: int, pictures: int) -> Sch
         decays = tuple(round(decay * share) for decay in decays)
         warmup = min(warmup, round(warmup * share))
         steps = max(1, round(steps * share))
-    return Schedule(
-        steps, decays, config.rate / scale, warmup, config.warmup_factor, config.warmup, config.shape
-    )
+    return Schedule(steps, decays, config.rate / scale, warmup, config.warmup_factor, config.warmup, config.shape)
 
 
 def freeze(detector: Detector, stages: int) -> None:
@@ -70,7 +68,9 @@ def make_optimizer(detector: Detector, config: ScheduleConfig) -> Optimizer:
     no decay either.
     """
     norms = {id(p) for m in detector.modules() if isinstance(m, _NORMS) for p in m.parameters()}
-    weights, biases, plain = [], [], []
+    weights: list[nn.Parameter] = []
+    biases: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
     for name, parameter in detector.named_parameters():
         if parameter.requires_grad:
             group = plain if id(parameter) in norms else biases if "bias" in name else weights

@@ -26,7 +26,9 @@ def read(content: Mapping[str, Any]) -> Weights:
     return Weights(model_config(content["config"]), names, len(names), content["model"], "paa")
 
 
-def write(config: ModelConfig, names: tuple[str, ...], tensors: Mapping[str, Any], training: Any = None) -> dict[str, Any]:
+def write(
+    config: ModelConfig, names: tuple[str, ...], tensors: Mapping[str, Any], training: Any = None
+) -> dict[str, Any]:
     """Return the dictionary that `read` reads."""
     if not names:
         raise CheckpointError("a model without class names cannot be saved")

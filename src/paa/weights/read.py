@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -13,6 +13,8 @@ from paa.model.detector import Detector
 from paa.weights import mmdet, own, seed
 from paa.weights.coco_names import COCO_NAMES
 from paa.weights.state import Weights, load_tensors
+
+D = TypeVar("D", bound=Detector)
 
 
 def load_file(path: Path) -> dict[str, Any]:
@@ -46,12 +48,12 @@ def read_weights(path: Path) -> Weights:
     raise CheckpointError(f"{path}: a dictionary of none of the known formats (paa, seed, MMDetection)")
 
 
-def build(weights: Weights, source: str) -> Detector:
-    """Build the detector that the weights are of, in evaluation mode on the CPU."""
+def build(weights: Weights, source: str, kind: type[D]) -> D:
+    """Build the detector (a `Detector` or a subclass) that the weights are of, in evaluation mode on the CPU."""
     names = weights.names
     if names is None:
         coco = weights.num_classes == len(COCO_NAMES)
         names = COCO_NAMES if coco else tuple(f"class {label}" for label in range(weights.num_classes))
-    detector = Detector(weights.config, names)
+    detector = kind(weights.config, names)
     load_tensors(detector, weights.tensors, source)
     return detector.eval()

@@ -41,7 +41,9 @@ def read(state: Mapping[str, Tensor]) -> Weights:
     tensors = {rename(name): tensor for name, tensor in state.items() if not name.startswith("head.scales.")}
     scales = [state[f"head.scales.{level}.scale"] for level in range(5)]
     tensors["head.scales"] = torch.cat([s.reshape(1) for s in scales])
-    depth = {6: "resnet50", 23: "resnet101"}[len({n for n in state if re.match(r"backbone\.body\.layer3\.\d+\.conv1", n)})]
+    depth = {6: "resnet50", 23: "resnet101"}[
+        len({n for n in state if re.match(r"backbone\.body\.layer3\.\d+\.conv1", n)})
+    ]
     stages = tuple(s for s in (3, 4, 5) if f"backbone.body.layer{s - 1}.0.conv2.offset.weight" in state)
     config = ModelConfig(
         backbone=depth,

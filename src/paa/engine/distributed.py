@@ -1,0 +1,80 @@
+"""Processes and devices: the one file that knows how many there are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from paa.errors import RunError
+
+
+@dataclass(frozen=True)
+class Process:
+    """One of the `world` processes of a run, and its device."""
+
+    device: torch.device
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes the files and the log."""
+        return self.rank == 0
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Return the mean of a tensor over all processes; it carries no gradient."""
+        if self.world == 1:
+            return values
+        values = values.detach().clone()
+        dist.all_reduce(values)
+        return values / self.world
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return every process's picklable value, in the order of their ranks, in every process."""
+        if self.world == 1:
+            return [value]
+        values: list[Any] = [None] * self.world
+        dist.all_gather_object(values, value)
+        return values
+
+
+def pick_device(name: str | None, local_rank: int = 0) -> torch.device:
+    """Return the device of that name, or the best there is; RunError if there is no such device."""
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise RunError(f"unknown device {name!r}: expected cpu, cuda or cuda:N") from error
+    if device.type not in ("cpu", "cuda"):
+        raise RunError(f"device {name!r} is not supported: expected cpu, cuda or cuda:N")
+    if device.type == "cuda":
+        number = local_rank if device.index is None else device.index
+        if number >= torch.cuda.device_count():
+            raise RunError(f"device {name!r} does not exist: this machine has {torch.cuda.device_count()} GPUs")
+        device = torch.device("cuda", number)
+    return device
+
+
+@contextmanager
+def start(device: str | None) -> Iterator[Process]:
+    """Join the processes that torchrun started (gloo on CPUs, nccl on GPUs), or be the only one."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    chosen = pick_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    if world == 1:
+        yield Process(chosen)
+        return
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    try:
+        yield Process(chosen, dist.get_rank(), world)
+    finally:
+        dist.destroy_process_group()

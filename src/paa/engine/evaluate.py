@@ -1,0 +1,77 @@
+"""From a data set to the detections of all its pictures, over all processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from paa.data.index import DatasetIndex
+from paa.data.loader import eval_loader
+from paa.engine.distributed import Process
+from paa.engine.metrics import DetectionTable
+from paa.model.detector import Detector
+
+
+def to_original(boxes: Tensor, sizes: Tensor, original_sizes: Tensor, legacy: bool) -> Tensor:
+    """Return boxes (B, K, 4) of pictures resized to sizes (B, 2) in the pixels of their originals.
+
+    legacy: the inclusive coordinates are scaled, as the seed does.
+    """
+    ratio = (original_sizes / sizes).flip(1).repeat(1, 2)[:, None].to(boxes.dtype)
+    inclusive = boxes.new_tensor([0, 0, 1, 1]) * legacy
+    return (boxes - inclusive) * ratio + inclusive
+
+
+def detect_dataset(
+    detector: Detector,
+    index: DatasetIndex,
+    process: Process,
+    *,
+    batch_size: int = 8,
+    workers: int = 2,
+    limit: int | None = None,
+    voting: bool = True,
+    precision: str = "float32",
+    progress: Callable[[int], object] = lambda pictures: None,
+) -> DetectionTable:
+    """Detect in every picture (of the first `limit`), each in one process, and return all detections to every process.
+
+    progress is called with the number of pictures done by this process since its last call.
+    """
+    config, device = detector.config, process.device
+    was_training = detector.training
+    detector.eval()
+    loader = eval_loader(
+        index,
+        short=config.test_short,
+        longest=config.test_longest,
+        legacy=config.legacy,
+        batch_size=batch_size,
+        rank=process.rank,
+        world=process.world,
+        limit=limit,
+        workers=workers,
+        pin_memory=device.type == "cuda",
+    )
+    tables = []
+    for batch in loader:
+        moved = batch.to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            found = detector.detect(moved.images, moved.sizes, voting=voting)
+        boxes = to_original(found.boxes.cpu(), batch.sizes, batch.original_sizes, config.legacy)
+        labels = found.labels.cpu()
+        there = labels >= 0
+        image = batch.positions[:, None].expand_as(labels)
+        columns = (image[there], boxes[there], found.scores.cpu()[there], labels[there])
+        tables.append(DetectionTable(*(column.numpy() for column in columns)))
+        progress(len(batch))
+    detector.train(was_training)
+    return DetectionTable.concatenate([table for part in process.gather(tables) for table in part] or [_nothing()])
+
+
+def _nothing() -> DetectionTable:
+    zero = np.zeros(0, np.int64)
+    return DetectionTable(zero, np.zeros((0, 4), np.float32), np.zeros(0, np.float32), zero)

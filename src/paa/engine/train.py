@@ -1,0 +1,299 @@
+"""Training: read top to bottom, the loop is `train`."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+from torch.utils.tensorboard import SummaryWriter
+
+from paa.config import DataConfig, Recipe, RuntimeConfig, ValidationConfig, to_dict
+from paa.data.augment import TrainTransform
+from paa.data.batch import Batch
+from paa.data.index import DatasetIndex
+from paa.data.loader import train_loader
+from paa.data.read import read_dataset
+from paa.engine.distributed import Process
+from paa.engine.evaluate import detect_dataset
+from paa.engine.metrics import evaluate
+from paa.engine.optimizer import Schedule, freeze, make_optimizer, make_schedule, set_rate
+from paa.engine.run_folder import RunFolder, save_checkpoint
+from paa.errors import CheckpointError, ConfigError, RunError
+from paa.losses import LossResult, paa_losses
+from paa.model.detector import Detector
+from paa.weights import own
+from paa.weights.read import load_file, read_weights
+from paa.weights.state import load_tensors
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run."""
+
+    data: DataConfig
+    output: Path
+    """Folder of the run: settings, log, checkpoints."""
+    recipe: Recipe = field(default_factory=Recipe)
+    batch_size: int = 16
+    """Pictures a step, over all processes; rate, steps and decays scale with it."""
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    resume: Path | Literal["last"] | None = None
+    """Go on with a run: its last checkpoint, or this one."""
+    init: Path | None = None
+    """Start from the weights of this checkpoint (the same classes)."""
+
+
+@dataclass
+class State:
+    """What changes during a run, beside the model and the optimizer."""
+
+    step: int = 0
+    best: float = -1.0
+
+
+Listener = Callable[[dict[str, Any]], object]
+
+
+def train(config: TrainConfig, process: Process, listen: Listener = lambda record: None) -> RunFolder:
+    """Train, and return the run's folder; each record of the log goes to `listen` too (in the first process).
+
+    Raises DataError, ConfigError, CheckpointError or RunError before anything is written, and RunError, with the last
+    good checkpoint kept, when a loss is not finite.
+    """
+    recipe, runtime = config.recipe, config.runtime
+    torch.manual_seed(runtime.seed)
+    index, val_index = read_data(config.data, config.validation.batch_size > 0)
+    detector = make_detector(config, index.names)
+    schedule = make_schedule(recipe.schedule, config.batch_size, len(index))
+    freeze(detector, recipe.schedule.frozen_stages)
+    detector.to(process.device)
+    if runtime.channels_last:
+        detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = make_optimizer(detector, recipe.schedule)
+    run, state = RunFolder(config.output), State()
+    if config.resume is not None:
+        restore(run.last if config.resume == "last" else config.resume, detector, optimizer, state, index.names)
+    loader = train_loader(
+        index,
+        TrainTransform(**vars(recipe.pictures), legacy=recipe.model.legacy),
+        batch_size=config.batch_size,
+        seed=runtime.seed,
+        steps=schedule.steps,
+        start_step=state.step,
+        rank=process.rank,
+        world=process.world,
+        workers=runtime.workers,
+        skip_unreadable=config.data.skip_unreadable,
+        pin_memory=process.device.type == "cuda",
+    )
+    log = start_log(config, run, process, state, listen)
+    model = parallel(detector, process).train()
+    check = FiniteCheck(index)
+    save_every = runtime.checkpoint_interval
+    validate_every = config.validation.interval or math.ceil(schedule.steps / 10)
+    since, pictures = time.perf_counter(), 0
+
+    for batch in loader:
+        batch = batch.to(process.device)
+        set_rate(optimizer, schedule.rate_at(state.step))
+        result, norm = optimize(model, detector, optimizer, batch, process, recipe.schedule.clip_norm, runtime.precision)
+        check.add(state.step, result.losses, batch)
+        state.step += 1
+        pictures += config.batch_size
+
+        if state.step % runtime.log_interval == 0 or state.step == schedule.steps:
+            rate = pictures / (time.perf_counter() - since)
+            log(training_record(state, schedule, result, norm, process, rate, config.batch_size))
+            since, pictures = time.perf_counter(), 0
+        last = state.step == schedule.steps
+        if val_index is not None and (last or state.step % validate_every == 0):
+            check.now()
+            record = validate(detector, val_index, process, config)
+            log({"step": state.step, **record})
+            if (record["AP"] or 0.0) > state.best:
+                state.best = record["AP"] or 0.0
+                save(run.best, detector, optimizer, state, process)
+            save(run.last, detector, optimizer, state, process)
+            since, pictures = time.perf_counter(), 0
+        elif last or state.step % save_every == 0:
+            check.now()
+            save(run.last, detector, optimizer, state, process)
+    return run
+
+
+def optimize(
+    model: nn.Module,
+    detector: Detector,
+    optimizer: Optimizer,
+    batch: Batch,
+    process: Process,
+    clip_norm: float | None,
+    precision: str,
+) -> tuple[LossResult, Tensor | None]:
+    """One step: head outputs, assignment and losses, gradients, weights. `model` is the detector or its DDP wrapper.
+
+    Returns the losses, and the gradients' norm where they are clipped.
+    """
+    with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        outputs = model(batch.images, batch.sizes)
+    result = paa_losses(
+        outputs,
+        detector.anchors(outputs),
+        batch.gt_boxes,
+        batch.gt_labels,
+        legacy=detector.config.legacy,
+        average=process.mean,
+    )
+    optimizer.zero_grad()
+    torch.stack(list(result.losses.values())).sum().backward()
+    trained = [p for p in detector.parameters() if p.requires_grad]
+    norm = None if clip_norm is None else nn.utils.clip_grad_norm_(trained, clip_norm)
+    optimizer.step()
+    return result, norm
+
+
+def read_data(config: DataConfig, validate: bool) -> tuple[DatasetIndex, DatasetIndex | None]:
+    """Read the training set and, if it is wanted, the validation set with the same classes."""
+    options: dict[str, Any] = {"format": config.format, "skip_invalid": config.skip_invalid}
+    index = read_dataset(config.path, config.train_split, keep_empty=config.keep_empty, **options)
+    if not validate:
+        return index, None
+    return index, read_dataset(config.path, config.val_split, names=index.names, **options)
+
+
+def make_detector(config: TrainConfig, names: tuple[str, ...]) -> Detector:
+    """Build the recipe's detector, with the weights of `init` if there are any."""
+    detector = Detector(config.recipe.model, names)
+    if config.init is not None:
+        load_tensors(detector, read_weights(config.init).tensors, str(config.init))
+    return detector
+
+
+def parallel(detector: Detector, process: Process) -> nn.Module:
+    """Wrap the detector for several processes: gradients are averaged, and batch norm's statistics are shared."""
+    if process.world == 1:
+        return detector
+    devices = [process.device.index] if process.device.type == "cuda" else None
+    return DistributedDataParallel(detector, device_ids=devices)
+
+
+def validate(detector: Detector, index: DatasetIndex, process: Process, config: TrainConfig) -> dict[str, Any]:
+    """Return the twelve COCO numbers on the validation set and the seconds they took."""
+    started, limit = time.perf_counter(), config.validation.limit
+    table = detect_dataset(
+        detector,
+        index,
+        process,
+        batch_size=config.validation.batch_size,
+        workers=config.runtime.workers,
+        limit=limit,
+        voting=config.validation.voting,
+        precision=config.runtime.precision,
+    )
+    images = None if limit is None else np.arange(min(limit, len(index)))
+    metrics = evaluate(index, table, images=images)
+    return {**metrics.summary, "evaluation_seconds": round(time.perf_counter() - started, 2)}
+
+
+def training_record(
+    state: State,
+    schedule: Schedule,
+    result: LossResult,
+    norm: Tensor | None,
+    process: Process,
+    rate: float,
+    batch_size: int,
+) -> dict[str, Any]:
+    """Return one line of the log: the losses of this step averaged over processes, rate, speed, time left."""
+    values = process.mean(torch.stack([loss.detach() for loss in result.losses.values()])).tolist()
+    record: dict[str, Any] = {"step": state.step, "steps": schedule.steps, "loss": sum(values)}
+    record.update({f"loss_{name}": value for name, value in zip(result.losses, values)})
+    record["positives"] = result.positives.item()
+    if norm is not None:
+        record["gradient_norm"] = norm.item()
+    record["rate"] = schedule.rate_at(state.step - 1)
+    record["pictures_per_second"] = round(rate, 3)
+    record["seconds_left"] = round((schedule.steps - state.step) * batch_size / rate, 1)
+    return record
+
+
+class FiniteCheck:
+    """Stops the run when a loss is not finite, and says at which step and with which pictures.
+
+    A step's losses are looked at when the next one's are there, so that looking does not make a GPU wait.
+    """
+
+    def __init__(self, index: DatasetIndex) -> None:
+        self.index = index
+        self.waiting: tuple[int, Tensor, Batch] | None = None
+
+    def add(self, step: int, losses: dict[str, Tensor], batch: Batch) -> None:
+        """Check the step before, and keep this one for the next call."""
+        self.now()
+        self.waiting = (step, torch.stack([loss.detach() for loss in losses.values()]), batch)
+
+    def now(self) -> None:
+        """Check what waits; RunError if it is not finite."""
+        if self.waiting is None:
+            return
+        step, losses, batch = self.waiting
+        self.waiting = None
+        if not bool(losses.isfinite().all()):
+            pictures = ", ".join(self.index.path(i).name for i in batch.positions.tolist())
+            raise RunError(
+                f"the loss of step {step} is not finite ({', '.join(f'{v:.4g}' for v in losses.tolist())}); "
+                f"its pictures: {pictures}. The last checkpoint is from before; a lower rate or clip_norm may help"
+            )
+
+
+def start_log(config: TrainConfig, run: RunFolder, process: Process, state: State, listen: Listener) -> Listener:
+    """Make or reopen the run's folder, and return the function that writes a record everywhere."""
+    if not process.first:
+        return lambda record: None
+    if config.resume is None:
+        run.create()
+    else:
+        run.path.mkdir(parents=True, exist_ok=True)
+        run.forget_after(state.step)
+    run.write_config({**to_dict(config), "processes": process.world})
+    board = SummaryWriter(run.tensorboard, purge_step=state.step + 1 if config.resume else None)  # type: ignore[no-untyped-call]
+
+    def log(record: dict[str, Any]) -> None:
+        run.append(record)
+        for name, value in record.items():
+            if name not in ("step", "steps") and value is not None:
+                board.add_scalar(name.replace("loss_", "loss/"), value, record["step"])  # type: ignore[no-untyped-call]
+        board.flush()  # type: ignore[no-untyped-call]
+        listen(record)
+
+    return log
+
+
+def save(path: Path, detector: Detector, optimizer: Optimizer, state: State, process: Process) -> None:
+    """Write a checkpoint that detects and that a run can go on from."""
+    if process.first:
+        training = {"step": state.step, "best": state.best, "optimizer": optimizer.state_dict()}
+        save_checkpoint(path, own.write(detector.config, detector.names, detector.state_dict(), training))
+
+
+def restore(path: Path, detector: Detector, optimizer: Optimizer, state: State, names: tuple[str, ...]) -> None:
+    """Take a run up where its checkpoint left it; CheckpointError if it is of another model, ConfigError of other data."""
+    content = load_file(path)
+    if not own.recognises(content) or "training" not in content:
+        raise CheckpointError(f"{path}: no training checkpoint of this project; to start from its weights use --init")
+    if tuple(content["names"]) != names:
+        raise ConfigError(f"{path}: was trained on classes {content['names']}, the data set has {list(names)}")
+    load_tensors(detector, content["model"], str(path))
+    training = content["training"]
+    optimizer.load_state_dict(training["optimizer"])
+    state.step, state.best = training["step"], training["best"]

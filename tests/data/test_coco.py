@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from data_files import box, coco_json, shared, write_picture
+
+from paa.data import coco
+from paa.data.images import read_image
+from paa.data.index import DatasetIndex
+from paa.errors import AnnotationError, DataError
+
+
+def assert_same(a: DatasetIndex, b: DatasetIndex) -> None:
+    for name, value in vars(a).items():
+        np.testing.assert_array_equal(value, getattr(b, name), err_msg=name)
+
+
+def fails(path: Path, kind: type[DataError] = DataError, split: str = "train", **options: Any) -> str:
+    with pytest.raises(kind) as caught:
+        coco.read(path, split, **options)
+    message = str(caught.value)
+    assert type(caught.value) is kind
+    assert "\n" not in message
+    assert str(path) in message
+    return message
+
+
+def test_columns(tmp_path: Path) -> None:
+    annotations = [
+        box(10, 2, (1, 2, 30, 40), category=7, area=77.5),
+        box(11, 1, (5.5, 6.5, 7, 8), iscrowd=0),
+        box(12, 2, (0, 0, 80, 60), iscrowd=1, segmentation={"counts": "abc", "size": [60, 80]}),
+    ]
+    index = coco.read(coco_json(tmp_path / "train.json", annotations), "train")
+    assert index.names == ("cat", "dog")  # by ascending id
+    assert index.category_ids.tolist() == [3, 7]
+    assert index.offsets.tolist() == [0, 1, 3]
+    assert index.boxes.tolist() == [[5.5, 6.5, 12.5, 14.5], [1, 2, 31, 42], [0, 0, 80, 60]]
+    assert index.labels.tolist() == [0, 1, 0]
+    assert index.crowd.tolist() == [False, False, True]
+    assert index.areas.tolist() == [56, 77.5, 4800]
+    assert index.sizes.tolist() == [[60, 80], [60, 80]]
+    assert index.image_ids.tolist() == [1, 2]
+    assert index.path(1) == tmp_path / "images" / "2.png"
+    dtypes = {name: str(value.dtype) for name, value in vars(index).items() if isinstance(value, np.ndarray)}
+    assert dtypes == {
+        "file_names": "|S5",
+        "image_ids": "int64",
+        "sizes": "int32",
+        "offsets": "int64",
+        "boxes": "float32",
+        "labels": "int64",
+        "crowd": "bool",
+        "areas": "float32",
+        "category_ids": "int64",
+    }
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_write_and_read_back(tmp_path: Path, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    annotations = [
+        box(i, int(random.integers(1, 9)), [*random.uniform(0, 40, 2), *random.uniform(0.1, 60, 2)], 7, iscrowd=i % 2)
+        for i in range(30)
+    ]
+    ids = random.permutation(8) + 1  # not in ascending order in the file
+    images = [{"id": int(i), "file_name": f"{i}.png", "height": 60, "width": 80} for i in ids]
+    index = coco.read(coco_json(tmp_path / "train.json", annotations, count=8), "train")
+    shuffled = coco.read(coco_json(tmp_path / "train.json", annotations, count=8, images=images), "train")
+    assert_same(shuffled, index.select(ids - 1))
+    coco.write_coco(index, tmp_path / "again.json")
+    assert_same(coco.read(tmp_path / "again.json", "train"), index)
+
+
+LAYOUTS = [
+    ("annotations/instances_train2017.json", "train2017"),
+    ("annotations/instances_train2014.json", "images/train2014"),
+    ("annotations/instances_train.json", "images"),
+    ("annotations/train.json", "train"),
+    ("train.json", "images"),
+    ("train.json", "."),
+    ("train.json", "train"),
+    ("train.json", "images/train"),
+    ("train.json", "pictures of mine"),
+    ("train/_annotations.coco.json", "train"),
+    ("instances_train.json", "JPEGImages"),
+]
+
+
+@pytest.mark.parametrize(("file", "folder"), LAYOUTS)
+def test_layouts(tmp_path: Path, file: str, folder: str) -> None:
+    coco_json(tmp_path / file, [box(1, 1, (0, 0, 5, 5))], pictures=False)
+    for i in (1, 2):
+        write_picture(tmp_path / folder / f"{i}.png")
+    write_picture(tmp_path / "other" / "3.png")
+    for path in (tmp_path, tmp_path / file):
+        index = coco.read(path, "train")
+        assert index.root.resolve() == (tmp_path / folder).resolve()
+        assert all(index.path(i).is_file() for i in range(len(index)))
+
+
+def test_split_has_its_own_pictures_where_names_are_the_same(tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        coco_json(tmp_path / split / "_annotations.coco.json", [box(1, 1, (0, 0, 5, 5))], pictures=False)
+        for i in (1, 2):
+            write_picture(tmp_path / split / f"{i}.png")
+    assert coco.read(tmp_path, "train").root == tmp_path / "train"
+    for name in ("val", "valid", "validation"):
+        assert coco.read(tmp_path, name).root == tmp_path / "valid"
+
+
+@pytest.mark.parametrize("name", ["{}.png", "deep/down/{}.png", "D:\\pictures\\{}.png", "/gone/{}.png"])
+def test_file_names_with_folders(tmp_path: Path, name: str) -> None:
+    images = [{"id": i, "file_name": name.format(i), "height": 60, "width": 80} for i in (1, 2)]
+    index = coco.read(coco_json(tmp_path / "train.json", images=images), "train")
+    assert index.path(1).is_file()
+
+
+def test_names_of_any_alphabet(tmp_path: Path) -> None:
+    write_picture(tmp_path / "images" / "шар é 球.png")
+    image = {"id": 1, "file_name": "шар é 球.png", "height": 60, "width": 80}
+    index = coco.read(coco_json(tmp_path / "train.json", count=0, images=[image]), "train")
+    assert read_image(index.path(0)).shape == (60, 80, 3)
+
+
+def test_given_class_names_order_the_labels(tmp_path: Path) -> None:
+    path = coco_json(tmp_path / "val.json", [box(1, 1, (0, 0, 5, 5), 3), box(2, 1, (0, 0, 5, 5), 7)])
+    index = coco.read(path, "val", names=["bird", "dog", "cat"])
+    assert index.names == ("bird", "dog", "cat")
+    assert index.labels.tolist() == [2, 1]
+    assert index.category_ids.tolist() == [8, 7, 3]
+    message = fails(path, names=["dog", "bird"])
+    assert message == f"{path}: class 'cat' is unknown to the model, which knows dog, bird"
+
+
+def test_boxes_are_clipped_and_empty_ones_dropped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    annotations = [
+        box(1, 1, (-5, -5, 20, 20)),
+        box(2, 1, (70, 50, 20, 20)),
+        box(3, 1, (10, 10, 0, 5)),
+        box(4, 1, (90, 10, 5, 5)),
+        box(5, 2, (10, 10, 0.0005, 5)),
+    ]
+    path = coco_json(tmp_path / "train.json", annotations)
+    with caplog.at_level(logging.WARNING, "paa"):
+        index = coco.read(path, "train")
+    assert index.boxes.tolist() == [[0, 0, 15, 15], [70, 50, 80, 60]]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path}: dropped 3 boxes that have no area inside their picture"
+    ]
+
+
+def test_pictures_without_objects(tmp_path: Path) -> None:
+    annotations = [box(1, 2, (0, 0, 5, 5)), box(2, 3, (0, 0, 5, 5), iscrowd=1)]
+    path = coco_json(tmp_path / "train.json", annotations, count=4)
+    assert np.diff(coco.read(path, "train").offsets).tolist() == [0, 1, 1, 0]
+    index = coco.read(path, "train", keep_empty=False)
+    assert index.image_ids.tolist() == [2]
+    assert index.boxes.tolist() == [[0, 0, 5, 5]]
+    empty = coco_json(tmp_path / "empty.json", count=2)
+    assert len(coco.read(empty, "train")) == 2
+    assert fails(empty, keep_empty=False) == f"{empty}: no pictures with objects"
+
+
+def test_no_annotations_key_is_a_test_set(tmp_path: Path) -> None:
+    path = coco_json(tmp_path / "test.json", annotations=[])
+    data = json.loads(path.read_text())
+    del data["annotations"]
+    path.write_text(json.dumps(data))
+    assert len(coco.read(path, "test").boxes) == 0
+
+
+WRONG_ANNOTATIONS = [
+    (box(17, 2, (1, 2, -3, 4)), "annotation 17 (image 2) has width -3"),
+    (box(17, 2, (1, 2, 3, -4.5)), "annotation 17 (image 2) has height -4.5"),
+    (box(17, 2, (1, float("nan"), 3, 4)), "annotation 17 (image 2) has y nan"),
+    (box(17, 2, (1, 2, float("inf"), 4)), "annotation 17 (image 2) has width inf"),
+    (box(17, 9, (1, 2, 3, 4)), "annotation 17 (image 9) has unknown image 9"),
+    (box(17, 2, (1, 2, 3, 4), 5), "annotation 17 (image 2) has unknown category 5"),
+    (box(17, 2, (1, 2, 3)), "annotation 17 (image 2) lacks a usable image_id, category_id or bbox of 4 numbers"),
+    (box(17, 2, ("a", 2, 3, 4)), "annotation 17 (image 2) lacks a usable"),
+    ({"id": 17, "image_id": 2, "bbox": [1, 2, 3, 4]}, "annotation 17 (image 2) lacks a usable"),
+    ({"id": 17, "image_id": "x", "category_id": 3, "bbox": [1, 2, 3, 4]}, "annotation 17 (image x) lacks a usable"),
+    ("nonsense", "annotation 'nonsense' lacks a usable"),
+]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"), WRONG_ANNOTATIONS, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_wrong_annotation(tmp_path: Path, caplog: pytest.LogCaptureFixture, wrong: Any, says: str) -> None:
+    good = [box(1, 1, (0, 0, 5, 5)), box(2, 2, (10, 10, 5, 5), 7)]
+    path = coco_json(tmp_path / "instances.json", [good[0], wrong, good[1], wrong])
+    message = fails(path, AnnotationError)
+    assert message.startswith(f"{path}: {says}")
+    assert message.endswith("; fix it or pass --skip-invalid")
+    with caplog.at_level(logging.WARNING, "paa"):
+        index = coco.read(path, "train", skip_invalid=True)
+    assert_same(index, coco.read(coco_json(tmp_path / "good.json", good), "train"))
+    assert len(caplog.records) == 1
+    assert f"{path}: left out 2 invalid annotations; the first: {says}" in caplog.records[0].getMessage()
+
+
+def test_broken_json_says_where(tmp_path: Path) -> None:
+    path = tmp_path / "train.json"
+    path.write_text('{"images": [\n  {"id": 1,}\n]}')
+    assert fails(path).startswith(f"{path}: broken JSON at line 2, column ")
+    path.write_bytes(b"\xff\xfe\x00")
+    fails(path)
+    path.write_text("")
+    fails(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"images": []}, "no pictures"),
+        ({"images": None}, "expected an object with a list 'images'"),
+        ({"images": [{"id": 1, "file_name": "1.png"}]}, "lacks id, file_name, height or width"),
+        ({"images": [{"id": "a", "file_name": "1.png", "height": 1, "width": 1}]}, "not a whole number"),
+        ({"images": [{"id": 1, "file_name": "1.png", "height": 0, "width": 1}]}, "image 1 has height 0 and width 1"),
+        ({"images": [{"id": 1, "file_name": "1.png", "height": 9, "width": 9}] * 2}, "two pictures have the id 1"),
+        ({"images": ["1.png"]}, "lacks id, file_name, height or width"),
+        ({"categories": []}, "no classes"),
+        ({"categories": None}, "'categories' must be a list"),
+        ({"categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}, "two classes have the same id"),
+        ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "two classes are named 'a'"),
+        ({"images": [{"id": 1, "file_name": "gone.png", "height": 9, "width": 9}]}, "pictures not found: gone.png"),
+    ],
+)
+def test_wrong_file(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+    assert says in fails(coco_json(tmp_path / "train.json", **{"annotations": [], **changes}))
+
+
+def test_annotations_must_be_a_list(tmp_path: Path) -> None:
+    path = tmp_path / "train.json"
+    path.write_text('{"images": [{}], "annotations": {"a": 1}}')
+    assert "'annotations' is not a list" in fails(path)
+
+
+def test_a_list_of_detections_is_no_data_set(tmp_path: Path) -> None:
+    path = tmp_path / "detections.json"
+    path.write_text("[]")
+    assert "not COCO annotations" in fails(path)
+
+
+def test_missing_split(tmp_path: Path) -> None:
+    coco_json(tmp_path / "train.json")
+    message = fails(tmp_path, split="val")
+    assert "no COCO annotations for 'val'" in message
+    assert "train.json" in message
+
+
+def test_two_files_for_a_split(tmp_path: Path) -> None:
+    for year in (2014, 2017):
+        coco_json(tmp_path / "annotations" / f"instances_train{year}.json")
+    assert "give the one wanted as the path" in fails(tmp_path)
+
+
+def test_many_annotations_are_read_by_column(tmp_path: Path) -> None:
+    annotations = [box(i, i % 50 + 1, (i % 70, i % 50, 5, 5)) for i in range(50_000)]
+    index = coco.read(coco_json(tmp_path / "train.json", annotations, count=50), "train")
+    assert np.diff(index.offsets).tolist() == [1000] * 50
+
+
+def test_raccoon() -> None:
+    folder = shared("raccoon")
+    train, val = coco.read(folder, "train"), coco.read(folder, "val")
+    assert (len(train), len(val), len(train.boxes), len(val.boxes)) == (160, 40, 174, 43)
+    assert train.names == val.names == ("raccoon",)
+    for i in range(0, len(val), 8):
+        assert read_image(val.path(i)).shape[:2] == tuple(val.sizes[i])

@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from paa.data.images import as_rgb, read_image, read_size
+from paa.errors import ImageError
+
+RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+
+
+def save(path: Path, picture: Image.Image, **options: object) -> Path:
+    picture.save(path, **options)
+    return path
+
+
+def error_of(path: Path, size: tuple[int, int] | None = None) -> str:
+    with pytest.raises(ImageError) as caught:
+        read_image(path, size)
+    message = str(caught.value)
+    assert str(path) in message
+    assert "\n" not in message
+    return message
+
+
+def test_rgb_is_read_as_it_is(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", Image.fromarray(RGB))
+    rgb = read_image(path, (20, 30))
+    assert rgb.dtype == np.uint8
+    assert rgb.flags.writeable
+    np.testing.assert_array_equal(rgb, RGB)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P"])
+def test_grey_and_palette(tmp_path: Path, mode: str) -> None:
+    picture = Image.fromarray(RGB).convert(mode)
+    rgb = read_image(save(tmp_path / "a.png", picture))
+    np.testing.assert_array_equal(rgb, np.asarray(picture.convert("RGB")))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparent_is_laid_on_white(tmp_path: Path, mode: str) -> None:
+    picture = Image.new(mode, (30, 20), (10, 10, 10, 0) if mode == "RGBA" else (10, 0))
+    picture.paste((10, 10, 10, 255) if mode == "RGBA" else (10, 255), (0, 0, 15, 20))
+    rgb = read_image(save(tmp_path / "a.png", picture))
+    assert (rgb[:, :15] == 10).all()
+    assert (rgb[:, 15:] == 255).all()
+
+
+@pytest.mark.parametrize("mode", ["P", "L", "RGB"])
+def test_transparent_colour(tmp_path: Path, mode: str) -> None:
+    picture = Image.new(mode, (30, 20))
+    if mode == "P":
+        picture.putpalette([0, 0, 0, 200, 0, 0])
+    one = (1, 1, 1) if mode == "RGB" else 1
+    picture.paste(one, (0, 0, 15, 20))
+    rgb = read_image(save(tmp_path / "a.png", picture, transparency=(0, 0, 0) if mode == "RGB" else 0))
+    assert (rgb[:, 15:] == 255).all()
+    assert (rgb[0, 0] == ([200, 0, 0] if mode == "P" else [1, 1, 1])).all()
+
+
+def test_cmyk_jpeg_is_not_inverted(tmp_path: Path) -> None:
+    colour = Image.new("RGB", (32, 32), (200, 40, 40)).convert("CMYK")  # Pillow writes Adobe's inverted form
+    rgb = read_image(save(tmp_path / "a.jpg", colour, quality=95))
+    assert np.abs(rgb.astype(int) - (200, 40, 40)).max() < 12
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32])
+def test_16_bit_grey_is_scaled_not_clipped(tmp_path: Path, dtype: type) -> None:
+    values = np.linspace(0, 65535, 600).reshape(20, 30).astype(dtype)
+    suffix = "png" if dtype is np.uint16 else "tif"
+    rgb = read_image(save(tmp_path / f"a.{suffix}", Image.fromarray(values)))
+    np.testing.assert_array_equal(rgb, np.repeat(np.rint(values / 257)[:, :, None], 3, axis=2))
+
+
+def test_16_bit_colour_png(tmp_path: Path) -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    row = b"\0" + struct.pack(">6H", 65535, 0, 32896, 0, 65535, 257)
+    header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+    path = tmp_path / "a.png"
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(row)) + chunk(b"IEND", b"")
+    )
+    np.testing.assert_array_equal(read_image(path), [[[255, 0, 128], [0, 255, 1]]])
+
+
+def test_float_tiff(tmp_path: Path) -> None:
+    values = np.linspace(0, 1, 600, dtype=np.float32).reshape(20, 30)
+    rgb = read_image(save(tmp_path / "a.tif", Image.fromarray(values)))
+    np.testing.assert_array_equal(rgb[:, :, 1], np.rint(values * 255))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_exif_orientation(tmp_path: Path, orientation: int, suffix: str) -> None:
+    pixels = np.zeros((32, 48, 3), np.uint8)
+    pixels[:16, :16] = 255  # top left as stored
+    exif = Image.Exif()
+    exif[274] = orientation
+    path = save(tmp_path / f"a.{suffix}", Image.fromarray(pixels), exif=exif)
+    size = (48, 32) if orientation >= 5 else (32, 48)
+    rgb = read_image(path, size)
+    assert read_size(path) == size
+    corner = {1: (0, 0), 2: (0, -1), 3: (-1, -1), 4: (-1, 0), 5: (0, 0), 6: (0, -1), 7: (-1, -1), 8: (-1, 0)}
+    for y, x in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
+        assert (rgb[y, x].mean() > 128) == ((y, x) == corner[orientation])
+
+
+def test_damaged_exif_does_not_matter(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    Image.fromarray(RGB).save(path, exif=b"Exif\0\0MM\0*\xff\xff\xff\xff junk")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert read_image(path).shape == RGB.shape
+        assert read_size(path) == (20, 30)
+
+
+def test_first_frame_of_an_animation(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    path = save(tmp_path / "a.gif", frames[0], save_all=True, append_images=frames[1:])
+    assert (read_image(path)[0, 0] == (255, 0, 0)).all()
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "webp", "tif", "gif"])
+def test_truncated(tmp_path: Path, suffix: str) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(
+        buffer, {"jpg": "JPEG", "tif": "TIFF"}.get(suffix, suffix)
+    )
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
+    error_of(path)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_damaged_bytes_give_a_picture_or_an_image_error(tmp_path: Path, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    buffer = io.BytesIO()
+    Image.fromarray(RGB).save(buffer, ["PNG", "JPEG", "GIF", "TIFF", "WEBP"][seed % 5])
+    data = np.frombuffer(buffer.getvalue(), np.uint8).copy()
+    places = random.integers(0, len(data), 8)
+    data[places] = random.integers(0, 256, 8)
+    path = tmp_path / "a.jpg"
+    path.write_bytes(data.tobytes())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            assert read_image(path).shape[2] == 3
+        except ImageError:
+            error_of(path)
+
+
+def test_not_a_picture(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_text("hello")
+    assert error_of(path).endswith("not a picture of a known format")
+    path.write_bytes(b"")
+    error_of(path)
+    with pytest.raises(ImageError, match="not a picture"):
+        read_size(path)
+    assert error_of(tmp_path / "b.jpg").endswith("no such picture")
+    error_of(tmp_path)
+
+
+def test_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path / "a.png", Image.fromarray(RGB))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert "decompression bomb" in error_of(path)
+
+
+def test_other_size_than_annotated(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", Image.fromarray(RGB))
+    message = error_of(path, (30, 20))
+    assert "20 high and 30 wide" in message
+    assert "30 high and 20 wide" in message
+
+
+def test_as_rgb_takes_every_form(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", Image.fromarray(RGB))
+    tensor = torch.from_numpy(RGB).permute(2, 0, 1)
+    alpha = np.dstack([RGB, np.full((20, 30), 255, np.uint8)])
+    forms = [path, str(path), Image.fromarray(RGB), RGB, RGB / 255, (RGB / 255).astype(np.float32), alpha]
+    forms += [RGB.astype(np.uint16) * 257, tensor, tensor / 255, RGB[:, ::-1][:, ::-1]]
+    for form in forms:
+        rgb = as_rgb(form)
+        assert rgb.dtype == np.uint8
+        np.testing.assert_array_equal(rgb, RGB)
+    grey = RGB[:, :, 0]
+    for form in [grey, grey[:, :, None], Image.fromarray(grey), torch.from_numpy(grey)[None], grey / 255]:
+        np.testing.assert_array_equal(as_rgb(form), np.dstack([grey] * 3))
+
+
+def test_as_rgb_lays_alpha_on_white() -> None:
+    array = np.zeros((4, 4, 4))
+    assert (as_rgb(array) == 255).all()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        np.zeros((3, 20, 30), np.uint8),
+        np.zeros((20, 30, 2), np.uint8),
+        np.zeros((0, 30, 3), np.uint8),
+        np.zeros((20, 30, 3), np.int64),
+        np.full((20, 30, 3), 255.0),
+        np.full((20, 30, 3), np.nan),
+        np.zeros(20, np.uint8),
+        torch.zeros(20, 30),
+        torch.zeros(1, 3, 20, 30),
+        None,
+        17,
+    ],
+    ids=lambda source: f"{type(source).__name__}{getattr(source, 'shape', '')}",
+)
+def test_as_rgb_refuses(source: object) -> None:
+    with pytest.raises(ImageError, match="expected") as caught:
+        as_rgb(source)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)

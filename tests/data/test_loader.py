@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from data_files import make_index, shared
+from torch import Tensor
+
+from paa.data.batch import Batch
+from paa.data.images import read_image
+from paa.data.index import DatasetIndex
+from paa.data.loader import Loader, TrainTransform, collate, eval_loader, train_loader
+from paa.data.read import read_dataset
+from paa.data.transforms import resized_size, restore_boxes
+from paa.errors import DataError, ImageError
+
+JITTER = TrainTransform((40, 60), 90, scale_jitter=(0.6, 1.5), color_jitter=0.2)
+PLAIN = TrainTransform((40,), 90, hflip=0.0)
+SIZES = [(30, 40)] * 5 + [(40, 30)] * 4 + [(50, 50), (20, 70), (64, 32)]
+
+
+def train(index: DatasetIndex, transform: TrainTransform = JITTER, **options: int | bool) -> list[Batch]:
+    given = {"batch_size": 4, "seed": 0, "steps": 6, "workers": 0, **options}
+    return list(train_loader(index, transform, **given))  # type: ignore[arg-type]
+
+
+def assert_equal(a: list[Batch], b: list[Batch]) -> None:
+    assert len(a) == len(b)
+    for one, other in zip(a, b):
+        for name, value in vars(one).items():
+            assert torch.equal(value, getattr(other, name)), name
+
+
+def check(batch: Batch, index: DatasetIndex, slack: float = 1e-3) -> None:
+    """What every batch must be; legacy scaling puts boxes up to a pixel over the edge, as the seed's does."""
+    count, _, height, width = batch.images.shape
+    assert batch.images.dtype == torch.uint8
+    assert height % 32 == width % 32 == 0
+    assert batch.sizes.dtype == batch.gt_labels.dtype == batch.positions.dtype == torch.int64
+    assert batch.original_sizes.dtype == torch.int64
+    assert batch.gt_boxes.shape == (count, batch.gt_labels.shape[1], 4)
+    assert batch.gt_labels.shape[1] % 8 == 0
+    assert len(batch) == count
+    for b in range(count):
+        h, w = batch.sizes[b].tolist()
+        assert not batch.images[b, :, h:].any()
+        assert not batch.images[b, :, :, w:].any()
+        assert batch.images[b, :, :h, :w].any()
+        real = batch.gt_labels[b] >= 0
+        assert not batch.gt_boxes[b][~real].any()
+        assert (batch.gt_boxes[b] >= 0).all()
+        assert (batch.gt_boxes[b] <= torch.tensor([w, h, w, h]) + slack).all()
+        assert batch.original_sizes[b].tolist() == index.sizes[batch.positions[b]].tolist()
+
+
+def test_batches(tmp_path: Path) -> None:
+    index = make_index(tmp_path, SIZES)
+    batches = train(index, steps=12)
+    assert len(batches) == len(train_loader(index, JITTER, batch_size=4, seed=0, steps=12)) == 12
+    for batch in batches:
+        check(batch, index)
+        tall = batch.original_sizes[:, 0] >= batch.original_sizes[:, 1]
+        assert len(set(tall.tolist())) == 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_same_from_any_step_by_any_workers(tmp_path: Path, workers: int) -> None:
+    index = make_index(tmp_path, SIZES)
+    whole = train(index)
+    assert_equal(train(index, start_step=2, workers=workers), whole[2:])
+    assert train(index, start_step=6) == []
+
+
+def test_processes_split_the_global_batch(tmp_path: Path) -> None:
+    index = make_index(tmp_path, SIZES)
+    whole = train(index)
+    halves = [train(index, rank=rank, world=2) for rank in (0, 1)]
+    for batch, first, second in zip(whole, *halves):
+        for name in ("images", "sizes", "positions"):
+            assert torch.equal(torch.cat([getattr(first, name), getattr(second, name)]), getattr(batch, name))
+
+
+def test_boxes_match_pictures_left_at_their_size(tmp_path: Path) -> None:
+    index = make_index(tmp_path, [(40, 50)] * 4, boxes_each=9)
+    batch = train(index, PLAIN, steps=1)[0]
+    for b, position in enumerate(batch.positions.tolist()):
+        boxes, labels = index.targets(position)
+        assert batch.gt_labels[b, :9].tolist() == labels.tolist()
+        np.testing.assert_allclose(batch.gt_boxes[b, :9], boxes)
+        assert batch.gt_labels.shape[1] == 16
+        pixels = read_image(index.path(position))
+        np.testing.assert_array_equal(batch.images[b, :, :40, :50].permute(1, 2, 0), pixels)
+
+
+def test_pictures_without_objects_and_crowds(tmp_path: Path) -> None:
+    index = make_index(tmp_path, [(40, 50)] * 4, boxes_each=2)
+    index.crowd[2:] = True
+    batch = train(index, PLAIN, steps=1)[0]
+    for b, position in enumerate(batch.positions.tolist()):
+        assert (batch.gt_labels[b] >= 0).sum() == (2 if position == 0 else 0)
+    index.crowd[:] = True
+    with pytest.raises(DataError, match="no objects"):
+        train(index)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_unreadable_picture_stops_with_one_line(tmp_path: Path, workers: int) -> None:
+    index = make_index(tmp_path, SIZES)
+    index.path(3).write_text("no picture")
+    for loader in (
+        train_loader(index, PLAIN, batch_size=4, seed=0, steps=9, workers=workers),
+        eval_loader(index, short=40, longest=90, workers=workers),
+    ):
+        with pytest.raises(ImageError) as caught:
+            list(loader)
+        assert str(caught.value) == f"{index.path(3)}: not a picture of a known format"
+
+
+def test_another_size_than_annotated_stops(tmp_path: Path) -> None:
+    index = make_index(tmp_path, SIZES)
+    index.sizes[:] = index.sizes[:, ::-1]
+    with pytest.raises(ImageError, match="its annotations say"):
+        train(index)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_unreadable_pictures_are_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture, workers: int) -> None:
+    index = make_index(tmp_path, SIZES)
+    whole = train(index, steps=12)
+    for position in (1, 6):
+        index.path(position).unlink()
+    with caplog.at_level(logging.WARNING, "paa"):
+        batches = train(index, steps=12, skip_unreadable=True, workers=workers)
+    assert sorted(record.getMessage() for record in caplog.records) == [
+        f"{index.path(position)}: no such picture; another picture is used instead" for position in (1, 6)
+    ]
+    replaced = 0
+    for before, after in zip(whole, batches):
+        check(after, index)
+        assert before.images.shape == after.images.shape
+        bad = torch.isin(before.positions, torch.tensor([1, 6]))
+        assert torch.equal(before.images[~bad], after.images[~bad])
+        assert not torch.isin(after.positions, torch.tensor([1, 6])).any()
+        tall = after.original_sizes[:, 0] >= after.original_sizes[:, 1]
+        assert len(set(tall.tolist())) == 1
+        replaced += int(bad.sum())
+    assert replaced > 2
+    assert_equal(train(index, steps=12, start_step=5, skip_unreadable=True), batches[5:])
+
+
+def test_nothing_readable(tmp_path: Path) -> None:
+    index = make_index(tmp_path, [(30, 40)] * 4)
+    for position in range(4):
+        index.path(position).unlink()
+    with pytest.raises(ImageError, match="no such picture"):
+        train(index, skip_unreadable=True)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_evaluation_sees_each_picture_once(tmp_path: Path, world: int, batch_size: int) -> None:
+    index = make_index(tmp_path, SIZES)
+    index.crowd[::5] = True
+    options = {"short": 40, "longest": 90, "legacy": True, "batch_size": batch_size, "workers": 0}
+    shards = [list(eval_loader(index, rank=rank, world=world, **options)) for rank in range(world)]
+    batches = [batch for shard in shards for batch in shard]
+    assert sorted(torch.cat([batch.positions for batch in batches]).tolist()) == list(range(len(SIZES)))
+    for batch in batches:
+        check(batch, index, slack=1)
+        for b, position in enumerate(batch.positions.tolist()):
+            size = resized_size(*SIZES[position], 40, 90)
+            assert batch.sizes[b].tolist() == list(size)
+            boxes, labels = index.targets(position)
+            real = batch.gt_labels[b] >= 0
+            assert batch.gt_labels[b][real].tolist() == labels.tolist()
+            restored = restore_boxes(batch.gt_boxes[b][real], size, SIZES[position], legacy=True)
+            np.testing.assert_allclose(restored, boxes, atol=1e-3)
+    one = {tuple(batch.positions.tolist()) for batch in batches}
+    assert one == {tuple(batch.positions.tolist()) for batch in eval_loader(index, **options)}
+
+
+@pytest.mark.parametrize(("limit", "count"), [(None, 12), (5, 5), (100, 12), (0, 0)])
+def test_evaluation_limit(tmp_path: Path, limit: int | None, count: int) -> None:
+    index = make_index(tmp_path, SIZES)
+    loader = eval_loader(index, short=40, longest=90, batch_size=2, limit=limit, workers=0)
+    positions = [position for batch in loader for position in batch.positions.tolist()]
+    assert sorted(positions) == list(range(count))
+    assert len(loader) == -(-count // 2)
+
+
+def test_evaluation_can_run_again_and_stop_early(tmp_path: Path) -> None:
+    index = make_index(tmp_path, SIZES)
+    loader = eval_loader(index, short=40, longest=90, workers=2)
+    next(iter(loader))
+    assert_equal(list(loader), list(eval_loader(index, short=40, longest=90, workers=0)))
+
+
+def test_workers_use_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def threads(*_: object) -> Tensor:
+        return torch.full((3, 30, 40), torch.get_num_threads(), dtype=torch.uint8)
+
+    monkeypatch.setattr("paa.data.loader.resize", lambda image, boxes, *_: (threads(), boxes))
+    index = make_index(tmp_path, [(30, 40)] * 3)
+    loader = eval_loader(index, short=30, longest=90, workers=1)
+    assert {int(batch.images.max()) for batch in loader} == {1}
+
+
+def test_collate() -> None:
+    images = [torch.full((3, 20, 40), 7, dtype=torch.uint8), torch.full((3, 33, 10), 9, dtype=torch.uint8)]
+    padded, sizes = collate(images)
+    assert padded.shape == (2, 3, 64, 64)
+    assert sizes.tolist() == [[20, 40], [33, 10]]
+    assert padded[0].sum() == 7 * 3 * 20 * 40
+    assert padded[1, :, :33, :10].unique().tolist() == [9]
+    assert collate(images, size=(40, 50))[0].shape == (2, 3, 40, 50)
+    assert collate(images, multiple=1)[0].shape == (2, 3, 33, 40)
+
+
+def test_batch_moves(tmp_path: Path) -> None:
+    batch = train(make_index(tmp_path, SIZES), steps=1)[0]
+    moved = batch.to(torch.device("cpu"))
+    assert_equal([moved], [batch])
+
+
+def test_real_data() -> None:
+    for name in ("raccoon", "bccd"):
+        index = read_dataset(shared(name))
+        loader: Loader = train_loader(index, TrainTransform((100,), 160), batch_size=4, seed=0, steps=3, workers=0)
+        for batch in loader:
+            check(batch, index)
+            assert (batch.gt_labels >= 0).any()

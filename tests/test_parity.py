@@ -1,0 +1,36 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests import parity
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.mark.parametrize("path", parity.golden_files(GOLDEN), ids=lambda path: path.stem)
+def test_golden_file(path):
+    report = parity.check_file(path)
+    assert report.passed, report.line()
+
+
+def test_all_kinds_of_golden_files_are_there():
+    names = {path.stem for path in parity.golden_files(GOLDEN)}
+    expected = {f"head_{k}" for k in range(8)}
+    assert names == expected | {"model_res50_1x", "model_res101_dcn_2x", "train_res50_1x", "mmdet_r50"}
+
+
+def test_a_wrong_number_fails(tmp_path, capsys):
+    with np.load(GOLDEN / "head_0.npz") as golden:
+        changed = dict(golden)
+    changed["assigned"] = changed["assigned"].copy()
+    changed["assigned"][0, np.flatnonzero(changed["assigned"][0] >= 0)[0]] = -1
+    np.savez(tmp_path / "head_0.npz", **changed)
+    shutil.copy(GOLDEN / "head_6.npz", tmp_path)
+    assert parity.main([str(tmp_path)]) == 1
+    assert "1 of 2 golden files pass" in capsys.readouterr().out
+
+
+def test_no_golden_file_fails(tmp_path):
+    assert parity.main([str(tmp_path)]) == 1
