@@ -39,7 +39,9 @@ def peer_candidates(outputs: HeadOutputs, anchors: Tensor, sizes: list[tuple[int
             scores, top = scores.topk(min(1000, len(scores)), sorted=False)
             anchor, label = above[i].nonzero()[top].unbind(1)
             boxes = decode(outputs.deltas[i, start:end][anchor], anchors[start:end][anchor])
-            found[i].append((clip_boxes_to_image(boxes, size), scores, label))
+            boxes = clip_boxes_to_image(boxes, size)
+            there = (boxes[:, 2:] > boxes[:, :2]).all(1)
+            found[i].append((boxes[there], scores[there], label[there]))
     return [tuple(torch.cat(parts) for parts in zip(*levels)) for levels in found]
 
 

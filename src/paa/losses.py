@@ -117,6 +117,8 @@ def paa_losses(
     outputs = outputs._replace(
         cls_logits=outputs.cls_logits.float(), deltas=outputs.deltas.float(), iou_logits=outputs.iou_logits.float()
     )
+    if gt_labels.shape[1] == 0:  # an empty slot is what a picture without objects has anyway
+        gt_boxes, gt_labels = F.pad(gt_boxes, (0, 0, 0, 1)), F.pad(gt_labels, (0, 1), value=-1)
     negatives = negative_focal(outputs.cls_logits)
     matches = match(anchors, gt_boxes, gt_labels)
     scores = anchor_scores(outputs, negatives.detach(), anchors, matches, gt_boxes, gt_labels, legacy)

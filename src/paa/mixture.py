@@ -121,6 +121,7 @@ def cut(scores: Tensor, count: Tensor) -> Tensor:
     x = torch.where(inside, scores.double(), 0.0)
     low, high = fit(x, count.clamp(min=1)).log_densities(x[:, None], torch).unbind(1)
     density = torch.where(inside & (low >= high), torch.logaddexp(low, high), -torch.inf)
-    best = density.amax(1, keepdim=True)
-    densest = torch.where((density == best) & (best > -torch.inf), place, k).amin(1)
+    best, at = density.max(1, keepdim=True)
+    # equal scores are equally dense, whatever the last bit of their densities says
+    densest = torch.where(inside & (x == x.gather(1, at)) & (best > -torch.inf), place, k).amin(1)
     return torch.where(densest < k, densest + 1, count)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torchvision.ops import nms
 
-from paa.boxes import clip, decode, iou
+from paa.boxes import area, clip, decode, iou
 from paa.grouping import best_per_group
 from paa.outputs import HeadOutputs
 
@@ -29,8 +30,8 @@ class DetectedBatch(NamedTuple):
 def score_voting(kept: Tensor, candidates: Tensor, scores: Tensor, sigma: float = 0.025) -> Tensor:
     """Move each kept box to the weighted mean of the candidates that agree with it (paper, §3.4).
 
-    kept (K, 4), candidates (K, M, 4): the boxes of the same picture and class for each kept one, continuous xyxy pixels.
-    scores (K, M): theirs, 0 where there is none. A candidate of IoU > 0.01 weighs score x exp(-(1 - IoU)^2 / sigma).
+    kept (K, 4), candidates (K, M, 4): the boxes of the same picture and class for each kept one, continuous
+    xyxy pixels. scores (K, M): theirs, 0 where there is none. A candidate of IoU > 0.01 weighs score x exp(-(1 - IoU)^2 / sigma).
     Returns (K, 4); a box that no candidate overlaps stays where it is.
     """
     overlap = iou(kept[:, None], candidates)
@@ -66,22 +67,22 @@ def detect(
     level = torch.bucketize(anchor, torch.tensor(starts[1:-1], device=anchor.device), right=True)
     levels = len(starts) - 1
     best, valid = best_per_group(picture * levels + level, score, b * levels, min(per_level, max(len(score), 1)), True)
-    best = best[valid]
-    picture, anchor, label, score = picture[best], anchor[best], label[best], score[best]
     boxes = clip(decode(outputs.deltas[picture, anchor].float(), anchors[anchor]), sizes[picture])
+    best = best[valid & (area(boxes) > 0)[best]]  # what lies wholly outside its picture is nothing
+    picture, anchor, label, score, boxes = picture[best], anchor[best], label[best], score[best], boxes[best]
 
     group = picture * c + label
-    # Boxes of different groups are moved apart, in float64 so that the move costs no precision: one NMS for all.
-    apart = (group * (sizes.max() + 1))[:, None]
-    kept = nms(boxes.double() + apart, score.double(), nms_iou)
-    best, valid = best_per_group(picture[kept], score[kept], b, limit, True)
-    best = kept[best] if len(kept) else best
-    result_boxes, result_scores, result_labels = boxes.new_zeros(b, limit, 4), score.new_zeros(b, limit), None
-    result_labels = torch.full((b, limit), -1, dtype=torch.int64, device=boxes.device)
+    best = _suppress(boxes, score, picture, group, b, nms_iou, limit)
+    valid = best >= 0
     best = best[valid]
-    result_scores[valid], result_labels[valid] = score[best], label[best]
-    result_boxes[valid] = _vote(boxes, score, group, best, b * c) if voting and len(best) else boxes[best]
-    return DetectedBatch(result_boxes, result_scores, result_labels)
+    result = DetectedBatch(
+        boxes.new_zeros(b, limit, 4),
+        score.new_zeros(b, limit),
+        torch.full((b, limit), -1, dtype=torch.int64, device=boxes.device),
+    )
+    result.scores[valid], result.labels[valid] = score[best], label[best]
+    result.boxes[valid] = _vote(boxes, score, group, best, b * c) if voting and len(best) else boxes[best]
+    return result
 
 
 def _above_threshold(outputs: HeadOutputs, threshold: float, joint: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -89,11 +90,35 @@ def _above_threshold(outputs: HeadOutputs, threshold: float, joint: bool) -> tup
     logits, iou_logits = outputs.cls_logits, outputs.iou_logits
     # The joint score is at most sqrt(p), so p > threshold^2 holds for all that a joint threshold lets through.
     least = threshold**2 if joint else threshold
-    picture, anchor, label = (logits > torch.logit(torch.tensor(least)).item()).nonzero(as_tuple=True)
+    bound = math.log(least / (1 - least)) if least > 0 else -math.inf
+    picture, anchor = (logits.amax(2) > bound).nonzero(as_tuple=True)  # few anchors have any class at all
+    row, label = (logits[picture, anchor] > bound).nonzero(as_tuple=True)
+    picture, anchor = picture[row], anchor[row]
     probability = logits[picture, anchor, label].float().sigmoid()
     score = (probability * iou_logits[picture, anchor].float().sigmoid()).sqrt()
     keep = score > threshold if joint else probability > threshold
     return picture[keep], anchor[keep], label[keep], score[keep]
+
+
+def _suppress(
+    boxes: Tensor, score: Tensor, picture: Tensor, group: Tensor, num_pictures: int, nms_iou: float, limit: int
+) -> Tensor:
+    """Return the `limit` best candidates of each picture that NMS within their groups leaves: (B, limit), -1 for none.
+
+    What NMS keeps does not hang on lower scores, so the best few hundred of each picture almost always decide.
+    """
+    # Boxes of different groups are moved apart, in float64 so that the move costs no precision: one NMS for all.
+    extent = boxes.max() + 1 if len(boxes) else 0
+    apart = boxes.double() + (group * extent)[:, None]
+    score64 = score.double()
+    for most in (4 * limit, max(len(boxes), 1)):
+        first, valid = best_per_group(picture, score, num_pictures, min(most, max(len(boxes), 1)), largest=True)
+        first = first[valid]
+        kept = first[nms(apart[first], score64[first], nms_iou)]
+        best, found = best_per_group(picture[kept], score[kept], num_pictures, limit, largest=True)
+        if len(first) == len(boxes) or bool(found.all()):
+            break
+    return torch.where(found, kept[best], -1) if len(kept) else best - 1
 
 
 def _vote(boxes: Tensor, scores: Tensor, group: Tensor, kept: Tensor, num_groups: int) -> Tensor:

@@ -33,7 +33,7 @@ def fails(path: Path, kind: type[DataError] = DataError, split: str = "train", *
 def test_columns(tmp_path: Path) -> None:
     annotations = [
         box(10, 2, (1, 2, 30, 40), category=7, area=77.5),
-        box(11, 1, (5.5, 6.5, 7, 8), iscrowd=0),
+        box(11, 1, (5.5, 6.5, 7, 8), iscrowd=0, area=None),
         box(12, 2, (0, 0, 80, 60), iscrowd=1, segmentation={"counts": "abc", "size": [60, 80]}),
     ]
     index = coco.read(coco_json(tmp_path / "train.json", annotations), "train")
@@ -119,6 +119,21 @@ def test_file_names_with_folders(tmp_path: Path, name: str) -> None:
     images = [{"id": i, "file_name": name.format(i), "height": 60, "width": 80} for i in (1, 2)]
     index = coco.read(coco_json(tmp_path / "train.json", images=images), "train")
     assert index.path(1).is_file()
+
+
+def test_byte_order_mark_and_ids_written_as_floats(tmp_path: Path) -> None:
+    path = coco_json(tmp_path / "train.json", [box(1, 2.0, (0, 0, 5, 5), 7.0)])  # type: ignore[arg-type]
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    index = coco.read(path, "train")
+    assert index.offsets.tolist() == [0, 0, 1]
+    assert index.labels.tolist() == [1]
+
+
+def test_pictures_of_another_data_set_beside_are_not_taken(tmp_path: Path) -> None:
+    coco_json(tmp_path / "mine" / "train.json", pictures=False)
+    for i in (1, 2):
+        write_picture(tmp_path / "other" / f"{i}.png")
+    assert "pictures not found" in fails(tmp_path / "mine" / "train.json")
 
 
 def test_names_of_any_alphabet(tmp_path: Path) -> None:

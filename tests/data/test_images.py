@@ -200,6 +200,11 @@ def test_as_rgb_takes_every_form(tmp_path: Path) -> None:
         np.testing.assert_array_equal(as_rgb(form), np.dstack([grey] * 3))
 
 
+def test_as_rgb_takes_half_precision() -> None:
+    for dtype in (torch.float16, torch.bfloat16):
+        assert (as_rgb(torch.full((3, 4, 4), 0.5, dtype=dtype)) == 128).all()
+
+
 def test_as_rgb_lays_alpha_on_white() -> None:
     array = np.zeros((4, 4, 4))
     assert (as_rgb(array) == 255).all()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -217,6 +218,17 @@ def test_collate() -> None:
     assert padded[1, :, :33, :10].unique().tolist() == [9]
     assert collate(images, size=(40, 50))[0].shape == (2, 3, 40, 50)
     assert collate(images, multiple=1)[0].shape == (2, 3, 33, 40)
+
+
+def test_data_sets_reach_workers_that_are_spawned(tmp_path: Path) -> None:
+    index = make_index(tmp_path, SIZES)
+    for loader in (
+        train_loader(index, PLAIN, batch_size=4, seed=0, steps=1),
+        eval_loader(index, short=40, longest=90, batch_size=4),
+    ):
+        plan = next(iter(loader._loader.sampler))
+        again = pickle.loads(pickle.dumps(loader._loader.dataset))
+        assert_equal([again[plan][0]], [loader._loader.dataset[plan][0]])  # type: ignore[list-item]
 
 
 def test_batch_moves(tmp_path: Path) -> None:

@@ -91,6 +91,18 @@ def test_without_lists_train_is_everything(tmp_path: Path) -> None:
     assert "there is no list" in fails(tmp_path, split="val")
 
 
+def test_what_macos_leaves_behind(tmp_path: Path) -> None:
+    xml(tmp_path, "a", [("cat", (1, 1, 5, 5))])
+    (tmp_path / "Annotations" / "._a.xml").write_bytes(b"\0\5\x16\7")
+    (tmp_path / "JPEGImages" / "._a.png").write_bytes(b"\0\5\x16\7")
+    assert len(voc.read(tmp_path, "train")) == 1
+
+
+def test_list_that_is_not_text(folder: Path) -> None:
+    (folder / "ImageSets" / "Main" / "train.txt").write_bytes(b"\xff\xfe")
+    assert "train.txt: cannot be read" in fails(folder)
+
+
 def test_devkit_of_two_years(tmp_path: Path) -> None:
     for year, stem in (("VOC2007", "a"), ("VOC2012", "b")):
         xml(tmp_path / "VOCdevkit" / year, stem, [(stem, (1, 1, 5, 5))])

@@ -105,6 +105,14 @@ def test_split_synonyms(tmp_path: Path) -> None:
     assert "no 'test'; it has train, valid, names" in fails(tmp_path, split="test")
 
 
+def test_what_macos_and_windows_leave_behind(tmp_path: Path) -> None:
+    make(tmp_path, "\ufeff" + YAML, a="\ufeff0 0.5 0.5 0.25 0.5\r\n")
+    (tmp_path / "images" / "train" / "._a.png").write_bytes(b"\0\5\x16\7")
+    index = yolo.read(tmp_path, "train")
+    assert len(index) == 3
+    assert len(index.boxes) == 1
+
+
 def test_size_as_shown(tmp_path: Path) -> None:
     make(tmp_path, YAML)
     exif = Image.Exif()

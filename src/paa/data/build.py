@@ -78,6 +78,14 @@ def split_names(split: str) -> tuple[str, ...]:
     return (split,)
 
 
+def read_text(file: Path) -> str:
+    """Return the text of a file, with or without a byte order mark. Raises DataError."""
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: cannot be read: {error}") from error
+
+
 def match_classes(source: Path, own: Sequence[str], own_ids: Sequence[int], names: Sequence[str] | None) -> Classes:
     """Return the classes of the files (names and ids by label), in the order of `names` where that is given.
 
@@ -89,10 +97,10 @@ def match_classes(source: Path, own: Sequence[str], own_ids: Sequence[int], name
         raise DataError(f"{source}: two classes are named {twice!r}")
     if names is None:
         return Classes(tuple(own), np.asarray(own_ids, np.int64), np.arange(len(own)))
-    unknown = [name for name in own if name not in set(names)]
+    label_of = {name: label for label, name in enumerate(names)}
+    unknown = [name for name in own if name not in label_of]
     if unknown:
         raise DataError(f"{source}: class {unknown[0]!r} is unknown to the model, which knows {_some(names)}")
-    label_of = {name: label for label, name in enumerate(names)}
     mapping = np.array([label_of[name] for name in own], np.int64)
     category_ids = max(own_ids, default=0) + 1 + np.arange(len(names), dtype=np.int64)
     category_ids[mapping] = own_ids

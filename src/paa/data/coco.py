@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from paa.data.build import Classes, Found, Rejects, build_index, match_classes, split_names
+from paa.data.build import Classes, Found, Rejects, build_index, match_classes, read_text, split_names
 from paa.data.index import DatasetIndex
 from paa.errors import DataError
 
@@ -110,12 +110,11 @@ def _find_file(path: Path, split: str) -> Path:
 
 def _load(file: Path) -> dict[str, Any]:
     try:
-        with file.open(encoding="utf-8") as stream:
-            data = json.load(stream)
+        data = json.loads(read_text(file))
     except json.JSONDecodeError as error:
         raise DataError(f"{file}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}") from error
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
-        raise DataError(f"{file}: cannot be read: {error}") from error
+    except RecursionError as error:
+        raise DataError(f"{file}: not COCO annotations: {error}") from error
     if not isinstance(data, dict) or not isinstance(data.get("images"), list):
         raise DataError(f"{file}: not COCO annotations: expected an object with a list 'images'")
     if not isinstance(data.get("annotations") or [], list):
@@ -179,7 +178,7 @@ def _columns(annotations: list[Any]) -> dict[str, npt.NDArray[Any]]:
     if count and boxes.shape != (count, 4):
         raise ValueError("a box is not of 4 numbers")
     crowd = np.fromiter((a.get("iscrowd") or 0 for a in annotations), np.float64, count)
-    area = np.fromiter((a.get("area", np.nan) for a in annotations), np.float64, count)
+    area = np.array([a.get("area") for a in annotations], np.float64)  # None becomes NaN
     return {**ids, "bbox": boxes.reshape(count, 4), "iscrowd": crowd, "area": area}
 
 
@@ -217,14 +216,17 @@ def _posix(name: str) -> str:
 
 def _folders(file: Path, split: str) -> Iterator[Path]:
     """Yield the folders in which a split's pictures may be, the most telling first."""
+    bases = [file.parent]
+    if file.parent.name.lower().startswith("annot"):
+        bases.append(file.parent.parent)
     own = file.stem.removeprefix("instances_")
     tokens = [own, *(name + year for name in split_names(split) for year in ("", "2017", "2014"))]
     yield file.parent
-    for base in (file.parent, file.parent.parent):
+    for base in bases:
         for folder in (base, base / "images"):
             yield from (folder / token for token in tokens)
         yield from (base / "images", base / "JPEGImages", base)
-    for base in (file.parent, file.parent.parent):
+    for base in bases:
         for folder in (base, base / "images"):
             if folder.is_dir():
                 yield from sorted(child for child in folder.iterdir() if child.is_dir())

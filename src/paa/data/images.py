@@ -68,7 +68,8 @@ def as_rgb(source: str | Path | Image.Image | npt.NDArray[Any] | Tensor) -> Rgb:
     if isinstance(source, Tensor):
         if source.ndim != 3:
             raise ImageError(f"expected a tensor (3, H, W), got shape {tuple(source.shape)}")
-        return _array_to_rgb(source.detach().cpu().permute(1, 2, 0).numpy())
+        source = source.detach().cpu().permute(1, 2, 0)
+        return _array_to_rgb((source.float() if source.is_floating_point() else source).numpy())
     if isinstance(source, np.ndarray):
         return _array_to_rgb(source)
     raise ImageError(f"expected a file, a PIL image, an array or a tensor, got {type(source).__name__}")

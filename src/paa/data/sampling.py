@@ -19,7 +19,9 @@ from paa.data.index import DatasetIndex
 from paa.errors import ConfigError
 
 Positions = npt.NDArray[np.int64]
-ItemSeed = tuple[int, int, int]
+ItemSeed = tuple[int, ...]
+
+_EPOCH, _ITEM = 0, 1  # what a seed is for; NumPy takes (a, b) and (a, b, 0) for the same seed
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def global_batches(tall: npt.NDArray[np.bool_], batch_size: int, seed: int) -> I
     epochs = -(-batch_size // len(tall))  # at a time, so that each round yields a batch
     waiting = np.zeros(0, np.int64)
     for turn in count():
-        random = np.random.default_rng([seed, turn])
+        random = np.random.default_rng((seed, _EPOCH, turn))
         shuffled = [random.permutation(len(tall)) for _ in range(epochs)]
         queue = np.concatenate([waiting, *shuffled])
         ends: list[int] = []
@@ -99,7 +101,7 @@ class TrainBatches(Sampler[BatchPlan]):
     def __iter__(self) -> Iterator[BatchPlan]:
         batches = global_batches(is_tall(self.index), self.batch_size, self.seed)
         for step, batch in zip(self.range, islice(batches, self.range.start, None)):
-            seeds = tuple((self.seed, step, place) for place in range(self.batch_size))
+            seeds = tuple((self.seed, _ITEM, step, place) for place in range(self.batch_size))
             sizes = [self._size(int(position), item_seed) for position, item_seed in zip(batch, seeds)]
             yield BatchPlan(tuple(batch[self.share].tolist()), seeds[self.share], padded_size(sizes))
 

@@ -68,7 +68,7 @@ def draw_picture(
     height, width = (short, long) if random.random() < 0.5 else (long, short)
     base = random.integers(40, 216, 3)
     canvas = Image.new("RGB", (width * _SCALE, height * _SCALE))
-    canvas.paste(Image.fromarray(_gradient(random, base, height, width)).resize(canvas.size))
+    canvas.paste(Image.fromarray(_gradient(random, base, height // 4, width // 4)).resize(canvas.size))
     _draw_clutter(random, ImageDraw.Draw(canvas), canvas.size)
 
     owner = np.zeros((canvas.height, canvas.width), np.int64)  # the object seen at each pixel, 0 for none

@@ -10,12 +10,13 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from paa.data.build import Found, Rejects, build_index, match_classes, split_names
+from paa.data.build import Found, Rejects, build_index, match_classes, read_text, split_names
 from paa.data.images import SUFFIXES, read_size
 from paa.data.index import DatasetIndex
 from paa.errors import DataError
 
 _LISTS = "ImageSets/Main"
+_XML = "[!.]*.xml"  # macOS leaves ._name.xml behind
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def _years(path: Path) -> list[Path]:
 
 
 def _xml_files(year: Path) -> list[Path]:
-    return sorted((year / "Annotations").glob("*.xml")) or sorted((year / "annotations").glob("*.xml"))
+    return sorted((year / "Annotations").glob(_XML)) or sorted((year / "annotations").glob(_XML))
 
 
 def _listed(year: Path, split: str) -> list[str] | None:
@@ -126,7 +127,7 @@ def _listed(year: Path, split: str) -> list[str] | None:
     for name in split_names(split):
         file = year / _LISTS / f"{name}.txt"
         if file.is_file():
-            lines = filter(None, map(str.strip, file.read_text(encoding="utf-8").splitlines()))
+            lines = filter(None, map(str.strip, read_text(file).splitlines()))
             return [re.sub(r"\s+-?[01]$", "", line) for line in lines]  # "000012 -1" in the lists of one class
     return None
 

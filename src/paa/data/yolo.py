@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from paa.data.build import Found, Rejects, build_index, match_classes, split_names
+from paa.data.build import Found, Rejects, build_index, match_classes, read_text, split_names
 from paa.data.images import SUFFIXES, read_size
 from paa.data.index import DatasetIndex
 from paa.errors import DataError, ImageError
@@ -82,8 +82,8 @@ def _yaml_in(folder: Path) -> Path | None:
 
 def _load(file: Path) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        data = yaml.safe_load(read_text(file))
+    except yaml.YAMLError as error:
         raise DataError(f"{file}: broken YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise DataError(f"{file}: expected keys such as train, val and names")
@@ -115,7 +115,7 @@ def _pictures(file: Path, root: Path, data: dict[str, Any], split: str) -> list[
         if not place.exists() and str(item).startswith("../"):  # Roboflow writes ../train/images for train/images
             place = root / str(item)[3:]
         if place.is_dir():
-            pictures.extend(p for p in sorted(place.rglob("*")) if p.suffix.lower() in SUFFIXES)
+            pictures.extend(p for p in sorted(place.rglob("[!.]*")) if p.suffix.lower() in SUFFIXES)
         elif place.is_file() and place.suffix.lower() in SUFFIXES:
             pictures.append(place)
         elif place.is_file():
@@ -128,7 +128,7 @@ def _pictures(file: Path, root: Path, data: dict[str, Any], split: str) -> list[
 
 
 def _listed(file: Path, root: Path) -> Iterator[Path]:
-    lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [line.strip() for line in read_text(file).splitlines() if line.strip()]
     for line in lines:
         beside = file.parent / line
         yield beside if line.startswith("./") or beside.is_file() else root / line
@@ -147,7 +147,7 @@ def _objects(file: Path, classes: int, rejects: Rejects) -> Iterator[tuple[str, 
     """Yield (where, label, normalised xyxy) of each line that is a box or a polygon."""
     if not file.is_file():
         return
-    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(read_text(file).splitlines(), start=1):
         if not line.strip():
             continue
         place = f"{file} line {number}"
