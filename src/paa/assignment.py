@@ -22,7 +22,7 @@ PER_LEVEL = 9
 class Assignment(NamedTuple):
     """The candidates of every object, best (lowest score) first, and how many of them are positive.
 
-    anchors (B, G, S): int64, positions along N, S = 9 x levels; scores (B, G, S): float32, inf behind the last candidate.
+    anchors (B, G, S): int64, positions along N, S = 9 x levels. scores (B, G, S): float32, inf behind the last one.
     number (B, G): of candidates. positives (B, G): number of positives, the first of each row.
     """
 

@@ -1,4 +1,4 @@
-"""What can go wrong with what a person brings: one class an area, each message one line that names the file and the mend.
+"""What can go wrong with what a person brings: one class an area, each message one line with the file and the mend.
 
 The command line prints the message and exits with 2; a program catches `PaaError`.
 """

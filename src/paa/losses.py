@@ -42,7 +42,7 @@ class _NegativeFocal(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (slope,) = ctx.saved_tensors
+        slope: Tensor = ctx.saved_tensors[0]
         return slope * grad[..., None]
 
 
@@ -53,7 +53,7 @@ def negative_focal(logits: Tensor) -> Tensor:
 
 
 def focal_difference(logits: Tensor) -> Tensor:
-    """Return what the focal loss (Lin et al. 2017) changes by when a class is the target instead of not: (...) -> (...)."""
+    """Return what the focal loss (Lin et al. 2017) changes by when a class is the target, not none: (...) -> (...)."""
     p = logits.sigmoid()
     positive = ALPHA * (1 - p).pow(GAMMA) * F.softplus(-logits)
     negative = (1 - ALPHA) * p.pow(GAMMA) * F.softplus(logits)
@@ -61,8 +61,11 @@ def focal_difference(logits: Tensor) -> Tensor:
 
 
 class LossResult(NamedTuple):
-    """losses: `classification`, `box`, `iou`, scalars whose sum is trained on; the assignment they rest on, and the
-    number of positives (averaged over processes)."""
+    """The losses of a batch, and what they rest on.
+
+    losses: `classification`, `box` and `iou`, scalars whose sum is trained on. matches (B, N), from `match`.
+    positives: their number, averaged over processes.
+    """
 
     losses: dict[str, Tensor]
     assignment: Assignment

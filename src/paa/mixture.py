@@ -1,8 +1,8 @@
 """Many small mixtures of two one-dimensional Gaussians, fitted at once (paper, §3.2).
 
 The rules are those of scikit-learn's `GaussianMixture(2, weights_init, means_init, precisions_init)`, which all three
-reference implementations call once per object: everything in float64, `tol` 1e-3 on the mean log-likelihood, at most 100
-rounds, 1e-6 added to each variance, and the parameters *after* the last round count.
+reference implementations call once per object: everything in float64, `tol` 1e-3 on the mean log-likelihood, at most
+100 rounds, 1e-6 added to each variance, and the parameters *after* the last round count.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def fit(scores: Tensor, count: Tensor) -> Mixture:
     """Fit one mixture to the first `count` scores of each row by expectation maximisation.
 
     scores (G, K): ascending, any float type; what lies behind `count` is not read. count (G,): int64, at least 1.
-    Starts from weights 1/2, means at the lowest and the highest score, precisions 1. Returns tensors on the same device.
+    Starts from weights 1/2, means at the lowest and the highest score, precisions 1. Returns tensors where scores are.
     """
     place = torch.arange(scores.shape[1], device=scores.device)
     inside = (place < count[:, None])[:, None].double()
@@ -109,10 +109,10 @@ def _fit_device(mixture: Mixture, x: Tensor, inside: Tensor) -> Mixture:
 
 
 def cut(scores: Tensor, count: Tensor) -> Tensor:
-    """Return how many of each row's lowest scores are positive (paper, §3.2, rule (c) of its figure 3).
+    """Return how many of each row's lowest scores are positive (paper, §3.2).
 
-    scores (G, K): ascending; count (G,): int64, how many of them are candidates. Returns (G,) int64: 0 where there is no
-    candidate, all where none is more probable under the low-score component, else up to and with the foreground
+    scores (G, K): ascending; count (G,): int64, how many of them are candidates. Returns (G,) int64: 0 where there is
+    no candidate, all where none is more probable under the low-score component, else up to and with the foreground
     candidate of highest density (the first, if tied).
     """
     k = scores.shape[1]

@@ -1,4 +1,4 @@
-"""What the head says about every anchor of a batch: the one thing that the model hands to losses and post-processing."""
+"""What the head says of every anchor of a batch: all that the model hands to losses and post-processing."""
 
 from __future__ import annotations
 

@@ -30,9 +30,9 @@ class DetectedBatch(NamedTuple):
 def score_voting(kept: Tensor, candidates: Tensor, scores: Tensor, sigma: float = 0.025) -> Tensor:
     """Move each kept box to the weighted mean of the candidates that agree with it (paper, §3.4).
 
-    kept (K, 4), candidates (K, M, 4): the boxes of the same picture and class for each kept one, continuous
-    xyxy pixels. scores (K, M): theirs, 0 where there is none. A candidate of IoU > 0.01 weighs score x exp(-(1 - IoU)^2 / sigma).
-    Returns (K, 4); a box that no candidate overlaps stays where it is.
+    kept (K, 4), candidates (K, M, 4): the boxes of the same picture and class for each kept one, continuous xyxy
+    pixels. scores (K, M): theirs, 0 where there is none. A candidate of IoU > 0.01 weighs
+    score x exp(-(1 - IoU)^2 / sigma). Returns (K, 4); a box that no candidate overlaps stays where it is.
     """
     overlap = iou(kept[:, None], candidates)
     weights = torch.where(overlap > VOTING_IOU, scores * torch.exp(-(1 - overlap).square() / sigma), 0.0)

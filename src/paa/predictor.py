@@ -19,7 +19,7 @@ class PAA(Detector):
     """A detector that takes what a person has and returns `Detections`."""
 
     @overload
-    def predict(
+    def predict(  # type: ignore[overload-overlap]  # a path is a sequence of strings, but is taken as a path
         self, source: Source, *, threshold: float = ..., limit: int = ..., voting: bool = ..., batch_size: int = ...
     ) -> Detections: ...
     @overload

@@ -6,9 +6,7 @@ from dataclasses import replace
 
 from paa.config import CAFFE_MEAN, ModelConfig, PictureConfig, Recipe, ScheduleConfig
 
-_CAFFE = ModelConfig(
-    norm_eps=0.0, stride_in_1x1=True, mean=CAFFE_MEAN, std=(1.0, 1.0, 1.0), bgr=True, legacy=True
-)
+_CAFFE = ModelConfig(norm_eps=0.0, stride_in_1x1=True, mean=CAFFE_MEAN, std=(1.0, 1.0, 1.0), bgr=True, legacy=True)
 _R101 = replace(_CAFFE, backbone="resnet101")
 _MULTI_SCALE = PictureConfig(short_sides=(640, 800))
 _2X = ScheduleConfig(steps=180_000, decays=(120_000, 160_000))

@@ -82,7 +82,7 @@ def make_optimizer(detector: Detector, config: ScheduleConfig) -> Optimizer:
     ]
     groups = [group for group in groups if group["params"]]
     if config.optimizer == "adamw":
-        return AdamW(groups, lr=config.rate)
+        return AdamW(groups, lr=config.rate, fused=True)
     return SGD(groups, lr=config.rate, momentum=0.9)
 
 

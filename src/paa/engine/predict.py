@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from paa.data.images import as_rgb
+from paa.data.images import SUFFIXES, as_rgb
 from paa.data.loader import collate
 from paa.data.transforms import resize, resized_size
 from paa.detections import Detections
@@ -21,8 +21,6 @@ from paa.errors import DataError
 from paa.model.detector import PADDING, Detector
 
 Source = str | Path | Image.Image | npt.NDArray[Any] | Tensor
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
 
 
 def predict(
@@ -45,12 +43,11 @@ def predict(
         pictures = [as_rgb(source) for source in sources[start : start + batch_size]]
         resized = []
         for picture in pictures:
-            size = resized_size(*picture.shape[:2], config.test_short, config.test_longest)
+            height, width = picture.shape[:2]
+            size = resized_size(height, width, config.test_short, config.test_longest)
             resized.append(resize(torch.from_numpy(picture).permute(2, 0, 1), empty, size, config.legacy)[0])
         images, sizes = collate(resized, multiple=PADDING)
-        found = detector.detect(
-            images.to(device), sizes.to(device), voting=voting, threshold=threshold, limit=limit
-        )
+        found = detector.detect(images.to(device), sizes.to(device), voting=voting, threshold=threshold, limit=limit)
         originals = torch.tensor([picture.shape[:2] for picture in pictures])
         boxes = to_original(found.boxes.cpu(), sizes, originals, config.legacy)
         for picture, box, score, label in zip(pictures, boxes, found.scores.cpu(), found.labels.cpu()):

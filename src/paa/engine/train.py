@@ -78,7 +78,7 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
     freeze(detector, recipe.schedule.frozen_stages)
     detector.to(process.device)
     if runtime.channels_last:
-        detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        detector.to(memory_format=torch.channels_last)
     optimizer = make_optimizer(detector, recipe.schedule)
     run, state = RunFolder(config.output), State()
     if config.resume is not None:
@@ -106,7 +106,9 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
     for batch in loader:
         batch = batch.to(process.device)
         set_rate(optimizer, schedule.rate_at(state.step))
-        result, norm = optimize(model, detector, optimizer, batch, process, recipe.schedule.clip_norm, runtime.precision)
+        result, norm = optimize(
+            model, detector, optimizer, batch, process, recipe.schedule.clip_norm, runtime.precision
+        )
         check.add(state.step, result.losses, batch)
         state.step += 1
         pictures += config.batch_size
@@ -266,14 +268,14 @@ def start_log(config: TrainConfig, run: RunFolder, process: Process, state: Stat
         run.path.mkdir(parents=True, exist_ok=True)
         run.forget_after(state.step)
     run.write_config({**to_dict(config), "processes": process.world})
-    board = SummaryWriter(run.tensorboard, purge_step=state.step + 1 if config.resume else None)  # type: ignore[no-untyped-call]
+    board = SummaryWriter(run.tensorboard, purge_step=state.step + 1 if config.resume else None)
 
     def log(record: dict[str, Any]) -> None:
         run.append(record)
         for name, value in record.items():
             if name not in ("step", "steps") and value is not None:
-                board.add_scalar(name.replace("loss_", "loss/"), value, record["step"])  # type: ignore[no-untyped-call]
-        board.flush()  # type: ignore[no-untyped-call]
+                board.add_scalar(name.replace("loss_", "loss/"), value, record["step"])
+        board.flush()
         listen(record)
 
     return log
@@ -287,7 +289,10 @@ def save(path: Path, detector: Detector, optimizer: Optimizer, state: State, pro
 
 
 def restore(path: Path, detector: Detector, optimizer: Optimizer, state: State, names: tuple[str, ...]) -> None:
-    """Take a run up where its checkpoint left it; CheckpointError if it is of another model, ConfigError of other data."""
+    """Take a run up where its checkpoint left it.
+
+    CheckpointError if it is of another model, ConfigError if it is of other classes.
+    """
     content = load_file(path)
     if not own.recognises(content) or "training" not in content:
         raise CheckpointError(f"{path}: no training checkpoint of this project; to start from its weights use --init")

@@ -1,0 +1,329 @@
+"""The command line: parse, call, print. Nothing imports this file.
+
+Every command is a dataclass whose fields are its options; it is parsed, checked and run here, and an error that the
+user's input caused is one line on stderr and exit code 2.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+from tyro.conf import Positional, arg
+
+from paa import __version__
+from paa.config import DataConfig, ModelConfig, PictureConfig, Recipe, RuntimeConfig, ScheduleConfig, ValidationConfig
+from paa.errors import ConfigError, PaaError
+from paa.recipes import RECIPES
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Format = Literal["coco", "voc", "yolo"]
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a detector on a data set. Options that start with model, pictures or schedule override the recipe."""
+
+    data: Path
+    """The data set: a COCO JSON file, or the folder of a COCO, Pascal VOC or YOLO data set."""
+    recipe: str = "r50_1x"
+    """Named configuration to start from."""
+    output: Path | None = None
+    """Folder of the run; default: runs/RECIPE-DATA."""
+    batch_size: int = 16
+    """Pictures a step, over all processes; the recipe's rate, steps and decays scale with it."""
+    val_batch_size: int = 8
+    """Pictures at a time in evaluation, in each process; 0 or -1: no validation."""
+    val_interval: int = 0
+    """Steps between evaluations; 0: ten in the whole run."""
+    val_num: int | None = None
+    """Evaluate on this many pictures only; default: all."""
+    voting: bool = True
+    """Score voting in evaluation."""
+    resume: str | None = None
+    """Go on with the run in --output: its last checkpoint, or the one named here."""
+    init: Path | None = None
+    """Start from the weights of this checkpoint."""
+    format: Format | None = None
+    """Format of the data set; default: found out from what the path holds."""
+    train_split: str = "train"
+    """Split to train on."""
+    val_split: str = "val"
+    """Split to evaluate on."""
+    keep_empty: bool = True
+    """Train on pictures without objects too."""
+    skip_invalid: bool = False
+    """Leave out annotations that cannot be used, instead of stopping."""
+    skip_unreadable: bool = False
+    """Train on another picture where one cannot be read, instead of stopping."""
+    runtime: Annotated[RuntimeConfig, arg(name="")] = field(default_factory=RuntimeConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    pictures: PictureConfig = field(default_factory=PictureConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+
+    def run(self, console: Console) -> None:
+        """Train, and say where the checkpoints are."""
+        from paa.engine.distributed import start
+        from paa.engine.train import TrainConfig, train
+        from paa.report.progress import TrainingProgress
+
+        output = self.output
+        if output is None and self.resume not in (None, "last"):
+            output = Path(str(self.resume)).parent
+        name = self.data.stem if self.data.suffix else self.data.resolve().name
+        config = TrainConfig(
+            data=DataConfig(
+                self.data,
+                self.format,
+                self.train_split,
+                self.val_split,
+                self.keep_empty,
+                self.skip_invalid,
+                self.skip_unreadable,
+            ),
+            output=output or Path("runs") / f"{self.recipe}-{name}",
+            recipe=Recipe(self.model, self.pictures, self.schedule),
+            batch_size=self.batch_size,
+            validation=ValidationConfig(max(self.val_batch_size, 0), self.val_interval, self.val_num, self.voting),
+            runtime=self.runtime,
+            resume=None if self.resume is None else "last" if self.resume == "last" else Path(self.resume),
+            init=self.init,
+        )
+        with start(self.runtime.device) as process:
+            run = train(config, process, TrainingProgress(console))
+            if process.first:
+                console.print(f"checkpoints: {run.last}{f' and {run.best}' if run.best.exists() else ''}")
+
+
+@dataclass(frozen=True)
+class Eval:
+    """Evaluate a checkpoint on a data set: COCO's twelve numbers, each class, the best operating points."""
+
+    checkpoint: Positional[Path]
+    """A checkpoint of this project, the seed or MMDetection."""
+    data: Path
+    """The data set: a COCO JSON file, or the folder of a COCO, Pascal VOC or YOLO data set."""
+    split: str = "val"
+    """Split to evaluate on."""
+    format: Format | None = None
+    """Format of the data set; default: found out from what the path holds."""
+    output: Path | None = None
+    """Folder for the numbers, COCO results, precision-recall pictures and a sheet of pictures."""
+    device: str | None = None
+    """cpu, cuda, cuda:1, ...; default: a GPU if there is one."""
+    batch_size: int = 8
+    """Pictures at a time in each process."""
+    limit: int | None = None
+    """Evaluate on the first pictures only."""
+    voting: bool = True
+    """Score voting."""
+    precision: Precision = "float32"
+    """bfloat16: autocast."""
+    workers: int = 2
+    """Loader processes."""
+    evaluator: Literal["faster", "pycocotools"] = "faster"
+    """pycocotools, the reference, gives the same digits more slowly."""
+    skip_invalid: bool = False
+    """Leave out annotations that cannot be used, instead of stopping."""
+
+    def run(self, console: Console) -> None:
+        """Evaluate, print tables and, with an output folder, write files."""
+        import numpy as np
+
+        from paa.data.read import read_dataset
+        from paa.engine.distributed import start
+        from paa.engine.evaluate import detect_dataset
+        from paa.engine.metrics import evaluate
+        from paa.engine.operating_point import precision_recall
+        from paa.predictor import load
+        from paa.report.evaluation import write_evaluation
+        from paa.report.tables import class_rows, operating_point_rows, rich_table, summary_rows
+
+        with start(self.device) as process:
+            model = load(self.checkpoint, str(process.device))
+            index = read_dataset(self.data, self.split, self.format, names=model.names, skip_invalid=self.skip_invalid)
+            if self.limit is not None:
+                index = index.select(np.arange(min(self.limit, len(index))))
+            table = detect_dataset(
+                model,
+                index,
+                process,
+                batch_size=self.batch_size,
+                workers=self.workers,
+                voting=self.voting,
+                precision=self.precision,
+            )
+            if not process.first:
+                return
+        metrics = evaluate(index, table, evaluator=self.evaluator)
+        curves = precision_recall(index, table)
+        for title, rows in (
+            (f"{len(index)} pictures of {self.data}", summary_rows(metrics)),
+            ("classes", class_rows(metrics)),
+            ("operating points of highest precision x recall, at IoU 0.5", operating_point_rows(curves)),
+        ):
+            console.print(rich_table(rows, title))
+        if self.output is not None:
+            write_evaluation(self.output, index, table, metrics, curves)
+            console.print(f"written to {self.output}")
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Draw what a checkpoint detects on pictures, and write the detections as JSON."""
+
+    checkpoint: Positional[Path]
+    """A checkpoint of this project, the seed or MMDetection."""
+    paths: Positional[tuple[Path, ...]]
+    """Pictures, or folders of pictures."""
+    output: Path = Path("predictions")
+    """Folder for the drawn pictures and detections.json."""
+    threshold: float = 0.3
+    """Least score that is drawn and written."""
+    device: str | None = None
+    """cpu, cuda, cuda:1, ...; default: a GPU if there is one."""
+    voting: bool = True
+    """Score voting."""
+    batch_size: int = 1
+    """Pictures at a time."""
+
+    def run(self, console: Console) -> None:
+        """Predict, draw, write."""
+        from paa.engine.predict import find_pictures
+        from paa.predictor import load
+        from paa.report.predictions import write_predictions
+
+        if not self.paths:
+            raise ConfigError("no pictures given: name picture files or folders")
+        pictures = find_pictures(self.paths)
+        model = load(self.checkpoint, self.device)
+        counts = write_predictions(
+            model, pictures, self.output, threshold=self.threshold, voting=self.voting, batch_size=self.batch_size
+        )
+        for path, count in zip(pictures, counts):
+            console.print(f"{path}: {count} objects", highlight=False)
+        console.print(f"written to {self.output}")
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Make a data set of shapes, train a small detector on it, evaluate it, and show what it sees."""
+
+    output: Path = Path("demo")
+    """Folder for all of it."""
+    pictures: int = 0
+    """Pictures of the data set; 0: as many as the demo's goal needs."""
+    steps: int = 0
+    """Training steps; 0: as many as the demo's goal needs."""
+    device: str | None = None
+    """cpu, cuda, ...; default: a GPU if there is one."""
+
+    def run(self, console: Console) -> None:
+        """Run the demo, and say what came of it."""
+        from paa import demo
+        from paa.engine.distributed import start
+        from paa.report.progress import TrainingProgress
+        from paa.report.tables import class_rows, rich_table, summary_rows
+
+        with start(self.device) as process:
+            metrics, seconds = demo.run_demo(
+                self.output,
+                process,
+                TrainingProgress(console),
+                pictures=self.pictures or demo.PICTURES,
+                steps=self.steps or demo.STEPS,
+            )
+        console.print(rich_table(summary_rows(metrics), "validation set of shapes"))
+        console.print(rich_table(class_rows(metrics), "classes"))
+        console.print(f"training and evaluation took {seconds:.0f} s")
+        console.print(f"pictures beside the truth: {self.output / 'evaluation' / 'sheet.jpg'}")
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {"train": Train, "eval": Eval, "predict": Predict, "demo": Demo}
+
+USAGE = f"""paa {__version__}: Probabilistic Anchor Assignment with IoU Prediction
+
+usage: paa COMMAND [options]     (paa COMMAND --help shows all options)
+
+  paa train --data PATH --recipe NAME           train on a COCO, Pascal VOC or YOLO data set
+  paa eval CHECKPOINT --data PATH               COCO's numbers, operating points
+  paa predict CHECKPOINT PICTURE_OR_FOLDER...   draw and write detections
+  paa demo                                      all of it on drawn shapes, in minutes, on a CPU
+
+recipes: {", ".join(RECIPES)}"""
+
+
+def parse(arguments: Sequence[str]) -> Train | Eval | Predict | Demo:
+    """Return the command of a command line; ends the program with code 2 (or 0 for help) as argparse does."""
+    command, rest = arguments[0], list(arguments[1:])
+    kind = COMMANDS[command]
+    if kind is Train:
+        recipe = _recipe_of(rest)
+        default = Train(
+            tyro.MISSING,
+            recipe=recipe,
+            model=RECIPES[recipe].model,
+            pictures=RECIPES[recipe].pictures,
+            schedule=RECIPES[recipe].schedule,
+            batch_size=RECIPES[recipe].schedule.reference_batch,
+        )
+        return tyro.cli(Train, args=_fill_resume(rest), default=default, prog="paa train")
+    result: Train | Eval | Predict | Demo = tyro.cli(kind, args=rest, prog=f"paa {command}")
+    return result
+
+
+def _recipe_of(arguments: list[str]) -> str:
+    """Return the recipe named on the command line, whose values are the defaults of the other options."""
+    name = "r50_1x"
+    for i, argument in enumerate(arguments):
+        if argument == "--recipe" and i + 1 < len(arguments):
+            name = arguments[i + 1]
+        elif argument.startswith("--recipe="):
+            name = argument.split("=", 1)[1]
+    if name not in RECIPES:
+        raise ConfigError(f"unknown recipe {name!r}; known: {', '.join(RECIPES)}")
+    return name
+
+
+def _fill_resume(arguments: list[str]) -> list[str]:
+    """Let `--resume` stand alone: without a file it means the run's last checkpoint."""
+    filled = []
+    for i, argument in enumerate(arguments):
+        filled.append(argument)
+        if argument == "--resume" and (i + 1 == len(arguments) or arguments[i + 1].startswith("--")):
+            filled.append("last")
+    return filled
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command line; exit code 0, 2 for an error that the input caused, 130 when interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(USAGE)
+        sys.exit(0 if given else 2)
+    if given[0] == "--version":
+        print(__version__)
+        sys.exit(0)
+    if given[0] not in COMMANDS:
+        print(f"paa: error: unknown command {given[0]!r}; known: {', '.join(COMMANDS)}", file=sys.stderr)
+        sys.exit(2)
+    logging.basicConfig(format="paa: %(levelname)s: %(message)s")
+    try:
+        command = parse(given)
+        from rich.console import Console
+
+        command.run(Console(soft_wrap=True))
+    except PaaError as error:
+        print(f"paa: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("paa: interrupted; what was written is whole", file=sys.stderr)
+        sys.exit(130)

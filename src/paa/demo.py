@@ -1,0 +1,68 @@
+"""`paa demo`: a data set of drawn shapes, a small detector trained on it, and what it sees; minutes on a CPU."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from paa.config import DataConfig, PictureConfig, RuntimeConfig, ValidationConfig
+from paa.data.read import read_dataset
+from paa.data.shapes import make_shapes
+from paa.engine.distributed import Process
+from paa.engine.evaluate import detect_dataset
+from paa.engine.metrics import CocoMetrics, evaluate
+from paa.engine.operating_point import precision_recall
+from paa.engine.train import TrainConfig, train
+from paa.errors import RunError
+from paa.predictor import load
+from paa.recipes import RECIPES
+from paa.report.curves import training_curves
+from paa.report.evaluation import write_evaluation
+
+PICTURES = 1500
+STEPS = 700
+
+
+def run_demo(
+    folder: Path,
+    process: Process,
+    listen: Callable[[dict[str, Any]], object],
+    *,
+    pictures: int = PICTURES,
+    steps: int = STEPS,
+) -> tuple[CocoMetrics, float]:
+    """Make the data set (folder/shapes), train (folder/run), evaluate (folder/evaluation).
+
+    pictures: of the data set, a fifth of them for validation; steps: of training. Returns the numbers on the validation
+    set and the seconds that training and evaluation took. RunError if the folder exists.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise RunError(f"{folder}: exists and is not empty; remove it or give another --output")
+    data = make_shapes(folder / "shapes", pictures)
+    started = time.perf_counter()
+    nano = RECIPES["r18_nano"]
+    recipe = replace(
+        nano,
+        model=replace(nano.model, test_short=160, test_longest=192),
+        pictures=PictureConfig(short_sides=(160,), longest=192),
+        schedule=replace(nano.schedule, steps=steps),
+    )
+    config = TrainConfig(
+        data=DataConfig(data),
+        output=folder / "run",
+        recipe=recipe,
+        batch_size=8,
+        validation=ValidationConfig(batch_size=0),
+        runtime=RuntimeConfig(precision="bfloat16", channels_last=True, workers=1),
+    )
+    run = train(config, process, listen)
+    training_curves(run.log, folder / "training.png")
+    index = read_dataset(data, "val")
+    table = detect_dataset(load(run.last, str(process.device)), index, process, workers=1)
+    metrics = evaluate(index, table)
+    seconds = time.perf_counter() - started
+    write_evaluation(folder / "evaluation", index, table, metrics, precision_recall(index, table))
+    return metrics, seconds
