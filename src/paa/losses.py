@@ -89,7 +89,7 @@ def anchor_scores(
     gt_labels: Tensor,
     legacy: bool,
 ) -> Tensor:
-    """Return how badly each matched anchor fits its object (paper, §3.1, equation 2 as a loss): (B, N), lower is better.
+    """Return how badly each matched anchor fits its object (paper, §3.1): (B, N), lower is better.
 
     Focal loss summed over all classes with the object's label as target, plus the GIoU loss of the decoded box.
     negatives (B, N): `negative_focal` of the logits. Where an anchor has no match the value means nothing.

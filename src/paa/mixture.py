@@ -55,7 +55,7 @@ def fit(scores: Tensor, count: Tensor) -> Mixture:
 def _round(mixture: Mixture, x: Any, inside: Any, share: Any, xp: Any) -> tuple[Mixture, Any]:
     """One expectation and one maximisation: the new parameters, and the mean log-likelihood (G,) of the old ones.
 
-    x, inside (0 or 1) and share (inside / number of scores): (G, 1, K); xp: numpy or torch, whichever the arrays are of.
+    x, inside (0 or 1), share (inside / number of scores): (G, 1, K). xp: numpy or torch, as the arrays are.
     """
     q = mixture.log_densities(x, xp)
     log_density = xp.logaddexp(q[:, :1], q[:, 1:])

@@ -63,13 +63,15 @@ def detect(
     """
     b, _, c = outputs.cls_logits.shape
     picture, anchor, label, score = _above_threshold(outputs, threshold, threshold_joint)
-    starts = outputs.level_starts()
-    level = torch.bucketize(anchor, torch.tensor(starts[1:-1], device=anchor.device), right=True)
-    levels = len(starts) - 1
-    best, valid = best_per_group(picture * levels + level, score, b * levels, min(per_level, max(len(score), 1)), True)
     boxes = clip(decode(outputs.deltas[picture, anchor].float(), anchors[anchor]), sizes[picture])
-    best = best[valid & (area(boxes) > 0)[best]]  # what lies wholly outside its picture is nothing
-    picture, anchor, label, score, boxes = picture[best], anchor[best], label[best], score[best], boxes[best]
+    starts = outputs.level_starts()
+    levels = len(starts) - 1
+    level = torch.bucketize(anchor, torch.tensor(starts[1:-1], device=anchor.device), right=True)
+    # what lies wholly outside its picture is in no group
+    level_group = torch.where(area(boxes) > 0, picture * levels + level, b * levels)
+    best, valid = best_per_group(level_group, score, b * levels, min(per_level, max(len(score), 1)), largest=True)
+    best = best[valid]
+    picture, label, score, boxes = picture[best], label[best], score[best], boxes[best]
 
     group = picture * c + label
     best = _suppress(boxes, score, picture, group, b, nms_iou, limit)

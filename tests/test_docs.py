@@ -1,0 +1,75 @@
+"""Every command and every snippet in README.md and docs/ runs, in the order in which it stands, on a tiny demo."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from paa import demo
+from paa.cli import main
+from paa.engine.distributed import start
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+QUICK = ["--schedule.steps", "2", "--val-num", "4", "--batch-size", "2", "--workers", "0", "--device", "cpu"]
+BY_HAND = ("make ", "pip install ")  # make test runs this file; make demo is measured by hand
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """Return the (language, text) of a page's code blocks that are to be run."""
+    return re.findall(r"^```(bash|python)\n(.*?)^```", page.read_text(), flags=re.M | re.S)
+
+
+@pytest.fixture(scope="module")
+def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a demo has run, much smaller than the real one."""
+    folder = tmp_path_factory.mktemp("docs")
+    with start("cpu") as process:
+        demo.run_demo(folder / "demo", process, lambda record: None, pictures=20, steps=2)
+    return folder
+
+
+def run_command(command: str) -> None:
+    """Run one command line of the documentation, shortened where it trains."""
+    words = shlex.split(command)
+    shorter = QUICK if "train" in words else []
+    if words[0] == "torchrun":
+        inside = words[words.index("-m") :]
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", *words[1 : words.index("-m")]]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        subprocess.run([*launcher, *inside, *shorter], check=True, env=environment, timeout=300)
+        return
+    assert words[0] == "paa", f"a command that this test cannot run: {command}"
+    main([*words[1:], *shorter])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page(page, small_demo, monkeypatch):
+    monkeypatch.chdir(small_demo)
+    for language, text in blocks(page):
+        if language == "python":
+            exec(compile(text, str(page), "exec"), {})
+            continue
+        for line in text.replace("\\\n", " ").splitlines():
+            command = line.split("  #")[0].strip()
+            if command and not command.startswith(BY_HAND):
+                run_command(command)
+    assert blocks(page) or page.name != "README.md"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_files_named_in_the_readme_exist():
+    rows = [line.split("|")[1] for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| `")]
+    names = re.findall(r"`([\w/]+(?:/|\.py))`", " ".join(rows))
+    assert len(names) >= 10
+    for name in names:
+        assert (ROOT / name).exists() or (ROOT / "src" / "paa" / name).exists(), name
