@@ -15,7 +15,7 @@ from paa.data.images import read_image
 from paa.data.index import DatasetIndex
 from paa.data.loader import Loader, TrainTransform, collate, eval_loader, train_loader
 from paa.data.read import read_dataset
-from paa.data.transforms import resized_size, restore_boxes
+from paa.data.transforms import resized_size, scale_boxes
 from paa.errors import DataError, ImageError
 
 JITTER = TrainTransform((40, 60), 90, scale_jitter=(0.6, 1.5), color_jitter=0.2)
@@ -177,7 +177,7 @@ def test_evaluation_sees_each_picture_once(tmp_path: Path, world: int, batch_siz
             boxes, labels = index.targets(position)
             real = batch.gt_labels[b] >= 0
             assert batch.gt_labels[b][real].tolist() == labels.tolist()
-            restored = restore_boxes(batch.gt_boxes[b][real], size, SIZES[position], legacy=True)
+            restored = scale_boxes(batch.gt_boxes[b][real], size, SIZES[position], legacy=True)
             np.testing.assert_allclose(restored, boxes, atol=1e-3)
     one = {tuple(batch.positions.tolist()) for batch in batches}
     assert one == {tuple(batch.positions.tolist()) for batch in eval_loader(index, **options)}

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional
 
-from paa.data.transforms import adjust_colors, crop, hflip, resize, resized_size, restore_boxes, scale_boxes
+from paa.data.transforms import adjust_colors, crop, hflip, resize, resized_size, scale_boxes
 
 
 def seed_size(height: int, width: int, size: int, max_size: int) -> tuple[int, int]:
@@ -55,7 +55,7 @@ def test_restore_inverts_resize(legacy: bool) -> None:
         image = torch.zeros((3, *before), dtype=torch.uint8)
         resized, moved = resize(image, boxes, after, legacy)
         assert resized.shape == (3, *after)
-        torch.testing.assert_close(restore_boxes(moved, after, before, legacy), boxes, atol=1e-4, rtol=1e-5)
+        torch.testing.assert_close(scale_boxes(moved, after, before, legacy), boxes, atol=1e-4, rtol=1e-5)
 
 
 def test_scale_boxes_continuous_and_legacy() -> None:

@@ -16,9 +16,10 @@ from paa.errors import ConfigError
 NAMES = ("circle", "square", "triangle", "star")
 
 _SCALE = 2  # drawn at this multiple of the size, then averaged down
-_SMALLEST, _LARGEST = 20, 100  # pixels, the diameter of the circle around a shape
+_SMALLEST, _LARGEST = 24, 110  # pixels, the diameter of the circle around a shape
 _CONTRAST = 90  # least distance of a shape's colour from the background's, of 441
 _MOST_OBJECTS = 6
+_TURN = math.radians(20)
 
 Mask = npt.NDArray[np.bool_]
 Point = tuple[float, float]
@@ -29,8 +30,8 @@ def make_shapes(folder: Path, images: int, seed: int = 0, size: tuple[int, int] 
 
     folder/images/*.jpg, folder/train.json, folder/val.json: every fifth picture (at least one) is for validation.
     size: the short and the longest long side in pixels; half of the pictures stand upright. Objects are 1 to 6 of four
-    classes, in any colour and at any angle, 20 to 100 pixels across, wholly inside, and at least half visible; boxes
-    are tight around the whole shape. Picture i depends on the seed, the size and i only.
+    classes, in any colour, turned by up to 20 degrees, 24 to 110 pixels across, wholly inside, and at least half
+    visible; boxes are tight around the whole shape. Picture i depends on the seed, the size and i only.
     """
     if images < 2 or min(size) < 2 * _SMALLEST:
         raise ConfigError(f"expected at least 2 pictures of {2 * _SMALLEST} pixels a side, got {images} of {size}")
@@ -105,7 +106,7 @@ def _place(random: np.random.Generator, label: int, owner: npt.NDArray[np.int64]
         if label == 0:
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=1)
         else:
-            draw.polygon(_outline(label, x, y, radius, random.uniform(0, 2 * math.pi)), fill=1)
+            draw.polygon(_outline(label, x, y, radius, random.uniform(-_TURN, _TURN)), fill=1)
         mask = np.array(image)
         left = visible - np.bincount(owner[mask], minlength=len(areas))
         if all(part >= whole / 2 for part, whole in zip(left[1:].tolist(), areas[1:])):
@@ -116,7 +117,8 @@ def _place(random: np.random.Generator, label: int, owner: npt.NDArray[np.int64]
 def _outline(label: int, x: float, y: float, radius: float, turn: float) -> list[Point]:
     """Return the corners of a square, triangle or five-pointed star in a circle around (x, y)."""
     radii = {1: [radius] * 4, 2: [radius] * 3, 3: [radius, 0.42 * radius] * 5}[label]
-    angles = [turn + 2 * math.pi * k / len(radii) for k in range(len(radii))]
+    upright = {1: math.pi / 4, 2: -math.pi / 2, 3: -math.pi / 2}[label]
+    angles = [upright + turn + 2 * math.pi * k / len(radii) for k in range(len(radii))]
     return [(x + r * math.cos(a), y + r * math.sin(a)) for r, a in zip(radii, angles)]
 
 

@@ -37,14 +37,6 @@ def scale_boxes(boxes: Tensor, from_size: tuple[int, int], to_size: tuple[int, i
     return (boxes - inclusive) * ratios + inclusive
 
 
-def restore_boxes(boxes: Tensor, from_size: tuple[int, int], to_size: tuple[int, int], legacy: bool) -> Tensor:
-    """Return boxes (n, 4) found in a picture resized to `from_size` in the pixels of the original, of `to_size`.
-
-    The inverse of what `resize` did to the boxes, which has the same form.
-    """
-    return scale_boxes(boxes, from_size, to_size, legacy)
-
-
 def resize(image: Tensor, boxes: Tensor, size: tuple[int, int], legacy: bool) -> tuple[Tensor, Tensor]:
     """Return the image at (height, width) `size`, bilinear and antialiased as Pillow does it, and its boxes."""
     before = (image.shape[1], image.shape[2])
