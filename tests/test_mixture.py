@@ -186,6 +186,30 @@ def test_every_set_is_cut_where_scikit_learn_cuts(kind: str) -> None:
             np.testing.assert_allclose(ours[sure], theirs[sure], rtol=CLOSE, atol=CLOSE, err_msg=f"{kind} {name}")
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_hundred_rounds_at_most(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real scores converge long before; without a tolerance none does."""
+    monkeypatch.setattr(mixture, "TOLERANCE", 0.0)
+    scores, count = draw_sets("mixed", 15, 1)
+    ours = mixture.fit(*to_tensors(scores, count, device)).means[..., 0].cpu().numpy()
+    means = {}
+    for rounds in (99, 100):
+        models = [
+            GaussianMixture(
+                2,
+                tol=0.0,
+                max_iter=rounds,
+                weights_init=[0.5, 0.5],
+                means_init=[row[:1], row[n - 1 : n]],
+                precisions_init=[[[1.0]], [[1.0]]],
+            ).fit(row[:n, None])
+            for row, n in zip(scores, count)
+        ]
+        means[rounds] = np.array([model.means_[:, 0] for model in models])
+    np.testing.assert_allclose(ours, means[100], rtol=0, atol=1e-8)
+    assert np.abs(means[99] - means[100]).max() > 1e-6
+
+
 @pytest.mark.parametrize(
     ("scores", "positives"),
     [

@@ -100,7 +100,8 @@ class Train:
         with start(self.runtime.device) as process:
             run = train(config, process, TrainingProgress(console))
             if process.first:
-                console.print(f"checkpoints: {run.last}{f' and {run.best}' if run.best.exists() else ''}")
+                best = f" and {run.best}" if run.best.exists() else ""
+                console.print(f"checkpoints: {run.last}{best}", markup=False)
 
 
 @dataclass(frozen=True)
@@ -137,16 +138,22 @@ class Eval:
     def run(self, console: Console) -> None:
         """Evaluate, print tables and, with an output folder, write files."""
         import numpy as np
+        from rich.markup import escape
 
         from paa.data.read import read_dataset
         from paa.engine.distributed import start
         from paa.engine.evaluate import detect_dataset
         from paa.engine.metrics import evaluate
         from paa.engine.operating_point import precision_recall
+        from paa.engine.run_folder import check_folder
         from paa.predictor import load
         from paa.report.evaluation import write_evaluation
         from paa.report.tables import class_rows, operating_point_rows, rich_table, summary_rows
 
+        if self.limit is not None and self.limit < 1:
+            raise ConfigError(f"--limit must be at least 1, got {self.limit}")
+        if self.output is not None:
+            check_folder(self.output)
         with start(self.device) as process:
             model = load(self.checkpoint, str(process.device))
             index = read_dataset(self.data, self.split, self.format, names=model.names, skip_invalid=self.skip_invalid)
@@ -166,14 +173,14 @@ class Eval:
         metrics = evaluate(index, table, evaluator=self.evaluator)
         curves = precision_recall(index, table)
         for title, rows in (
-            (f"{len(index)} pictures of {self.data}", summary_rows(metrics)),
+            (escape(f"{len(index)} pictures of {self.data}"), summary_rows(metrics)),
             ("classes", class_rows(metrics)),
             ("operating points of highest precision x recall, at IoU 0.5", operating_point_rows(curves)),
         ):
             console.print(rich_table(rows, title))
         if self.output is not None:
             write_evaluation(self.output, index, table, metrics, curves)
-            console.print(f"written to {self.output}")
+            console.print(f"written to {self.output}", markup=False)
 
 
 @dataclass(frozen=True)
@@ -209,8 +216,8 @@ class Predict:
             model, pictures, self.output, threshold=self.threshold, voting=self.voting, batch_size=self.batch_size
         )
         for path, count in zip(pictures, counts):
-            console.print(f"{path}: {count} objects", highlight=False)
-        console.print(f"written to {self.output}")
+            console.print(f"{path}: {count} objects", highlight=False, markup=False)
+        console.print(f"written to {self.output}", markup=False)
 
 
 @dataclass(frozen=True)
@@ -233,6 +240,8 @@ class Demo:
         from paa.report.progress import TrainingProgress
         from paa.report.tables import class_rows, rich_table, summary_rows
 
+        if self.pictures < 0 or self.steps < 0:
+            raise ConfigError(f"--pictures and --steps cannot be negative, got {self.pictures} and {self.steps}")
         with start(self.device) as process:
             metrics, seconds = demo.run_demo(
                 self.output,
@@ -244,7 +253,7 @@ class Demo:
         console.print(rich_table(summary_rows(metrics), "validation set of shapes"))
         console.print(rich_table(class_rows(metrics), "classes"))
         console.print(f"training and evaluation took {seconds:.0f} s")
-        console.print(f"pictures beside the truth: {self.output / 'evaluation' / 'sheet.jpg'}")
+        console.print(f"pictures beside the truth: {self.output / 'evaluation' / 'sheet.jpg'}", markup=False)
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {"train": Train, "eval": Eval, "predict": Predict, "demo": Demo}
@@ -321,7 +330,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from rich.console import Console
 
         command.run(Console(soft_wrap=True))
-    except PaaError as error:
+    except (PaaError, OSError) as error:  # OSError: a full disk, a folder that cannot be written to
         print(f"paa: error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

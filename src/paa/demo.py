@@ -22,8 +22,8 @@ from paa.recipes import RECIPES
 from paa.report.curves import training_curves
 from paa.report.evaluation import write_evaluation
 
-PICTURES = 1500
-STEPS = 700
+PICTURES = 2000
+STEPS = 1000
 
 
 def run_demo(

@@ -47,8 +47,8 @@ def test_sizes_counts_and_classes(seed: int) -> None:
     assert (np.bincount(labels, minlength=4) > 20).all()
     boxes = np.concatenate([boxes for _, boxes, _ in pictures])
     sides = boxes[:, 2:] - boxes[:, :2]
-    assert 15 <= sides.min() < 30
-    assert 80 < sides.max() <= 111
+    assert 21 <= sides.min() < 40
+    assert 90 < sides.max() <= 121
     circles = sides[labels == 0]
     assert np.abs(circles[:, 0] - circles[:, 1]).max() <= 1
 

@@ -16,7 +16,7 @@ from paa.errors import ConfigError
 NAMES = ("circle", "square", "triangle", "star")
 
 _SCALE = 2  # drawn at this multiple of the size, then averaged down
-_SMALLEST, _LARGEST = 24, 110  # pixels, the diameter of the circle around a shape
+_SMALLEST, _LARGEST = 32, 120  # pixels, the diameter of the circle around a shape
 _CONTRAST = 90  # least distance of a shape's colour from the background's, of 441
 _MOST_OBJECTS = 6
 _TURN = math.radians(20)
@@ -30,7 +30,7 @@ def make_shapes(folder: Path, images: int, seed: int = 0, size: tuple[int, int] 
 
     folder/images/*.jpg, folder/train.json, folder/val.json: every fifth picture (at least one) is for validation.
     size: the short and the longest long side in pixels; half of the pictures stand upright. Objects are 1 to 6 of four
-    classes, in any colour, turned by up to 20 degrees, 24 to 110 pixels across, wholly inside, and at least half
+    classes, in any colour, turned by up to 20 degrees, 32 to 120 pixels across, wholly inside, and at least half
     visible; boxes are tight around the whole shape. Picture i depends on the seed, the size and i only.
     """
     if images < 2 or min(size) < 2 * _SMALLEST:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +44,12 @@ class Process:
         dist.all_gather_object(values, value)
         return values
 
+    def copy_from_first(self, tensors: Iterable[Tensor]) -> None:
+        """Overwrite these tensors, in every process, with those of the first."""
+        if self.world > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
+
 
 def pick_device(name: str | None, local_rank: int = 0) -> torch.device:
     """Return the device of that name, or the best there is; RunError if there is no such device."""
@@ -73,7 +79,10 @@ def start(device: str | None) -> Iterator[Process]:
     if world == 1:
         yield Process(chosen)
         return
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    try:
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    except ValueError as error:
+        raise RunError(f"WORLD_SIZE is {world}, but the processes cannot meet: {error}; use torchrun") from error
     try:
         yield Process(chosen, dist.get_rank(), world)
     finally:

@@ -12,6 +12,7 @@ from paa.data.index import DatasetIndex
 from paa.data.loader import eval_loader
 from paa.engine.distributed import Process
 from paa.engine.metrics import DetectionTable
+from paa.errors import ConfigError
 from paa.model.detector import Detector
 
 
@@ -39,8 +40,12 @@ def detect_dataset(
 ) -> DetectionTable:
     """Detect in every picture (of the first `limit`), each in one process, and return all detections to every process.
 
-    progress is called with the number of pictures done by this process since its last call.
+    progress is called with the number of pictures done by this process since its last call. ConfigError for a batch or
+    a limit below 1, ImageError for a picture that cannot be read.
     """
+    for name, value, least in (("batch size", batch_size, 1), ("limit", limit, 1), ("number of workers", workers, 0)):
+        if value is not None and value < least:
+            raise ConfigError(f"the {name} of an evaluation must be at least {least}, got {value}")
     config, device = detector.config, process.device
     was_training = detector.training
     detector.eval()

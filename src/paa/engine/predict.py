@@ -17,7 +17,7 @@ from paa.data.loader import collate
 from paa.data.transforms import resize, resized_size
 from paa.detections import Detections
 from paa.engine.evaluate import to_original
-from paa.errors import DataError
+from paa.errors import ConfigError, DataError
 from paa.model.detector import PADDING, Detector
 
 Source = str | Path | Image.Image | npt.NDArray[Any] | Tensor
@@ -35,8 +35,13 @@ def predict(
     """Yield each source's picture, (H, W, 3) uint8 RGB as shown, and what is detected in it.
 
     A source is a path, a PIL picture, an array (H, W), (H, W, 3 or 4) or a tensor (3, H, W), of uint8 or of floats in
-    0..1. ImageError if one cannot be read.
+    0..1. ImageError if one cannot be read, ConfigError for a number that cannot be.
     """
+    if not 0 <= threshold < 1:
+        raise ConfigError(f"the threshold must be at least 0 and below 1, got {threshold}")
+    for name, value in (("batch size", batch_size), ("limit", limit)):
+        if value < 1:
+            raise ConfigError(f"the {name} must be at least 1, got {value}")
     device, config = detector.mean.device, detector.config
     empty = torch.zeros(0, 4)
     for start in range(0, len(sources), batch_size):
@@ -60,7 +65,7 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
             if not inside:
                 raise DataError(f"{path}: no pictures in this folder ({', '.join(sorted(SUFFIXES))})")
             found.extend(inside)

@@ -26,8 +26,9 @@ class RunFolder:
         self.last, self.best, self.tensorboard = path / "last.pt", path / "best.pt", path / "tensorboard"
 
     def create(self) -> None:
-        """Make the folder; RunError if there is one with something in it."""
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        """Make the folder; RunError if it cannot be made, or is there with something in it."""
+        check_folder(self.path)
+        if self.path.exists() and any(self.path.iterdir()):
             raise RunError(f"{self.path}: exists and is not empty; give another --output, or --resume to go on with it")
         self.path.mkdir(parents=True, exist_ok=True)
 
@@ -41,28 +42,41 @@ class RunFolder:
             log.write(json.dumps(record) + "\n")
 
     def forget_after(self, step: int) -> None:
-        """Drop the log's lines from `step` on, which a resumed run writes again."""
+        """Drop the log's lines after `step`, which a resumed run writes again."""
         if self.log.exists():
             lines = [line for line in self.log.read_text().splitlines() if line.endswith("}")]
             kept = [line for line in lines if json.loads(line).get("step", 0) <= step]
             write_text(self.log, "".join(line + "\n" for line in kept))
 
 
+def check_folder(path: Path) -> None:
+    """Raise RunError unless `path` is a folder, or can be made one, and can be written to; nothing is made."""
+    there = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise RunError(f"{path}: nothing can be written there: {there} is not a folder one can write to")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file so that it is there whole or not at all."""
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Write a checkpoint so that it is there whole or not at all, also after a power cut."""
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def environment() -> dict[str, Any]:

@@ -71,10 +71,16 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
     good checkpoint kept, when a loss is not finite.
     """
     recipe, runtime = config.recipe, config.runtime
+    check_settings(config, process.world)
     torch.manual_seed(runtime.seed)
     index, val_index = read_data(config.data, config.validation.batch_size > 0)
     detector = make_detector(config, index.names)
     schedule = make_schedule(recipe.schedule, config.batch_size, len(index))
+    if schedule.steps < 1:
+        raise ConfigError(
+            f"{recipe.schedule.steps} steps of {recipe.schedule.reference_batch} pictures "
+            f"are not one of {config.batch_size}: nothing would be trained"
+        )
     freeze(detector, recipe.schedule.frozen_stages)
     detector.to(process.device)
     if runtime.channels_last:
@@ -98,7 +104,7 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
     )
     log = start_log(config, run, process, state, listen)
     model = parallel(detector, process).train()
-    check = FiniteCheck(index)
+    check = FiniteCheck(index, process)
     save_every = runtime.checkpoint_interval
     validate_every = config.validation.interval or math.ceil(schedule.steps / 10)
     since, pictures = time.perf_counter(), 0
@@ -115,11 +121,13 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
 
         if state.step % runtime.log_interval == 0 or state.step == schedule.steps:
             rate = pictures / (time.perf_counter() - since)
+            check.now()
             log(training_record(state, schedule, result, norm, process, rate, config.batch_size))
             since, pictures = time.perf_counter(), 0
         last = state.step == schedule.steps
         if val_index is not None and (last or state.step % validate_every == 0):
-            check.now()
+            check.before_saving(state.step, detector)
+            process.copy_from_first(detector.buffers())  # batch norm's statistics, which each process has its own of
             record = validate(detector, val_index, process, config)
             log({"step": state.step, **record})
             if (record["AP"] or 0.0) > state.best:
@@ -128,9 +136,64 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
             save(run.last, detector, optimizer, state, process)
             since, pictures = time.perf_counter(), 0
         elif last or state.step % save_every == 0:
-            check.now()
+            check.before_saving(state.step, detector)
             save(run.last, detector, optimizer, state, process)
     return run
+
+
+def check_settings(config: TrainConfig, world: int) -> None:
+    """Raise ConfigError for a number that no run can use."""
+    model, pictures, schedule = config.recipe.model, config.recipe.pictures, config.recipe.schedule
+    runtime, validation = config.runtime, config.validation
+    least: dict[str, tuple[float, float | None]] = {
+        "batch_size": (1, config.batch_size),
+        "val_batch_size": (0, validation.batch_size),
+        "val_interval": (0, validation.interval),
+        "val_num": (1, validation.limit),
+        "workers": (0, runtime.workers),
+        "log_interval": (1, runtime.log_interval),
+        "checkpoint_interval": (1, runtime.checkpoint_interval),
+        "model.channels": (1, model.channels),
+        "model.tower_depth": (0, model.tower_depth),
+        "model.norm_eps": (0, model.norm_eps),
+        "model.test_short": (1, model.test_short),
+        "model.test_longest": (1, model.test_longest),
+        "pictures.short_sides": (1, min(pictures.short_sides, default=0)),
+        "pictures.longest": (1, pictures.longest),
+        "pictures.color_jitter": (0, pictures.color_jitter),
+        "schedule.steps": (1, schedule.steps),
+        "schedule.reference_batch": (1, schedule.reference_batch),
+        "schedule.rate": (0, schedule.rate),
+        "schedule.weight_decay": (0, schedule.weight_decay),
+        "schedule.bias_rate_factor": (0, schedule.bias_rate_factor),
+        "schedule.warmup_steps": (0, schedule.warmup_steps),
+        "schedule.warmup_factor": (0, schedule.warmup_factor),
+    }
+    for name, (lowest, value) in least.items():
+        if value is not None and not lowest <= value < math.inf:
+            raise ConfigError(f"{name} must be at least {lowest}, got {value}")
+    zoom, epochs, clip = pictures.scale_jitter or (1.0, 1.0), schedule.epochs, schedule.clip_norm
+    rules: tuple[tuple[str, object, str, bool], ...] = (
+        ("batch_size", config.batch_size, f"a multiple of {world}, the processes", config.batch_size % world == 0),
+        ("seed", runtime.seed, "from 0 to 2^63 - 1", 0 <= runtime.seed < 2**63),
+        (
+            "model.norm_eps",
+            model.norm_eps,
+            "above 0 in trained batch norm",
+            model.norm == "frozen" or model.norm_eps > 0,
+        ),
+        ("model.mean", model.mean, "finite", all(math.isfinite(v) for v in model.mean)),
+        ("model.std", model.std, "above 0", all(0 < v < math.inf for v in model.std)),
+        ("pictures.short_sides", pictures.short_sides, "one or two numbers", len(pictures.short_sides) <= 2),
+        ("pictures.hflip", pictures.hflip, "from 0 to 1", 0 <= pictures.hflip <= 1),
+        ("pictures.scale_jitter", zoom, "above 0, the lower first", 0 < zoom[0] <= zoom[1] < math.inf),
+        ("schedule.frozen_stages", schedule.frozen_stages, "from 0 to 5", 0 <= schedule.frozen_stages <= 5),
+        ("schedule.epochs", epochs, "above 0", epochs is None or 0 < epochs < math.inf),
+        ("schedule.clip_norm", clip, "above 0", clip is None or clip > 0),
+    )
+    for name, given, expected, good in rules:
+        if not good:
+            raise ConfigError(f"{name} must be {expected}, got {given}")
 
 
 def optimize(
@@ -235,14 +298,15 @@ class FiniteCheck:
     A step's losses are looked at when the next one's are there, so that looking does not make a GPU wait.
     """
 
-    def __init__(self, index: DatasetIndex) -> None:
-        self.index = index
+    def __init__(self, index: DatasetIndex, process: Process) -> None:
+        self.index, self.process = index, process
         self.waiting: tuple[int, Tensor, Batch] | None = None
 
     def add(self, step: int, losses: dict[str, Tensor], batch: Batch) -> None:
         """Check the step before, and keep this one for the next call."""
         self.now()
-        self.waiting = (step, torch.stack([loss.detach() for loss in losses.values()]), batch)
+        # the mean over the processes, so that all of them stop at the same step
+        self.waiting = (step, self.process.mean(torch.stack([loss.detach() for loss in losses.values()])), batch)
 
     def now(self) -> None:
         """Check what waits; RunError if it is not finite."""
@@ -251,22 +315,32 @@ class FiniteCheck:
         step, losses, batch = self.waiting
         self.waiting = None
         if not bool(losses.isfinite().all()):
-            pictures = ", ".join(self.index.path(i).name for i in batch.positions.tolist())
+            mine = [self.index.path(i).name for i in batch.positions.tolist()]
+            pictures = ", ".join(name for names in self.process.gather(mine) for name in names)
             raise RunError(
                 f"the loss of step {step} is not finite ({', '.join(f'{v:.4g}' for v in losses.tolist())}); "
                 f"its pictures: {pictures}. The last checkpoint is from before; a lower rate or clip_norm may help"
             )
+
+    def before_saving(self, step: int, detector: Detector) -> None:
+        """Check what waits, and the weights that the last step left; RunError if any is not finite."""
+        self.now()
+        for name, tensor in detector.state_dict().items():
+            if not bool(tensor.isfinite().all()):
+                raise RunError(
+                    f"step {step} made {name} not finite. The last checkpoint is from before; "
+                    "a lower rate or clip_norm may help"
+                )
 
 
 def start_log(config: TrainConfig, run: RunFolder, process: Process, state: State, listen: Listener) -> Listener:
     """Make or reopen the run's folder, and return the function that writes a record everywhere."""
     if not process.first:
         return lambda record: None
-    if config.resume is None:
-        run.create()
-    else:
-        run.path.mkdir(parents=True, exist_ok=True)
+    if config.resume == "last" or (config.resume and config.resume.resolve().parent == run.path.resolve()):
         run.forget_after(state.step)
+    else:
+        run.create()
     run.write_config({**to_dict(config), "processes": process.world})
     board = SummaryWriter(run.tensorboard, purge_step=state.step + 1 if config.resume else None)
 
@@ -291,14 +365,24 @@ def save(path: Path, detector: Detector, optimizer: Optimizer, state: State, pro
 def restore(path: Path, detector: Detector, optimizer: Optimizer, state: State, names: tuple[str, ...]) -> None:
     """Take a run up where its checkpoint left it.
 
-    CheckpointError if it is of another model, ConfigError if it is of other classes.
+    CheckpointError if it is no checkpoint of a run, ConfigError if it is of other classes, another model or optimizer.
     """
     content = load_file(path)
     if not own.recognises(content) or "training" not in content:
         raise CheckpointError(f"{path}: no training checkpoint of this project; to start from its weights use --init")
     if tuple(content["names"]) != names:
         raise ConfigError(f"{path}: was trained on classes {content['names']}, the data set has {list(names)}")
+    theirs = content["config"]
+    changed = [f"{k} {theirs.get(k)}, not {v}" for k, v in to_dict(detector.config).items() if theirs.get(k) != v]
+    if changed:
+        raise ConfigError(f"{path}: is of a model with {'; '.join(changed)}; give the options that its run was given")
     load_tensors(detector, content["model"], str(path))
     training = content["training"]
-    optimizer.load_state_dict(training["optimizer"])
+    try:
+        optimizer.load_state_dict(training["optimizer"])
+        alike = set(optimizer.defaults) <= set(optimizer.param_groups[0])
+    except (ValueError, KeyError):  # other parameters, or other facts of each
+        alike = False
+    if not alike:
+        raise ConfigError(f"{path}: is of a run with another optimizer or other frozen_stages")
     state.step, state.best = training["step"], training["best"]

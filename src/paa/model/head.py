@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paa.anchors import STRIDES
+from paa.errors import ConfigError
 from paa.model.deformable import DeformableConv
 from paa.outputs import HeadOutputs
 
 
 class TowerLayer(nn.Module):
-    """3x3 convolution, GroupNorm of 32 groups, ReLU."""
+    """3x3 convolution, GroupNorm of 8 channels a group (32 groups at the references' 256 channels), ReLU."""
 
     def __init__(self, channels: int, deformable: bool) -> None:
         super().__init__()
@@ -23,7 +24,7 @@ class TowerLayer(nn.Module):
             self.conv = DeformableConv(channels, channels, bias=True)
         else:
             self.conv = nn.Conv2d(channels, channels, 3, padding=1)
-        self.norm = nn.GroupNorm(min(32, channels // 2), channels)
+        self.norm = nn.GroupNorm(channels // 8, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
@@ -35,6 +36,8 @@ class Head(nn.Module):
 
     def __init__(self, channels: int, num_classes: int, depth: int, dcn: bool) -> None:
         super().__init__()
+        if channels < 8 or channels % 8:
+            raise ConfigError(f"channels must be a multiple of 8 (the group norm's groups), not {channels}")
         layers = [dcn and i == depth - 1 for i in range(depth)]
         self.cls_tower = nn.Sequential(*(TowerLayer(channels, deformable) for deformable in layers))
         self.box_tower = nn.Sequential(*(TowerLayer(channels, deformable) for deformable in layers))

@@ -22,7 +22,10 @@ from paa.report.tables import class_rows, markdown_table, operating_point_rows, 
 def write_evaluation(
     folder: Path, index: DatasetIndex, table: DetectionTable, metrics: CocoMetrics, curves: Sequence[ClassCurve]
 ) -> None:
-    """Write metrics.json, results.json (COCO's format), report.md, precision_recall.png and sheet.jpg to `folder`."""
+    """Write metrics.json, results.json (COCO's format), report.md, precision_recall.png and sheet.jpg to `folder`.
+
+    Without an object in any picture there is no curve to draw, and no precision_recall.png.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     points = {
         c.name: {
@@ -37,7 +40,8 @@ def write_evaluation(
     write_results(folder / "results.json", index, table)
     tables = [summary_rows(metrics), class_rows(metrics), operating_point_rows(curves)]
     write_text(folder / "report.md", "\n\n".join(markdown_table(rows) for rows in tables) + "\n")
-    precision_recall_curves(curves, folder / "precision_recall.png")
+    if any(curve.objects for curve in curves):
+        precision_recall_curves(curves, folder / "precision_recall.png")
     write_sheet(folder / "sheet.jpg", index, table)
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from paa.engine.predict import predict
-from paa.engine.run_folder import write_text
+from paa.engine.run_folder import check_folder, write_text
+from paa.errors import ConfigError
 from paa.model.detector import Detector
 from paa.report.drawing import draw_detections
 
@@ -25,11 +26,19 @@ def write_predictions(
 
     threshold: least score that is drawn and written. detections.json is a list of
     {file, drawn, width, height, detections: [{box: xyxy, score, label, name}]}, written when all pictures are done.
+    ConfigError for a threshold outside 0..1, and where a drawing would take the place of one of the pictures.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    if not 0 <= threshold <= 1:
+        raise ConfigError(f"the threshold must be from 0 to 1, got {threshold}")
+    check_folder(folder)
+    names = _drawn_names(pictures)
+    lost = {path.resolve() for path in pictures} & {(folder / name).resolve() for name in names}
+    if lost:
+        raise ConfigError(f"{min(lost)}: would be overwritten by its drawing; give another --output")
     records, counts = [], []
     found = predict(detector.eval(), pictures, voting=voting, batch_size=batch_size)
-    for path, drawn, (image, detections) in zip(pictures, _drawn_names(pictures), found):
+    for path, drawn, (image, detections) in zip(pictures, names, found):
+        folder.mkdir(parents=True, exist_ok=True)  # not before there is something to put in it
         kept = detections.above(threshold)
         draw_detections(image, kept, threshold).save(folder / drawn, quality=92)
         height, width = image.shape[:2]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
+from rich.control import Control
+from rich.segment import ControlType
 
 
 def training_line(record: dict[str, Any]) -> str:
@@ -31,7 +33,11 @@ class TrainingProgress:
     def __call__(self, record: dict[str, Any]) -> None:
         """Show a record."""
         line = training_line(record)
-        lasting = "AP" in record or record["step"] == record.get("steps") or not self.console.is_terminal
+        if not self.console.is_terminal:
+            self.console.print(line, highlight=False, soft_wrap=True)
+            return
+        lasting = "AP" in record or record["step"] == record.get("steps")
+        self.console.control(Control((ControlType.ERASE_IN_LINE, 2)))
         self.console.print(line, end="\n" if lasting else "\r", highlight=False, no_wrap=True, overflow="ellipsis")
 
 

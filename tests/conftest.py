@@ -1,0 +1,111 @@
+"""A data set, a recipe and a checkpoint that are small enough to train and predict with in every test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from paa.config import DataConfig, ModelConfig, PictureConfig, Recipe, RuntimeConfig, ScheduleConfig, ValidationConfig
+from paa.data.shapes import NAMES, make_shapes
+from paa.engine.run_folder import save_checkpoint
+from paa.engine.train import TrainConfig
+from paa.model.detector import Detector
+from paa.weights import own
+
+MODEL = ModelConfig(backbone="resnet18", channels=16, tower_depth=1, test_short=64, test_longest=96)
+PICTURES = PictureConfig(short_sides=(64,), longest=96)
+SCHEDULE = ScheduleConfig(
+    steps=4, decays=(3,), reference_batch=2, rate=0.002, warmup_steps=2, frozen_stages=5, weight_decay=0.01
+)
+
+OPTIONS: dict[str, object] = {
+    "recipe": "r18_nano",
+    "model.norm": "frozen",
+    "model.channels": 16,
+    "model.tower-depth": 1,
+    "model.test-short": 64,
+    "model.test-longest": 96,
+    "pictures.short-sides": 64,
+    "pictures.longest": 96,
+    "pictures.scale-jitter": None,
+    "pictures.color-jitter": 0,
+    "schedule.steps": 4,
+    "schedule.decays": 3,
+    "schedule.reference-batch": 2,
+    "schedule.rate": 0.002,
+    "schedule.optimizer": "sgd",
+    "schedule.shape": "step",
+    "schedule.warmup": "constant",
+    "schedule.warmup-steps": 2,
+    "schedule.clip-norm": None,
+    "schedule.frozen-stages": 5,
+    "batch-size": 2,
+    "workers": 0,
+    "device": "cpu",
+    "log-interval": 1,
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_and_repeatable() -> Iterator[None]:
+    """One thread, here and in subprocesses, for equality to the bit; no waiting for the disk at each checkpoint."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a data set of 8 pictures to train on and 2 to validate with, 64 pixels high or wide."""
+    return make_shapes(tmp_path_factory.mktemp("data") / "shapes", 10, size=(64, 96))
+
+
+@pytest.fixture(scope="session")
+def options() -> list[str]:
+    """Return the options of `paa train` that make a run as small as `micro`'s."""
+    return [word for name, value in OPTIONS.items() for word in (f"--{name}", str(value))]
+
+
+@pytest.fixture(scope="session")
+def micro(shapes: Path) -> Callable[..., TrainConfig]:
+    """Return a function that makes the configuration of a run of four steps, less than a second.
+
+    micro(output, data={...}, model={...}, pictures={...}, schedule={...}, validation={...}, runtime={...}, **others)
+    """
+
+    def make(output: Path, **changes: Any) -> TrainConfig:
+        def changed(name: str, config: Any) -> Any:
+            return replace(config, **changes.pop(name, {}))
+
+        recipe = Recipe(changed("model", MODEL), changed("pictures", PICTURES), changed("schedule", SCHEDULE))
+        given = {
+            "data": changed("data", DataConfig(shapes)),
+            "validation": changed("validation", ValidationConfig(batch_size=0)),
+            "runtime": changed("runtime", RuntimeConfig(device="cpu", workers=0, log_interval=1)),
+        }
+        return TrainConfig(**{"output": output, "recipe": recipe, "batch_size": 2, **given, **changes})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a checkpoint of the classes of `shapes` that detects a lot, if little of it right."""
+    torch.manual_seed(0)
+    detector = Detector(MODEL, NAMES)
+    torch.nn.init.normal_(detector.head.cls_logits.weight, std=0.3)
+    torch.nn.init.normal_(detector.head.deltas.weight, std=0.05)
+    torch.nn.init.constant_(detector.head.cls_logits.bias, -1)
+    path = tmp_path_factory.mktemp("checkpoint") / "model.pt"
+    save_checkpoint(path, own.write(detector.config, detector.names, detector.state_dict()))
+    return path

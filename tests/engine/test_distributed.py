@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from paa.cli import main
+from paa.data.shapes import NAMES
+from paa.engine.distributed import Process, pick_device, start
+from paa.engine.run_folder import save_checkpoint
+from paa.errors import RunError
+from paa.model.detector import Detector
+from paa.predictor import load
+from paa.weights import own
+
+PARTS = """
+import json, math, sys
+from pathlib import Path
+import torch
+from paa.data.read import read_dataset
+from paa.engine.distributed import start
+from paa.engine.train import FiniteCheck
+from paa.data.loader import eval_loader
+from paa.errors import RunError
+
+with start("cpu") as process:
+    said = {"first": process.first, "world": process.world}
+    values = torch.tensor([1.0, 10.0]) * (process.rank + 1)
+    values.requires_grad_()
+    mean = process.mean(values)
+    said["mean"], said["graph"], said["values"] = mean.tolist(), mean.requires_grad, values.tolist()
+    said["gathered"] = process.gather({"rank": process.rank})
+    tensors = [torch.full((2,), float(process.rank + 5)), torch.tensor(process.rank)]
+    process.copy_from_first(tensors)
+    said["copied"] = [tensor.tolist() for tensor in tensors]
+    index = read_dataset(Path(sys.argv[1]), "train")
+    batch = next(iter(eval_loader(index, short=64, longest=96, rank=process.rank, world=process.world, workers=0)))
+    check = FiniteCheck(index, process)
+    check.add(7, {"box": torch.tensor(math.nan if process.rank else 1.0)}, batch)
+    try:
+        check.now()
+    except RunError as error:
+        said["stopped"] = str(error)
+    said["picture"] = index.path(int(batch.positions[0])).name
+    Path(sys.argv[2], f"{process.rank}.json").write_text(json.dumps(said))
+"""
+
+
+def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return subprocess.run(
+        [*launch, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False
+    )  # fmt: skip
+
+
+def read_log(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def test_two_processes_talk(tmp_path: Path, shapes: Path) -> None:
+    (tmp_path / "parts.py").write_text(PARTS)
+    done = torchrun(tmp_path / "parts.py", shapes, tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+    assert [s["first"] for s in said] == [True, False]
+    for rank, s in enumerate(said):
+        assert s["world"] == 2
+        assert s["mean"] == [1.5, 15.0]
+        assert s["graph"] is False
+        assert s["values"] == [1.0 + rank, 10.0 * (1 + rank)]
+        assert s["gathered"] == [{"rank": 0}, {"rank": 1}]
+        assert s["copied"] == [[5.0, 5.0], 0]
+        # one process's loss stops both, and the message names the pictures of both
+        assert "the loss of step 7 is not finite" in s["stopped"]
+        assert f"{said[0]['picture']}, {said[1]['picture']}" in s["stopped"]
+    assert said[0]["picture"] != said[1]["picture"]
+
+
+def test_two_processes_train_as_one(tmp_path: Path, shapes: Path, options: list[str]) -> None:
+    """Holds for frozen batch norm; trained batch norm takes the statistics of its own process's half of a batch."""
+
+    def arguments(output: str) -> list[object]:
+        more = ["--batch-size", 4, "--schedule.reference-batch", 4, "--schedule.frozen-stages", 2]
+        return ["train", "--data", shapes, *options, *more, "--val-batch-size", 1, "--output", tmp_path / output]
+
+    main([str(argument) for argument in arguments("one")])
+    done = torchrun("-m", "paa", *arguments("two"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("checkpoints: ") == 1
+
+    one, two = read_log(tmp_path / "one"), read_log(tmp_path / "two")
+    assert [record["step"] for record in one] == [record["step"] for record in two]
+    trained = [(a, b) for a, b in zip(one, two) if "loss" in a]
+    assert len(trained) == 4
+    for name in ("loss", "loss_classification", "loss_box", "loss_iou"):
+        assert trained[0][1][name] == pytest.approx(trained[0][0][name], rel=1e-5)
+        assert trained[-1][1][name] == pytest.approx(trained[-1][0][name], rel=1e-3)
+    for a, b in trained:
+        assert b["positives"] == a["positives"] / 2  # the mean over the processes, by which each of them divides
+        assert b["rate"] == a["rate"]
+    for a, b in zip(one, two):
+        if "AP" in a:
+            assert b["AP"] == pytest.approx(a["AP"], abs=1e-3)
+
+    models = [torch.load(tmp_path / name / "last.pt", weights_only=True)["model"] for name in ("one", "two")]
+    assert list(models[0]) == list(models[1])
+    for name, tensor in models[0].items():
+        torch.testing.assert_close(models[1][name], tensor, rtol=1e-3, atol=1e-5, msg=name)
+    assert json.loads((tmp_path / "two" / "config.json").read_text())["processes"] == 2
+
+
+def test_two_processes_validate_what_they_save(
+    tmp_path: Path, shapes: Path, options: list[str], checkpoint: Path
+) -> None:
+    """Each process's batch norm has statistics of its own; all evaluate with those that the checkpoint gets."""
+    torch.manual_seed(0)
+    detector = Detector(replace(load(checkpoint, "cpu").config, norm="batch"), NAMES)
+    torch.nn.init.normal_(detector.head.cls_logits.weight, std=0.3)
+    torch.nn.init.constant_(detector.head.cls_logits.bias, -1)
+    start = tmp_path / "start.pt"
+    save_checkpoint(start, own.write(detector.config, detector.names, detector.state_dict()))
+    more = ["--model.norm", "batch", "--schedule.rate", 0, "--schedule.weight-decay", 0, "--schedule.decays"]
+    more += ["--init", start, "--val-split", "train", "--val-batch-size", 1, "--val-interval", 4, "--batch-size", 4]
+    run, out = tmp_path / "run", tmp_path / "out"
+    done = torchrun("-m", "paa", "train", "--data", shapes, *options, *more, "--output", run)
+    assert done.returncode == 0, done.stderr
+    record = read_log(run)[-1]
+    shared = ["--data", str(shapes), "--split", "train", "--batch-size", "1", "--workers", "0", "--device", "cpu"]
+    main(["eval", str(run / "last.pt"), *shared, "--output", str(out)])
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["AP50"] > 0
+    for name in ("AP", "AP50", "AR10", "AR100"):
+        assert record[name] == pytest.approx(metrics[name], abs=1e-9)
+
+
+def test_two_processes_evaluate_as_one(tmp_path: Path, shapes: Path, checkpoint: Path) -> None:
+    def arguments(output: str) -> list[str]:
+        more = ["--split", "train", "--batch-size", "2", "--workers", "0", "--device", "cpu"]
+        return ["eval", str(checkpoint), "--data", str(shapes), *more, "--output", str(tmp_path / output)]
+
+    main(arguments("one"))
+    done = torchrun("-m", "paa", *arguments("two"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("written to") == 1
+    one, two = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("one", "two"))
+    assert len(one) > 100
+    key = json.dumps
+    assert sorted(one, key=key) == sorted(two, key=key)
+    metrics = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two")]
+    assert metrics[0]["AP50"] > 0
+    assert metrics[0] == metrics[1]
+
+
+def test_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with start("cpu") as process:
+        assert (process.first, process.rank, process.world) == (True, 0, 1)
+        values = torch.tensor([1.0, math.pi])
+        assert process.mean(values) is values
+        assert process.gather("x") == ["x"]
+        process.copy_from_first([values])
+        assert values.tolist() == pytest.approx([1.0, math.pi])
+    assert not torch.distributed.is_initialized()
+    assert not Process(torch.device("cpu"), rank=1, world=2).first
+
+
+def test_processes_that_cannot_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    with (
+        pytest.raises(RunError, match=r"WORLD_SIZE is 2, but the processes cannot meet: .*; use torchrun"),
+        start("cpu"),
+    ):
+        pass
+
+
+def test_pick_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert pick_device("cpu") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device(None) == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device(None) == torch.device("cuda", 0)
+    assert pick_device("cuda", local_rank=1) == torch.device("cuda", 1)
+    assert pick_device("cuda:1") == torch.device("cuda", 1)
+    with pytest.raises(RunError, match="'cuda:7' does not exist: this machine has 2 GPUs"):
+        pick_device("cuda:7")
+    with pytest.raises(RunError, match="'cuda' does not exist"):
+        pick_device("cuda", local_rank=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("banana", "unknown device"), ("", "unknown device"), ("cuda:-1", "unknown device"), ("meta", "is not supported")],
+)
+def test_no_such_device(name: str, says: str) -> None:
+    with pytest.raises(RunError, match=says):
+        pick_device(name)

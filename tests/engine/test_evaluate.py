@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import paa
+from paa.data.images import read_image
+from paa.data.read import read_dataset
+from paa.data.transforms import scale_boxes
+from paa.engine.distributed import Process
+from paa.engine.evaluate import detect_dataset, to_original
+from paa.engine.metrics import DetectionTable, evaluate
+from paa.errors import ConfigError, ImageError
+
+CPU = Process(torch.device("cpu"))
+
+
+def ordered(table: DetectionTable) -> DetectionTable:
+    return table.select(np.lexsort((*table.boxes.T, table.labels, -table.scores, table.image)))
+
+
+def assert_same(a: DetectionTable, b: DetectionTable, atol: float = 0.0) -> None:
+    a, b = ordered(a), ordered(b)
+    assert len(a) == len(b) > 0
+    for name, column in vars(a).items():
+        np.testing.assert_allclose(column, getattr(b, name), rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_to_original_undoes_the_resizing(legacy: bool) -> None:
+    boxes = torch.rand(2, 5, 4, generator=torch.Generator().manual_seed(0)) * 60
+    sizes, originals = [(64, 96), (64, 64)], [(30, 45), (640, 641)]
+    found = to_original(boxes, torch.tensor(sizes), torch.tensor(originals), legacy)
+    for picture in range(2):
+        expected = scale_boxes(boxes[picture], sizes[picture], originals[picture], legacy)
+        torch.testing.assert_close(found[picture], expected)
+
+
+def test_is_what_predict_says(shapes: Path, checkpoint: Path) -> None:
+    model, index = paa.load(checkpoint, "cpu"), read_dataset(shapes, "val")
+    table = detect_dataset(model, index, CPU, batch_size=1, workers=0)
+    assert table.boxes.dtype == table.scores.dtype == np.float32
+    assert table.image.dtype == table.labels.dtype == np.int64
+    for i in range(len(index)):
+        alone = model.predict(read_image(index.path(i)))
+        mine = table.select(table.image == i)
+        assert len(mine) == len(alone) > 5
+        rows = DetectionTable(np.full(len(alone), i), alone.boxes, alone.scores, alone.labels)
+        assert_same(mine, rows, atol=1e-4)
+        height, width = index.sizes[i]
+        assert (mine.boxes >= 0).all()
+        assert (mine.boxes <= np.array([width, height, width, height]) + 1e-3).all()
+
+
+def test_workers_batches_and_progress(shapes: Path, checkpoint: Path) -> None:
+    model, index = paa.load(checkpoint, "cpu").train(), read_dataset(shapes, "train")
+    done: list[int] = []
+    whole = detect_dataset(model, index, CPU, batch_size=3, workers=0, progress=done.append)
+    assert done == [3, 3, 2]
+    assert model.training
+    assert_same(whole, detect_dataset(model, index, CPU, batch_size=3, workers=2))
+    first = detect_dataset(model, index, CPU, batch_size=1, workers=0, limit=2)
+    assert set(first.image.tolist()) == {0, 1}
+
+
+def test_voting_and_precision_are_passed_on(shapes: Path, checkpoint: Path) -> None:
+    model, index = paa.load(checkpoint, "cpu"), read_dataset(shapes, "val")
+    voted, plain, half = (
+        ordered(detect_dataset(model, index, CPU, workers=0, voting=voting, precision=precision))
+        for voting, precision in ((True, "float32"), (False, "float32"), (True, "bfloat16"))
+    )
+    np.testing.assert_array_equal(voted.scores, plain.scores)
+    assert np.abs(voted.boxes - plain.boxes).max() > 0.01
+    assert half.scores.dtype == np.float32
+    assert half.scores.max() != voted.scores.max()
+    assert half.scores.max() == pytest.approx(voted.scores.max(), rel=0.05)
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 0}, {"batch_size": -2}, {"limit": 0}, {"workers": -1}])
+def test_numbers_that_cannot_be(shapes: Path, checkpoint: Path, options: dict[str, int]) -> None:
+    index = read_dataset(shapes, "val")
+    with pytest.raises(ConfigError, match=f"must be at least .*, got {next(iter(options.values()))}"):
+        detect_dataset(paa.load(checkpoint, "cpu"), index, CPU, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_unreadable_picture_is_named(tmp_path: Path, shapes: Path, checkpoint: Path, workers: int) -> None:
+    data = shutil.copytree(shapes, tmp_path / "data")
+    name = json.loads((data / "val.json").read_text())["images"][1]["file_name"]
+    (data / "images" / name).write_bytes(b"no picture")
+    with pytest.raises(ImageError, match=f"{name}: not a picture of a known format"):
+        detect_dataset(paa.load(checkpoint, "cpu"), read_dataset(data, "val"), CPU, workers=workers)
+
+
+def test_nothing_found(shapes: Path, checkpoint: Path) -> None:
+    model, index = paa.load(checkpoint, "cpu"), read_dataset(shapes, "val")
+    torch.nn.init.constant_(model.head.cls_logits.bias, -99)
+    table = detect_dataset(model, index, CPU, workers=0)
+    assert len(table) == 0
+    assert evaluate(index, table)["AP"] == 0

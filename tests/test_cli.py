@@ -1,0 +1,552 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import paa
+from paa.cli import main
+from paa.recipes import RECIPES
+
+Fails = Callable[..., str]
+
+
+@pytest.fixture
+def fails(capsys: pytest.CaptureFixture[str]) -> Fails:
+    """Return a function that runs a command line which must end with code 2, and returns its one line of complaint."""
+
+    def run(*arguments: object) -> str:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main([str(argument) for argument in arguments])
+        assert caught.value.code == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 1, lines
+        assert lines[0].startswith("paa: error: ")
+        return lines[0].removeprefix("paa: error: ")
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, shapes: Path, options: list[str]) -> Path:
+    """Return the folder of a run that the command line made."""
+    output = tmp_path_factory.mktemp("runs") / "run"
+    main(["train", "--data", str(shapes), *options, "--output", str(output), "--val-interval", "4"])
+    return output
+
+
+def read_log(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_train(trained: Path) -> None:
+    assert {"last.pt", "best.pt", "config.json", "log.jsonl"} <= files(trained)
+    assert [record["step"] for record in read_log(trained)] == [1, 2, 3, 4, 4]
+    config = json.loads((trained / "config.json").read_text())
+    assert config["recipe"]["schedule"]["rate"] == 0.002
+    assert config["recipe"]["model"]["backbone"] == "resnet18"
+    assert config["recipe"]["model"]["channels"] == 16
+    assert config["runtime"]["workers"] == 0
+    assert paa.load(trained / "last.pt", "cpu").config.channels == 16
+
+
+def test_recipes_are_where_the_options_start(tmp_path: Path, shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def stop(config: Any, *_: object) -> None:
+        seen.append(config)
+        raise paa.errors.RunError("seen enough")
+
+    monkeypatch.setattr("paa.engine.train.train", stop)
+    monkeypatch.chdir(tmp_path)
+    for arguments in (
+        [],
+        ["--recipe=r101_dcn_2x", "--schedule.rate", "0.5", "--model.tower-depth=2"],
+        ["--recipe", "r18_nano", "--no-voting", "--val-num", "3", "--resume", "--no-keep-empty"],
+        ["--resume", "runs/x/best.pt"],
+        ["--val-batch-size", "-1", "--output", "out"],
+    ):
+        with pytest.raises(SystemExit):
+            main(["train", "--data", str(shapes), "--device", "cpu", *arguments])
+    plain, dcn, nano, file, quiet = seen
+    assert plain.recipe == RECIPES["r50_1x"]
+    assert (plain.batch_size, plain.output, plain.resume) == (16, Path("runs/r50_1x-shapes"), None)
+    assert dcn.recipe.model.dcn_stages == (3, 4, 5)
+    assert dcn.recipe.pictures == RECIPES["r101_dcn_2x"].pictures
+    assert (dcn.recipe.schedule.rate, dcn.recipe.schedule.steps, dcn.recipe.model.tower_depth) == (0.5, 180_000, 2)
+    assert nano.recipe == RECIPES["r18_nano"]
+    assert (nano.batch_size, nano.resume, nano.data.keep_empty) == (8, "last", False)
+    assert (nano.validation.voting, nano.validation.limit) == (False, 3)
+    assert (file.resume, file.output) == (Path("runs/x/best.pt"), Path("runs/x"))
+    assert (quiet.validation.batch_size, quiet.output) == (0, Path("out"))
+
+
+def test_resume(tmp_path: Path, shapes: Path, options: list[str]) -> None:
+    def arguments(*more: str) -> list[str]:
+        return ["train", "--data", str(shapes), *options, "--val-batch-size", "0", *more]
+
+    run, moved = tmp_path / "run", tmp_path / "moved"
+    main(arguments("--output", str(run), "--schedule.steps", "2"))
+    main(arguments("--output", str(run), "--resume"))
+    assert [record["step"] for record in read_log(run)] == [1, 2, 3, 4]
+    shutil.copytree(run, moved)
+    main(arguments("--resume", str(moved / "last.pt"), "--schedule.steps", "5"))
+    assert [record["step"] for record in read_log(moved)] == [1, 2, 3, 4, 5]
+    assert [record["step"] for record in read_log(run)] == [1, 2, 3, 4]
+
+
+def test_eval(tmp_path: Path, shapes: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    output = tmp_path / "new" / "evaluation"
+    shared = ["eval", str(checkpoint), "--data", str(shapes), "--split", "train", "--workers", "0", "--device", "cpu"]
+    main([*shared, "--output", str(output)])
+    printed = capsys.readouterr().out
+    assert files(output) == {"metrics.json", "results.json", "report.md", "precision_recall.png", "sheet.jpg"}
+    metrics = json.loads((output / "metrics.json").read_text())
+
+    truth = COCO(str(shapes / "train.json"))
+    judge = COCOeval(truth, truth.loadRes(str(output / "results.json")), "bbox")
+    judge.evaluate()
+    judge.accumulate()
+    judge.summarize()
+    capsys.readouterr()
+    assert metrics["AP50"] > 0
+    for name, value in zip(("AP", "AP50", "AP75"), judge.stats):
+        assert metrics[name] == pytest.approx(value, abs=1e-9)
+    assert metrics["AR100"] == pytest.approx(judge.stats[8], abs=1e-9)
+
+    assert set(metrics["classes"]) == set(metrics["operating_points"]) == {"circle", "square", "triangle", "star"}
+    assert f"{100 * metrics['AP50']:.1f}" in printed
+    assert f"8 pictures of {shapes}" in printed
+    assert f"{100 * metrics['AP50']:.1f}" in (output / "report.md").read_text()
+    for name in ("precision_recall.png", "sheet.jpg"):
+        with Image.open(output / name) as picture:
+            assert min(picture.size) > 100
+
+    main([*shared, "--output", str(tmp_path / "same"), "--evaluator", "pycocotools"])
+    assert json.loads((tmp_path / "same" / "metrics.json").read_text()) == metrics
+    capsys.readouterr()
+    main([*shared, "--limit", "3", "--no-voting", "--precision", "bfloat16"])
+    assert "3 pictures of" in capsys.readouterr().out
+
+
+def test_eval_without_objects(tmp_path: Path, shapes: Path, checkpoint: Path) -> None:
+    data = shutil.copytree(shapes, tmp_path / "data")
+    content = json.loads((data / "val.json").read_text())
+    (data / "val.json").write_text(json.dumps({**content, "annotations": []}))
+    output = tmp_path / "out"
+    main(["eval", str(checkpoint), "--data", str(data), "--workers", "0", "--device", "cpu", "--output", str(output)])
+    assert files(output) == {"metrics.json", "results.json", "report.md", "sheet.jpg"}
+    assert json.loads((output / "metrics.json").read_text())["AP"] is None
+
+
+def test_predict(tmp_path: Path, shapes: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = shapes / "images" / "000003.jpg"
+    shared = ["predict", str(checkpoint), "--device", "cpu", "--threshold", "0.4"]
+    main([*shared, str(one), "--output", str(tmp_path / "one")])
+    assert files(tmp_path / "one") == {"000003.jpg", "detections.json"}
+    (record,) = json.loads((tmp_path / "one" / "detections.json").read_text())
+    found = paa.load(checkpoint, "cpu").predict(one).above(0.4)
+    assert record["detections"] == found.to_dicts()
+    assert len(found) > 0
+    assert f"{one}: {len(found)} objects" in capsys.readouterr().out
+    with Image.open(one) as before, Image.open(tmp_path / "one" / "000003.jpg") as after:
+        assert (record["width"], record["height"]) == before.size == after.size
+
+    main([*shared, str(shapes / "images"), str(one), "--batch-size", "4", "--output", str(tmp_path / "all")])
+    records = json.loads((tmp_path / "all" / "detections.json").read_text())
+    assert [Path(r["file"]).name for r in records] == [f"{i:06d}.jpg" for i in range(10)] + ["000003.jpg"]
+    assert files(tmp_path / "all") == {"detections.json", *(r["drawn"] for r in records)}
+    assert len(files(tmp_path / "all")) == 12
+
+
+def test_odd_names(tmp_path: Path, shapes: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = shapes / "images" / "000000.jpg"
+    for name in ("[/b].jpg", "[red]x.jpg", "b 猫.jpg"):
+        target = tmp_path / "in" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
+    main(["predict", str(checkpoint), str(tmp_path / "in"), "--device", "cpu", "--output", str(tmp_path / "[/out]")])
+    printed = capsys.readouterr().out
+    for name in ("[/b].jpg", "[red]x.jpg", "b 猫.jpg", "[/out]"):
+        assert name in printed
+    data = shutil.copytree(shapes, tmp_path / "[/data]")
+    main(["eval", str(checkpoint), "--data", str(data), "--workers", "0", "--device", "cpu"])
+    assert f"of {data}" in capsys.readouterr().out
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, code, says in (
+        ([], 2, "usage: paa COMMAND"),
+        (["--help"], 0, "recipes: r50_1x"),
+        (["help"], 0, "paa predict CHECKPOINT"),
+        (["--version"], 0, paa.__version__),
+        (["train", "--help"], 0, "--schedule.rate"),
+        (["train", "--recipe", "r18_nano", "-h"], 0, "1500"),
+        (["eval", "--help"], 0, "--evaluator"),
+        (["predict", "--help"], 0, "--threshold"),
+        (["demo", "--help"], 0, "--pictures"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == code
+        assert says in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train"],
+        ["train", "--data"],
+        ["train", "--data", "x", "--steps", "3"],
+        ["train", "--data", "x", "--recipe"],
+        ["train", "--data", "x", "--model.channels", "many"],
+        ["train", "--data", "x", "--precision", "float16"],
+        ["eval", "x.pt"],
+        ["eval", "x.pt", "--data", "x", "--format", "kitti"],
+        ["predict"],
+        ["predict", "x.pt", "--threshold", "high"],
+    ],
+)
+def test_options_that_are_none(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert f"paa {arguments[0]} --help" in error
+    assert "Traceback" not in error
+
+
+def test_as_a_program(tmp_path: Path, shapes: Path, checkpoint: Path) -> None:
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "paa", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False)
+
+    done = run("predict", checkpoint, shapes / "images" / "000000.jpg", "--device", "cpu")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert files(tmp_path / "predictions") == {"000000.jpg", "detections.json"}
+    done = run("eval", checkpoint, "--data", "nowhere", "--output", "out")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "paa: error: nowhere: no such file or folder\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_unknown_command_and_recipe(fails: Fails) -> None:
+    assert "unknown command 'fly'; known: train, eval, predict, demo" in fails("fly")
+    assert "unknown recipe 'r51'; known: r50_1x, " in fails("train", "--data", "x", "--recipe", "r51")
+
+
+def test_interrupted(monkeypatch: pytest.MonkeyPatch, shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("paa.engine.train.train", interrupt)
+    with pytest.raises(SystemExit) as caught:
+        main(["train", "--data", str(shapes), "--device", "cpu"])
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == "paa: interrupted; what was written is whole\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("--batch-size 0", "batch_size must be at least 1, got 0"),
+        ("--batch-size -2", "batch_size must be at least 1, got -2"),
+        ("--val-interval -1", "val_interval must be at least 0, got -1"),
+        ("--val-num 0", "val_num must be at least 1, got 0"),
+        ("--val-num -1", "val_num must be at least 1, got -1"),
+        ("--workers -1", "workers must be at least 0, got -1"),
+        ("--log-interval 0", "log_interval must be at least 1, got 0"),
+        ("--checkpoint-interval 0", "checkpoint_interval must be at least 1, got 0"),
+        ("--seed -1", "seed must be from 0 to 2^63 - 1, got -1"),
+        ("--seed 99999999999999999999", "seed must be from 0"),
+        ("--device cuda:99", "device 'cuda:99' does not exist"),
+        ("--device banana", "unknown device 'banana': expected cpu, cuda or cuda:N"),
+        ("--schedule.steps 0", "schedule.steps must be at least 1, got 0"),
+        ("--schedule.steps -3", "schedule.steps must be at least 1, got -3"),
+        ("--schedule.epochs 0", "schedule.epochs must be above 0"),
+        ("--schedule.epochs nan", "schedule.epochs must be above 0, got nan"),
+        ("--schedule.rate -1", "schedule.rate must be at least 0, got -1"),
+        ("--schedule.rate nan", "schedule.rate must be at least 0, got nan"),
+        ("--schedule.reference-batch 0", "schedule.reference_batch must be at least 1"),
+        ("--schedule.weight-decay -1", "schedule.weight_decay must be at least 0"),
+        ("--schedule.warmup-steps -4", "schedule.warmup_steps must be at least 0"),
+        ("--schedule.clip-norm 0", "schedule.clip_norm must be above 0"),
+        ("--schedule.frozen-stages 9", "schedule.frozen_stages must be from 0 to 5, got 9"),
+        ("--model.backbone vgg", "unknown backbone 'vgg'; known: resnet18, "),
+        ("--model.dcn-stages 3", "resnet18 has no bottlenecks"),
+        ("--model.channels 100", "channels must be a multiple of 8"),
+        ("--model.channels -8", "model.channels must be at least 1, got -8"),
+        ("--model.tower-depth -1", "model.tower_depth must be at least 0"),
+        ("--model.std 1 0 1", "model.std must be above 0"),
+        ("--model.mean nan 0 0", "model.mean must be finite"),
+        ("--model.test-short 0", "model.test_short must be at least 1"),
+        ("--model.norm-eps -1", "model.norm_eps must be at least 0"),
+        ("--pictures.short-sides", "pictures.short_sides must be at least 1"),
+        ("--pictures.short-sides 0", "pictures.short_sides must be at least 1"),
+        ("--pictures.short-sides 64 32 80", "pictures.short_sides must be one or two numbers"),
+        ("--pictures.longest 0", "pictures.longest must be at least 1"),
+        ("--pictures.hflip 7", "pictures.hflip must be from 0 to 1, got 7"),
+        ("--pictures.scale-jitter 2 1", "pictures.scale_jitter must be above 0, the lower first"),
+        ("--pictures.color-jitter -1", "pictures.color_jitter must be at least 0"),
+        ("--init nowhere.pth", "nowhere.pth: no such file"),
+        ("--resume", "out/last.pt: no such file"),
+        ("--resume nowhere.pt", "nowhere.pt: no such file"),
+        ("--train-split foo", "no COCO annotations for 'foo'"),
+        ("--val-split foo", "no COCO annotations for 'foo'"),
+        ("--format voc", "no VOC annotations"),
+    ],
+)
+def test_training_settings_that_cannot_be(
+    tmp_path: Path,
+    shapes: Path,
+    options: list[str],
+    fails: Fails,
+    monkeypatch: pytest.MonkeyPatch,
+    given: str,
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert says in fails("train", "--data", shapes, *options, "--output", "out", *given.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def broken(shapes: Path, folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """Return a copy of the data set whose training annotations were changed."""
+    data = shutil.copytree(shapes, folder)
+    content = json.loads((data / "train.json").read_text())
+    change(content)
+    (data / "train.json").write_text(json.dumps(content))
+    return data
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda c: c["annotations"][4].update(image_id=999), "annotation 5 (image 999) has unknown image 999"),
+        (lambda c: c["annotations"][0].update(category_id=77), "annotation 1 (image 1) has unknown category 77"),
+        (lambda c: c["annotations"][0].update(bbox=[1, 1, -3, 5]), "annotation 1 (image 1) has width -3"),
+        (lambda c: c["annotations"][0].update(bbox=[1, float("nan"), 3, 5]), "has y nan"),
+        (lambda c: c["annotations"][0].pop("bbox"), "lacks a usable image_id, category_id or bbox"),
+        (lambda c: c["annotations"].clear(), "nothing to train on: no objects"),
+        (lambda c: c["images"].clear(), "no pictures"),
+        (lambda c: c["categories"].clear(), "no classes"),
+        (lambda c: c.pop("images"), "not COCO annotations"),
+    ],
+)
+def test_broken_annotations(
+    tmp_path: Path, shapes: Path, options: list[str], fails: Fails, change: Callable[[Any], object], says: str
+) -> None:
+    data = broken(shapes, tmp_path / "data", change)
+    assert says in fails("train", "--data", data, *options, "--output", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_broken_data_sets(tmp_path: Path, options: list[str], checkpoint: Path, fails: Fails) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken.json").write_text('{"images": [')
+    for name, says in (
+        ("nowhere", "no such file or folder"),
+        ("empty", "no data set: expected COCO"),
+        ("broken.json", "broken JSON at line 1"),
+    ):
+        more = ["--data", tmp_path / name, "--output", tmp_path / "out"]
+        for command in (["train", *options], ["eval", checkpoint]):
+            said = fails(*command, *more)
+            assert name in said
+            assert says in said
+        assert not (tmp_path / "out").exists()
+
+
+def test_skip_invalid(tmp_path: Path, shapes: Path, options: list[str]) -> None:
+    data = broken(shapes, tmp_path / "data", lambda c: c["annotations"][0].update(bbox=[1, 1, -3, 5]))
+    more = ["--skip-invalid", "--schedule.steps", "1", "--val-batch-size", "0"]
+    main(["train", "--data", str(data), *options, *more, "--output", str(tmp_path / "out")])
+    assert len(read_log(tmp_path / "out")) == 1
+
+
+def test_unreadable_pictures(tmp_path: Path, shapes: Path, options: list[str], checkpoint: Path, fails: Fails) -> None:
+    data = shutil.copytree(shapes, tmp_path / "data")
+    for entry in json.loads((data / "train.json").read_text())["images"]:
+        (data / "images" / entry["file_name"]).write_bytes(b"\xff\xd8 no more")
+    assert ".jpg: not a picture" in fails("train", "--data", data, *options, "--output", tmp_path / "out")
+    shutil.rmtree(tmp_path / "out")
+    more = ["--data", data, "--split", "train", "--device", "cpu", "--output", tmp_path / "out"]
+    assert ".jpg: not a picture" in fails("eval", checkpoint, *more)
+    assert ".jpg: not a picture" in fails("predict", checkpoint, data / "images", "--output", tmp_path / "out")
+    whole = (data / "images" / "000001.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    assert "cut.jpg: cannot be read: " in fails(
+        "predict", checkpoint, tmp_path / "cut.jpg", "--output", tmp_path / "out"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_wrong_checkpoints(tmp_path: Path, shapes: Path, checkpoint: Path, fails: Fails) -> None:
+    class Thing:
+        pass
+
+    (tmp_path / "text.pth").write_text("hello")
+    (tmp_path / "nothing.pth").write_bytes(b"")
+    (tmp_path / "cut.pth").write_bytes(checkpoint.read_bytes()[:30_000])
+    (tmp_path / "folder.pth").mkdir()
+    torch.save([1, 2], tmp_path / "list.pth")
+    torch.save({"a": torch.ones(2)}, tmp_path / "other.pth")
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "code.pth")
+    content = torch.load(checkpoint, weights_only=True)
+    content["model"].pop("fpn.p6.weight")
+    torch.save(content, tmp_path / "part.pth")
+    for name, says in (
+        ("text.pth", "not a checkpoint"),
+        ("nothing.pth", "not a checkpoint"),
+        ("cut.pth", "not a checkpoint"),
+        ("folder.pth", "no such file"),
+        ("gone.pth", "no such file"),
+        ("list.pth", "holds a list, not a checkpoint"),
+        ("other.pth", "none of the known formats"),
+        ("code.pth", "not a checkpoint that can be read safely"),
+        ("part.pth", "1 missing (fpn.p6.weight)"),
+    ):
+        for command in (["predict", tmp_path / name, shapes / "images"], ["eval", tmp_path / name, "--data", shapes]):
+            said = fails(*command, "--output", tmp_path / "out")
+            assert name in said
+            assert says in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_of_other_classes(
+    tmp_path: Path, shapes: Path, options: list[str], checkpoint: Path, fails: Fails
+) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    torch.save({**content, "names": ["circle", "square", "triangle", "moon"]}, tmp_path / "moon.pt")
+    said = fails("eval", tmp_path / "moon.pt", "--data", shapes, "--output", tmp_path / "out")
+    assert "class 'star' is unknown to the model, which knows circle, square, triangle, moon" in said
+    data = broken(shapes, tmp_path / "data", lambda c: c["categories"].append({"id": 9, "name": "moon"}))
+    more = ["--init", checkpoint, "--val-batch-size", 0, "--output", tmp_path / "out"]
+    assert "2 misshapen (head.cls_logits.bias" in fails("train", "--data", data, *options, *more)
+    assert not (tmp_path / "out").exists()
+
+
+def test_resuming_another_run(trained: Path, shapes: Path, options: list[str], checkpoint: Path, fails: Fails) -> None:
+    before = {name: (trained / name).read_bytes() for name in ("last.pt", "log.jsonl", "config.json")}
+    start = ["train", "--data", shapes, *options, "--output", trained]
+    assert "exists and is not empty; give another --output, or --resume" in fails(*start)
+    assert "channels 16, not 32" in fails(*start, "--resume", "--model.channels", 32)
+    assert "another optimizer" in fails(*start, "--resume", "--schedule.optimizer", "adamw")
+    assert "no training checkpoint" in fails(*start, "--resume", checkpoint)
+    assert {name: (trained / name).read_bytes() for name in before} == before
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("--batch-size 0", "batch size of an evaluation must be at least 1, got 0"),
+        ("--batch-size -1", "batch size of an evaluation must be at least 1, got -1"),
+        ("--limit 0", "--limit must be at least 1, got 0"),
+        ("--limit -4", "--limit must be at least 1, got -4"),
+        ("--workers -1", "number of workers of an evaluation must be at least 0, got -1"),
+        ("--split foo", "no COCO annotations for 'foo'"),
+        ("--device cuda:99", "does not exist"),
+    ],
+)
+def test_evaluation_settings_that_cannot_be(
+    tmp_path: Path, shapes: Path, checkpoint: Path, fails: Fails, given: str, says: str
+) -> None:
+    more = ["--device", "cpu", *given.split(), "--output", tmp_path / "out"]
+    assert says in fails("eval", checkpoint, "--data", shapes, *more)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("", "no pictures given: name picture files or folders"),
+        ("nowhere", "nowhere: no such file or folder"),
+        ("empty", "empty: no pictures in this folder"),
+        ("notes.txt", "notes.txt: not a picture of a known format"),
+        ("a.png --threshold 1.5", "the threshold must be from 0 to 1, got 1.5"),
+        ("a.png --threshold -0.1", "the threshold must be from 0 to 1, got -0.1"),
+        ("a.png --threshold nan", "the threshold must be from 0 to 1, got nan"),
+        ("a.png --batch-size 0", "the batch size must be at least 1, got 0"),
+        ("a.png --device banana", "unknown device 'banana'"),
+        ("same --output same", "a.jpg: would be overwritten by its drawing; give another --output"),
+    ],
+)
+def test_predictions_that_cannot_be(
+    tmp_path: Path, checkpoint: Path, fails: Fails, monkeypatch: pytest.MonkeyPatch, given: str, says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "same").mkdir()
+    (tmp_path / "notes.txt").write_text("hello")
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save("a.png")
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save("same/a.jpg")
+    before = files(tmp_path)
+    assert says in fails("predict", checkpoint, "--device", "cpu", *given.split())
+    assert files(tmp_path) == before
+    assert not (tmp_path / "predictions").exists()
+
+
+def test_outputs_that_cannot_be(
+    tmp_path: Path, shapes: Path, options: list[str], checkpoint: Path, fails: Fails, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    commands = (
+        ["train", "--data", shapes, *options],
+        ["eval", checkpoint, "--data", shapes, "--device", "cpu", "--workers", 0],
+        ["predict", checkpoint, shapes / "images", "--device", "cpu"],
+    )
+    for command in commands:
+        for output in (tmp_path / "file", tmp_path / "file" / "deep"):
+            assert "file is not a folder one can write to" in fails(*command, "--output", output)
+    assert (tmp_path / "file").read_text() == "mine"
+
+    def full(self: Path, *_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    for command in commands:
+        assert "No space left on device" in fails(*command, "--output", tmp_path / "out")
+
+
+def test_demo_settings_that_cannot_be(tmp_path: Path, fails: Fails) -> None:
+    for given in (["--pictures", "-4"], ["--steps", "-1"]):
+        assert "--pictures and --steps cannot be negative" in fails("demo", "--output", tmp_path / "demo", *given)
+    assert "expected at least 2 pictures" in fails("demo", "--output", tmp_path / "demo", "--pictures", 1)
+    assert not (tmp_path / "demo").exists()
+    (tmp_path / "notes").write_text("mine")
+    assert "exists and is not empty" in fails("demo", "--output", tmp_path)
+    assert "notes" in fails("demo", "--output", tmp_path / "notes")
+    assert files(tmp_path) == {"notes"}
+
+
+def test_a_rate_that_is_too_high(
+    tmp_path: Path, shapes: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["--schedule.rate", "1e20", "--checkpoint-interval", "1", "--val-batch-size", "0"]
+    with pytest.raises(SystemExit) as caught:
+        main(["train", "--data", str(shapes), *options, *more, "--output", str(tmp_path / "out")])
+    assert caught.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("paa: error: the loss of step 1 is not finite")
+    assert last.count(".jpg") == 2
+    content = torch.load(tmp_path / "out" / "last.pt", weights_only=True)
+    assert content["training"]["step"] == 1
+    assert all(bool(tensor.isfinite().all()) for tensor in content["model"].values())
+    assert "NaN" not in (tmp_path / "out" / "log.jsonl").read_text()

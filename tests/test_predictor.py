@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import paa
+from paa import PAA, Detections
+from paa.errors import CheckpointError, ConfigError, ImageError, RunError
+from tests.parity import filled
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint: Path) -> PAA:
+    return paa.load(checkpoint, "cpu")
+
+
+@pytest.fixture(scope="module")
+def pixels() -> np.ndarray[Any, Any]:
+    coarse = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((90, 64), Image.Resampling.BICUBIC))
+
+
+def assert_same(a: Detections, b: Detections) -> None:
+    assert len(a) == len(b) > 0
+    np.testing.assert_array_equal(a.boxes, b.boxes)
+    np.testing.assert_array_equal(a.scores, b.scores)
+    np.testing.assert_array_equal(a.labels, b.labels)
+
+
+def test_what_comes_back(model: PAA, pixels: np.ndarray[Any, Any]) -> None:
+    found = model.predict(pixels)
+    assert isinstance(found, Detections)
+    count = len(found)
+    assert 10 < count <= 100
+    assert (found.boxes.shape, found.boxes.dtype) == ((count, 4), np.float32)
+    assert (found.scores.shape, found.scores.dtype) == ((count,), np.float32)
+    assert (found.labels.shape, found.labels.dtype) == ((count,), np.int64)
+    assert found.names == ("circle", "square", "triangle", "star")
+    assert set(found.labels.tolist()) <= {0, 1, 2, 3}
+    assert (np.diff(found.scores) <= 0).all()
+    assert (found.boxes[:, :2] < found.boxes[:, 2:]).all()
+    assert (found.boxes >= 0).all()
+    assert (found.boxes <= [90, 64, 90, 64]).all()
+
+
+def test_every_form_of_a_picture(model: PAA, pixels: np.ndarray[Any, Any], tmp_path: Path) -> None:
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    expected = model.predict(pixels)
+    tensor = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+    opaque = np.concatenate([pixels, np.full((*pixels.shape[:2], 1), 255, np.uint8)], axis=2)
+    for source in (
+        tmp_path / "a.png",
+        str(tmp_path / "a.png"),
+        Image.fromarray(pixels),
+        Image.fromarray(opaque),
+        opaque,
+        pixels.astype(np.float32) / 255,
+        pixels.astype(np.float64) / 255,
+        tensor,
+        tensor.float() / 255,
+    ):
+        assert_same(model.predict(source), expected)
+    grey = pixels[:, :, 0]
+    assert_same(model.predict(grey), model.predict(np.stack([grey] * 3, axis=2)))
+    assert_same(model.predict(grey), model.predict(Image.fromarray(grey)))
+    assert_same(model.predict(pixels[:, ::-1]), model.predict(np.ascontiguousarray(pixels[:, ::-1])))
+
+
+def test_lists(model: PAA, pixels: np.ndarray[Any, Any], tmp_path: Path) -> None:
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    other = 255 - pixels
+    singles = [model.predict(pixels), model.predict(other)]
+    for sources in ([tmp_path / "a.png", other], (Image.fromarray(pixels), other)):
+        found = model.predict(sources)
+        assert isinstance(found, list)
+        for a, b in zip(found, singles, strict=True):
+            assert_same(a, b)
+    assert model.predict([]) == []
+    (alone,) = model.predict([pixels])
+    assert_same(alone, singles[0])
+
+
+def test_batches_say_what_singles_say(model: PAA, pixels: np.ndarray[Any, Any]) -> None:
+    """Of pictures of one size; padding, which group norm sees, is different for others."""
+    pictures = [pixels, 255 - pixels, pixels[::-1]]
+    for alone, together in zip(
+        [model.predict(p) for p in pictures], model.predict(pictures, batch_size=2), strict=True
+    ):
+        assert len(alone) == len(together)
+        np.testing.assert_allclose(together.scores, alone.scores, atol=1e-4)
+        np.testing.assert_allclose(together.boxes, alone.boxes, atol=0.05)
+
+
+def test_sizes_may_be_mixed(model: PAA, pixels: np.ndarray[Any, Any]) -> None:
+    sizes = [(90, 64), (64, 90), (300, 20), (1, 1)]
+    pictures = [Image.fromarray(pixels).resize(size) for size in sizes]
+    for (width, height), found in zip(sizes, model.predict(pictures, batch_size=4), strict=True):
+        assert (found.boxes <= np.array([width, height, width, height]) + 1e-3).all()
+
+
+def test_boxes_are_in_the_pixels_of_the_original(model: PAA, pixels: np.ndarray[Any, Any]) -> None:
+    once = model.predict(pixels)
+    twice = model.predict(np.repeat(np.repeat(pixels, 2, axis=0), 2, axis=1))
+    matched = 0
+    for box, score, name in list(once)[:20]:
+        same = [b for b, s, n in twice if n == name and abs(s - score) < 0.05 and np.abs(b - 2 * box).max() < 8]
+        matched += bool(same)
+    assert matched >= 15
+    assert twice.boxes[:, 2].max() > 130
+
+
+def test_threshold_limit_and_voting(model: PAA, pixels: np.ndarray[Any, Any]) -> None:
+    assert len(model.predict(pixels, limit=3)) == 3
+    assert len(model.predict(pixels, threshold=0.999)) == 0
+    every = model.predict(pixels, limit=1000)
+    fewer = model.predict(pixels, limit=1000, threshold=0.3)
+    assert 0 < len(fewer) < len(every)
+    plain = model.predict(pixels, voting=False)
+    assert not np.array_equal(plain.boxes, model.predict(pixels).boxes)
+    for options in ({"threshold": 1.0}, {"threshold": -1.0}, {"limit": 0}, {"batch_size": 0}):
+        with pytest.raises(ConfigError, match="must be at least"):
+            model.predict(pixels, **options)  # type: ignore[call-overload]
+
+
+def test_training_goes_on_after_a_prediction(checkpoint: Path, pixels: np.ndarray[Any, Any]) -> None:
+    model = paa.load(checkpoint, "cpu")
+    assert not model.training
+    model.train()
+    model.predict(pixels)
+    assert model.training
+
+
+@pytest.mark.parametrize(
+    "source", [np.zeros((4, 4, 7), np.uint8), np.full((4, 4), 300.0), torch.zeros(4, 4), 17, np.zeros((4, 4), np.int64)]
+)
+def test_what_is_no_picture(model: PAA, source: Any) -> None:
+    with pytest.raises(ImageError, match="expected"):
+        model.predict(source)
+    with pytest.raises(ImageError, match=r"nowhere\.png: no such picture"):
+        model.predict("nowhere.png")
+
+
+def test_save_and_load(model: PAA, pixels: np.ndarray[Any, Any], tmp_path: Path) -> None:
+    model.save(str(tmp_path / "mine.pt"))
+    again = paa.load(tmp_path / "mine.pt", device="cpu")
+    assert again.config == model.config
+    assert_same(again.predict(pixels), model.predict(pixels))
+    with pytest.raises(RunError, match="unknown device 'banana'"):
+        paa.load(tmp_path / "mine.pt", device="banana")
+    with pytest.raises(CheckpointError, match=r"gone\.pt: no such file"):
+        paa.load(tmp_path / "gone.pt")
+
+
+def test_loads_a_checkpoint_of_the_seed(tmp_path: Path, pixels: np.ndarray[Any, Any]) -> None:
+    shapes = json.loads((GOLDEN / "seed_state_dicts.json").read_text())["res50_1x"]
+    torch.save(filled(GOLDEN, shapes), tmp_path / "seed.pth")
+    model = paa.load(tmp_path / "seed.pth", "cpu")
+    assert model.config.legacy
+    assert (model.names[0], model.names[79]) == ("person", "toothbrush")
+    found = model.predict(pixels[:32, :32], limit=5)
+    assert found.names == model.names
+    model.save(tmp_path / "ours.pt")
+    again = paa.load(tmp_path / "ours.pt", "cpu")
+    assert again.config == model.config
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
