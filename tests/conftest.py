@@ -14,7 +14,7 @@ import torch
 from paa.config import DataConfig, ModelConfig, PictureConfig, Recipe, RuntimeConfig, ScheduleConfig, ValidationConfig
 from paa.data.shapes import NAMES, make_shapes
 from paa.engine.run_folder import save_checkpoint
-from paa.engine.train import TrainConfig
+from paa.engine.settings import TrainConfig
 from paa.model.detector import Detector
 from paa.weights import own
 

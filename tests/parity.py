@@ -20,7 +20,7 @@ from torch import Tensor
 from paa.anchors import make_anchors
 from paa.assignment import candidates
 from paa.config import ScheduleConfig
-from paa.engine.optimizer import Schedule, freeze, make_optimizer, set_rate
+from paa.engine.optimizer import Schedule, make_optimizer, set_rate
 from paa.losses import paa_losses
 from paa.model.detector import PADDING, Detector
 from paa.outputs import HeadOutputs
@@ -181,7 +181,7 @@ def check_training(report: Report, golden: Golden, model: Detector) -> None:
     """Ten optimizer steps on one batch."""
     images, sizes = read_pictures(golden)
     gt_boxes, gt_labels = read_targets(golden)
-    freeze(model.train(), 2)
+    model.train().freeze(2)
     optimizer = make_optimizer(model, ScheduleConfig(rate=0.001))
     schedule = Schedule(10, (7, 9), 0.001, 4, 1 / 3, "constant", "step")
     for step in range(10):

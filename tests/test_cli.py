@@ -413,14 +413,14 @@ def test_wrong_checkpoints(tmp_path: Path, shapes: Path, checkpoint: Path, fails
     content["model"].pop("fpn.p6.weight")
     torch.save(content, tmp_path / "part.pth")
     for name, says in (
-        ("text.pth", "not a checkpoint"),
-        ("nothing.pth", "not a checkpoint"),
-        ("cut.pth", "not a checkpoint"),
+        ("text.pth", "no checkpoint"),
+        ("nothing.pth", "damaged, or no checkpoint"),
+        ("cut.pth", "damaged, or no checkpoint"),
         ("folder.pth", "no such file"),
         ("gone.pth", "no such file"),
         ("list.pth", "holds a list, not a checkpoint"),
         ("other.pth", "none of the known formats"),
-        ("code.pth", "not a checkpoint that can be read safely"),
+        ("code.pth", "one that would run code; it was not read"),
         ("part.pth", "1 missing (fpn.p6.weight)"),
     ):
         for command in (["predict", tmp_path / name, shapes / "images"], ["eval", tmp_path / name, "--data", shapes]):
@@ -439,7 +439,7 @@ def test_a_checkpoint_of_other_classes(
     assert "class 'star' is unknown to the model, which knows circle, square, triangle, moon" in said
     data = broken(shapes, tmp_path / "data", lambda c: c["categories"].append({"id": 9, "name": "moon"}))
     more = ["--init", checkpoint, "--val-batch-size", 0, "--output", tmp_path / "out"]
-    assert "2 misshapen (head.cls_logits.bias" in fails("train", "--data", data, *options, *more)
+    assert "is of classes circle, square, triangle, star, not" in fails("train", "--data", data, *options, *more)
     assert not (tmp_path / "out").exists()
 
 

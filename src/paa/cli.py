@@ -40,6 +40,8 @@ class Train:
     """Folder of the run; default: runs/RECIPE-DATA."""
     batch_size: int = 16
     """Pictures a step, over all processes; the recipe's rate, steps and decays scale with it."""
+    val_data: Path | None = None
+    """The validation set; default: --data."""
     val_batch_size: int = 8
     """Pictures at a time in evaluation, in each process; 0 or -1: no validation."""
     val_interval: int = 0
@@ -72,7 +74,8 @@ class Train:
     def run(self, console: Console) -> None:
         """Train, and say where the checkpoints are."""
         from paa.engine.distributed import start
-        from paa.engine.train import TrainConfig, train
+        from paa.engine.settings import TrainConfig
+        from paa.engine.train import train
         from paa.report.progress import TrainingProgress
 
         output = self.output
@@ -81,13 +84,14 @@ class Train:
         name = self.data.stem if self.data.suffix else self.data.resolve().name
         config = TrainConfig(
             data=DataConfig(
-                self.data,
-                self.format,
-                self.train_split,
-                self.val_split,
-                self.keep_empty,
-                self.skip_invalid,
-                self.skip_unreadable,
+                path=self.data,
+                format=self.format,
+                train_split=self.train_split,
+                val_split=self.val_split,
+                val_path=self.val_data,
+                keep_empty=self.keep_empty,
+                skip_invalid=self.skip_invalid,
+                skip_unreadable=self.skip_unreadable,
             ),
             output=output or Path("runs") / f"{self.recipe}-{name}",
             recipe=Recipe(self.model, self.pictures, self.schedule),
@@ -332,6 +336,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         command.run(Console(soft_wrap=True))
     except (PaaError, OSError) as error:  # OSError: a full disk, a folder that cannot be written to
         print(f"paa: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except RuntimeError as error:
+        if "out of memory" not in str(error).lower():
+            raise
+        print(
+            f"paa: error: {str(error).splitlines()[0]}; a smaller batch or smaller pictures may help", file=sys.stderr
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         print("paa: interrupted; what was written is whole", file=sys.stderr)

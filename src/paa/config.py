@@ -128,6 +128,8 @@ class DataConfig:
     """Split to train on."""
     val_split: str = "val"
     """Split to evaluate on."""
+    val_path: Path | None = None
+    """Data set of the validation split, where it is another."""
     keep_empty: bool = True
     """Train on pictures without objects too."""
     skip_invalid: bool = False
@@ -191,4 +193,12 @@ def model_config(values: dict[str, Any]) -> ModelConfig:
     if unknown:
         raise ConfigError(f"model configuration has unknown fields: {', '.join(unknown)}")
     fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    for name, default in vars(ModelConfig()).items():
+        given = fields.get(name, default)
+        kinds = (int, float) if isinstance(default, float) else (type(default),)
+        right = isinstance(given, kinds) and isinstance(given, bool) == isinstance(default, bool)
+        if not right or (name in ("mean", "std") and len(given) != 3):
+            raise ConfigError(f"model configuration: {name} cannot be {given!r}")
+    if fields.get("norm", "frozen") not in ("frozen", "batch"):
+        raise ConfigError(f"model configuration: norm cannot be {fields['norm']!r}")
     return ModelConfig(**fields)

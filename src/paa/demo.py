@@ -15,7 +15,8 @@ from paa.engine.distributed import Process
 from paa.engine.evaluate import detect_dataset
 from paa.engine.metrics import CocoMetrics, evaluate
 from paa.engine.operating_point import precision_recall
-from paa.engine.train import TrainConfig, train
+from paa.engine.settings import TrainConfig
+from paa.engine.train import train
 from paa.errors import RunError
 from paa.predictor import load
 from paa.recipes import RECIPES

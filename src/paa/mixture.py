@@ -79,7 +79,8 @@ def _fit_host(start: Mixture, x: Tensor, inside: Tensor) -> Mixture:
     share = ins / ins.sum(2, keepdims=True)
     rows, previous = np.arange(len(xs)), np.full(len(xs), -np.inf)
     for _ in range(MAX_ROUNDS):
-        mixture, likelihood = _round(mixture, xs, ins, share, np)
+        with np.errstate(invalid="ignore"):  # scores that are NaN are the caller's to report
+            mixture, likelihood = _round(mixture, xs, ins, share, np)
         moving = np.abs(likelihood - previous) >= TOLERANCE
         previous = likelihood
         if moving.all():

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from paa.config import ModelConfig, ScheduleConfig
-from paa.engine.optimizer import Schedule, freeze, make_optimizer, make_schedule, set_rate
+from paa.engine.optimizer import Schedule, make_optimizer, make_schedule, set_rate
 from paa.model.detector import Detector
 from paa.recipes import RECIPES
 
@@ -143,7 +143,7 @@ def test_adamw() -> None:
 @pytest.mark.parametrize("stages", range(6))
 def test_frozen_stages_are_not_trained(stages: int) -> None:
     detector = build(norm="batch")
-    freeze(detector, stages)
+    detector.freeze(stages)
     frozen = ("backbone.conv1.", "backbone.bn1.") if stages else ()
     frozen += tuple(f"backbone.layer{k}." for k in range(1, stages))
     trained = {id(p) for group in make_optimizer(detector, ScheduleConfig()).param_groups for p in group["params"]}
@@ -155,7 +155,7 @@ def test_frozen_stages_are_not_trained(stages: int) -> None:
 def test_frozen_stages_do_not_change_at_all() -> None:
     """Neither do the statistics of their batch norm, where that is trained."""
     detector = build(norm="batch")
-    freeze(detector.train(), 2)
+    detector.train().freeze(2)
     before = {name: value.clone() for name, value in detector.backbone.layer1.state_dict().items()}
     detector(torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8), torch.tensor([[64, 64], [64, 64]]))
     assert all(torch.equal(value, before[name]) for name, value in detector.backbone.layer1.state_dict().items())

@@ -23,7 +23,8 @@ from paa.cli import main
 from paa.engine import train as engine
 from paa.engine.distributed import Process
 from paa.engine.run_folder import RunFolder
-from paa.engine.train import TrainConfig, check_settings, train
+from paa.engine.settings import TrainConfig, check_settings
+from paa.engine.train import train
 from paa.errors import CheckpointError, ConfigError, DataError, ImageError, RunError
 
 CPU = Process(torch.device("cpu"))

@@ -43,6 +43,15 @@ def test_offsets_are_dy_dx_pairs_and_then_the_masks() -> None:
     torch.testing.assert_close(layer(x)[:, :, :, :-3], expected[:, :, :, 2:-1], rtol=1e-4, atol=1e-5)
 
 
+def test_masks_are_sigmoids() -> None:
+    layer, x = DeformableConv(3, 4, bias=False), draw(3)
+    taps = torch.linspace(0.1, 0.9, 9)
+    with torch.no_grad():
+        layer.offset.bias[18:] = torch.logit(taps)
+    expected = F.conv2d(x, layer.conv.weight * taps.view(3, 3), padding=1)
+    torch.testing.assert_close(layer(x), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_everything_learns() -> None:
     torch.manual_seed(0)
     layer, x = DeformableConv(4, 4, bias=True), draw(4).requires_grad_()

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from paa.config import CAFFE_MEAN, ModelConfig
-from paa.engine.optimizer import freeze
 from paa.errors import ConfigError
 from paa.losses import paa_losses
 from paa.model.detector import Detector
@@ -49,7 +48,7 @@ def draw_pictures(seed: int, sizes: list[tuple[int, int]], height: int = 96, wid
 @pytest.mark.parametrize("name", CONFIGS)
 def test_shapes_and_gradients(name: str) -> None:
     detector = build(CONFIGS[name]).train()
-    freeze(detector, 2)
+    detector.freeze(2)
     images, sizes = draw_pictures(0, [(96, 128), (70, 90)])
     outputs = detector(images, sizes)
     assert outputs.level_sizes == ((12, 16), (6, 8), (3, 4), (2, 2), (1, 1))

@@ -55,12 +55,6 @@ def make_schedule(config: ScheduleConfig, batch_size: int, pictures: int) -> Sch
     return Schedule(steps, decays, config.rate / scale, warmup, config.warmup_factor, config.warmup, config.shape)
 
 
-def freeze(detector: Detector, stages: int) -> None:
-    """Stop training of the backbone's first `stages` (1: the stem, 2: and the first stage, ...)."""
-    for stage in detector.backbone.stages()[:stages]:
-        stage.requires_grad_(False)
-
-
 def make_optimizer(detector: Detector, config: ScheduleConfig) -> Optimizer:
     """Return the recipe's optimizer over what is trained; each group's `factor` is its share of the schedule's rate.
 

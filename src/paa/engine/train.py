@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,50 +14,24 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 
-from paa.config import DataConfig, Recipe, RuntimeConfig, ValidationConfig, to_dict
+from paa.config import DataConfig, to_dict
 from paa.data.augment import TrainTransform
 from paa.data.batch import Batch
 from paa.data.index import DatasetIndex
 from paa.data.loader import train_loader
 from paa.data.read import read_dataset
+from paa.engine.checkpoint import State, restore, save
 from paa.engine.distributed import Process
 from paa.engine.evaluate import detect_dataset
 from paa.engine.metrics import evaluate
-from paa.engine.optimizer import Schedule, freeze, make_optimizer, make_schedule, set_rate
-from paa.engine.run_folder import RunFolder, save_checkpoint
-from paa.errors import CheckpointError, ConfigError, RunError
+from paa.engine.optimizer import Schedule, make_optimizer, make_schedule, set_rate
+from paa.engine.run_folder import RunFolder
+from paa.engine.settings import TrainConfig, check_settings
+from paa.errors import ConfigError, RunError
 from paa.losses import LossResult, paa_losses
 from paa.model.detector import Detector
-from paa.weights import own
-from paa.weights.read import load_file, read_weights
+from paa.weights.read import read_weights
 from paa.weights.state import load_tensors
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """One training run."""
-
-    data: DataConfig
-    output: Path
-    """Folder of the run: settings, log, checkpoints."""
-    recipe: Recipe = field(default_factory=Recipe)
-    batch_size: int = 16
-    """Pictures a step, over all processes; rate, steps and decays scale with it."""
-    validation: ValidationConfig = field(default_factory=ValidationConfig)
-    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
-    resume: Path | Literal["last"] | None = None
-    """Go on with a run: its last checkpoint, or this one."""
-    init: Path | None = None
-    """Start from the weights of this checkpoint (the same classes)."""
-
-
-@dataclass
-class State:
-    """What changes during a run, beside the model and the optimizer."""
-
-    step: int = 0
-    best: float = -1.0
-
 
 Listener = Callable[[dict[str, Any]], object]
 
@@ -81,12 +53,12 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
             f"{recipe.schedule.steps} steps of {recipe.schedule.reference_batch} pictures "
             f"are not one of {config.batch_size}: nothing would be trained"
         )
-    freeze(detector, recipe.schedule.frozen_stages)
+    detector.freeze(recipe.schedule.frozen_stages)
     detector.to(process.device)
     if runtime.channels_last:
         detector.to(memory_format=torch.channels_last)
     optimizer = make_optimizer(detector, recipe.schedule)
-    run, state = RunFolder(config.output), State()
+    run, state = RunFolder(config.output), State(config.batch_size, runtime.seed)
     if config.resume is not None:
         restore(run.last if config.resume == "last" else config.resume, detector, optimizer, state, index.names)
     loader = train_loader(
@@ -141,61 +113,6 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
     return run
 
 
-def check_settings(config: TrainConfig, world: int) -> None:
-    """Raise ConfigError for a number that no run can use."""
-    model, pictures, schedule = config.recipe.model, config.recipe.pictures, config.recipe.schedule
-    runtime, validation = config.runtime, config.validation
-    least: dict[str, tuple[float, float | None]] = {
-        "batch_size": (1, config.batch_size),
-        "val_batch_size": (0, validation.batch_size),
-        "val_interval": (0, validation.interval),
-        "val_num": (1, validation.limit),
-        "workers": (0, runtime.workers),
-        "log_interval": (1, runtime.log_interval),
-        "checkpoint_interval": (1, runtime.checkpoint_interval),
-        "model.channels": (1, model.channels),
-        "model.tower_depth": (0, model.tower_depth),
-        "model.norm_eps": (0, model.norm_eps),
-        "model.test_short": (1, model.test_short),
-        "model.test_longest": (1, model.test_longest),
-        "pictures.short_sides": (1, min(pictures.short_sides, default=0)),
-        "pictures.longest": (1, pictures.longest),
-        "pictures.color_jitter": (0, pictures.color_jitter),
-        "schedule.steps": (1, schedule.steps),
-        "schedule.reference_batch": (1, schedule.reference_batch),
-        "schedule.rate": (0, schedule.rate),
-        "schedule.weight_decay": (0, schedule.weight_decay),
-        "schedule.bias_rate_factor": (0, schedule.bias_rate_factor),
-        "schedule.warmup_steps": (0, schedule.warmup_steps),
-        "schedule.warmup_factor": (0, schedule.warmup_factor),
-    }
-    for name, (lowest, value) in least.items():
-        if value is not None and not lowest <= value < math.inf:
-            raise ConfigError(f"{name} must be at least {lowest}, got {value}")
-    zoom, epochs, clip = pictures.scale_jitter or (1.0, 1.0), schedule.epochs, schedule.clip_norm
-    rules: tuple[tuple[str, object, str, bool], ...] = (
-        ("batch_size", config.batch_size, f"a multiple of {world}, the processes", config.batch_size % world == 0),
-        ("seed", runtime.seed, "from 0 to 2^63 - 1", 0 <= runtime.seed < 2**63),
-        (
-            "model.norm_eps",
-            model.norm_eps,
-            "above 0 in trained batch norm",
-            model.norm == "frozen" or model.norm_eps > 0,
-        ),
-        ("model.mean", model.mean, "finite", all(math.isfinite(v) for v in model.mean)),
-        ("model.std", model.std, "above 0", all(0 < v < math.inf for v in model.std)),
-        ("pictures.short_sides", pictures.short_sides, "one or two numbers", len(pictures.short_sides) <= 2),
-        ("pictures.hflip", pictures.hflip, "from 0 to 1", 0 <= pictures.hflip <= 1),
-        ("pictures.scale_jitter", zoom, "above 0, the lower first", 0 < zoom[0] <= zoom[1] < math.inf),
-        ("schedule.frozen_stages", schedule.frozen_stages, "from 0 to 5", 0 <= schedule.frozen_stages <= 5),
-        ("schedule.epochs", epochs, "above 0", epochs is None or 0 < epochs < math.inf),
-        ("schedule.clip_norm", clip, "above 0", clip is None or clip > 0),
-    )
-    for name, given, expected, good in rules:
-        if not good:
-            raise ConfigError(f"{name} must be {expected}, got {given}")
-
-
 def optimize(
     model: nn.Module,
     detector: Detector,
@@ -233,21 +150,34 @@ def read_data(config: DataConfig, validate: bool) -> tuple[DatasetIndex, Dataset
     index = read_dataset(config.path, config.train_split, keep_empty=config.keep_empty, **options)
     if not validate:
         return index, None
-    return index, read_dataset(config.path, config.val_split, names=index.names, **options)
+    if config.val_path is None and config.path.is_file() and config.path.suffix == ".json":
+        raise ConfigError(
+            f"{config.path} is one annotation file: name the validation set too, or do without validation"
+        )
+    return index, read_dataset(config.val_path or config.path, config.val_split, names=index.names, **options)
 
 
 def make_detector(config: TrainConfig, names: tuple[str, ...]) -> Detector:
     """Build the recipe's detector, with the weights of `init` if there are any."""
     detector = Detector(config.recipe.model, names)
     if config.init is not None:
-        load_tensors(detector, read_weights(config.init).tensors, str(config.init))
+        weights = read_weights(config.init)
+        if weights.names not in (None, names):
+            raise ConfigError(f"{config.init}: is of classes {', '.join(weights.names)}, not {', '.join(names)}")
+        load_tensors(detector, weights.tensors, str(config.init))
     return detector
 
 
 def parallel(detector: Detector, process: Process) -> nn.Module:
-    """Wrap the detector for several processes: gradients are averaged, and batch norm's statistics are shared."""
+    """Wrap the detector for several processes: gradients are averaged.
+
+    Trained batch norm takes the whole batch's statistics on GPUs; on CPUs torch has no such layer, and each process
+    takes its own pictures'.
+    """
     if process.world == 1:
         return detector
+    if process.device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(detector)
     devices = [process.device.index] if process.device.type == "cuda" else None
     return DistributedDataParallel(detector, device_ids=devices)
 
@@ -353,36 +283,3 @@ def start_log(config: TrainConfig, run: RunFolder, process: Process, state: Stat
         listen(record)
 
     return log
-
-
-def save(path: Path, detector: Detector, optimizer: Optimizer, state: State, process: Process) -> None:
-    """Write a checkpoint that detects and that a run can go on from."""
-    if process.first:
-        training = {"step": state.step, "best": state.best, "optimizer": optimizer.state_dict()}
-        save_checkpoint(path, own.write(detector.config, detector.names, detector.state_dict(), training))
-
-
-def restore(path: Path, detector: Detector, optimizer: Optimizer, state: State, names: tuple[str, ...]) -> None:
-    """Take a run up where its checkpoint left it.
-
-    CheckpointError if it is no checkpoint of a run, ConfigError if it is of other classes, another model or optimizer.
-    """
-    content = load_file(path)
-    if not own.recognises(content) or "training" not in content:
-        raise CheckpointError(f"{path}: no training checkpoint of this project; to start from its weights use --init")
-    if tuple(content["names"]) != names:
-        raise ConfigError(f"{path}: was trained on classes {content['names']}, the data set has {list(names)}")
-    theirs = content["config"]
-    changed = [f"{k} {theirs.get(k)}, not {v}" for k, v in to_dict(detector.config).items() if theirs.get(k) != v]
-    if changed:
-        raise ConfigError(f"{path}: is of a model with {'; '.join(changed)}; give the options that its run was given")
-    load_tensors(detector, content["model"], str(path))
-    training = content["training"]
-    try:
-        optimizer.load_state_dict(training["optimizer"])
-        alike = set(optimizer.defaults) <= set(optimizer.param_groups[0])
-    except (ValueError, KeyError):  # other parameters, or other facts of each
-        alike = False
-    if not alike:
-        raise ConfigError(f"{path}: is of a run with another optimizer or other frozen_stages")
-    state.step, state.best = training["step"], training["best"]

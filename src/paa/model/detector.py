@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from paa.anchors import make_anchors
 from paa.config import ModelConfig
@@ -27,6 +28,7 @@ class Detector(nn.Module):
         """names: the classes, in the order of the labels (from 0)."""
         super().__init__()
         self.config, self.names = config, tuple(names)
+        self.frozen_stages = 0
         self.backbone = ResNetBackbone(
             config.backbone,
             norm=config.norm,
@@ -38,6 +40,20 @@ class Detector(nn.Module):
         self.head = Head(config.channels, len(names), config.tower_depth, config.tower_dcn)
         self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
+
+    def freeze(self, stages: int) -> None:
+        """Stop training of the backbone's first `stages` (1: the stem, 2: and the first stage, ...)."""
+        self.frozen_stages = stages
+        for stage in self.backbone.stages()[:stages]:
+            stage.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode, but for what is frozen: its batch norm must not go on counting."""
+        super().train(mode)
+        for stage in self.backbone.stages()[: self.frozen_stages]:
+            stage.eval()
+        return self
 
     def normalise(self, images: Tensor, sizes: Tensor) -> Tensor:
         """Return float input from uint8 RGB (B, 3, H, W) whose pictures have sizes (B, 2); the padding becomes zero."""

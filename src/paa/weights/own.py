@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from paa.config import ModelConfig, model_config, to_dict
-from paa.errors import CheckpointError
+from paa.errors import CheckpointError, ConfigError
 from paa.weights.state import Weights
 
 FORMAT = "paa-1"
@@ -23,6 +23,10 @@ def recognises(content: Mapping[str, Any]) -> bool:
 def read(content: Mapping[str, Any]) -> Weights:
     """Return what the checkpoint says of its model."""
     names = tuple(content["names"])
+    if not names or not isinstance(content["names"], list) or not all(isinstance(name, str) for name in names):
+        raise ConfigError("its class names are not a list of strings")
+    if not isinstance(content["model"], Mapping):
+        raise ConfigError("its model is not a dictionary of tensors")
     return Weights(model_config(content["config"]), names, len(names), content["model"], "paa")
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from paa.errors import CheckpointError
+from paa.errors import CheckpointError, ConfigError
 from paa.model.detector import Detector
 from paa.weights import mmdet, own, seed
 from paa.weights.coco_names import COCO_NAMES
@@ -23,9 +23,10 @@ def load_file(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: no such file")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError, AttributeError) as error:
-        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"{path}: not a checkpoint that can be read safely ({reason})") from error
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(f"{path}: no checkpoint, or one that would run code; it was not read") from error
+    except Exception as error:  # a damaged file can make the reader fail in any way
+        raise CheckpointError(f"{path}: damaged, or no checkpoint ({type(error).__name__})") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a checkpoint")
     return content
@@ -43,6 +44,8 @@ def read_weights(path: Path) -> Weights:
         if isinstance(state, dict) and mmdet.recognises(state):
             meta = content.get("meta") or {}
             return mmdet.read(state, meta.get("CLASSES") or (meta.get("dataset_meta") or {}).get("classes"))
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: incomplete checkpoint ({type(error).__name__}: {error})") from error
     raise CheckpointError(f"{path}: a dictionary of none of the known formats (paa, seed, MMDetection)")
@@ -54,6 +57,9 @@ def build(weights: Weights, source: str, kind: type[D]) -> D:
     if names is None:
         coco = weights.num_classes == len(COCO_NAMES)
         names = COCO_NAMES if coco else tuple(f"class {label}" for label in range(weights.num_classes))
-    detector = kind(weights.config, names)
+    try:
+        detector = kind(weights.config, names)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{source}: no model can be built from its configuration ({error})") from error
     load_tensors(detector, weights.tensors, source)
     return detector.eval()

@@ -25,6 +25,9 @@ class Weights(NamedTuple):
 
 def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
     """Copy every tensor into the model; CheckpointError lists what is missing, left over or misshapen."""
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            raise CheckpointError(f"{source}: {name} is no tensor")
     own = model.state_dict()
     missing = sorted(set(own) - set(tensors))
     left_over = sorted(set(tensors) - set(own))
@@ -38,4 +41,6 @@ def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -
         raise CheckpointError(f"{source}: tensors do not fit the model: {'; '.join(parts)}")
     with torch.no_grad():
         for name, tensor in own.items():
+            if not bool(tensors[name].isfinite().all()):
+                raise CheckpointError(f"{source}: {name} is not finite: the run that wrote it had diverged")
             tensor.copy_(tensors[name])

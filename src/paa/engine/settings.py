@@ -1,0 +1,84 @@
+"""What a training run is told, and whether any run could be told so."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from paa.config import DataConfig, Recipe, RuntimeConfig, ValidationConfig
+from paa.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run."""
+
+    data: DataConfig
+    output: Path
+    """Folder of the run: settings, log, checkpoints."""
+    recipe: Recipe = field(default_factory=Recipe)
+    batch_size: int = 16
+    """Pictures a step, over all processes; rate, steps and decays scale with it."""
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    resume: Path | Literal["last"] | None = None
+    """Go on with a run: its last checkpoint, or this one."""
+    init: Path | None = None
+    """Start from the weights of this checkpoint (the same classes)."""
+
+
+def check_settings(config: TrainConfig, world: int) -> None:
+    """Raise ConfigError for a number that no run can use."""
+    model, pictures, schedule = config.recipe.model, config.recipe.pictures, config.recipe.schedule
+    runtime, validation = config.runtime, config.validation
+    least: dict[str, tuple[float, float | None]] = {
+        "batch_size": (1, config.batch_size),
+        "val_batch_size": (0, validation.batch_size),
+        "val_interval": (0, validation.interval),
+        "val_num": (1, validation.limit),
+        "workers": (0, runtime.workers),
+        "log_interval": (1, runtime.log_interval),
+        "checkpoint_interval": (1, runtime.checkpoint_interval),
+        "model.channels": (1, model.channels),
+        "model.tower_depth": (0, model.tower_depth),
+        "model.norm_eps": (0, model.norm_eps),
+        "model.test_short": (1, model.test_short),
+        "model.test_longest": (1, model.test_longest),
+        "pictures.short_sides": (1, min(pictures.short_sides, default=0)),
+        "pictures.longest": (1, pictures.longest),
+        "pictures.color_jitter": (0, pictures.color_jitter),
+        "schedule.steps": (1, schedule.steps),
+        "schedule.reference_batch": (1, schedule.reference_batch),
+        "schedule.rate": (0, schedule.rate),
+        "schedule.weight_decay": (0, schedule.weight_decay),
+        "schedule.bias_rate_factor": (0, schedule.bias_rate_factor),
+        "schedule.warmup_steps": (0, schedule.warmup_steps),
+        "schedule.warmup_factor": (0, schedule.warmup_factor),
+    }
+    for name, (lowest, value) in least.items():
+        if value is not None and not lowest <= value < math.inf:
+            raise ConfigError(f"{name} must be at least {lowest}, got {value}")
+    zoom, epochs, clip = pictures.scale_jitter or (1.0, 1.0), schedule.epochs, schedule.clip_norm
+    rules: tuple[tuple[str, object, str, bool], ...] = (
+        ("batch_size", config.batch_size, f"a multiple of {world}, the processes", config.batch_size % world == 0),
+        ("seed", runtime.seed, "from 0 to 2^63 - 1", 0 <= runtime.seed < 2**63),
+        (
+            "model.norm_eps",
+            model.norm_eps,
+            "above 0 in trained batch norm",
+            model.norm == "frozen" or model.norm_eps > 0,
+        ),
+        ("model.mean", model.mean, "finite", all(math.isfinite(v) for v in model.mean)),
+        ("model.std", model.std, "above 0", all(0 < v < math.inf for v in model.std)),
+        ("pictures.short_sides", pictures.short_sides, "one or two numbers", len(pictures.short_sides) <= 2),
+        ("pictures.hflip", pictures.hflip, "from 0 to 1", 0 <= pictures.hflip <= 1),
+        ("pictures.scale_jitter", zoom, "above 0, the lower first", 0 < zoom[0] <= zoom[1] < math.inf),
+        ("schedule.frozen_stages", schedule.frozen_stages, "from 0 to 5", 0 <= schedule.frozen_stages <= 5),
+        ("schedule.epochs", epochs, "above 0", epochs is None or 0 < epochs < math.inf),
+        ("schedule.clip_norm", clip, "above 0", clip is None or clip > 0),
+    )
+    for name, given, expected, good in rules:
+        if not good:
+            raise ConfigError(f"{name} must be {expected}, got {given}")
