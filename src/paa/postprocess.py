@@ -92,9 +92,10 @@ def _above_threshold(outputs: HeadOutputs, threshold: float, joint: bool) -> tup
     logits, iou_logits = outputs.cls_logits, outputs.iou_logits
     # The joint score is at most sqrt(p), so p > threshold^2 holds for all that a joint threshold lets through.
     least = threshold**2 if joint else threshold
-    bound = math.log(least / (1 - least)) if least > 0 else -math.inf
-    picture, anchor = (logits.amax(2) > bound).nonzero(as_tuple=True)  # few anchors have any class at all
-    row, label = (logits[picture, anchor] > bound).nonzero(as_tuple=True)
+    bound = math.log(least / (1 - least)) if 0 < least < 1 else math.copysign(math.inf, least - 0.5)
+    # few anchors have any class at all; in half precision the bound itself would be rounded
+    picture, anchor = (logits.amax(2).float() > bound).nonzero(as_tuple=True)
+    row, label = (logits[picture, anchor].float() > bound).nonzero(as_tuple=True)
     picture, anchor = picture[row], anchor[row]
     probability = logits[picture, anchor, label].float().sigmoid()
     score = (probability * iou_logits[picture, anchor].float().sigmoid()).sqrt()
@@ -110,8 +111,8 @@ def _suppress(
     What NMS keeps does not hang on lower scores, so the best few hundred of each picture almost always decide.
     """
     # Boxes of different groups are moved apart, in float64 so that the move costs no precision: one NMS for all.
-    extent = boxes.max() + 1 if len(boxes) else 0
-    apart = boxes.double() + (group * extent)[:, None]
+    apart = boxes.double()
+    apart += group[:, None] * (apart.max() + 1 if len(boxes) else 0)
     score64 = score.double()
     for most in (4 * limit, max(len(boxes), 1)):
         first, valid = best_per_group(picture, score, num_pictures, min(most, max(len(boxes), 1)), largest=True)

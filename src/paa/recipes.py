@@ -21,7 +21,7 @@ RECIPES: dict[str, Recipe] = {
         ModelConfig(backbone="resnet18", norm="batch", channels=64, tower_depth=2, test_short=256, test_longest=448),
         PictureConfig(short_sides=(224, 288), longest=448, scale_jitter=(0.7, 1.4), color_jitter=0.2),
         ScheduleConfig(
-            steps=1500,
+            steps=1200,
             decays=(),
             reference_batch=8,
             rate=1e-3,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -27,6 +28,9 @@ class FeaturePyramid(nn.Module):
         for low in (1, 0):
             inner[low] = inner[low] + F.interpolate(inner[low + 1], size=inner[low].shape[-2:], mode="nearest")
         pyramid = [output(x) for output, x in zip(self.output, inner)]
-        p6 = self.p6(pyramid[-1])
-        p7 = self.p7(F.relu(p6) if self.p7_relu else p6)
+        # On CPUs with AMX, torch 2.15's strided bfloat16 convolutions read uninitialised memory on maps of one or two
+        # columns; in float32 these two layers cost nothing.
+        with torch.autocast(pyramid[-1].device.type, enabled=False):
+            p6 = self.p6(pyramid[-1].float())
+            p7 = self.p7(F.relu(p6) if self.p7_relu else p6)
         return [*pyramid, p6, p7]
