@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import paa
-from paa.cli import main
+from paa.cli import Train, main, parse
 from paa.recipes import RECIPES
 
 Fails = Callable[..., str]
@@ -250,6 +250,23 @@ def test_as_a_program(tmp_path: Path, shapes: Path, checkpoint: Path) -> None:
 def test_unknown_command_and_recipe(fails: Fails) -> None:
     assert "unknown command 'fly'; known: train, eval, predict, demo" in fails("fly")
     assert "unknown recipe 'r51'; known: r50_1x, " in fails("train", "--data", "x", "--recipe", "r51")
+
+
+def test_resume_alone_and_no_validation() -> None:
+    """The two spellings that an option parser would take for something else."""
+    command = parse(["train", "--data", "x", "--val-batch-size", "-1", "--resume", "--batch-size", "12"])
+    assert isinstance(command, Train)
+    assert (command.resume, command.val_batch_size, command.batch_size) == ("last", -1, 12)
+    named = parse(["train", "--data", "x", "--recipe=r101_2x", "--resume", "a.pt"])
+    assert isinstance(named, Train)
+    assert (named.resume, named.model.backbone) == ("a.pt", "resnet101")
+
+
+def test_one_annotation_file_is_not_both_sets(shapes: Path, tmp_path: Path, options: list[str], fails: Fails) -> None:
+    out = ["--output", tmp_path / "run", *options]
+    assert "name the validation set too" in fails("train", "--data", shapes / "train.json", *out)
+    main([str(a) for a in ("train", "--data", shapes / "train.json", "--val-data", shapes / "val.json", *out)])
+    assert (tmp_path / "run" / "best.pt").exists()
 
 
 def test_interrupted(monkeypatch: pytest.MonkeyPatch, shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -162,8 +162,11 @@ def write_results(path: Path, index: DatasetIndex, table: DetectionTable) -> Non
 def _run(evaluator: str, truth: dict[str, Any], detections: dict[str, Any]) -> Any:
     """Return the evaluator after its work: `stats` and `eval` are set."""
     if evaluator == "pycocotools":
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval as Evaluator
+        try:
+            from pycocotools.coco import COCO
+            from pycocotools.cocoeval import COCOeval as Evaluator
+        except ImportError as error:
+            raise ConfigError("the evaluator pycocotools is not installed: pip install pycocotools") from error
     else:
         from faster_coco_eval import COCO
         from faster_coco_eval import COCOeval_faster as Evaluator
