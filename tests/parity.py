@@ -234,6 +234,8 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m tests.parity DIR", file=sys.stderr)
         return 2
     files = golden_files(Path(arguments[0]))
+    for path in sorted(set(Path(arguments[0]).glob("*.npz")) - set(files)):
+        print(f"skip {path.name}: what it holds is not written yet (multi-scale testing)")
     if not files:
         print(f"{arguments[0]}: no golden files found", file=sys.stderr)
         return 1

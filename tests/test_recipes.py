@@ -1,4 +1,4 @@
-"""The seed's four recipes, as the design's table gives them."""
+"""The seed's four recipes, as the table of the references' recipes gives them."""
 
 from __future__ import annotations
 

@@ -30,3 +30,15 @@ def make_anchors(
         centres = torch.stack([x.expand(rows, columns), y[:, None].expand(rows, columns)], dim=-1).flatten(0, 1)
         levels.append(torch.cat([centres - 4 * stride, centres + 4 * stride], dim=1))
     return torch.cat(levels)
+
+
+def level_of(positions: Tensor, level_starts: Sequence[int]) -> Tensor:
+    """Return the level of anchors at these positions along N: (...) int64 -> (...) int64.
+
+    level_starts: where each level begins, then N. They are compared as plain numbers, since a tensor of them would have
+    to be copied to the device.
+    """
+    level = torch.zeros_like(positions)
+    for start in level_starts[1:-1]:
+        level += positions >= start
+    return level

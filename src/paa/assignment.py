@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from paa import mixture
+from paa.anchors import level_of
 from paa.boxes import iou
 from paa.grouping import best_per_group
 
@@ -72,8 +73,7 @@ def candidates(
     """
     b, n = matches.shape
     levels = len(level_starts) - 1
-    level = torch.arange(n, device=matches.device)
-    level = torch.bucketize(level, torch.tensor(level_starts[1:-1], device=matches.device), right=True)
+    level = level_of(torch.arange(n, device=matches.device), level_starts)
     picture = torch.arange(b, device=matches.device)[:, None]
     groups = b * num_objects * levels
     group = torch.where(matches >= 0, (picture * num_objects + matches) * levels + level, groups)

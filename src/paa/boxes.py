@@ -47,6 +47,7 @@ def giou(a: Tensor, b: Tensor, legacy: bool = False) -> Tensor:
     if legacy:
         ax2, ay2, bx2, by2 = ax2 - 1, ay2 - 1, bx2 - 1, by2 - 1
     ax2, ay2 = torch.maximum(ax1, ax2), torch.maximum(ay1, ay2)
+    bx2, by2 = torch.maximum(bx1, bx2), torch.maximum(by1, by2)
     width = (torch.minimum(ax2, bx2) - torch.maximum(ax1, bx1)).clamp(min=0)
     height = (torch.minimum(ay2, by2) - torch.maximum(ay1, by1)).clamp(min=0)
     intersection = width * height
@@ -73,7 +74,7 @@ def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
 def decode(deltas: Tensor, anchors: Tensor) -> Tensor:
     """Return the boxes that `deltas` make of `anchors`: (..., 4), (..., 4) -> (..., 4).
 
-    Deltas are (dx, dy) x 10 and (dw, dh) x 5 in the anchor's size (DESIGN: the references' coder); dw and dh are cut at
+    Deltas are (dx, dy) x 10 and (dw, dh) x 5 in the anchor's size (the references' box coder); dw and dh are cut at
     log(1000 / 16), so that no box overflows.
     """
     anchor_sides = anchors[..., 2:] - anchors[..., :2]

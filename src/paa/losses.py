@@ -133,19 +133,20 @@ def paa_losses(
     labels = gt_labels.clamp(min=0)[..., None].expand_as(slots)
     flat = (slots * outputs.cls_logits.shape[2] + labels).flatten(1)
     logits = outputs.cls_logits.flatten(1).gather(1, flat).view_as(positive)
+    # where a slot is not positive its anchor stands in, so that no prediction there can spoil a gradient
     predicted = decode(_take(outputs.deltas, slots), anchors[slots])
+    predicted = torch.where(positive[..., None] > 0, predicted, anchors[slots])
     truth = gt_boxes[:, :, None]
     overlap = iou(predicted.detach(), truth) * positive
     iou_logits = outputs.iou_logits.gather(1, slots.flatten(1)).view_as(positive)
 
     normalisers = average(torch.stack([positive.sum(), overlap.sum()]))
-    number, mass = normalisers[0].clamp(min=1), normalisers[1].clamp(min=1e-12)
-    # a slot that is not positive must not even lend its gradient, which 0 x inf would spoil
-    box = torch.where(positive > 0, 1 - giou(predicted, truth, legacy), 0.0)
-    confidence = F.binary_cross_entropy_with_logits(iou_logits, overlap, reduction="none")
+    num_positives, iou_sum = normalisers[0].clamp(min=1), normalisers[1].clamp(min=1e-12)
+    box = 1 - giou(predicted, truth, legacy)
+    iou_loss = F.binary_cross_entropy_with_logits(iou_logits, overlap, reduction="none")
     losses = {
-        "classification": (negatives.sum() + (focal_difference(logits) * positive).sum()) / number,
-        "box": BOX_WEIGHT * (overlap * box).sum() / mass,
-        "iou": IOU_WEIGHT * (confidence * positive).sum() / number,
+        "classification": (negatives.sum() + (focal_difference(logits) * positive).sum()) / num_positives,
+        "box": BOX_WEIGHT * (overlap * box).sum() / iou_sum,
+        "iou": IOU_WEIGHT * (iou_loss * positive).sum() / num_positives,
     }
     return LossResult(losses, assignment, matches, normalisers[0])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import nms
 
+from paa.anchors import level_of
 from paa.boxes import area, clip, decode, iou
 from paa.grouping import best_per_group
 from paa.outputs import HeadOutputs
@@ -37,7 +38,8 @@ def score_voting(kept: Tensor, candidates: Tensor, scores: Tensor, sigma: float 
     overlap = iou(kept[:, None], candidates)
     weights = torch.where(overlap > VOTING_IOU, scores * torch.exp(-(1 - overlap).square() / sigma), 0.0)
     mass = weights.sum(1)
-    mean = torch.bmm(weights[:, None], candidates)[:, 0] / mass.clamp(min=torch.finfo(mass.dtype).tiny)[:, None]
+    # no matrix product: autocast would round the boxes to bfloat16
+    mean = (weights[..., None] * candidates).sum(1) / mass.clamp(min=torch.finfo(mass.dtype).tiny)[:, None]
     return torch.where(mass[:, None] > 0, mean, kept)
 
 
@@ -64,9 +66,8 @@ def detect(
     b, _, c = outputs.cls_logits.shape
     picture, anchor, label, score = _above_threshold(outputs, threshold, threshold_joint)
     boxes = clip(decode(outputs.deltas[picture, anchor].float(), anchors[anchor]), sizes[picture])
-    starts = outputs.level_starts()
-    levels = len(starts) - 1
-    level = torch.bucketize(anchor, torch.tensor(starts[1:-1], device=anchor.device), right=True)
+    levels = len(outputs.level_sizes)
+    level = level_of(anchor, outputs.level_starts())
     # what lies wholly outside its picture is in no group
     level_group = torch.where(area(boxes) > 0, picture * levels + level, b * levels)
     best, valid = best_per_group(level_group, score, b * levels, min(per_level, max(len(score), 1)), largest=True)

@@ -36,7 +36,7 @@ class PAA(Detector):
         self,
         source: Source | Sequence[Source],
         *,
-        threshold: float = 0.05,
+        threshold: float = 0.0,
         limit: int = 100,
         voting: bool = True,
         batch_size: int = 1,
@@ -44,20 +44,13 @@ class PAA(Detector):
         """Return the detections of a picture, or of each of a list of pictures.
 
         source: a path, a PIL picture, an array (H, W), (H, W, 3 or 4) or a tensor (3, H, W), of uint8 or of floats in
-        0..1, or a list of these. threshold: on the class probability. limit: boxes a picture. ImageError if a picture
-        cannot be read.
+        0..1, or a list of these. threshold: least score that is returned. limit: boxes a picture. ImageError if a
+        picture cannot be read.
         """
         several = isinstance(source, (list, tuple))
         sources: Sequence[Source] = source if several else [source]  # type: ignore[assignment,list-item]
-        was_training = self.training
-        self.eval()
-        found = [
-            detections
-            for _, detections in predict(
-                self, sources, threshold=threshold, limit=limit, voting=voting, batch_size=batch_size
-            )
-        ]
-        self.train(was_training)
+        pairs = predict(self, sources, limit=limit, voting=voting, batch_size=batch_size)
+        found = [detections.above(threshold) for _, detections in pairs]
         return found if several else found[0]
 
     def save(self, path: str | Path) -> None:

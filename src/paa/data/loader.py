@@ -19,8 +19,6 @@ from paa.data.sampling import BatchPlan, ItemSeed, TrainBatches, is_tall
 from paa.data.transforms import resize, resized_size
 from paa.errors import DataError, ImageError
 
-__all__ = ["Loader", "TrainTransform", "collate", "eval_loader", "train_loader"]
-
 log = logging.getLogger("paa")
 
 _BOX_MULTIPLE = 8  # few different shapes, so that little is compiled or allocated anew

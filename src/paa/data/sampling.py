@@ -1,7 +1,7 @@
 """Which pictures are trained on at which step.
 
-The sequence of global batches is a function of the data set and the seed alone: it does not change with the number of
-processes, of workers, or the step a run resumes at.
+The sequence of global batches is a function of the data set, the batch size and the seed: it does not change with the
+number of processes, of workers, or the step a run resumes at.
 """
 
 from __future__ import annotations

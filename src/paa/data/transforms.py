@@ -29,12 +29,18 @@ def scale_boxes(boxes: Tensor, from_size: tuple[int, int], to_size: tuple[int, i
 
     legacy: scale inclusive coordinates, as the seed does: x2 becomes (x2 - 1) x ratio + 1.
     """
-    ratio_y, ratio_x = to_size[0] / from_size[0], to_size[1] / from_size[1]
-    ratios = boxes.new_tensor([ratio_x, ratio_y, ratio_x, ratio_y])
+    return stretch(boxes, boxes.new_tensor([to_size[1] / from_size[1], to_size[0] / from_size[0]]), legacy)
+
+
+def stretch(boxes: Tensor, ratios: Tensor, legacy: bool) -> Tensor:
+    """Return boxes (..., 4) times ratios (..., 2) of x and y; legacy as in `scale_boxes`.
+
+    A legacy box of less than a pixel counts as one pixel, as a box of inclusive coordinates does.
+    """
+    low, high = boxes[..., :2], boxes[..., 2:]
     if not legacy:
-        return boxes * ratios
-    inclusive = boxes.new_tensor([0, 0, 1, 1])
-    return (boxes - inclusive) * ratios + inclusive
+        return torch.cat([low * ratios, high * ratios], dim=-1)
+    return torch.cat([low * ratios, torch.maximum(high - 1, low) * ratios + 1], dim=-1)
 
 
 def resize(image: Tensor, boxes: Tensor, size: tuple[int, int], legacy: bool) -> tuple[Tensor, Tensor]:

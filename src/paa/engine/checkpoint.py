@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch.optim import Optimizer
 
-from paa.config import to_dict
 from paa.engine.distributed import Process
 from paa.engine.run_folder import save_checkpoint
 from paa.errors import CheckpointError, ConfigError
@@ -19,45 +19,47 @@ from paa.weights.state import load_tensors
 
 @dataclass
 class State:
-    """What a run must not change when it goes on, and what changes beside the model and the optimizer."""
+    """What changes during a run, beside the model and the optimizer."""
 
-    batch_size: int
-    seed: int
     step: int = 0
     best: float = -1.0
 
 
-def save(path: Path, detector: Detector, optimizer: Optimizer, state: State, process: Process) -> None:
-    """Write a checkpoint that detects and that a run can go on from."""
+def save(
+    path: Path, detector: Detector, optimizer: Optimizer, state: State, told: dict[str, Any], process: Process
+) -> None:
+    """Write a checkpoint that detects and that a run can go on from, in the first process.
+
+    told: what the run was told, which must be the same when it goes on.
+    """
     if process.first:
-        training = {**vars(state), "optimizer": optimizer.state_dict()}
+        training = {**vars(state), "told": told, "optimizer": optimizer.state_dict()}
         save_checkpoint(path, own.write(detector.config, detector.names, detector.state_dict(), training))
 
 
-def restore(path: Path, detector: Detector, optimizer: Optimizer, state: State, names: tuple[str, ...]) -> None:
+def restore(path: Path, detector: Detector, optimizer: Optimizer, state: State, told: dict[str, Any]) -> None:
     """Take a run up where its checkpoint left it.
 
-    CheckpointError if it is no checkpoint of a run, ConfigError if it is of other classes, another model or optimizer.
+    CheckpointError if it is no checkpoint of a run, ConfigError if that run was told anything else.
     """
     content = load_file(path)
     if not own.recognises(content) or "training" not in content:
         raise CheckpointError(f"{path}: no training checkpoint of this project; to start from its weights use --init")
-    if tuple(content["names"]) != names:
-        raise ConfigError(f"{path}: was trained on classes {content['names']}, the data set has {list(names)}")
-    theirs = content["config"]
-    changed = [f"{k} {theirs.get(k)}, not {v}" for k, v in to_dict(detector.config).items() if theirs.get(k) != v]
-    if changed:
-        raise ConfigError(f"{path}: is of a model with {'; '.join(changed)}; give the options that its run was given")
-    load_tensors(detector, content["model"], str(path))
+    if tuple(content["names"]) != detector.names:
+        raise ConfigError(f"{path}: was trained on classes {content['names']}, the data set has {list(detector.names)}")
     training = content["training"]
-    try:
-        optimizer.load_state_dict(training["optimizer"])
-        alike = set(optimizer.defaults) <= set(optimizer.param_groups[0])
-    except (ValueError, KeyError):  # other parameters, or other facts of each
-        alike = False
-    if not alike:
-        raise ConfigError(f"{path}: is of a run with another optimizer or other frozen_stages")
-    for name in ("batch_size", "seed"):
-        if training[name] != getattr(state, name):
-            raise ConfigError(f"{path}: is of a run with {name} {training[name]}, not {getattr(state, name)}")
+    theirs, ours = _flat(training["told"]), _flat(told)
+    changed = [f"{name} {theirs.get(name)}, not {value}" for name, value in ours.items() if theirs.get(name) != value]
+    if changed:
+        raise ConfigError(f"{path}: its run had {'; '.join(changed)}; to go on give it the same options and data")
+    load_tensors(detector, content["model"], str(path))
+    optimizer.load_state_dict(training["optimizer"])
     state.step, state.best = training["step"], training["best"]
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested dictionaries as one, with names like `model.backbone`."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
+    return flat

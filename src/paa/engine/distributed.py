@@ -29,7 +29,7 @@ class Process:
         return self.rank == 0
 
     def mean(self, values: Tensor) -> Tensor:
-        """Return the mean of a tensor over all processes; it carries no gradient."""
+        """Return the mean of a tensor over all processes; over several it carries no gradient."""
         if self.world == 1:
             return values
         values = values.detach().clone()
@@ -74,6 +74,8 @@ def start(device: str | None) -> Iterator[Process]:
     """Join the processes that torchrun started (gloo on CPUs, nccl on GPUs), or be the only one."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     chosen = pick_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    if world > 1 and device is not None and ":" in device:
+        raise RunError(f"device {device!r} is one for all {world} processes; say cuda, and each takes its own")
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if world == 1:

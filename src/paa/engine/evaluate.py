@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from paa.data.index import DatasetIndex
 from paa.data.loader import eval_loader
+from paa.data.transforms import stretch
 from paa.engine.distributed import Process
 from paa.engine.metrics import DetectionTable
 from paa.errors import ConfigError
@@ -21,9 +21,7 @@ def to_original(boxes: Tensor, sizes: Tensor, original_sizes: Tensor, legacy: bo
 
     legacy: the inclusive coordinates are scaled, as the seed does.
     """
-    ratio = (original_sizes / sizes).flip(1).repeat(1, 2)[:, None].to(boxes.dtype)
-    inclusive = boxes.new_tensor([0, 0, 1, 1]) * legacy
-    return (boxes - inclusive) * ratio + inclusive
+    return stretch(boxes, (original_sizes / sizes).flip(1)[:, None].to(boxes.dtype), legacy)
 
 
 def detect_dataset(
@@ -47,8 +45,6 @@ def detect_dataset(
         if value is not None and value < least:
             raise ConfigError(f"the {name} of an evaluation must be at least {least}, got {value}")
     config, device = detector.config, process.device
-    was_training = detector.training
-    detector.eval()
     loader = eval_loader(
         index,
         short=config.test_short,
@@ -61,7 +57,7 @@ def detect_dataset(
         workers=workers,
         pin_memory=device.type == "cuda",
     )
-    tables = []
+    tables: list[DetectionTable] = []
     for batch in loader:
         moved = batch.to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
@@ -73,10 +69,4 @@ def detect_dataset(
         columns = (image[there], boxes[there], found.scores.cpu()[there], labels[there])
         tables.append(DetectionTable(*(column.numpy() for column in columns)))
         progress(len(batch))
-    detector.train(was_training)
-    return DetectionTable.concatenate([table for part in process.gather(tables) for table in part] or [_nothing()])
-
-
-def _nothing() -> DetectionTable:
-    zero = np.zeros(0, np.int64)
-    return DetectionTable(zero, np.zeros((0, 4), np.float32), np.zeros(0, np.float32), zero)
+    return DetectionTable.concatenate([table for part in process.gather(tables) for table in part])

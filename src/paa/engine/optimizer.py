@@ -11,8 +11,6 @@ from torch.optim import SGD, AdamW, Optimizer
 from paa.config import ScheduleConfig
 from paa.model.detector import Detector
 
-_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
-
 
 @dataclass(frozen=True)
 class Schedule:
@@ -61,7 +59,7 @@ def make_optimizer(detector: Detector, config: ScheduleConfig) -> Optimizer:
     Biases learn at `bias_rate_factor` times the rate without decay (maskrcnn-benchmark's rule); trained batch norm has
     no decay either.
     """
-    norms = {id(p) for m in detector.modules() if isinstance(m, _NORMS) for p in m.parameters()}
+    norms = {id(p) for m in detector.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters()}
     weights: list[nn.Parameter] = []
     biases: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []

@@ -27,7 +27,6 @@ def predict(
     detector: Detector,
     sources: Sequence[Source],
     *,
-    threshold: float = 0.05,
     limit: int = 100,
     voting: bool = True,
     batch_size: int = 1,
@@ -37,8 +36,6 @@ def predict(
     A source is a path, a PIL picture, an array (H, W), (H, W, 3 or 4) or a tensor (3, H, W), of uint8 or of floats in
     0..1. ImageError if one cannot be read, ConfigError for a number that cannot be.
     """
-    if not 0 <= threshold < 1:
-        raise ConfigError(f"the threshold must be at least 0 and below 1, got {threshold}")
     for name, value in (("batch size", batch_size), ("limit", limit)):
         if value < 1:
             raise ConfigError(f"the {name} must be at least 1, got {value}")
@@ -52,7 +49,7 @@ def predict(
             size = resized_size(height, width, config.test_short, config.test_longest)
             resized.append(resize(torch.from_numpy(picture).permute(2, 0, 1), empty, size, config.legacy)[0])
         images, sizes = collate(resized, multiple=PADDING)
-        found = detector.detect(images.to(device), sizes.to(device), voting=voting, threshold=threshold, limit=limit)
+        found = detector.detect(images.to(device), sizes.to(device), voting=voting, limit=limit)
         originals = torch.tensor([picture.shape[:2] for picture in pictures])
         boxes = to_original(found.boxes.cpu(), sizes, originals, config.legacy)
         for picture, box, score, label in zip(pictures, boxes, found.scores.cpu(), found.labels.cpu()):

@@ -82,6 +82,7 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
 def environment() -> dict[str, Any]:
     """Return the versions, the machine and the git state of the code that runs."""
     source = Path(__file__).parent
+    ours = bool(_git(source, "ls-files", Path(__file__).name))  # not a repository in which we are merely installed
     return {
         "paa": paa.__version__,
         "python": platform.python_version(),
@@ -89,8 +90,8 @@ def environment() -> dict[str, Any]:
         "torchvision": torchvision.__version__,
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "git_commit": _git(source, "rev-parse", "HEAD"),
-        "git_changed_files": (_git(source, "status", "--porcelain") or "").splitlines(),
+        "git_commit": _git(source, "rev-parse", "HEAD") if ours else None,
+        "git_changed_files": (_git(source, "status", "--porcelain") or "").splitlines() if ours else None,
         "command": sys.argv,
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -33,6 +34,8 @@ from paa.model.detector import Detector
 from paa.weights.read import read_weights
 from paa.weights.state import load_tensors
 
+log = logging.getLogger("paa")
+
 Listener = Callable[[dict[str, Any]], object]
 
 
@@ -58,9 +61,18 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
     if runtime.channels_last:
         detector.to(memory_format=torch.channels_last)
     optimizer = make_optimizer(detector, recipe.schedule)
-    run, state = RunFolder(config.output), State(config.batch_size, runtime.seed)
-    if config.resume is not None:
-        restore(run.last if config.resume == "last" else config.resume, detector, optimizer, state, index.names)
+    run, state = RunFolder(config.output), State()
+    told = {
+        **to_dict(recipe),
+        "batch_size": config.batch_size,
+        "seed": runtime.seed,
+        "precision": runtime.precision,
+        "pictures of the data set": len(index),
+        "annotations of the data set": len(index.boxes),
+    }
+    stopped_early = config.resume == "last" and run.config.exists() and not run.last.exists()
+    if config.resume is not None and not stopped_early:
+        restore(run.last if config.resume == "last" else config.resume, detector, optimizer, state, told)
     loader = train_loader(
         index,
         TrainTransform(**vars(recipe.pictures), legacy=recipe.model.legacy),
@@ -74,7 +86,7 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
         skip_unreadable=config.data.skip_unreadable,
         pin_memory=process.device.type == "cuda",
     )
-    log = start_log(config, run, process, state, listen)
+    record_all = start_log(config, run, process, state, listen)
     model = parallel(detector, process).train()
     check = FiniteCheck(index, process)
     save_every = runtime.checkpoint_interval
@@ -87,29 +99,30 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
         result, norm = optimize(
             model, detector, optimizer, batch, process, recipe.schedule.clip_norm, runtime.precision
         )
-        check.add(state.step, result.losses, batch)
         state.step += 1
+        check.add(state.step, result.losses, batch.positions)
         pictures += config.batch_size
 
         if state.step % runtime.log_interval == 0 or state.step == schedule.steps:
             rate = pictures / (time.perf_counter() - since)
             check.now()
-            log(training_record(state, schedule, result, norm, process, rate, config.batch_size))
+            record_all(training_record(state, schedule, result, norm, process, rate, config.batch_size))
             since, pictures = time.perf_counter(), 0
         last = state.step == schedule.steps
         if val_index is not None and (last or state.step % validate_every == 0):
+            process.copy_from_first(detector.buffers())  # batch norm's last update, which each process has its own of
             check.before_saving(state.step, detector)
-            process.copy_from_first(detector.buffers())  # batch norm's statistics, which each process has its own of
             record = validate(detector, val_index, process, config)
-            log({"step": state.step, **record})
-            if (record["AP"] or 0.0) > state.best:
-                state.best = record["AP"] or 0.0
-                save(run.best, detector, optimizer, state, process)
-            save(run.last, detector, optimizer, state, process)
+            record_all({"step": state.step, **record})
+            ap = record.get("AP") or 0.0
+            if ap > state.best:
+                state.best = ap
+                save(run.best, detector, optimizer, state, told, process)
+            save(run.last, detector, optimizer, state, told, process)
             since, pictures = time.perf_counter(), 0
         elif last or state.step % save_every == 0:
             check.before_saving(state.step, detector)
-            save(run.last, detector, optimizer, state, process)
+            save(run.last, detector, optimizer, state, told, process)
     return run
 
 
@@ -159,12 +172,20 @@ def read_data(config: DataConfig, validate: bool) -> tuple[DatasetIndex, Dataset
 
 def make_detector(config: TrainConfig, names: tuple[str, ...]) -> Detector:
     """Build the recipe's detector, with the weights of `init` if there are any."""
-    detector = Detector(config.recipe.model, names)
-    if config.init is not None:
-        weights = read_weights(config.init)
-        if weights.names not in (None, names):
-            raise ConfigError(f"{config.init}: is of classes {', '.join(weights.names)}, not {', '.join(names)}")
-        load_tensors(detector, weights.tensors, str(config.init))
+    model = config.recipe.model
+    detector = Detector(model, names)
+    if config.init is None:
+        if config.resume is None and (model.norm == "frozen" or config.recipe.schedule.frozen_stages):
+            log.warning("no --init: batch norm or stages are frozen at random weights; r18_nano trains from scratch")
+        return detector
+    weights = read_weights(config.init)
+    if weights.names not in (None, names):
+        raise ConfigError(f"{config.init}: is of classes {', '.join(weights.names or ())}, not {', '.join(names)}")
+    theirs, free = to_dict(weights.config), ("norm", "test_short", "test_longest")
+    changed = [f"{k} {theirs[k]}, not {v}" for k, v in to_dict(model).items() if theirs[k] != v and k not in free]
+    if changed:
+        raise ConfigError(f"{config.init}: is of a model with {'; '.join(changed)}; give it by --model options")
+    load_tensors(detector, weights.tensors, str(config.init))
     return detector
 
 
@@ -183,7 +204,7 @@ def parallel(detector: Detector, process: Process) -> nn.Module:
 
 
 def validate(detector: Detector, index: DatasetIndex, process: Process, config: TrainConfig) -> dict[str, Any]:
-    """Return the twelve COCO numbers on the validation set and the seconds they took."""
+    """Return the twelve COCO numbers on the validation set and the seconds they took, in the first process only."""
     started, limit = time.perf_counter(), config.validation.limit
     table = detect_dataset(
         detector,
@@ -195,6 +216,8 @@ def validate(detector: Detector, index: DatasetIndex, process: Process, config: 
         voting=config.validation.voting,
         precision=config.runtime.precision,
     )
+    if not process.first:
+        return {}
     images = None if limit is None else np.arange(min(limit, len(index)))
     metrics = evaluate(index, table, images=images)
     return {**metrics.summary, "evaluation_seconds": round(time.perf_counter() - started, 2)}
@@ -225,27 +248,35 @@ def training_record(
 class FiniteCheck:
     """Stops the run when a loss is not finite, and says at which step and with which pictures.
 
-    A step's losses are looked at when the next one's are there, so that looking does not make a GPU wait.
+    A step's losses are copied to the host while the next step is launched, and looked at then.
     """
 
     def __init__(self, index: DatasetIndex, process: Process) -> None:
         self.index, self.process = index, process
-        self.waiting: tuple[int, Tensor, Batch] | None = None
+        self.waiting: tuple[int, Tensor, torch.cuda.Event | None, Tensor] | None = None
 
-    def add(self, step: int, losses: dict[str, Tensor], batch: Batch) -> None:
-        """Check the step before, and keep this one for the next call."""
+    def add(self, step: int, losses: dict[str, Tensor], positions: Tensor) -> None:
+        """Check the step before, and keep this one for the next call; positions (B,): of its pictures."""
         self.now()
         # the mean over the processes, so that all of them stop at the same step
-        self.waiting = (step, self.process.mean(torch.stack([loss.detach() for loss in losses.values()])), batch)
+        values = self.process.mean(torch.stack([loss.detach() for loss in losses.values()]))
+        copied = None
+        if values.is_cuda:
+            values = torch.empty_like(values, device="cpu", pin_memory=True).copy_(values, non_blocking=True)
+            copied = torch.cuda.Event()
+            copied.record()
+        self.waiting = (step, values, copied, positions)
 
     def now(self) -> None:
         """Check what waits; RunError if it is not finite."""
         if self.waiting is None:
             return
-        step, losses, batch = self.waiting
+        step, losses, copied, positions = self.waiting
         self.waiting = None
+        if copied is not None:
+            copied.synchronize()
         if not bool(losses.isfinite().all()):
-            mine = [self.index.path(i).name for i in batch.positions.tolist()]
+            mine = [self.index.path(i).name for i in positions.tolist()]
             pictures = ", ".join(name for names in self.process.gather(mine) for name in names)
             raise RunError(
                 f"the loss of step {step} is not finite ({', '.join(f'{v:.4g}' for v in losses.tolist())}); "
@@ -255,12 +286,13 @@ class FiniteCheck:
     def before_saving(self, step: int, detector: Detector) -> None:
         """Check what waits, and the weights that the last step left; RunError if any is not finite."""
         self.now()
-        for name, tensor in detector.state_dict().items():
-            if not bool(tensor.isfinite().all()):
-                raise RunError(
-                    f"step {step} made {name} not finite. The last checkpoint is from before; "
-                    "a lower rate or clip_norm may help"
-                )
+        tensors = detector.state_dict()
+        finite = torch.stack([tensor.isfinite().all() for tensor in tensors.values()]).tolist()
+        if not all(finite):
+            raise RunError(
+                f"step {step} made {list(tensors)[finite.index(False)]} not finite. "
+                "The last checkpoint is from before; a lower rate or clip_norm may help"
+            )
 
 
 def start_log(config: TrainConfig, run: RunFolder, process: Process, state: State, listen: Listener) -> Listener:

@@ -20,6 +20,17 @@ _DEPTHS: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
 }
 
 
+class FrozenBatchNorm(FrozenBatchNorm2d):  # type: ignore[misc]
+    """torchvision's, but it keeps the input's type; under autocast its float32 buffers would widen all that follows."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        shift = self.bias - self.running_mean * scale
+        y: Tensor = x * scale.to(x.dtype).view(1, -1, 1, 1) + shift.to(x.dtype).view(1, -1, 1, 1)
+        return y
+
+
 class ResNetBackbone(nn.Module):
     """The stem and four stages of a ResNet, under torchvision's names.
 
@@ -43,7 +54,7 @@ class ResNetBackbone(nn.Module):
             raise ConfigError(f"{name} has no bottlenecks: stride_in_1x1 and dcn_stages do not apply")
         if not set(dcn_stages) <= {3, 4, 5}:
             raise ConfigError(f"dcn_stages are among 3, 4, 5, not {dcn_stages}")
-        norm_layer: Callable[..., nn.Module] = FrozenBatchNorm2d if norm == "frozen" else nn.BatchNorm2d
+        norm_layer: Callable[..., nn.Module] = FrozenBatchNorm if norm == "frozen" else nn.BatchNorm2d
         resnet = ResNet(block, depths, norm_layer=partial(norm_layer, eps=norm_eps))
         self.conv1, self.bn1, self.relu, self.maxpool = resnet.conv1, resnet.bn1, resnet.relu, resnet.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4

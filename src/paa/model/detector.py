@@ -85,17 +85,22 @@ class Detector(nn.Module):
         sizes: Tensor,
         *,
         voting: bool = True,
-        threshold: float = 0.05,
         limit: int = 100,
     ) -> DetectedBatch:
-        """Return the detections of a batch, in its pixels; see `postprocess.detect`."""
-        outputs = self(images, sizes)
+        """Return the detections of a batch, in its pixels; see `postprocess.detect`. A training model stays one."""
+        was_training = self.training
+        if was_training:
+            self.eval()
+        try:
+            outputs = self(images, sizes)
+        finally:
+            if was_training:
+                self.train()
         return detect(
             outputs,
             self.anchors(outputs),
             sizes,
             voting=voting,
-            threshold=threshold,
             threshold_joint=self.config.threshold_joint,
             limit=limit,
         )

@@ -59,8 +59,11 @@ class Head(nn.Module):
         for feature, scale in zip(pyramid, self.scales):
             box_feature = self.box_tower(feature)
             cls_logits.append(_per_anchor(self.cls_logits(self.cls_tower(feature))))
-            deltas.append(_per_anchor(self.deltas(box_feature) * scale))
-            iou_logits.append(_per_anchor(self.iou_logits(box_feature)))
+            # in bfloat16 a delta of 10 has steps of 1/16, which is pixels on the coarse levels
+            with torch.autocast(feature.device.type, enabled=False):
+                box_feature = box_feature.float()
+                deltas.append(_per_anchor(self.deltas(box_feature) * scale))
+                iou_logits.append(_per_anchor(self.iou_logits(box_feature)))
         return HeadOutputs(
             torch.cat(cls_logits, 1),
             torch.cat(deltas, 1),

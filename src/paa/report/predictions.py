@@ -36,7 +36,7 @@ def write_predictions(
     if lost:
         raise ConfigError(f"{min(lost)}: would be overwritten by its drawing; give another --output")
     records, counts = [], []
-    found = predict(detector.eval(), pictures, voting=voting, batch_size=batch_size)
+    found = predict(detector, pictures, voting=voting, batch_size=batch_size)
     for path, drawn, (image, detections) in zip(pictures, names, found):
         folder.mkdir(parents=True, exist_ok=True)  # not before there is something to put in it
         kept = detections.above(threshold)
