@@ -125,7 +125,10 @@ def test_threshold_limit_and_voting(model: PAA, pixels: np.ndarray[Any, Any]) ->
     assert 0 < len(fewer) < len(every)
     plain = model.predict(pixels, voting=False)
     assert not np.array_equal(plain.boxes, model.predict(pixels).boxes)
-    for options in ({"threshold": 1.0}, {"threshold": -1.0}, {"limit": 0}, {"batch_size": 0}):
+    for threshold in (1.1, -1.0, float("nan")):
+        with pytest.raises(ConfigError, match="from 0 to 1"):
+            model.predict(pixels, threshold=threshold)
+    for options in ({"limit": 0}, {"batch_size": 0}):
         with pytest.raises(ConfigError, match="must be at least"):
             model.predict(pixels, **options)  # type: ignore[call-overload]
 

@@ -84,7 +84,8 @@ def detect(
         torch.full((b, limit), -1, dtype=torch.int64, device=boxes.device),
     )
     result.scores[valid], result.labels[valid] = score[best], label[best]
-    result.boxes[valid] = _vote(boxes, score, group, best, b * c) if voting and len(best) else boxes[best]
+    voted = _vote(boxes, score, group, best, b * c) if voting and len(best) else boxes[best]
+    result.boxes[valid] = clip(voted, sizes[picture[best]])  # a mean is inside but for its rounding
     return result
 
 

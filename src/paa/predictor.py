@@ -10,6 +10,7 @@ from paa.detections import Detections
 from paa.engine.distributed import pick_device
 from paa.engine.predict import Source, predict
 from paa.engine.run_folder import save_checkpoint
+from paa.errors import ConfigError
 from paa.model.detector import Detector
 from paa.weights import own
 from paa.weights.read import build, read_weights
@@ -47,6 +48,8 @@ class PAA(Detector):
         0..1, or a list of these. threshold: least score that is returned. limit: boxes a picture. ImageError if a
         picture cannot be read.
         """
+        if not 0 <= threshold <= 1:
+            raise ConfigError(f"the threshold must be from 0 to 1, got {threshold}")
         several = isinstance(source, (list, tuple))
         sources: Sequence[Source] = source if several else [source]  # type: ignore[assignment,list-item]
         pairs = predict(self, sources, limit=limit, voting=voting, batch_size=batch_size)

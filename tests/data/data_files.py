@@ -62,8 +62,8 @@ def make_index(folder: Path, sizes: Sequence[tuple[int, int]], boxes_each: int =
     for i, (height, width) in enumerate(sizes):
         write_picture(folder / f"{i}.png", height, width, seed=i)
         for _ in range(boxes_each):
-            x, y = sorted(random.uniform(0, width, 2)), sorted(random.uniform(0, height, 2))
-            boxes.append((x[0], y[0], x[1], y[1]))
+            x, y = sorted(random.uniform(0, width - 1, 2)), sorted(random.uniform(0, height - 1, 2))
+            boxes.append((x[0], y[0], x[1] + 1, y[1] + 1))  # a pixel at least
     count = len(boxes)
     return DatasetIndex(
         root=folder,

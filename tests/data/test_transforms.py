@@ -25,9 +25,10 @@ def seed_size(height: int, width: int, size: int, max_size: int) -> tuple[int, i
 
 def random_boxes(seed: int, height: int, width: int, count: int = 20) -> torch.Tensor:
     random = np.random.default_rng(seed)
-    x = np.sort(random.uniform(0, width, (count, 2)), axis=1)
-    y = np.sort(random.uniform(0, height, (count, 2)), axis=1)
-    return torch.tensor(np.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], axis=1), dtype=torch.float32)
+    x = np.sort(random.uniform(0, width - 1, (count, 2)), axis=1)
+    y = np.sort(random.uniform(0, height - 1, (count, 2)), axis=1)
+    # a pixel at least, which is the least that inclusive coordinates can say
+    return torch.tensor(np.stack([x[:, 0], y[:, 0], x[:, 1] + 1, y[:, 1] + 1], axis=1), dtype=torch.float32)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -56,6 +57,13 @@ def test_restore_inverts_resize(legacy: bool) -> None:
         resized, moved = resize(image, boxes, after, legacy)
         assert resized.shape == (3, *after)
         torch.testing.assert_close(scale_boxes(moved, after, before, legacy), boxes, atol=1e-4, rtol=1e-5)
+
+
+def test_legacy_boxes_of_less_than_a_pixel_stay_boxes() -> None:
+    thin = torch.tensor([[10.0, 6.0, 10.3, 6.9]])
+    for before, after in (((60, 80), (120, 161)), ((60, 80), (33, 47))):
+        x1, y1, x2, y2 = scale_boxes(thin, before, after, legacy=True)[0].tolist()
+        assert (x2 - x1, y2 - y1) == pytest.approx((1, 1), abs=1e-5)
 
 
 def test_scale_boxes_continuous_and_legacy() -> None:

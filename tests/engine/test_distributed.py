@@ -43,7 +43,7 @@ with start("cpu") as process:
     index = read_dataset(Path(sys.argv[1]), "train")
     batch = next(iter(eval_loader(index, short=64, longest=96, rank=process.rank, world=process.world, workers=0)))
     check = FiniteCheck(index, process)
-    check.add(7, {"box": torch.tensor(math.nan if process.rank else 1.0)}, batch)
+    check.add(7, {"box": torch.tensor(math.nan if process.rank else 1.0)}, batch.positions)
     try:
         check.now()
     except RunError as error:

@@ -89,5 +89,5 @@ def test_environment_outside_git(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     found = environment()
     assert found["git_commit"] is None
-    assert found["git_changed_files"] == []
+    assert found["git_changed_files"] is None
     json.dumps(found)

@@ -164,10 +164,10 @@ def test_resumes_from_an_earlier_checkpoint(tmp_path: Path, micro: Micro) -> Non
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"model": {"channels": 24}}, "is of a model with channels 16, not 24"),
+        ({"model": {"channels": 24}}, "its run had model.channels 16, not 24; to go on"),
         ({"model": {"mean": (1.0, 2.0, 3.0)}}, r"mean \[123.675, 116.28, 103.53\], not \[1.0, 2.0, 3.0\]"),
-        ({"schedule": {"optimizer": "adamw"}}, "another optimizer"),
-        ({"schedule": {"frozen_stages": 3}}, "other frozen_stages"),
+        ({"schedule": {"optimizer": "adamw"}}, "optimizer sgd, not adamw"),
+        ({"schedule": {"frozen_stages": 3}}, "frozen_stages 5, not 3"),
     ],
 )
 def test_resuming_something_else(tmp_path: Path, micro: Micro, changes: dict[str, Any], says: str) -> None:
@@ -383,9 +383,9 @@ def spoil(monkeypatch: pytest.MonkeyPatch, step: int, value: float) -> None:
 def test_a_loss_that_is_not_finite(
     tmp_path: Path, micro: Micro, monkeypatch: pytest.MonkeyPatch, value: float, log_interval: int
 ) -> None:
-    spoil(monkeypatch, 3, value)
+    spoil(monkeypatch, 3, value)  # the fourth
     runtime = {"checkpoint_interval": 1, "log_interval": log_interval}
-    with pytest.raises(RunError, match=r"the loss of step 3 is not finite .*pictures: \d+\.jpg, \d+\.jpg") as caught:
+    with pytest.raises(RunError, match=r"the loss of step 4 is not finite .*pictures: \d+\.jpg, \d+\.jpg") as caught:
         train(micro(tmp_path / "run", schedule={"steps": 5}, runtime=runtime), CPU)
     assert "\n" not in str(caught.value)
     content = load(tmp_path / "run" / "last.pt")

@@ -90,7 +90,7 @@ def test_detect_of_pictures_of_different_sizes() -> None:
     detector = build(SMALL).eval()
     nn.init.zeros_(detector.head.cls_logits.bias)
     images, sizes = draw_pictures(2, [(96, 128), (40, 128), (96, 33)])
-    boxes, scores, labels = detector.detect(images, sizes, threshold=0.3, limit=20)
+    boxes, scores, labels = detector.detect(images, sizes, limit=20)
     assert boxes.shape == (3, 20, 4)
     assert (labels >= 0).any(1).all()
     assert (boxes[..., 2:] <= sizes.flip(1)[:, None] * (1 + 1e-6)).all()

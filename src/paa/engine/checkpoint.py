@@ -16,6 +16,8 @@ from paa.weights import own
 from paa.weights.read import load_file
 from paa.weights.state import load_tensors
 
+_MAY_CHANGE = ("schedule.steps", "schedule.epochs", "schedule.decays")  # a run may be made longer or shorter
+
 
 @dataclass
 class State:
@@ -49,6 +51,8 @@ def restore(path: Path, detector: Detector, optimizer: Optimizer, state: State, 
         raise ConfigError(f"{path}: was trained on classes {content['names']}, the data set has {list(detector.names)}")
     training = content["training"]
     theirs, ours = _flat(training["told"]), _flat(told)
+    for name in _MAY_CHANGE:
+        ours.pop(name, None)
     changed = [f"{name} {theirs.get(name)}, not {value}" for name, value in ours.items() if theirs.get(name) != value]
     if changed:
         raise ConfigError(f"{path}: its run had {'; '.join(changed)}; to go on give it the same options and data")
