@@ -46,7 +46,7 @@ def write_evaluation(
 
 
 def write_sheet(
-    path: Path, index: DatasetIndex, table: DetectionTable, pictures: int = 8, threshold: float = 0.3
+    path: Path, index: DatasetIndex, table: DetectionTable, pictures: int = 8, threshold: float = 0.5
 ) -> None:
     """Write a sheet of pictures evenly spread over the data set, the truth to the left, detections to the right."""
     rows = []
