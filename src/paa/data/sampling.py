@@ -50,7 +50,7 @@ def global_batches(tall: npt.NDArray[np.bool_], batch_size: int, seed: int) -> I
     rare = min(int(tall.sum()), int((~tall).sum()))
     classes = tall.astype(np.int64) if rare >= batch_size else np.zeros(len(tall), np.int64)
     epochs = -(-batch_size // len(tall))  # at a time, so that each round yields a batch
-    waiting = np.zeros(0, np.int64)
+    waiting: Positions = np.zeros(0, np.int64)
     for turn in count():
         random = np.random.default_rng((seed, _EPOCH, turn))
         shuffled = [random.permutation(len(tall)) for _ in range(epochs)]
