@@ -266,3 +266,14 @@ def test_on_a_gpu() -> None:
     there = HeadOutputs(*(t.cuda() for t in outputs[:3]), LEVEL_SIZES)
     detected = DetectedBatch(*(t.cpu() for t in detect(there, ANCHORS.cuda(), SIZES.cuda())))
     assert_same(detected, plain_detect(outputs))
+
+
+def test_autocast_leaves_detections_as_they_are() -> None:
+    """In bfloat16 a coordinate has 8 significant bits: whole pixels from 256 on."""
+    outputs = draw_outputs(5, 2, 3)
+    plain = detect(outputs, ANCHORS, SIZES)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = detect(outputs, ANCHORS, SIZES)
+    assert (plain.labels >= 0).any()
+    for one, other in zip(plain, inside):
+        assert torch.equal(one, other)

@@ -143,6 +143,7 @@ class Eval:
         """Evaluate, print tables and, with an output folder, write files."""
         import numpy as np
         from rich.markup import escape
+        from rich.progress import Progress
 
         from paa.data.read import read_dataset
         from paa.engine.distributed import start
@@ -163,15 +164,18 @@ class Eval:
             index = read_dataset(self.data, self.split, self.format, names=model.names, skip_invalid=self.skip_invalid)
             if self.limit is not None:
                 index = index.select(np.arange(min(self.limit, len(index))))
-            table = detect_dataset(
-                model,
-                index,
-                process,
-                batch_size=self.batch_size,
-                workers=self.workers,
-                voting=self.voting,
-                precision=self.precision,
-            )
+            with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+                task = bar.add_task("pictures of this process", total=-(-len(index) // process.world))
+                table = detect_dataset(
+                    model,
+                    index,
+                    process,
+                    batch_size=self.batch_size,
+                    workers=self.workers,
+                    voting=self.voting,
+                    precision=self.precision,
+                    progress=lambda pictures: bar.advance(task, pictures),
+                )
             if not process.first:
                 return
         metrics = evaluate(index, table, evaluator=self.evaluator)

@@ -267,3 +267,14 @@ def test_the_head_is_shared_but_for_scales() -> None:
         torch.testing.assert_close(outputs.deltas[:, cells], outputs.deltas[:, :15] * (level + 1))
     maps = head.cls_logits(head.cls_tower(feature))  # row by row
     assert torch.equal(outputs.cls_logits[:, 7], maps[:, :, 1, 2])
+
+
+def test_autocast_keeps_deltas_precise_and_features_small() -> None:
+    """Deltas and IoU logits stay float32, and frozen batch norm hands on the type it was given."""
+    detector = Detector(ModelConfig(backbone="resnet18", channels=16, tower_depth=1), ("a", "b")).eval()
+    images, sizes = torch.randint(256, (1, 3, 64, 64), dtype=torch.uint8), torch.tensor([[64, 64]])
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        features = detector.backbone(detector.normalise(images, sizes))
+        outputs = detector(images, sizes)
+    assert [feature.dtype for feature in features] == [torch.bfloat16] * 3
+    assert outputs.deltas.dtype == outputs.iou_logits.dtype == torch.float32
