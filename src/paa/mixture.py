@@ -72,6 +72,7 @@ def _round(mixture: Mixture, x: Any, inside: Any, share: Any, xp: Any) -> tuple[
     return Mixture(mass / mass.sum(1, keepdims=True), means, variances), log_density.sum(2)[:, 0]
 
 
+@np.errstate(invalid="ignore")  # scores that are NaN are the caller's to report
 def _fit_host(start: Mixture, x: Tensor, inside: Tensor) -> Mixture:
     """On a CPU: in numpy, whose calls cost a third of torch's at this size; sets that have converged drop out."""
     result = [t.numpy().copy() for t in start]
@@ -79,8 +80,7 @@ def _fit_host(start: Mixture, x: Tensor, inside: Tensor) -> Mixture:
     share = ins / ins.sum(2, keepdims=True)
     rows, previous = np.arange(len(xs)), np.full(len(xs), -np.inf)
     for _ in range(MAX_ROUNDS):
-        with np.errstate(invalid="ignore"):  # scores that are NaN are the caller's to report
-            mixture, likelihood = _round(mixture, xs, ins, share, np)
+        mixture, likelihood = _round(mixture, xs, ins, share, np)
         moving = np.abs(likelihood - previous) >= TOLERANCE
         previous = likelihood
         if moving.all():
