@@ -178,6 +178,20 @@ def test_resuming_something_else(tmp_path: Path, micro: Micro, changes: dict[str
     assert (run.last.read_bytes(), run.log.read_text()) == before
 
 
+def test_resuming_a_run_that_stopped_before_its_first_checkpoint(tmp_path: Path, micro: Micro) -> None:
+    def stop(record: Record) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(micro(tmp_path / "run", schedule={"steps": 2}), CPU, stop)
+    assert not (tmp_path / "run" / "last.pt").exists()
+    run = train(micro(tmp_path / "run", schedule={"steps": 2}, resume="last"), CPU)
+    whole = train(micro(tmp_path / "whole", schedule={"steps": 2}), CPU)
+    assert [record["step"] for record in read_log(run)] == [1, 2]
+    ours, theirs = load(run.last)["model"], load(whole.last)["model"]
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
 def test_resuming_what_cannot_be_resumed(tmp_path: Path, micro: Micro, checkpoint: Path) -> None:
     with pytest.raises(CheckpointError, match=r"last\.pt: no such file"):
         train(micro(tmp_path / "none", resume="last"), CPU)

@@ -96,16 +96,15 @@ def eval_loader(
     batch_size: int = 1,
     rank: int = 0,
     world: int = 1,
-    limit: int | None = None,
     workers: int = 2,
     pin_memory: bool = False,
 ) -> Loader:
-    """Return one process's share of the pictures (of the first `limit`), each once, with their ground truth.
+    """Return one process's share of the pictures, each once, with their ground truth.
 
     Pictures come sorted by shape, for little padding; batch_size counts one process's pictures. What is batched with
     what does not depend on the number of processes.
     """
-    sizes = [resized_size(height, width, short, longest) for height, width in index.sizes[:limit].tolist()]
+    sizes = [resized_size(height, width, short, longest) for height, width in index.sizes.tolist()]
     by_shape = sorted(range(len(sizes)), key=lambda i: sizes[i][0] / sizes[i][1])
     batches = [by_shape[start : start + batch_size] for start in range(0, len(by_shape), batch_size)][rank::world]
     plans = [BatchPlan(tuple(batch), (), padded_size([sizes[i] for i in batch])) for batch in batches]

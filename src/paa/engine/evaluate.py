@@ -31,18 +31,17 @@ def detect_dataset(
     *,
     batch_size: int = 8,
     workers: int = 2,
-    limit: int | None = None,
     voting: bool = True,
     precision: str = "float32",
     progress: Callable[[int], object] = lambda pictures: None,
 ) -> DetectionTable:
-    """Detect in every picture (of the first `limit`), each in one process, and return all detections to every process.
+    """Detect in every picture, each in one process, and return all detections to every process.
 
-    progress is called with the number of pictures done by this process since its last call. ConfigError for a batch or
-    a limit below 1, ImageError for a picture that cannot be read.
+    progress is called with the number of pictures done by this process since its last call. ConfigError for a batch
+    below 1, ImageError for a picture that cannot be read.
     """
-    for name, value, least in (("batch size", batch_size, 1), ("limit", limit, 1), ("number of workers", workers, 0)):
-        if value is not None and value < least:
+    for name, value, least in (("batch size", batch_size, 1), ("number of workers", workers, 0)):
+        if value < least:
             raise ConfigError(f"the {name} of an evaluation must be at least {least}, got {value}")
     config, device = detector.config, process.device
     loader = eval_loader(
@@ -53,7 +52,6 @@ def detect_dataset(
         batch_size=batch_size,
         rank=process.rank,
         world=process.world,
-        limit=limit,
         workers=workers,
         pin_memory=device.type == "cuda",
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from paa.data.index import DatasetIndex
+from paa.engine.run_folder import write_text
 from paa.errors import ConfigError
 
 SUMMARY_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -151,12 +151,7 @@ def coco_results(index: DatasetIndex, table: DetectionTable) -> list[dict[str, A
 def write_results(path: Path, index: DatasetIndex, table: DetectionTable) -> None:
     """Write COCO's result file: whole or, if the writing is cut short, not at all. Missing folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(json.dumps(coco_results(index, table)))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(path, json.dumps(coco_results(index, table)))
 
 
 def _run(evaluator: str, truth: dict[str, Any], detections: dict[str, Any]) -> Any:

@@ -49,6 +49,8 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
     check_settings(config, process.world)
     torch.manual_seed(runtime.seed)
     index, val_index = read_data(config.data, config.validation.batch_size > 0)
+    if val_index is not None and config.validation.limit is not None:
+        val_index = val_index.select(np.arange(min(config.validation.limit, len(val_index))))
     detector = make_detector(config, index.names)
     schedule = make_schedule(recipe.schedule, config.batch_size, len(index))
     if schedule.steps < 1:
@@ -205,21 +207,19 @@ def parallel(detector: Detector, process: Process) -> nn.Module:
 
 def validate(detector: Detector, index: DatasetIndex, process: Process, config: TrainConfig) -> dict[str, Any]:
     """Return the twelve COCO numbers on the validation set and the seconds they took, in the first process only."""
-    started, limit = time.perf_counter(), config.validation.limit
+    started = time.perf_counter()
     table = detect_dataset(
         detector,
         index,
         process,
         batch_size=config.validation.batch_size,
         workers=config.runtime.workers,
-        limit=limit,
         voting=config.validation.voting,
         precision=config.runtime.precision,
     )
     if not process.first:
         return {}
-    images = None if limit is None else np.arange(min(limit, len(index)))
-    metrics = evaluate(index, table, images=images)
+    metrics = evaluate(index, table)
     return {**metrics.summary, "evaluation_seconds": round(time.perf_counter() - started, 2)}
 
 
