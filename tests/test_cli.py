@@ -15,6 +15,7 @@ from PIL import Image
 
 import paa
 from paa.cli import Train, main, parse
+from paa.config import MultiScaleConfig
 from paa.recipes import RECIPES
 
 Fails = Callable[..., str]
@@ -30,9 +31,10 @@ def fails(capsys: pytest.CaptureFixture[str]) -> Fails:
             main([str(argument) for argument in arguments])
         assert caught.value.code == 2
         lines = capsys.readouterr().err.splitlines()
-        assert len(lines) == 1, lines
-        assert lines[0].startswith("paa: error: ")
-        return lines[0].removeprefix("paa: error: ")
+        # before it there may be what a run says at its start
+        assert [line.startswith("paa: error: ") for line in lines] == [False] * (len(lines) - 1) + [True], lines
+        assert all(line.startswith("paa: ") for line in lines), lines
+        return lines[-1].removeprefix("paa: error: ")
 
     return run
 
@@ -248,7 +250,7 @@ def test_as_a_program(tmp_path: Path, shapes: Path, checkpoint: Path) -> None:
 
 
 def test_unknown_command_and_recipe(fails: Fails) -> None:
-    assert "unknown command 'fly'; known: train, eval, predict, demo" in fails("fly")
+    assert "unknown command 'fly'; known: train, eval, predict, convert, demo" in fails("fly")
     assert "unknown recipe 'r51'; known: r50_1x, " in fails("train", "--data", "x", "--recipe", "r51")
 
 
@@ -430,14 +432,14 @@ def test_wrong_checkpoints(tmp_path: Path, shapes: Path, checkpoint: Path, fails
     content["model"].pop("fpn.p6.weight")
     torch.save(content, tmp_path / "part.pth")
     for name, says in (
-        ("text.pth", "no checkpoint"),
-        ("nothing.pth", "damaged, or no checkpoint"),
-        ("cut.pth", "damaged, or no checkpoint"),
-        ("folder.pth", "no such file"),
+        ("text.pth", "a text, not a checkpoint"),
+        ("nothing.pth", "an empty file"),
+        ("cut.pth", "damaged"),
+        ("folder.pth", "a folder, not a file"),
         ("gone.pth", "no such file"),
         ("list.pth", "holds a list, not a checkpoint"),
-        ("other.pth", "none of the known formats"),
-        ("code.pth", "one that would run code; it was not read"),
+        ("other.pth", "of none of the known formats"),
+        ("code.pth", "would run code (torch.nn.modules.linear.Linear); it was not read"),
         ("part.pth", "1 missing (fpn.p6.weight)"),
     ):
         for command in (["predict", tmp_path / name, shapes / "images"], ["eval", tmp_path / name, "--data", shapes]):
@@ -454,10 +456,19 @@ def test_a_checkpoint_of_other_classes(
     torch.save({**content, "names": ["circle", "square", "triangle", "moon"]}, tmp_path / "moon.pt")
     said = fails("eval", tmp_path / "moon.pt", "--data", shapes, "--output", tmp_path / "out")
     assert "class 'star' is unknown to the model, which knows circle, square, triangle, moon" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_starting_from_a_checkpoint_of_other_classes(
+    tmp_path: Path, shapes: Path, options: list[str], checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = broken(shapes, tmp_path / "data", lambda c: c["categories"].append({"id": 9, "name": "moon"}))
     more = ["--init", checkpoint, "--val-batch-size", 0, "--output", tmp_path / "out"]
-    assert "is of classes circle, square, triangle, star, not" in fails("train", "--data", data, *options, *more)
-    assert not (tmp_path / "out").exists()
+    main([str(word) for word in ["train", "--data", data, *options, *more]])
+    said = capsys.readouterr().err
+    assert f"paa: all starts from {checkpoint}\n" in said
+    assert "but for 1 of 5 classes" in said
+    assert said.endswith("start fresh: moon\n")
 
 
 def test_resuming_another_run(trained: Path, shapes: Path, options: list[str], checkpoint: Path, fails: Fails) -> None:
@@ -567,3 +578,92 @@ def test_a_rate_that_is_too_high(
     assert content["training"]["step"] == 1
     assert all(bool(tensor.isfinite().all()) for tensor in content["model"].values())
     assert "NaN" not in (tmp_path / "out" / "log.jsonl").read_text()
+
+
+VIEWS: list[str] = [
+    *("--views.scales", "48", "96"),
+    *("--views.windows", "20", "1000", "0", "40"),
+    *("--views.longest", "200"),
+    *("--views.iou", "0.5"),
+    "--views.merge",
+]
+
+
+def test_multi_scale_eval(tmp_path: Path, shapes: Path, checkpoint: Path) -> None:
+    shared = ["eval", str(checkpoint), "--data", str(shapes), "--workers", "0", "--device", "cpu"]
+    results = []
+    for i, more in enumerate(([], ["--multi-scale", *VIEWS, "vote"], ["--multi-scale", *VIEWS, "soft-vote"])):
+        main([*shared, *more, "--output", str(tmp_path / str(i))])
+        results.append(json.loads((tmp_path / str(i) / "results.json").read_text()))
+    plain, vote, soft = results
+    assert plain != vote != soft
+    # what soft voting adds has a score that no box had
+    views = [{found["score"] for found in result} for result in (vote, soft)]
+    assert views[1] - views[0]
+
+
+def test_multi_scale_predict(tmp_path: Path, shapes: Path, checkpoint: Path) -> None:
+    picture = shapes / "images" / "000003.jpg"
+    shared = ["predict", str(checkpoint), str(picture), "--device", "cpu", "--threshold", "0"]
+    main([*shared, "--multi-scale", *VIEWS, "vote", "--views.no-mirror", "--output", str(tmp_path / "out")])
+    (record,) = json.loads((tmp_path / "out" / "detections.json").read_text())
+    views = MultiScaleConfig((48, 96), ((20, 1000), (0, 40)), 200, False, "vote", 0.5)
+    found = paa.load(checkpoint, "cpu").predict(picture, multi_scale=views)
+    assert record["detections"] == found.to_dicts()
+    assert len(found) > 5
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("--views.merge vote", "the options --views.* need --multi-scale"),
+        ("--no-multi-scale --views.iou 0.5", "the options --views.* need --multi-scale"),
+        ("--multi-scale --views.iou 0", "views.iou must be above 0 and at most 1, got 0.0"),
+        ("--multi-scale --views.scales 48", "views.windows must be one pair for each of the 1 scales"),
+        ("--multi-scale --views.longest 0", "views.longest must be at least 1, got 0"),
+    ],
+)
+def test_views_that_cannot_be(
+    tmp_path: Path, shapes: Path, checkpoint: Path, fails: Fails, given: str, says: str
+) -> None:
+    more = [*given.split(), "--device", "cpu", "--output", tmp_path / "out"]
+    assert says in fails("eval", checkpoint, "--data", shapes, "--workers", 0, *more)
+    assert says in fails("predict", checkpoint, shapes / "images", *more)
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_on_multi_scale(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("eval", "predict"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        printed = capsys.readouterr().out
+        for option in ("--multi-scale", "--views.scales", "--views.windows", "--views.no-mirror", "{vote,soft-vote}"):
+            assert option in printed
+
+
+def test_convert(tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "model.safetensors"
+    main(["convert", str(checkpoint), str(output)])
+    printed = capsys.readouterr().out.splitlines()
+    before, after = paa.load(checkpoint, "cpu"), paa.load(output, "cpu")
+    count = len(before.state_dict())
+    assert printed == [
+        f"{checkpoint}: paa checkpoint, resnet18, 4 classes, {count} tensors",
+        f"written to {output}",
+    ]
+    assert (after.config, after.names) == (before.config, before.names)
+    assert all(torch.equal(tensor, after.state_dict()[name]) for name, tensor in before.state_dict().items())
+    main(["convert", str(output), str(tmp_path / "named.safetensors"), "--names", "a", "b c", "d", "e"])
+    assert paa.load(tmp_path / "named.safetensors", "cpu").names == ("a", "b c", "d", "e")
+
+
+def test_what_cannot_be_converted(tmp_path: Path, checkpoint: Path, fails: Fails) -> None:
+    output, missing = tmp_path / "model.safetensors", tmp_path / "no" / "model.safetensors"
+    assert fails("convert", checkpoint, tmp_path / "model.pt").endswith("name it model.safetensors")
+    assert fails("convert", checkpoint, missing).endswith(f"there is no folder {tmp_path / 'no'}")
+    assert fails("convert", tmp_path / "gone.pt", output) == f"{tmp_path / 'gone.pt'}: no such file"
+    assert fails("convert", checkpoint, output, "--names", "a") == f"{checkpoint}: has 4 classes, 1 names are given"
+    assert (
+        fails("convert", checkpoint, output, "--checkpoint-format", "seed") == f"{checkpoint}: not of the format seed"
+    )
+    assert list(tmp_path.iterdir()) == []

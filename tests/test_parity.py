@@ -18,7 +18,8 @@ def test_golden_file(path):
 def test_all_kinds_of_golden_files_are_there():
     names = {path.stem for path in parity.golden_files(GOLDEN)}
     expected = {f"head_{k}" for k in range(8)}
-    assert names == expected | {"model_res50_1x", "model_res101_dcn_2x", "train_res50_1x", "mmdet_r50"}
+    expected |= {"model_res50_1x", "model_res101_dcn_2x", "train_res50_1x", "mmdet_r50", "multi_scale_vote"}
+    assert names == expected
 
 
 def test_a_wrong_number_fails(tmp_path, capsys):
@@ -30,6 +31,12 @@ def test_a_wrong_number_fails(tmp_path, capsys):
     shutil.copy(GOLDEN / "head_6.npz", tmp_path)
     assert parity.main([str(tmp_path)]) == 1
     assert "1 of 2 golden files pass" in capsys.readouterr().out
+
+
+def test_an_unknown_kind_of_golden_file_fails(tmp_path, capsys):
+    np.savez(tmp_path / "other.npz", a=np.zeros(3))
+    assert parity.main([str(tmp_path)]) == 1
+    assert "FAIL other.npz: nothing compared" in capsys.readouterr().out
 
 
 def test_no_golden_file_fails(tmp_path):

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import HfApi
 from PIL import Image
 
 import paa
@@ -152,12 +156,12 @@ def test_what_is_no_picture(model: PAA, source: Any) -> None:
 
 
 def test_save_and_load(model: PAA, pixels: np.ndarray[Any, Any], tmp_path: Path) -> None:
-    model.save(str(tmp_path / "mine.pt"))
-    again = paa.load(tmp_path / "mine.pt", device="cpu")
+    model.save(str(tmp_path / "mine.safetensors"))
+    again = paa.load(tmp_path / "mine.safetensors", device="cpu")
     assert again.config == model.config
     assert_same(again.predict(pixels), model.predict(pixels))
     with pytest.raises(RunError, match="unknown device 'banana'"):
-        paa.load(tmp_path / "mine.pt", device="banana")
+        paa.load(tmp_path / "mine.safetensors", device="banana")
     with pytest.raises(CheckpointError, match=r"gone\.pt: no such file"):
         paa.load(tmp_path / "gone.pt")
 
@@ -168,10 +172,108 @@ def test_loads_a_checkpoint_of_the_seed(tmp_path: Path, pixels: np.ndarray[Any, 
     model = paa.load(tmp_path / "seed.pth", "cpu")
     assert model.config.legacy
     assert (model.names[0], model.names[79]) == ("person", "toothbrush")
+    model.config = dataclasses.replace(model.config, test_short=128)
     found = model.predict(pixels[:32, :32], limit=5)
     assert found.names == model.names
-    model.save(tmp_path / "ours.pt")
-    again = paa.load(tmp_path / "ours.pt", "cpu")
+    model.save(tmp_path / "ours.safetensors")
+    again = paa.load(tmp_path / "ours.safetensors", "cpu")
     assert again.config == model.config
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name
+
+
+def assert_same_weights(a: PAA, b: PAA) -> None:
+    assert (a.config, a.names) == (b.config, b.names)
+    assert list(a.state_dict()) == list(b.state_dict())
+    for name, tensor in a.state_dict().items():
+        assert tensor.dtype == b.state_dict()[name].dtype
+        assert torch.equal(tensor, b.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("name", ["mine.pt", "mine", "mine.safetensors.pt"])
+def test_a_model_is_saved_under_its_kind_of_name_only(model: PAA, tmp_path: Path, name: str) -> None:
+    with pytest.raises(CheckpointError, match=r"a model is saved as safetensors: name it mine.*\.safetensors$"):
+        model.save(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_saving_remembers_where_the_model_came_from(model: PAA, checkpoint: Path, tmp_path: Path) -> None:
+    assert model.provenance == {"file": checkpoint.name, "format": "paa checkpoint"}
+    model.save(tmp_path / "a.safetensors")
+    assert paa.load(tmp_path / "a.safetensors", "cpu").provenance == model.provenance
+
+
+def test_save_pretrained_and_back(model: PAA, pixels: np.ndarray[Any, Any], tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "folder"
+    model.save_pretrained(folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    assert "object-detection" in (folder / "README.md").read_text()
+    for again in (
+        PAA.from_pretrained(folder),
+        PAA.from_pretrained(str(folder), map_location="cpu"),
+        paa.load(folder / "model.safetensors"),
+    ):
+        assert isinstance(again, PAA)
+        assert not again.training
+        again.cpu()
+        assert_same_weights(again, model)
+        assert_same(again.predict(pixels), model.predict(pixels))
+    model.save_pretrained(folder)  # over the old one
+    assert_same_weights(PAA.from_pretrained(folder).cpu(), model)
+
+
+def test_config_json_is_for_people_only(model: PAA, tmp_path: Path) -> None:
+    """The model file says all: a config.json that is gone, or of another model, changes nothing."""
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "names": ["other"]}))
+    assert_same_weights(PAA.from_pretrained(tmp_path).cpu(), model)
+    (tmp_path / "config.json").unlink()
+    assert_same_weights(PAA.from_pretrained(tmp_path).cpu(), model)
+
+
+def test_a_folder_without_a_model(model: PAA, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        PAA.from_pretrained(tmp_path)
+    assert str(caught.value) == f"{tmp_path / 'model.safetensors'}: no such file"
+    model.save_pretrained(tmp_path)
+    data = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(data[: len(data) // 2])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: ") as caught:
+        PAA.from_pretrained(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_push_to_hub_uploads_reads_back_bit_equal(
+    model: PAA, pixels: np.ndarray[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = tmp_path / "hub"
+
+    def create_repo(self: HfApi, repo_id: str, **options: Any) -> Any:
+        return SimpleNamespace(repo_id=f"somebody/{repo_id}")
+
+    def upload_folder(self: HfApi, *, repo_id: str, folder_path: Path, **options: Any) -> str:
+        assert options["repo_type"] == "model"
+        shutil.copytree(folder_path, hub / repo_id)
+        return f"https://hub/{repo_id}"
+
+    monkeypatch.setattr(HfApi, "create_repo", create_repo)
+    monkeypatch.setattr(HfApi, "upload_folder", upload_folder)
+    assert model.push_to_hub("detector") == "https://hub/somebody/detector"
+    uploaded = hub / "somebody" / "detector"
+    assert sorted(path.name for path in uploaded.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+
+    asked: list[tuple[str, str, str | None]] = []
+
+    def download(repo_id: str, filename: str, *, revision: str | None = None, **options: Any) -> str:
+        asked.append((repo_id, filename, revision))
+        return str(hub / repo_id / filename)
+
+    monkeypatch.setattr("paa.predictor.hf_hub_download", download)
+    monkeypatch.setattr(
+        "huggingface_hub.hub_mixin.hf_hub_download", lambda repo_id, filename, **_: str(hub / repo_id / filename)
+    )
+    again = PAA.from_pretrained("somebody/detector", revision="v2").cpu()
+    assert asked == [("somebody/detector", "model.safetensors", "v2")]
+    assert_same_weights(again, model)
+    assert_same(again.predict(pixels), model.predict(pixels))

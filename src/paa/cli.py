@@ -17,7 +17,17 @@ import tyro
 from tyro.conf import Positional, arg
 
 from paa import __version__
-from paa.config import DataConfig, ModelConfig, PictureConfig, Recipe, RuntimeConfig, ScheduleConfig, ValidationConfig
+from paa.config import (
+    DataConfig,
+    ModelConfig,
+    MultiScaleConfig,
+    PictureConfig,
+    Recipe,
+    RuntimeConfig,
+    ScheduleConfig,
+    ValidationConfig,
+    WeightsFormat,
+)
 from paa.errors import ConfigError, PaaError
 from paa.recipes import RECIPES
 
@@ -52,8 +62,11 @@ class Train:
     """Score voting in evaluation."""
     resume: str | None = None
     """Go on with the run in --output: its last checkpoint, or the one named here."""
-    init: Path | None = None
-    """Start from the weights of this checkpoint."""
+    init: str | None = None
+    """Start from these weights: a file of a detector or a backbone (of any known format), or torchvision/NAME or
+    timm/NAME, which are fetched. The model follows the file."""
+    init_format: WeightsFormat | None = None
+    """Format of that file; default: found out from it."""
     format: Format | None = None
     """Format of the data set; default: found out from what the path holds."""
     train_split: str = "train"
@@ -100,6 +113,8 @@ class Train:
             runtime=self.runtime,
             resume=None if self.resume is None else "last" if self.resume == "last" else Path(self.resume),
             init=self.init,
+            init_format=self.init_format,
+            chosen=tuple(n for n, v in vars(self.model).items() if v != getattr(RECIPES[self.recipe].model, n)),
         )
         with start(self.runtime.device) as process:
             run = train(config, process, TrainingProgress(console))
@@ -108,14 +123,23 @@ class Train:
                 console.print(f"checkpoints: {run.last}{best}", markup=False)
 
 
+def _views(multi_scale: bool, views: MultiScaleConfig) -> MultiScaleConfig | None:
+    """Return the views of multi-scale testing, None without; ConfigError for views that nobody would look at."""
+    if not multi_scale and views != MultiScaleConfig():
+        raise ConfigError("the options --views.* need --multi-scale")
+    return views if multi_scale else None
+
+
 @dataclass(frozen=True)
 class Eval:
     """Evaluate a checkpoint on a data set: COCO's twelve numbers, each class, the best operating points."""
 
     checkpoint: Positional[Path]
-    """A checkpoint of this project, the seed or MMDetection."""
+    """A checkpoint of this project, the seed, the official code or MMDetection."""
     data: Path
     """The data set: a COCO JSON file, or the folder of a COCO, Pascal VOC or YOLO data set."""
+    checkpoint_format: WeightsFormat | None = None
+    """Format of the checkpoint; default: found out from it."""
     split: str = "val"
     """Split to evaluate on."""
     format: Format | None = None
@@ -130,6 +154,8 @@ class Eval:
     """Evaluate on the first pictures only."""
     voting: bool = True
     """Score voting."""
+    multi_scale: bool = False
+    """Detect at many sizes and mirrored too, and merge what is found; the options --views.* say how."""
     precision: Precision = "float32"
     """bfloat16: autocast."""
     workers: int = 2
@@ -138,6 +164,7 @@ class Eval:
     """pycocotools, the reference, gives the same digits more slowly."""
     skip_invalid: bool = False
     """Leave out annotations that cannot be used, instead of stopping."""
+    views: MultiScaleConfig = field(default_factory=MultiScaleConfig)
 
     def run(self, console: Console) -> None:
         """Evaluate, print tables and, with an output folder, write files."""
@@ -157,10 +184,11 @@ class Eval:
 
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"--limit must be at least 1, got {self.limit}")
+        views = _views(self.multi_scale, self.views)
         if self.output is not None:
             check_folder(self.output)
         with start(self.device) as process:
-            model = load(self.checkpoint, str(process.device))
+            model = load(self.checkpoint, str(process.device), format=self.checkpoint_format)
             index = read_dataset(self.data, self.split, self.format, names=model.names, skip_invalid=self.skip_invalid)
             if self.limit is not None:
                 index = index.select(np.arange(min(self.limit, len(index))))
@@ -173,6 +201,7 @@ class Eval:
                     batch_size=self.batch_size,
                     workers=self.workers,
                     voting=self.voting,
+                    multi_scale=views,
                     precision=self.precision,
                     progress=lambda pictures: bar.advance(task, pictures),
                 )
@@ -196,9 +225,11 @@ class Predict:
     """Draw what a checkpoint detects on pictures, and write the detections as JSON."""
 
     checkpoint: Positional[Path]
-    """A checkpoint of this project, the seed or MMDetection."""
+    """A checkpoint of this project, the seed, the official code or MMDetection."""
     paths: Positional[tuple[Path, ...]]
     """Pictures, or folders of pictures."""
+    checkpoint_format: WeightsFormat | None = None
+    """Format of the checkpoint; default: found out from it."""
     output: Path = Path("predictions")
     """Folder for the drawn pictures and detections.json."""
     threshold: float = 0.3
@@ -207,8 +238,11 @@ class Predict:
     """cpu, cuda, cuda:1, ...; default: a GPU if there is one."""
     voting: bool = True
     """Score voting."""
+    multi_scale: bool = False
+    """Detect at many sizes and mirrored too, and merge what is found; the options --views.* say how."""
     batch_size: int = 1
     """Pictures at a time."""
+    views: MultiScaleConfig = field(default_factory=MultiScaleConfig)
 
     def run(self, console: Console) -> None:
         """Predict, draw, write."""
@@ -218,10 +252,17 @@ class Predict:
 
         if not self.paths:
             raise ConfigError("no pictures given: name picture files or folders")
+        views = _views(self.multi_scale, self.views)
         pictures = find_pictures(self.paths)
-        model = load(self.checkpoint, self.device)
+        model = load(self.checkpoint, self.device, format=self.checkpoint_format)
         counts = write_predictions(
-            model, pictures, self.output, threshold=self.threshold, voting=self.voting, batch_size=self.batch_size
+            model,
+            pictures,
+            self.output,
+            threshold=self.threshold,
+            voting=self.voting,
+            multi_scale=views,
+            batch_size=self.batch_size,
         )
         for path, count in zip(pictures, counts):
             console.print(f"{path}: {count} objects", highlight=False, markup=False)
@@ -264,7 +305,39 @@ class Demo:
         console.print(f"pictures beside the truth: {self.output / 'evaluation' / 'sheet.jpg'}", markup=False)
 
 
-COMMANDS: dict[str, Callable[..., Any]] = {"train": Train, "eval": Eval, "predict": Predict, "demo": Demo}
+@dataclass(frozen=True)
+class Convert:
+    """Turn a detector's checkpoint of any implementation into one safetensors file of this project."""
+
+    checkpoint: Positional[Path]
+    """A checkpoint of this project, the seed, the official code or MMDetection."""
+    output: Positional[Path]
+    """The file to write, *.safetensors."""
+    names: tuple[str, ...] | None = None
+    """Class names, in the order of the labels; default: the file's own, or COCO's for 80 classes."""
+    checkpoint_format: WeightsFormat | None = None
+    """Format of the checkpoint; default: found out from it."""
+
+    def run(self, console: Console) -> None:
+        """Read, check, write."""
+        from paa.weights.convert import convert
+
+        weights = convert(self.checkpoint, self.output, names=self.names, format=self.checkpoint_format)
+        config, tensors = weights.config, weights.tensors
+        what = (
+            f"{weights.provenance['format']}, {config.backbone}, {weights.num_classes} classes, {len(tensors)} tensors"
+        )
+        console.print(f"{self.checkpoint}: {what}", markup=False, highlight=False)
+        console.print(f"written to {self.output}", markup=False)
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "train": Train,
+    "eval": Eval,
+    "predict": Predict,
+    "convert": Convert,
+    "demo": Demo,
+}
 
 USAGE = f"""paa {__version__}: Probabilistic Anchor Assignment with IoU Prediction
 
@@ -273,12 +346,13 @@ usage: paa COMMAND [options]     (paa COMMAND --help shows all options)
   paa train --data PATH --recipe NAME           train on a COCO, Pascal VOC or YOLO data set
   paa eval CHECKPOINT --data PATH               COCO's numbers, operating points
   paa predict CHECKPOINT PICTURE_OR_FOLDER...   draw and write detections
+  paa convert CHECKPOINT OUT.safetensors        any implementation's checkpoint, as this project's model file
   paa demo                                      all of it on drawn shapes, in minutes, on a CPU
 
 recipes: {", ".join(RECIPES)}"""
 
 
-def parse(arguments: Sequence[str]) -> Train | Eval | Predict | Demo:
+def parse(arguments: Sequence[str]) -> Train | Eval | Predict | Convert | Demo:
     """Return the command of a command line; ends the program with code 2 (or 0 for help) as argparse does."""
     command, rest = arguments[0], list(arguments[1:])
     kind = COMMANDS[command]
@@ -293,7 +367,7 @@ def parse(arguments: Sequence[str]) -> Train | Eval | Predict | Demo:
             batch_size=RECIPES[recipe].schedule.reference_batch,
         )
         return tyro.cli(Train, args=_fill_resume(rest), default=default, prog="paa train")
-    result: Train | Eval | Predict | Demo = tyro.cli(kind, args=rest, prog=f"paa {command}")
+    result: Train | Eval | Predict | Convert | Demo = tyro.cli(kind, args=rest, prog=f"paa {command}")
     return result
 
 
@@ -332,7 +406,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given[0] not in COMMANDS:
         print(f"paa: error: unknown command {given[0]!r}; known: {', '.join(COMMANDS)}", file=sys.stderr)
         sys.exit(2)
-    logging.basicConfig(format="paa: %(levelname)s: %(message)s")
+    log = logging.getLogger("paa")  # ours alone: other libraries' logs are theirs to show
+    log.setLevel(logging.INFO)
+    log.handlers[:] = [handler := logging.StreamHandler()]
+    handler.setFormatter(logging.Formatter("paa: %(message)s"))
     try:
         command = parse(given)
         from rich.console import Console

@@ -13,21 +13,25 @@ CAFFE_MEAN = (122.7717, 115.9465, 102.9801)
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
+WeightsFormat = Literal["paa", "seed", "official", "mmdet", "caffe2", "torchvision", "timm"]
+"""Whose file of weights one is."""
+
 
 @dataclass(frozen=True)
 class ModelConfig:
     """What a detector is built from; a checkpoint carries it."""
 
     backbone: str = "resnet50"
-    """resnet18, resnet34, resnet50 or resnet101."""
-    norm: Literal["frozen", "batch"] = "frozen"
-    """frozen: batch norm's statistics and weights never change; batch: trained, for training from scratch."""
+    """resnet18, 34, 50, 101 or 152, resnext101_32x8d or 64x4d, resnext152_32x8d, or timm/NAME."""
+    norm: Literal["frozen", "affine", "batch"] = "frozen"
+    """frozen: batch norm's statistics and weights never change; affine: only its weights are trained, for pre-trained
+    backbones; batch: all is trained, for training from scratch."""
     norm_eps: float = 1e-5
     """Batch norm's epsilon; 0 in the seed's and the official checkpoints."""
     stride_in_1x1: bool = False
     """Halve in a bottleneck's first 1x1 convolution (MSRA, Caffe2) instead of its 3x3."""
     dcn_stages: tuple[int, ...] = ()
-    """Stages (3, 4, 5 for c3..c5) whose 3x3 convolutions are deformable (DCNv2)."""
+    """Stages (3, 4, 5 for c3..c5) of a ResNet or ResNeXt whose 3x3 convolutions are deformable (DCNv2)."""
     channels: int = 256
     """Width of the FPN and of the towers."""
     tower_depth: int = 4
@@ -87,9 +91,11 @@ class ScheduleConfig:
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """SGD with momentum 0.9, or AdamW."""
     weight_decay: float = 1e-4
-    """Decay of weights; biases and norms of trained batch norm have none."""
+    """Decay of weights; biases and trained batch norm have none, with AdamW no vector has."""
     bias_rate_factor: float = 2.0
     """Biases learn this many times faster."""
+    backbone_rate_factor: float = 1.0
+    """The backbone learns at this share of the rate; below 1 for pre-trained ones."""
     warmup_steps: int = 500
     """First steps at a lower rate (not scaled by batch)."""
     warmup_factor: float = 1 / 3
@@ -102,6 +108,8 @@ class ScheduleConfig:
     """Backbone stages that are not trained: 0 none, 1 the stem, 2 stem and first stage, ..."""
     clip_norm: float | None = None
     """Clip the gradients to this norm; none by default."""
+    ema: float | None = None
+    """Decay of the moving average of the weights that is evaluated and saved; none by default."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +161,31 @@ class ValidationConfig:
 
 
 @dataclass(frozen=True)
+class MultiScaleConfig:
+    """Multi-scale testing: the views beside the ordinary one, and how all are merged; defaults of the official code."""
+
+    scales: tuple[int, ...] = (400, 500, 600, 640, 700, 900, 1000, 1100, 1200, 1300, 1400, 1800)
+    """Short sides, in pixels, to which pictures are resized."""
+    windows: tuple[tuple[int, int], ...] = (
+        *((96, 10000),) * 2,
+        *((64, 10000),) * 3,
+        *((0, 10000),) * 2,
+        *((0, 256),) * 2,
+        *((0, 192),) * 2,
+        (0, 96),
+    )
+    """For each scale, the boxes that count: those larger and smaller than squares of these sides, in its pixels."""
+    longest: int = 3000
+    """Cap on the longer side; views smaller than the ordinary one have the ordinary one's cap."""
+    mirror: bool = True
+    """Every view mirrored too, the ordinary one included."""
+    merge: Literal["vote", "soft-vote"] = "soft-vote"
+    """vote: boxes that agree become one; soft-vote: the others of them stay too, with a lower score."""
+    iou: float = 0.66
+    """Boxes agree from this IoU on."""
+
+
+@dataclass(frozen=True)
 class RuntimeConfig:
     """Where and how fast a run goes; nothing here changes what is learned, but for precision and seed."""
 
@@ -170,6 +203,9 @@ class RuntimeConfig:
     """Steps between lines of the log."""
     checkpoint_interval: int = 1000
     """Steps between checkpoints, beside those after an evaluation."""
+
+
+_LARGEST = 4096  # far beyond any sensible width or depth
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -197,8 +233,11 @@ def model_config(values: dict[str, Any]) -> ModelConfig:
         given = fields.get(name, default)
         kinds = (int, float) if isinstance(default, float) else (type(default),)
         right = isinstance(given, kinds) and isinstance(given, bool) == isinstance(default, bool)
-        if not right or (name in ("mean", "std") and len(given) != 3):
+        right = right and (name not in ("mean", "std") or len(given) == 3)
+        # a damaged file must not make us build for ever; its tensors would not fill such a model anyway
+        right = right and (name not in ("channels", "tower_depth") or given <= _LARGEST)
+        if not right:
             raise ConfigError(f"model configuration: {name} cannot be {given!r}")
-    if fields.get("norm", "frozen") not in ("frozen", "batch"):
+    if fields.get("norm", "frozen") not in ("frozen", "affine", "batch"):
         raise ConfigError(f"model configuration: norm cannot be {fields['norm']!r}")
     return ModelConfig(**fields)

@@ -4,24 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
+from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+
+from paa.config import ModelConfig, MultiScaleConfig, WeightsFormat
 from paa.detections import Detections
 from paa.engine.distributed import pick_device
 from paa.engine.predict import Source, predict
-from paa.engine.run_folder import save_checkpoint
 from paa.errors import ConfigError
 from paa.model.detector import Detector
-from paa.weights import own
+from paa.weights.own import write_model
 from paa.weights.read import build, read_weights
 
+HUB_FILE = "model.safetensors"
+"""The model in a folder or repository of the Hugging Face hub."""
 
-class PAA(Detector):
-    """A detector that takes what a person has and returns `Detections`."""
+
+class PAA(
+    Detector,
+    PyTorchModelHubMixin,
+    library_name="paa",
+    pipeline_tag="object-detection",
+    paper_url="https://arxiv.org/abs/2007.08103",
+):
+    """A detector that takes what a person has and returns `Detections`.
+
+    provenance: the file it came from, that file's format, and what else a converted file remembers.
+    """
+
+    def __init__(self, config: ModelConfig, names: tuple[str, ...]) -> None:
+        """names: the classes, in the order of the labels (from 0)."""
+        super().__init__(config, names)
+        self.provenance: dict[str, str] = {}
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a path is a sequence of strings, but is taken as a path
-        self, source: Source, *, threshold: float = ..., limit: int = ..., voting: bool = ..., batch_size: int = ...
+        self,
+        source: Source,
+        *,
+        threshold: float = ...,
+        limit: int = ...,
+        voting: bool = ...,
+        multi_scale: bool | MultiScaleConfig = ...,
+        batch_size: int = ...,
     ) -> Detections: ...
     @overload
     def predict(
@@ -31,6 +57,7 @@ class PAA(Detector):
         threshold: float = ...,
         limit: int = ...,
         voting: bool = ...,
+        multi_scale: bool | MultiScaleConfig = ...,
         batch_size: int = ...,
     ) -> list[Detections]: ...
     def predict(
@@ -40,31 +67,72 @@ class PAA(Detector):
         threshold: float = 0.0,
         limit: int = 100,
         voting: bool = True,
+        multi_scale: bool | MultiScaleConfig = False,
         batch_size: int = 1,
     ) -> Detections | list[Detections]:
         """Return the detections of a picture, or of each of a list of pictures.
 
         source: a path, a PIL picture, an array (H, W), (H, W, 3 or 4) or a tensor (3, H, W), of uint8 or of floats in
-        0..1, or a list of these. threshold: least score that is returned. limit: boxes a picture. ImageError if a
-        picture cannot be read.
+        0..1, or a list of these. threshold: least score that is returned. limit: boxes a picture. multi_scale:
+        detect at many sizes and mirrored too, those of the paper or these, and merge. ImageError if a picture cannot be
+        read, ConfigError for a number that cannot be.
         """
         if not 0 <= threshold <= 1:
             raise ConfigError(f"the threshold must be from 0 to 1, got {threshold}")
         several = isinstance(source, (list, tuple))
         sources: Sequence[Source] = source if several else [source]  # type: ignore[assignment,list-item]
-        pairs = predict(self, sources, limit=limit, voting=voting, batch_size=batch_size)
+        views = MultiScaleConfig() if multi_scale is True else multi_scale or None
+        pairs = predict(self, sources, limit=limit, voting=voting, multi_scale=views, batch_size=batch_size)
         found = [detections.above(threshold) for _, detections in pairs]
         return found if several else found[0]
 
     def save(self, path: str | Path) -> None:
-        """Write the model to one file that `load` reads."""
-        save_checkpoint(Path(path), own.write(self.config, self.names, self.state_dict()))
+        """Write the model to one file that `load` reads, named `*.safetensors`; CheckpointError for another name."""
+        write_model(Path(path), self.config, self.names, self.state_dict(), self.provenance)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """Write what `save_pretrained` and `push_to_hub` put beside the model card."""
+        self.save(save_directory / HUB_FILE)
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        revision: str | None,
+        cache_dir: str | Path | None,
+        force_download: bool,
+        local_files_only: bool,
+        token: str | bool | None,
+        map_location: str | None = None,
+        strict: bool = True,
+        **others: Any,
+    ) -> PAA:
+        """Read a folder, or a repository of the hub, that holds a model file; `config.json` is for people only."""
+        path = Path(model_id) / HUB_FILE
+        if not path.parent.is_dir():
+            path = Path(
+                hf_hub_download(
+                    model_id,
+                    HUB_FILE,
+                    revision=revision,
+                    cache_dir=cache_dir,
+                    force_download=force_download,
+                    local_files_only=local_files_only,
+                    token=token,
+                )
+            )
+        return load(path, map_location)
 
 
-def load(path: str | Path, device: str | None = None) -> PAA:
-    """Return the model in a checkpoint of this project, the seed or MMDetection, ready to predict.
+def load(path: str | Path, device: str | None = None, *, format: WeightsFormat | None = None) -> PAA:
+    """Return the model in a checkpoint of any implementation of PAA, ready to predict.
 
-    device: cpu, cuda, ...; by default a GPU if there is one. CheckpointError says what is wrong with a file.
+    device: cpu, cuda, ...; by default a GPU if there is one. format: found out from the file, unless it is named.
+    CheckpointError says what is wrong with a file.
     """
     chosen = pick_device(device)
-    return build(read_weights(Path(path)), str(path), PAA).to(chosen)
+    weights = read_weights(Path(path), format)
+    model = build(weights, str(path), PAA)
+    model.provenance = dict(weights.provenance)
+    return model.to(chosen)

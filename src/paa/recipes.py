@@ -1,4 +1,4 @@
-"""Named configurations: the four of the seed, and one for CPUs and small data sets."""
+"""Named configurations: the references' (the seed's, the official code's, MMDetection's) and two of this project."""
 
 from __future__ import annotations
 
@@ -6,17 +6,74 @@ from dataclasses import replace
 
 from paa.config import CAFFE_MEAN, ModelConfig, PictureConfig, Recipe, ScheduleConfig
 
+# The official style: MSRA's or Caffe2's weights, inclusive pixels. The seed's four recipes are among these.
 _CAFFE = ModelConfig(norm_eps=0.0, stride_in_1x1=True, mean=CAFFE_MEAN, std=(1.0, 1.0, 1.0), bgr=True, legacy=True)
 _R101 = replace(_CAFFE, backbone="resnet101")
+_X101 = replace(_CAFFE, backbone="resnext101_64x4d", stride_in_1x1=False)
+_X152 = replace(_X101, backbone="resnext152_32x8d", dcn_stages=(3, 4, 5), test_short=864, test_longest=1440)
 _MULTI_SCALE = PictureConfig(short_sides=(640, 800))
 _2X = ScheduleConfig(steps=180_000, decays=(120_000, 160_000))
+
+# MMDetection's style: torchvision's weights, batch norm's weights trained, and schedules in epochs; `steps` are those
+# of COCO's 117,266 pictures with objects. (It decays biases too; here they never are.)
+_PYTORCH = ModelConfig(norm="affine", p7_relu=False, anchor_offset=0.0, threshold_joint=True)
+_PYTORCH_R101 = replace(_PYTORCH, backbone="resnet101")
+_STEPS_AN_EPOCH = 7330
+
+
+def _epochs(epochs: int, *decays: int) -> ScheduleConfig:
+    return ScheduleConfig(
+        steps=epochs * _STEPS_AN_EPOCH,
+        epochs=epochs,
+        decays=tuple(decay * _STEPS_AN_EPOCH for decay in decays),
+        bias_rate_factor=1.0,
+        warmup="linear",
+        warmup_factor=0.001,
+    )
+
 
 RECIPES: dict[str, Recipe] = {
     "r50_1x": Recipe(_CAFFE),
     "r50_1.5x": Recipe(_CAFFE, schedule=ScheduleConfig(steps=135_000, decays=(90_000, 120_000))),
     "r101_2x": Recipe(_R101, _MULTI_SCALE, _2X),
     "r101_dcn_2x": Recipe(replace(_R101, dcn_stages=(3, 4, 5), tower_dcn=True), _MULTI_SCALE, _2X),
-    # Not from the paper: from scratch, in minutes, without a GPU.
+    "x101_64x4d_2x": Recipe(_X101, _MULTI_SCALE, _2X),
+    "x101_64x4d_dcn_2x": Recipe(replace(_X101, dcn_stages=(4, 5), tower_dcn=True), _MULTI_SCALE, _2X),
+    "x101_32x8d_dcn_2x": Recipe(
+        replace(_X101, backbone="resnext101_32x8d", dcn_stages=(4, 5), tower_dcn=True), _MULTI_SCALE, _2X
+    ),
+    "x152_32x8d_dcn_2x": Recipe(
+        replace(_X152, tower_dcn=True),
+        PictureConfig(short_sides=(640, 864), longest=1440),
+        ScheduleConfig(steps=360_000, decays=(240_000, 320_000), reference_batch=8, rate=0.005),
+    ),
+    "mmdet_r50_1x": Recipe(_PYTORCH, schedule=_epochs(12, 8, 11)),
+    "mmdet_r50_1.5x": Recipe(_PYTORCH, schedule=_epochs(18, 12, 16)),
+    "mmdet_r50_2x": Recipe(_PYTORCH, schedule=_epochs(24, 16, 22)),
+    "mmdet_r50_mstrain_3x": Recipe(_PYTORCH, _MULTI_SCALE, _epochs(36, 28, 34)),
+    "mmdet_r101_1x": Recipe(_PYTORCH_R101, schedule=_epochs(12, 8, 11)),
+    "mmdet_r101_2x": Recipe(_PYTORCH_R101, schedule=_epochs(24, 16, 22)),
+    "mmdet_r101_mstrain_3x": Recipe(_PYTORCH_R101, _MULTI_SCALE, _epochs(36, 28, 34)),
+    # Today's habits, for any backbone: AdamW, cosine, large-scale jitter (Ghiasi et al. 2021), averaged weights.
+    "modern": Recipe(
+        ModelConfig(norm="affine"),
+        PictureConfig(scale_jitter=(0.5, 2.0), color_jitter=0.2),
+        ScheduleConfig(
+            decays=(),
+            rate=5e-4,
+            optimizer="adamw",
+            weight_decay=0.05,
+            bias_rate_factor=1.0,
+            backbone_rate_factor=0.1,
+            warmup_factor=0.01,
+            warmup="linear",
+            shape="cosine",
+            frozen_stages=0,
+            clip_norm=10.0,
+            ema=0.9998,
+        ),
+    ),
+    # From scratch, in minutes, without a GPU.
     "r18_nano": Recipe(
         ModelConfig(backbone="resnet18", norm="batch", channels=64, tower_depth=2, test_short=256, test_longest=448),
         PictureConfig(short_sides=(224, 288), longest=448, scale_jitter=(0.7, 1.4), color_jitter=0.2),

@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from paa.cli import main
+from paa.config import ModelConfig
 from paa.data.shapes import NAMES
+from paa.engine import train as engine
 from paa.engine.distributed import Process, pick_device, start
 from paa.engine.run_folder import save_checkpoint
 from paa.errors import RunError
@@ -52,6 +54,20 @@ with start("cpu") as process:
     Path(sys.argv[2], f"{process.rank}.json").write_text(json.dumps(said))
 """
 
+EVALUATED = """
+import sys
+import torch
+from paa.cli import main
+from paa.engine import train as engine
+
+def validate(detector, index, process, config):
+    torch.save(detector.state_dict(), f"{sys.argv[1]}/{process.rank}.pt")
+    return {"AP": 0.5, "AP50": 0.5}
+
+engine.validate = validate
+main(sys.argv[2:])
+"""
+
 
 def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -88,6 +104,7 @@ def test_two_processes_train_as_one(tmp_path: Path, shapes: Path, options: list[
 
     def arguments(output: str) -> list[object]:
         more = ["--batch-size", 4, "--schedule.reference-batch", 4, "--schedule.frozen-stages", 2]
+        more += ["--schedule.ema", 0.2]
         return ["train", "--data", shapes, *options, *more, "--val-batch-size", 1, "--output", tmp_path / output]
 
     main([str(argument) for argument in arguments("one")])
@@ -109,10 +126,14 @@ def test_two_processes_train_as_one(tmp_path: Path, shapes: Path, options: list[
         if "AP" in a:
             assert b["AP"] == pytest.approx(a["AP"], abs=1e-3)
 
-    models = [torch.load(tmp_path / name / "last.pt", weights_only=True)["model"] for name in ("one", "two")]
-    assert list(models[0]) == list(models[1])
-    for name, tensor in models[0].items():
-        torch.testing.assert_close(models[1][name], tensor, rtol=1e-3, atol=1e-5, msg=name)
+    contents = [torch.load(tmp_path / name / "last.pt", weights_only=True) for name in ("one", "two")]
+    for ours, theirs in (
+        [content["model"] for content in contents],
+        [content["training"]["weights"] for content in contents],
+    ):
+        assert list(ours) == list(theirs)
+        for name, tensor in ours.items():
+            torch.testing.assert_close(theirs[name], tensor, rtol=1e-3, atol=1e-5, msg=name)
     assert json.loads((tmp_path / "two" / "config.json").read_text())["processes"] == 2
 
 
@@ -138,6 +159,48 @@ def test_two_processes_validate_what_they_save(
     assert metrics["AP50"] > 0
     for name in ("AP", "AP50", "AR10", "AR100"):
         assert record[name] == pytest.approx(metrics[name], abs=1e-9)
+
+
+@pytest.mark.parametrize("ema", [(), ("--schedule.ema", 0.9)])
+def test_two_processes_evaluate_the_same_weights(
+    tmp_path: Path, shapes: Path, options: list[str], ema: tuple[object, ...]
+) -> None:
+    """Those that are saved, though each has batch norm statistics of its own pictures."""
+    (tmp_path / "evaluated.py").write_text(EVALUATED)
+    arguments = ["train", "--data", shapes, *options, "--model.norm", "batch", "--schedule.frozen-stages", 0, *ema]
+    done = torchrun(tmp_path / "evaluated.py", tmp_path, *arguments, "--output", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    saved = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
+    assert ("weights" in saved["training"]) == bool(ema)
+    for rank in range(2):
+        evaluated = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert [name for name, tensor in saved["model"].items() if not torch.equal(tensor, evaluated[name])] == []
+
+
+@pytest.mark.parametrize(
+    ("model", "batch_norms", "synchronised"),
+    [
+        ({"norm": "frozen"}, 0, 0),
+        ({"norm": "affine"}, 20, 0),
+        ({"norm": "batch"}, 0, 20),
+        ({"norm": "batch", "backbone": "timm/regnetx_002"}, 0, 44),
+    ],
+)
+def test_trained_batch_norm_is_synchronised_on_gpus(
+    monkeypatch: pytest.MonkeyPatch, model: dict[str, Any], batch_norms: int, synchronised: int
+) -> None:
+    """And the activations stay that some of timm's norms have inside."""
+    monkeypatch.setattr(engine, "DistributedDataParallel", lambda detector, device_ids: detector)
+    config = ModelConfig(**{"backbone": "resnet18", "channels": 8, "tower_depth": 0, **model})
+    detector = Detector(config, ("a",)).eval()
+    images, sizes = torch.randint(256, (1, 3, 64, 64), dtype=torch.uint8), torch.tensor([[64, 64]])
+    with torch.inference_mode():
+        before = detector(images, sizes)
+        engine.parallel(detector, Process(torch.device("cuda", 0), 0, 2))
+        assert torch.equal(detector(images, sizes).cls_logits, before.cls_logits)
+    kinds = [type(module) for module in detector.backbone.modules()]
+    assert sum(issubclass(kind, torch.nn.SyncBatchNorm) for kind in kinds) == synchronised
+    assert sum(issubclass(kind, torch.nn.BatchNorm2d) for kind in kinds) == batch_norms
 
 
 def test_two_processes_evaluate_as_one(tmp_path: Path, shapes: Path, checkpoint: Path) -> None:

@@ -15,8 +15,8 @@ def test_a_checkpoint_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.
     path = tmp_path / "last.pt"
     save_checkpoint(path, {"step": 1})
 
-    def half_way(content: object, file: object) -> None:
-        file.write(b"half of it")  # type: ignore[attr-defined]
+    def half_way(content: object, path: Path) -> None:
+        path.write_bytes(b"half of it")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", half_way)

@@ -83,10 +83,10 @@ def test_differences_are_seen() -> None:
         ({}, {"frozen_stages": 2}),
         (
             {"norm": "batch"},
-            {"frozen_stages": 0, "optimizer": "adamw", "rate": 1e-3, "shape": "cosine", "clip_norm": 1.0},
+            {"frozen_stages": 0, "optimizer": "adamw", "rate": 1e-3, "shape": "cosine", "clip_norm": 1.0, "ema": 0.3},
         ),
     ],
-    ids=["sgd", "adamw, trained batch norm"],
+    ids=["sgd", "adamw, trained batch norm, averaged"],
 )
 def test_a_run_stopped_and_resumed_is_one_never_stopped(
     tmp_path: Path, micro: Micro, model: dict[str, Any], schedule: dict[str, Any]
@@ -168,6 +168,7 @@ def test_resumes_from_an_earlier_checkpoint(tmp_path: Path, micro: Micro) -> Non
         ({"model": {"mean": (1.0, 2.0, 3.0)}}, r"mean \[123.675, 116.28, 103.53\], not \[1.0, 2.0, 3.0\]"),
         ({"schedule": {"optimizer": "adamw"}}, "optimizer sgd, not adamw"),
         ({"schedule": {"frozen_stages": 3}}, "frozen_stages 5, not 3"),
+        ({"schedule": {"ema": 0.9}}, "schedule.ema None, not 0.9"),
     ],
 )
 def test_resuming_something_else(tmp_path: Path, micro: Micro, changes: dict[str, Any], says: str) -> None:
@@ -176,6 +177,22 @@ def test_resuming_something_else(tmp_path: Path, micro: Micro, changes: dict[str
     with pytest.raises(ConfigError, match=says):
         train(micro(tmp_path / "run", resume="last", **changes), CPU)
     assert (run.last.read_bytes(), run.log.read_text()) == before
+
+
+def test_resuming_a_run_that_is_older_than_an_option(tmp_path: Path, micro: Micro) -> None:
+    run = train(micro(tmp_path / "run", schedule={"steps": 1}), CPU)
+    content = load(run.last)
+    for name in ("ema", "backbone_rate_factor"):
+        del content["training"]["told"]["schedule"][name]
+    torch.save(content, tmp_path / "older.pt")
+    train(micro(tmp_path / "longer", resume=tmp_path / "older.pt", schedule={"steps": 2}), CPU)
+    with pytest.raises(ConfigError, match=r"schedule.backbone_rate_factor 1.0, not 0.1"):
+        train(micro(tmp_path / "other", resume=tmp_path / "older.pt", schedule={"backbone_rate_factor": 0.1}), CPU)
+
+    content["training"]["optimizer"]["param_groups"].pop()
+    torch.save(content, tmp_path / "older.pt")
+    with pytest.raises(CheckpointError, match="another version's optimizer"):
+        train(micro(tmp_path / "other", resume=tmp_path / "older.pt"), CPU)
 
 
 def test_resuming_a_run_that_stopped_before_its_first_checkpoint(tmp_path: Path, micro: Micro) -> None:
@@ -206,7 +223,7 @@ def test_resuming_what_cannot_be_resumed(tmp_path: Path, micro: Micro, checkpoin
 
 
 def test_starts_from_the_weights_of_a_checkpoint(tmp_path: Path, micro: Micro, checkpoint: Path) -> None:
-    run = train(micro(tmp_path / "run", init=checkpoint, schedule={"rate": 0.0, "weight_decay": 0.0}), CPU)
+    run = train(micro(tmp_path / "run", init=str(checkpoint), schedule={"rate": 0.0, "weight_decay": 0.0}), CPU)
     assert differences(load(run.last)["model"], load(checkpoint)["model"]) == []
 
 
@@ -250,6 +267,43 @@ def test_folder_of_a_run(tmp_path: Path, micro: Micro) -> None:
         assert [event.step for event in events.Scalars(name)] == [1, 2, 3, 4]
     assert [event.value for event in events.Scalars("loss/box")] == pytest.approx([r["loss_box"] for r in trained])
     assert len(events.Scalars("AP")) == 4
+
+
+def test_the_average_is_evaluated_and_saved(tmp_path: Path, micro: Micro, monkeypatch: pytest.MonkeyPatch) -> None:
+    def copy(detector: torch.nn.Module) -> dict[str, torch.Tensor]:
+        return {name: tensor.clone() for name, tensor in detector.state_dict().items()}
+
+    weights: list[dict[str, torch.Tensor]] = []
+    evaluated: list[dict[str, torch.Tensor]] = []
+    optimize, validate = engine.optimize, engine.validate
+
+    def spy_on_optimize(model: Any, detector: Any, *given: Any) -> Any:
+        weights.extend([] if weights else [copy(detector)])
+        result = optimize(model, detector, *given)
+        weights.append(copy(detector))
+        return result
+
+    def spy_on_validate(detector: Any, *given: Any) -> Record:
+        evaluated.append(copy(detector))
+        return {**validate(detector, *given), "AP": 0.1 * len(evaluated)}
+
+    monkeypatch.setattr(engine, "optimize", spy_on_optimize)
+    monkeypatch.setattr(engine, "validate", spy_on_validate)
+    schedule = {"ema": 0.2, "frozen_stages": 2}
+    validation = {"batch_size": 2, "interval": 2}
+    run = train(micro(tmp_path / "run", model={"norm": "batch"}, schedule=schedule, validation=validation), CPU)
+
+    average = weights[0]
+    for decay, new in zip((1 / 10, 2 / 11, 0.2, 0.2), weights[1:]):
+        average = {n: decay * t + (1 - decay) * new[n] if t.is_floating_point() else new[n] for n, t in average.items()}
+    content = load(run.last)
+    torch.testing.assert_close(content["model"], average)
+    assert differences(content["training"]["weights"], weights[-1]) == []
+    assert differences(content["model"], content["training"]["weights"])
+    assert len(evaluated) == 2
+    for path in (run.last, run.best):
+        assert differences(load(path)["model"], evaluated[-1]) == []
+    assert not paa.load(run.last, "cpu").training
 
 
 @pytest.mark.parametrize(
@@ -301,6 +355,17 @@ def test_schedule_scales_with_the_batch(tmp_path: Path, micro: Micro) -> None:
     assert [record["rate"] for record in read_log(run)] == pytest.approx([0.004 / 3, 0.004, 0.0004])
 
 
+def test_frozen_statistics_and_trained_weights(tmp_path: Path, micro: Micro, checkpoint: Path) -> None:
+    """Starts from a model whose batch norm is frozen."""
+    changes = {"model": {"norm": "affine"}, "schedule": {"frozen_stages": 2}, "validation": {"batch_size": 2}}
+    run = train(micro(tmp_path / "run", init=str(checkpoint), **changes), CPU)
+    before, after = load(checkpoint)["model"], load(run.last)["model"]
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert {"backbone.layer2.0.bn1.weight", "backbone.layer4.1.bn2.bias"} <= changed
+    assert not [name for name in changed if "running" in name or "layer1" in name or "backbone.bn1" in name]
+    assert {name.rpartition(".")[2] for name in set(after) - set(before)} == {"num_batches_tracked"}
+
+
 @pytest.mark.parametrize(("epochs", "steps"), [(1.0, 4), (0.5, 2), (0.01, 1)])
 def test_schedule_in_epochs(tmp_path: Path, micro: Micro, epochs: float, steps: int) -> None:
     run = train(micro(tmp_path / "run", schedule={"steps": 90, "decays": (), "epochs": epochs}), CPU)
@@ -323,7 +388,7 @@ def test_bfloat16_channels_last_clipping(tmp_path: Path, micro: Micro) -> None:
 
 def test_clipping_bounds_the_step(tmp_path: Path, micro: Micro, checkpoint: Path) -> None:
     schedule = {"steps": 1, "clip_norm": 1e-3, "rate": 0.3, "weight_decay": 0.0, "bias_rate_factor": 1.0}
-    run = train(micro(tmp_path / "run", init=checkpoint, schedule=schedule), CPU)
+    run = train(micro(tmp_path / "run", init=str(checkpoint), schedule=schedule), CPU)
     before, after = load(checkpoint)["model"], load(run.last)["model"]
     moved = math.sqrt(sum(float((after[name] - before[name]).double().square().sum()) for name in before))
     assert moved == pytest.approx(0.3 / 3 * 1e-3, rel=1e-2)
@@ -432,6 +497,30 @@ def test_a_weight_that_is_not_finite_is_not_saved(
     assert load(tmp_path / "run" / "last.pt")["training"]["step"] == 2
 
 
+def test_an_average_that_is_not_finite_is_not_saved(
+    tmp_path: Path, micro: Micro, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One step's infinite weight stays in the average."""
+    real, calls = engine.optimize, iter(range(1000))
+
+    def optimize(model: Any, detector: Any, *given: Any) -> Any:
+        call, weight = next(calls), detector.fpn.p6.weight
+        with torch.no_grad():
+            weight.nan_to_num_(0, 0, 0)
+            result = torch.enable_grad()(real)(model, detector, *given)
+            weight[0, 0] = math.inf if call == 1 else 0
+        return result
+
+    monkeypatch.setattr(engine, "optimize", optimize)
+    shared: dict[str, Any] = {"runtime": {"checkpoint_interval": 3}, "schedule": {"steps": 3}}
+    train(micro(tmp_path / "run", **shared), CPU)
+    shared["schedule"]["ema"] = 0.9
+    calls = iter(range(1000))
+    with pytest.raises(RunError, match=r"step 3 made fpn\.p6\.weight not finite"):
+        train(micro(tmp_path / "averaged", **shared), CPU)
+    assert not (tmp_path / "averaged" / "last.pt").exists()
+
+
 def test_a_run_needs_its_own_folder(tmp_path: Path, micro: Micro) -> None:
     (tmp_path / "empty").mkdir()
     train(micro(tmp_path / "empty", schedule={"steps": 1}), CPU)
@@ -452,6 +541,10 @@ def test_a_run_needs_its_own_folder(tmp_path: Path, micro: Micro) -> None:
         ({"schedule": {"rate": math.nan}}, 1, "schedule.rate must be at least 0, got nan"),
         ({"schedule": {"rate": math.inf}}, 1, "schedule.rate must be at least 0, got inf"),
         ({"schedule": {"epochs": 0.0}}, 1, "schedule.epochs must be above 0, got 0.0"),
+        ({"schedule": {"ema": 0.0}}, 1, "schedule.ema must be between 0 and 1, got 0.0"),
+        ({"schedule": {"ema": 1.0}}, 1, "schedule.ema must be between 0 and 1, got 1.0"),
+        ({"schedule": {"ema": math.nan}}, 1, "schedule.ema must be between 0 and 1, got nan"),
+        ({"schedule": {"backbone_rate_factor": -1.0}}, 1, "schedule.backbone_rate_factor must be at least 0, got -1.0"),
         ({"pictures": {"scale_jitter": (2.0, 1.0)}}, 1, "pictures.scale_jitter must be above 0, the lower first"),
         ({"model": {"norm": "batch", "norm_eps": 0.0}}, 1, "model.norm_eps must be above 0 in trained batch norm"),
     ],

@@ -21,6 +21,7 @@ CAFFE: dict[str, Any] = {"norm_eps": 0.0, "stride_in_1x1": True, "mean": CAFFE_M
 CONFIGS = {
     "resnet18": SMALL,
     "resnet18 batch norm": dataclasses.replace(SMALL, norm="batch"),
+    "resnet18 affine": dataclasses.replace(SMALL, norm="affine"),
     "resnet34": dataclasses.replace(SMALL, backbone="resnet34"),
     "resnet50": dataclasses.replace(SMALL, backbone="resnet50"),
     "resnet50 seed": dataclasses.replace(SMALL, backbone="resnet50", bgr=True, legacy=True, **CAFFE),
@@ -188,6 +189,31 @@ def test_norms() -> None:
     before = {name: value.clone() for name, value in frozen.state_dict().items()}
     frozen.train()(torch.randn(2, 3, 64, 64))
     assert all(torch.equal(value, before[name]) for name, value in frozen.state_dict().items())
+
+
+def test_frozen_statistics_and_trained_weights() -> None:
+    """The norm "affine": frozen batch norm's numbers, with gradients of its weights, whoever sets which mode."""
+    config = dataclasses.replace(SMALL, backbone="resnet50", norm_eps=0.0)
+    frozen, affine = build(config).train(), build(dataclasses.replace(config, norm="affine"))
+    state = frozen.state_dict()
+    random = torch.Generator().manual_seed(0)
+    for name, tensor in state.items():
+        if ".running_" in name:
+            tensor.copy_(torch.rand(tensor.shape, generator=random) + (0.5 if name.endswith("var") else -0.5))
+    affine.load_state_dict(state, strict=False)
+    images, sizes = draw_pictures(6, [(96, 128), (61, 77)])
+    affine(images, sizes)
+    affine.freeze(1)
+    affine.detect(images, sizes)
+    outputs = nn.Sequential(affine).train()[0](images, sizes)
+    for ours, theirs in zip(outputs[:3], frozen(images, sizes)[:3]):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+    outputs.cls_logits.sum().backward()
+    assert affine.training
+    for name, tensor in affine.state_dict().items():
+        assert torch.equal(tensor, state[name]) if "running" in name else not name.endswith("tracked") or tensor == 0
+    assert affine.backbone.bn1.weight.grad is None
+    assert affine.backbone.layer1[0].bn1.weight.grad.abs().sum() > 0
 
 
 def test_where_a_bottleneck_halves() -> None:

@@ -90,7 +90,7 @@ def train_loader(
 def eval_loader(
     index: DatasetIndex,
     *,
-    short: int,
+    short: int | None,
     longest: int,
     legacy: bool = False,
     batch_size: int = 1,
@@ -102,9 +102,10 @@ def eval_loader(
     """Return one process's share of the pictures, each once, with their ground truth.
 
     Pictures come sorted by shape, for little padding; batch_size counts one process's pictures. What is batched with
-    what does not depend on the number of processes.
+    what does not depend on the number of processes. short: the short side to which they are resized, the long one at
+    most `longest`; None: they come at their own size.
     """
-    sizes = [resized_size(height, width, short, longest) for height, width in index.sizes.tolist()]
+    sizes = [_eval_size(height, width, short, longest) for height, width in index.sizes.tolist()]
     by_shape = sorted(range(len(sizes)), key=lambda i: sizes[i][0] / sizes[i][1])
     batches = [by_shape[start : start + batch_size] for start in range(0, len(by_shape), batch_size)][rank::world]
     plans = [BatchPlan(tuple(batch), (), padded_size([sizes[i] for i in batch])) for batch in batches]
@@ -132,10 +133,14 @@ def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
 
 
+def _eval_size(height: int, width: int, short: int | None, longest: int) -> tuple[int, int]:
+    return (height, width) if short is None else resized_size(height, width, short, longest)
+
+
 @dataclass(frozen=True)
 class _EvalSet(Dataset[Loaded]):
     index: DatasetIndex
-    short: int
+    short: int | None
     longest: int
     legacy: bool
 
@@ -148,7 +153,7 @@ class _EvalSet(Dataset[Loaded]):
 
     def _sample(self, position: int) -> Sample:
         image, boxes, labels = _read(self.index, position)
-        size = resized_size(image.shape[1], image.shape[2], self.short, self.longest)
+        size = _eval_size(image.shape[1], image.shape[2], self.short, self.longest)
         return (*resize(image, boxes, size, self.legacy), labels)
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 from torch.optim import Optimizer
 
+from paa.config import Recipe, to_dict
 from paa.engine.distributed import Process
 from paa.engine.run_folder import save_checkpoint
 from paa.errors import CheckpointError, ConfigError
 from paa.model.detector import Detector
 from paa.weights import own
-from paa.weights.read import load_file
+from paa.weights.files import read_file
 from paa.weights.state import load_tensors
 
 _MAY_CHANGE = ("schedule.steps", "schedule.epochs", "schedule.decays")  # a run may be made longer or shorter
@@ -28,36 +29,55 @@ class State:
 
 
 def save(
-    path: Path, detector: Detector, optimizer: Optimizer, state: State, told: dict[str, Any], process: Process
+    path: Path,
+    evaluated: Detector,
+    trained: Detector,
+    optimizer: Optimizer,
+    state: State,
+    told: dict[str, Any],
+    process: Process,
 ) -> None:
     """Write a checkpoint that detects and that a run can go on from, in the first process.
 
+    evaluated: the trained detector, or the average of its weights; the trained one's are then kept for going on.
     told: what the run was told, which must be the same when it goes on.
     """
     if process.first:
         training = {**vars(state), "told": told, "optimizer": optimizer.state_dict()}
-        save_checkpoint(path, own.write(detector.config, detector.names, detector.state_dict(), training))
+        if evaluated is not trained:
+            training["weights"] = trained.state_dict()
+        save_checkpoint(path, own.write(evaluated.config, evaluated.names, evaluated.state_dict(), training))
 
 
-def restore(path: Path, detector: Detector, optimizer: Optimizer, state: State, told: dict[str, Any]) -> None:
-    """Take a run up where its checkpoint left it.
+def restore(
+    path: Path, evaluated: Detector, trained: Detector, optimizer: Optimizer, state: State, told: dict[str, Any]
+) -> None:
+    """Take a run up where its checkpoint left it; the detectors are as in `save`.
 
     CheckpointError if it is no checkpoint of a run, ConfigError if that run was told anything else.
     """
-    content = load_file(path)
-    if not own.recognises(content) or "training" not in content:
+    content = read_file(path).values
+    if not own.recognises(content, {}) or "training" not in content:
         raise CheckpointError(f"{path}: no training checkpoint of this project; to start from its weights use --init")
-    if tuple(content["names"]) != detector.names:
-        raise ConfigError(f"{path}: was trained on classes {content['names']}, the data set has {list(detector.names)}")
+    if tuple(content["names"]) != trained.names:
+        raise ConfigError(f"{path}: was trained on classes {content['names']}, the data set has {list(trained.names)}")
     training = content["training"]
-    theirs, ours = _flat(training["told"]), _flat(told)
+    # what the run was not told, because it is older than the option, was as it is by default
+    theirs, ours = {**_flat(to_dict(Recipe())), **_flat(training["told"])}, _flat(told)
     for name in _MAY_CHANGE:
         ours.pop(name, None)
     changed = [f"{name} {theirs.get(name)}, not {value}" for name, value in ours.items() if theirs.get(name) != value]
     if changed:
         raise ConfigError(f"{path}: its run had {'; '.join(changed)}; to go on give it the same options and data")
-    load_tensors(detector, content["model"], str(path))
-    optimizer.load_state_dict(training["optimizer"])
+    load_tensors(evaluated, content["model"], str(path))
+    if evaluated is not trained:
+        load_tensors(trained, training["weights"], str(path))
+    try:
+        optimizer.load_state_dict(training["optimizer"])
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path}: another version's optimizer ({error}); start from its weights by --init"
+        ) from error
     state.step, state.best = training["step"], training["best"]
 
 

@@ -7,11 +7,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from paa.config import MultiScaleConfig
 from paa.data.index import DatasetIndex
 from paa.data.loader import eval_loader
 from paa.data.transforms import stretch
 from paa.engine.distributed import Process
 from paa.engine.metrics import DetectionTable
+from paa.engine.multi_scale import check_views, detect_multi_scale
 from paa.errors import ConfigError
 from paa.model.detector import Detector
 
@@ -32,21 +34,25 @@ def detect_dataset(
     batch_size: int = 8,
     workers: int = 2,
     voting: bool = True,
+    multi_scale: MultiScaleConfig | None = None,
     precision: str = "float32",
     progress: Callable[[int], object] = lambda pictures: None,
 ) -> DetectionTable:
     """Detect in every picture, each in one process, and return all detections to every process.
 
-    progress is called with the number of pictures done by this process since its last call. ConfigError for a batch
-    below 1, ImageError for a picture that cannot be read.
+    multi_scale: the views of each picture, if there is to be more than one. progress is called with the number of
+    pictures done by this process since its last call. ConfigError for a batch below 1 and views that cannot be,
+    ImageError for a picture that cannot be read.
     """
     for name, value, least in (("batch size", batch_size, 1), ("number of workers", workers, 0)):
         if value < least:
             raise ConfigError(f"the {name} of an evaluation must be at least {least}, got {value}")
+    if multi_scale is not None:
+        check_views(multi_scale)
     config, device = detector.config, process.device
     loader = eval_loader(
         index,
-        short=config.test_short,
+        short=config.test_short if multi_scale is None else None,
         longest=config.test_longest,
         legacy=config.legacy,
         batch_size=batch_size,
@@ -59,7 +65,10 @@ def detect_dataset(
     for batch in loader:
         moved = batch.to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            found = detector.detect(moved.images, moved.sizes, voting=voting)
+            if multi_scale is None:
+                found = detector.detect(moved.images, moved.sizes, voting=voting)
+            else:
+                found = detect_multi_scale(detector, moved.images, moved.sizes, multi_scale, voting=voting)
         boxes = to_original(found.boxes.cpu(), batch.sizes, batch.original_sizes, config.legacy)
         labels = found.labels.cpu()
         there = labels >= 0

@@ -56,24 +56,24 @@ def make_schedule(config: ScheduleConfig, batch_size: int, pictures: int) -> Sch
 def make_optimizer(detector: Detector, config: ScheduleConfig) -> Optimizer:
     """Return the recipe's optimizer over what is trained; each group's `factor` is its share of the schedule's rate.
 
-    Biases learn at `bias_rate_factor` times the rate without decay (maskrcnn-benchmark's rule); trained batch norm has
-    no decay either.
+    Biases learn at `bias_rate_factor` times the rate without decay (maskrcnn-benchmark's rule, by their names); trained
+    batch norm has no decay either. With AdamW no vector has: other norms' weights, layer scales (ConvNeXt).
     """
+    adamw = config.optimizer == "adamw"
     norms = {id(p) for m in detector.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters()}
-    weights: list[nn.Parameter] = []
-    biases: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
+    alike: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in detector.named_parameters():
-        if parameter.requires_grad:
-            group = plain if id(parameter) in norms else biases if "bias" in name else weights
-            group.append(parameter)
-    groups = [
-        {"params": weights, "weight_decay": config.weight_decay, "factor": 1.0},
-        {"params": biases, "weight_decay": 0.0, "factor": config.bias_rate_factor},
-        {"params": plain, "weight_decay": 0.0, "factor": 1.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    if config.optimizer == "adamw":
+        if not parameter.requires_grad:
+            continue
+        norm = id(parameter) in norms
+        bias = "bias" in name and not norm
+        decay = 0.0 if norm or bias or (adamw and parameter.ndim < 2) else config.weight_decay
+        factor = config.bias_rate_factor if bias else 1.0
+        if name.startswith("backbone."):
+            factor *= config.backbone_rate_factor
+        alike.setdefault((decay, factor), []).append(parameter)
+    groups = [{"params": params, "weight_decay": decay, "factor": f} for (decay, f), params in alike.items()]
+    if adamw:
         return AdamW(groups, lr=config.rate, fused=True)
     return SGD(groups, lr=config.rate, momentum=0.9)
 

@@ -12,11 +12,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from paa.config import MultiScaleConfig
 from paa.data.images import SUFFIXES, as_rgb
 from paa.data.loader import collate
 from paa.data.transforms import resize, resized_size
 from paa.detections import Detections
 from paa.engine.evaluate import to_original
+from paa.engine.multi_scale import check_views, detect_multi_scale
 from paa.errors import ConfigError, DataError
 from paa.model.detector import PADDING, Detector
 
@@ -29,32 +31,42 @@ def predict(
     *,
     limit: int = 100,
     voting: bool = True,
+    multi_scale: MultiScaleConfig | None = None,
     batch_size: int = 1,
 ) -> Iterator[tuple[npt.NDArray[np.uint8], Detections]]:
     """Yield each source's picture, (H, W, 3) uint8 RGB as shown, and what is detected in it.
 
     A source is a path, a PIL picture, an array (H, W), (H, W, 3 or 4) or a tensor (3, H, W), of uint8 or of floats in
-    0..1. ImageError if one cannot be read, ConfigError for a number that cannot be.
+    0..1. multi_scale: the views of each picture, if there is to be more than one. ImageError if a picture cannot be
+    read, ConfigError for a number that cannot be.
     """
     for name, value in (("batch size", batch_size), ("limit", limit)):
         if value < 1:
             raise ConfigError(f"the {name} must be at least 1, got {value}")
+    if multi_scale is not None:
+        check_views(multi_scale)
     device, config = detector.mean.device, detector.config
-    empty = torch.zeros(0, 4)
     for start in range(0, len(sources), batch_size):
         pictures = [as_rgb(source) for source in sources[start : start + batch_size]]
-        resized = []
-        for picture in pictures:
-            height, width = picture.shape[:2]
-            size = resized_size(height, width, config.test_short, config.test_longest)
-            resized.append(resize(torch.from_numpy(picture).permute(2, 0, 1), empty, size, config.legacy)[0])
-        images, sizes = collate(resized, multiple=PADDING)
-        found = detector.detect(images.to(device), sizes.to(device), voting=voting, limit=limit)
+        tensors = [torch.from_numpy(picture).permute(2, 0, 1) for picture in pictures]
+        if multi_scale is None:
+            tensors = [_resized(tensor, config.test_short, config.test_longest) for tensor in tensors]
+        images, sizes = collate(tensors, multiple=PADDING)
+        on_device = images.to(device), sizes.to(device)
+        if multi_scale is None:
+            found = detector.detect(*on_device, voting=voting, limit=limit)
+        else:
+            found = detect_multi_scale(detector, *on_device, multi_scale, voting=voting, limit=limit)
         originals = torch.tensor([picture.shape[:2] for picture in pictures])
         boxes = to_original(found.boxes.cpu(), sizes, originals, config.legacy)
         for picture, box, score, label in zip(pictures, boxes, found.scores.cpu(), found.labels.cpu()):
             there = label >= 0
             yield picture, Detections(box[there].numpy(), score[there].numpy(), label[there].numpy(), detector.names)
+
+
+def _resized(picture: Tensor, short: int, longest: int) -> Tensor:
+    size = resized_size(picture.shape[1], picture.shape[2], short, longest)
+    return resize(picture, torch.zeros(0, 4), size, legacy=False)[0]
 
 
 def find_pictures(paths: Sequence[Path]) -> list[Path]:

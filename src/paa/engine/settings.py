@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from paa.config import DataConfig, Recipe, RuntimeConfig, ValidationConfig
+from paa.config import DataConfig, Recipe, RuntimeConfig, ValidationConfig, WeightsFormat
 from paa.errors import ConfigError
 
 
@@ -25,8 +25,12 @@ class TrainConfig:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     resume: Path | Literal["last"] | None = None
     """Go on with a run: its last checkpoint, or this one."""
-    init: Path | None = None
-    """Start from the weights of this checkpoint (the same classes)."""
+    init: str | None = None
+    """Start from these weights: a file of a detector or a backbone, or torchvision/NAME, timm/NAME."""
+    init_format: WeightsFormat | None = None
+    """Format of that file; found out from it, unless it is named."""
+    chosen: tuple[str, ...] = ()
+    """Fields of the model that the user named: weights that say otherwise are an error, not followed."""
 
 
 def check_settings(config: TrainConfig, world: int) -> None:
@@ -54,6 +58,7 @@ def check_settings(config: TrainConfig, world: int) -> None:
         "schedule.rate": (0, schedule.rate),
         "schedule.weight_decay": (0, schedule.weight_decay),
         "schedule.bias_rate_factor": (0, schedule.bias_rate_factor),
+        "schedule.backbone_rate_factor": (0, schedule.backbone_rate_factor),
         "schedule.warmup_steps": (0, schedule.warmup_steps),
         "schedule.warmup_factor": (0, schedule.warmup_factor),
     }
@@ -68,7 +73,7 @@ def check_settings(config: TrainConfig, world: int) -> None:
             "model.norm_eps",
             model.norm_eps,
             "above 0 in trained batch norm",
-            model.norm == "frozen" or model.norm_eps > 0,
+            model.norm != "batch" or model.norm_eps > 0,
         ),
         ("model.mean", model.mean, "finite", all(math.isfinite(v) for v in model.mean)),
         ("model.std", model.std, "above 0", all(0 < v < math.inf for v in model.std)),
@@ -78,6 +83,7 @@ def check_settings(config: TrainConfig, world: int) -> None:
         ("schedule.frozen_stages", schedule.frozen_stages, "from 0 to 5", 0 <= schedule.frozen_stages <= 5),
         ("schedule.epochs", epochs, "above 0", epochs is None or 0 < epochs < math.inf),
         ("schedule.clip_norm", clip, "above 0", clip is None or clip > 0),
+        ("schedule.ema", schedule.ema, "between 0 and 1", schedule.ema is None or 0 < schedule.ema < 1),
     )
     for name, given, expected, good in rules:
         if not good:

@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from paa.data.batch import Batch
 from paa.data.index import DatasetIndex
 from paa.data.loader import train_loader
 from paa.data.read import read_dataset
+from paa.engine.average import WeightAverage
 from paa.engine.checkpoint import State, restore, save
 from paa.engine.distributed import Process
 from paa.engine.evaluate import detect_dataset
@@ -31,8 +33,9 @@ from paa.engine.settings import TrainConfig, check_settings
 from paa.errors import ConfigError, RunError
 from paa.losses import LossResult, paa_losses
 from paa.model.detector import Detector
-from paa.weights.read import read_weights
-from paa.weights.state import load_tensors
+from paa.weights.read import read_start
+from paa.weights.start import load_start, starting_model
+from paa.weights.state import BackboneWeights, Weights
 
 log = logging.getLogger("paa")
 
@@ -45,13 +48,22 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
     Raises DataError, ConfigError, CheckpointError or RunError before anything is written, and RunError, with the last
     good checkpoint kept, when a loss is not finite.
     """
-    recipe, runtime = config.recipe, config.runtime
+    start = None
+    told_of_start: list[str] = []
+    if config.init is not None:
+        start = read_start(config.init, config.recipe.model.backbone, config.init_format)
+        config, told_of_start = follow(start, config)
     check_settings(config, process.world)
+    recipe, runtime = config.recipe, config.runtime
     torch.manual_seed(runtime.seed)
     index, val_index = read_data(config.data, config.validation.batch_size > 0)
     if val_index is not None and config.validation.limit is not None:
         val_index = val_index.select(np.arange(min(config.validation.limit, len(val_index))))
-    detector = make_detector(config, index.names)
+    detector = Detector(recipe.model, index.names)
+    if start is not None:
+        told_of_start += load_start(detector, start)
+    elif config.resume is None and (recipe.model.norm != "batch" or recipe.schedule.frozen_stages):
+        told_of_start.append("no --init: batch norm or stages are frozen at random weights; r18_nano starts from none")
     schedule = make_schedule(recipe.schedule, config.batch_size, len(index))
     if schedule.steps < 1:
         raise ConfigError(
@@ -62,6 +74,8 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
     detector.to(process.device)
     if runtime.channels_last:
         detector.to(memory_format=torch.channels_last)
+    average = None if recipe.schedule.ema is None else WeightAverage(detector, recipe.schedule.ema)
+    evaluated = detector if average is None else average.detector
     optimizer = make_optimizer(detector, recipe.schedule)
     run, state = RunFolder(config.output), State()
     told = {
@@ -74,7 +88,7 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
     }
     stopped_early = config.resume == "last" and run.config.exists() and not run.last.exists()
     if config.resume is not None and not stopped_early:
-        restore(run.last if config.resume == "last" else config.resume, detector, optimizer, state, told)
+        restore(run.last if config.resume == "last" else config.resume, evaluated, detector, optimizer, state, told)
     loader = train_loader(
         index,
         TrainTransform(**vars(recipe.pictures), legacy=recipe.model.legacy),
@@ -89,6 +103,8 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
         pin_memory=process.device.type == "cuda",
     )
     record_all = start_log(config, run, process, state, listen)
+    for line in told_of_start if process.first and state.step == 0 else ():
+        log.info(line)
     model = parallel(detector, process).train()
     check = FiniteCheck(index, process)
     save_every = runtime.checkpoint_interval
@@ -101,6 +117,8 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
         result, norm = optimize(
             model, detector, optimizer, batch, process, recipe.schedule.clip_norm, runtime.precision
         )
+        if average is not None:
+            average.update(state.step)
         state.step += 1
         check.add(state.step, result.losses, batch.positions)
         pictures += config.batch_size
@@ -112,19 +130,19 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
             since, pictures = time.perf_counter(), 0
         last = state.step == schedule.steps
         if val_index is not None and (last or state.step % validate_every == 0):
-            process.copy_from_first(detector.buffers())  # batch norm's last update, which each process has its own of
-            check.before_saving(state.step, detector)
-            record = validate(detector, val_index, process, config)
+            process.copy_from_first(evaluated.buffers())  # batch norm's updates, which each process has its own of
+            check.before_saving(state.step, detector, evaluated)
+            record = validate(evaluated, val_index, process, config)
             record_all({"step": state.step, **record})
             ap = record.get("AP") or 0.0
             if ap > state.best:
                 state.best = ap
-                save(run.best, detector, optimizer, state, told, process)
-            save(run.last, detector, optimizer, state, told, process)
+                save(run.best, evaluated, detector, optimizer, state, told, process)
+            save(run.last, evaluated, detector, optimizer, state, told, process)
             since, pictures = time.perf_counter(), 0
         elif last or state.step % save_every == 0:
-            check.before_saving(state.step, detector)
-            save(run.last, detector, optimizer, state, told, process)
+            check.before_saving(state.step, detector, evaluated)
+            save(run.last, evaluated, detector, optimizer, state, told, process)
     return run
 
 
@@ -172,23 +190,13 @@ def read_data(config: DataConfig, validate: bool) -> tuple[DatasetIndex, Dataset
     return index, read_dataset(config.val_path or config.path, config.val_split, names=index.names, **options)
 
 
-def make_detector(config: TrainConfig, names: tuple[str, ...]) -> Detector:
-    """Build the recipe's detector, with the weights of `init` if there are any."""
-    model = config.recipe.model
-    detector = Detector(model, names)
-    if config.init is None:
-        if config.resume is None and (model.norm == "frozen" or config.recipe.schedule.frozen_stages):
-            log.warning("no --init: batch norm or stages are frozen at random weights; r18_nano trains from scratch")
-        return detector
-    weights = read_weights(config.init)
-    if weights.names not in (None, names):
-        raise ConfigError(f"{config.init}: is of classes {', '.join(weights.names or ())}, not {', '.join(names)}")
-    theirs, free = to_dict(weights.config), ("norm", "test_short", "test_longest")
-    changed = [f"{k} {theirs[k]}, not {v}" for k, v in to_dict(model).items() if theirs[k] != v and k not in free]
-    if changed:
-        raise ConfigError(f"{config.init}: is of a model with {'; '.join(changed)}; give it by --model options")
-    load_tensors(detector, weights.tensors, str(config.init))
-    return detector
+def follow(weights: Weights | BackboneWeights, config: TrainConfig) -> tuple[TrainConfig, list[str]]:
+    """Return the run's configuration with the model that its starting weights are of, and a line a change."""
+    model, changed = starting_model(weights, config.recipe.model, config.chosen)
+    lines = [
+        f"model.{name}: {value}, as {config.init} has it (not {asked})" for name, (asked, value) in changed.items()
+    ]
+    return replace(config, recipe=replace(config.recipe, model=model)), lines
 
 
 def parallel(detector: Detector, process: Process) -> nn.Module:
@@ -199,8 +207,14 @@ def parallel(detector: Detector, process: Process) -> nn.Module:
     """
     if process.world == 1:
         return detector
-    if process.device.type == "cuda":
-        nn.SyncBatchNorm.convert_sync_batchnorm(detector)
+    if process.device.type == "cuda" and detector.config.norm == "batch":
+        if detector.config.backbone.startswith("timm/"):
+            from timm.layers.norm_act import convert_sync_batchnorm
+
+            # torch's would drop the activations that are part of timm's norms
+            convert_sync_batchnorm(detector)  # type: ignore[no-untyped-call]
+        else:
+            nn.SyncBatchNorm.convert_sync_batchnorm(detector)
     devices = [process.device.index] if process.device.type == "cuda" else None
     return DistributedDataParallel(detector, device_ids=devices)
 
@@ -283,14 +297,14 @@ class FiniteCheck:
                 f"its pictures: {pictures}. The last checkpoint is from before; a lower rate or clip_norm may help"
             )
 
-    def before_saving(self, step: int, detector: Detector) -> None:
+    def before_saving(self, step: int, *detectors: Detector) -> None:
         """Check what waits, and the weights that the last step left; RunError if any is not finite."""
         self.now()
-        tensors = detector.state_dict()
-        finite = torch.stack([tensor.isfinite().all() for tensor in tensors.values()]).tolist()
+        tensors = [named for detector in detectors for named in detector.state_dict().items()]
+        finite = torch.stack([tensor.isfinite().all() for _, tensor in tensors]).tolist()
         if not all(finite):
             raise RunError(
-                f"step {step} made {list(tensors)[finite.index(False)]} not finite. "
+                f"step {step} made {tensors[finite.index(False)][0]} not finite. "
                 "The last checkpoint is from before; a lower rate or clip_norm may help"
             )
 

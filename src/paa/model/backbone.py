@@ -1,9 +1,10 @@
-"""ResNets from torchvision's blocks, giving c3, c4 and c5 (strides 8, 16, 32)."""
+"""ResNets and ResNeXts from torchvision's blocks, giving c3, c4 and c5 (strides 8, 16, 32)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
@@ -12,11 +13,25 @@ from torchvision.ops import FrozenBatchNorm2d
 from paa.errors import ConfigError
 from paa.model.deformable import DeformableConv
 
-_DEPTHS: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
-    "resnet18": (BasicBlock, [2, 2, 2, 2]),
-    "resnet34": (BasicBlock, [3, 4, 6, 3]),
-    "resnet50": (Bottleneck, [3, 4, 6, 3]),
-    "resnet101": (Bottleneck, [3, 4, 23, 3]),
+
+class ResNetShape(NamedTuple):
+    """A kind of block, how many of them each stage has, and the groups and width of their 3x3 convolutions."""
+
+    block: type[BasicBlock | Bottleneck]
+    depths: tuple[int, int, int, int]
+    groups: int = 1
+    width_per_group: int = 64
+
+
+RESNETS = {
+    "resnet18": ResNetShape(BasicBlock, (2, 2, 2, 2)),
+    "resnet34": ResNetShape(BasicBlock, (3, 4, 6, 3)),
+    "resnet50": ResNetShape(Bottleneck, (3, 4, 6, 3)),
+    "resnet101": ResNetShape(Bottleneck, (3, 4, 23, 3)),
+    "resnet152": ResNetShape(Bottleneck, (3, 8, 36, 3)),
+    "resnext101_32x8d": ResNetShape(Bottleneck, (3, 4, 23, 3), 32, 8),
+    "resnext101_64x4d": ResNetShape(Bottleneck, (3, 4, 23, 3), 64, 4),
+    "resnext152_32x8d": ResNetShape(Bottleneck, (3, 8, 36, 3), 32, 8),
 }
 
 
@@ -32,7 +47,7 @@ class FrozenBatchNorm(FrozenBatchNorm2d):  # type: ignore[misc]
 
 
 class ResNetBackbone(nn.Module):
-    """The stem and four stages of a ResNet, under torchvision's names.
+    """The stem and four stages of a ResNet or ResNeXt, under torchvision's names.
 
     channels: of c3, c4 and c5.
     """
@@ -47,22 +62,24 @@ class ResNetBackbone(nn.Module):
         dcn_stages: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
-        if name not in _DEPTHS:
-            raise ConfigError(f"unknown backbone {name!r}; known: {', '.join(_DEPTHS)}")
-        block, depths = _DEPTHS[name]
+        if name not in RESNETS:
+            raise ConfigError(f"unknown backbone {name!r}; known: {', '.join(RESNETS)}, and timm/NAME")
+        block, depths, groups, width = RESNETS[name]
         if block is BasicBlock and (stride_in_1x1 or dcn_stages):
             raise ConfigError(f"{name} has no bottlenecks: stride_in_1x1 and dcn_stages do not apply")
         if not set(dcn_stages) <= {3, 4, 5}:
             raise ConfigError(f"dcn_stages are among 3, 4, 5, not {dcn_stages}")
         norm_layer: Callable[..., nn.Module] = FrozenBatchNorm if norm == "frozen" else nn.BatchNorm2d
-        resnet = ResNet(block, depths, norm_layer=partial(norm_layer, eps=norm_eps))
+        resnet = ResNet(
+            block, list(depths), groups=groups, width_per_group=width, norm_layer=partial(norm_layer, eps=norm_eps)
+        )
         self.conv1, self.bn1, self.relu, self.maxpool = resnet.conv1, resnet.bn1, resnet.relu, resnet.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4
         self.channels = tuple(width * block.expansion for width in (128, 256, 512))
         if stride_in_1x1:
             for stage in (self.layer2, self.layer3, self.layer4):
                 stage[0].conv1.stride, stage[0].conv2.stride = stage[0].conv2.stride, stage[0].conv1.stride
-        for stage in dcn_stages:
+        for stage in set(dcn_stages):
             for bottleneck in getattr(self, f"layer{stage - 1}"):
                 plain = bottleneck.conv2
                 bottleneck.conv2 = DeformableConv(

@@ -8,9 +8,11 @@ from typing_extensions import Self
 
 from paa.anchors import make_anchors
 from paa.config import ModelConfig
+from paa.errors import ConfigError
 from paa.model.backbone import ResNetBackbone
 from paa.model.fpn import FeaturePyramid
 from paa.model.head import Head
+from paa.model.timm_backbone import TimmBackbone
 from paa.outputs import HeadOutputs
 from paa.postprocess import DetectedBatch, detect
 
@@ -29,20 +31,35 @@ class Detector(nn.Module):
         super().__init__()
         self.config, self.names = config, tuple(names)
         self.frozen_stages = 0
-        self.backbone = ResNetBackbone(
-            config.backbone,
-            norm=config.norm,
-            norm_eps=config.norm_eps,
-            stride_in_1x1=config.stride_in_1x1,
-            dcn_stages=config.dcn_stages,
-        )
+        self.backbone: ResNetBackbone | TimmBackbone
+        if config.backbone.startswith("timm/"):
+            if config.stride_in_1x1 or config.dcn_stages:
+                raise ConfigError(f"{config.backbone}: stride_in_1x1 and dcn_stages are for ResNets and ResNeXts only")
+            self.backbone = TimmBackbone(config.backbone.removeprefix("timm/"), norm=config.norm)
+        else:
+            self.backbone = ResNetBackbone(
+                config.backbone,
+                norm=config.norm,
+                norm_eps=config.norm_eps,
+                stride_in_1x1=config.stride_in_1x1,
+                dcn_stages=config.dcn_stages,
+            )
         self.fpn = FeaturePyramid(self.backbone.channels, config.channels, config.p7_relu)
         self.head = Head(config.channels, len(names), config.tower_depth, config.tower_dcn)
         self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
+        self.train()
 
     def freeze(self, stages: int) -> None:
-        """Stop training of the backbone's first `stages` (1: the stem, 2: and the first stage, ...)."""
+        """Stop training of the backbone's first `stages` (1: the stem, 2: and the first stage, ...).
+
+        ConfigError for a backbone without so many, as timm's are.
+        """
+        if stages > len(self.backbone.stages()):
+            raise ConfigError(
+                f"{self.config.backbone} has {len(self.backbone.stages())} stages that can be frozen, not {stages}: "
+                "set schedule.frozen_stages"
+            )
         self.frozen_stages = stages
         for stage in self.backbone.stages()[:stages]:
             stage.requires_grad_(False)
@@ -51,8 +68,11 @@ class Detector(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """Set training mode, but for what is frozen: its batch norm must not go on counting."""
         super().train(mode)
-        for stage in self.backbone.stages()[: self.frozen_stages]:
-            stage.eval()
+        frozen = self.backbone.stages()[: self.frozen_stages]
+        if self.config.norm == "affine":
+            frozen += [module for module in self.backbone.modules() if isinstance(module, nn.BatchNorm2d)]
+        for module in frozen:
+            module.eval()
         return self
 
     def normalise(self, images: Tensor, sizes: Tensor) -> Tensor:

@@ -1,21 +1,24 @@
-"""Checkpoints of MMDetection's PAA: `state_dict` and `meta`, batch norm in evaluation mode."""
+"""Checkpoints of MMDetection's PAA, 2.x and 3.x: `state_dict` and `meta`, batch norm in evaluation mode."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from paa.config import IMAGENET_MEAN, IMAGENET_STD, ModelConfig
-from paa.weights.state import Weights
+from paa.weights.resnets import deformable_stages, name_resnet
+from paa.weights.state import COUNTER, Weights
 
 _RENAMES = (
     (r"^neck\.lateral_convs\.(\d)\.conv\.", r"fpn.lateral.\1."),
     (r"^neck\.fpn_convs\.([012])\.conv\.", r"fpn.output.\1."),
     (r"^neck\.fpn_convs\.3\.conv\.", "fpn.p6."),
     (r"^neck\.fpn_convs\.4\.conv\.", "fpn.p7."),
+    (r"^(backbone\.layer\d\.\d+\.conv2)\.conv_offset\.", r"\1.offset."),
     (r"^bbox_head\.cls_convs\.", "head.cls_tower."),
     (r"^bbox_head\.reg_convs\.", "head.box_tower."),
     (r"^(head\.\w+_tower\.\d+)\.gn\.", r"\1.norm."),
@@ -25,9 +28,10 @@ _RENAMES = (
 )
 
 
-def recognises(state: Mapping[str, object]) -> bool:
-    """Say whether these are MMDetection's names."""
-    return "bbox_head.atss_cls.weight" in state
+def recognises(content: Mapping[str, Any]) -> bool:
+    """Say whether a file's content is of that kind."""
+    state = content.get("state_dict")
+    return isinstance(state, Mapping) and "bbox_head.atss_cls.weight" in state
 
 
 def rename(name: str) -> str:
@@ -37,27 +41,42 @@ def rename(name: str) -> str:
     return name
 
 
-def read(state: Mapping[str, Tensor], classes: Sequence[str] | None = None) -> Weights:
-    """Turn MMDetection's tensors into ours; classes: the names from the file's `meta`, if it has any."""
+def read(content: Mapping[str, Any]) -> Weights:
+    """Turn MMDetection's tensors into ours, with the class names of its `meta`, if it has any."""
+    state: Mapping[str, Tensor] = content["state_dict"]
     tensors = {
         rename(name): tensor
         for name, tensor in state.items()
-        if not name.endswith("num_batches_tracked") and not name.startswith("bbox_head.scales.")
+        if not name.endswith(COUNTER) and not name.startswith("bbox_head.scales.")
     }
     tensors["head.scales"] = torch.stack([state[f"bbox_head.scales.{i}.scale"].reshape(()) for i in range(5)])
+    for stage in deformable_stages(tensors, "backbone."):  # its deformable convolutions hold their offsets' inside
+        for name in [n for n in tensors if re.match(rf"backbone\.layer{stage - 1}\.\d+\.conv2\.weight$", n)]:
+            tensors[name.replace("conv2.", "conv2.conv.")] = tensors.pop(name)
     for name in [n for n in tensors if re.search(r"_tower\.\d+\.conv\.weight$", n)]:
         # its towers' convolutions have no bias
         tensors.setdefault(name.replace("weight", "bias"), torch.zeros(len(tensors[name])))
-    depth = {6: "resnet50", 23: "resnet101"}[len({n for n in state if re.match(r"backbone\.layer3\.\d+\.conv1", n)})]
     config = ModelConfig(
-        backbone=depth,
+        backbone=name_resnet(tensors, "backbone."),
         norm="frozen",
         norm_eps=1e-5,
+        dcn_stages=deformable_stages(tensors, "backbone."),
         p7_relu=False,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
         anchor_offset=0.0,
         threshold_joint=True,
     )
-    names = tuple(classes) if classes else None
-    return Weights(config, names, len(state["bbox_head.atss_cls.weight"]), tensors, "MMDetection")
+    classes = len(state["bbox_head.atss_cls.weight"])
+    return Weights(config, _class_names(content.get("meta"), classes), classes, tensors, {"format": "MMDetection"})
+
+
+def _class_names(meta: Any, classes: int) -> tuple[str, ...] | None:
+    """Return the names that 2.x keeps in `CLASSES` and 3.x in `dataset_meta`, if they are as many as the classes."""
+    if not isinstance(meta, Mapping):
+        return None
+    in_3x = meta.get("dataset_meta")
+    names = meta.get("CLASSES") or (in_3x.get("classes") if isinstance(in_3x, Mapping) else None)
+    if isinstance(names, (list, tuple)) and len(names) == classes and all(isinstance(name, str) for name in names):
+        return tuple(names)
+    return None

@@ -1,33 +1,43 @@
-"""This project's training checkpoints: a plain dictionary that `torch.load(weights_only=True)` reads.
+"""This project's own files: models as safetensors, training checkpoints as a dictionary of plain values.
 
-Keys: `format` (the word below), `config`, `names`, `model` (tensors), and, for going on with a run, `training`.
+A model file holds its tensors, and in its metadata under `paa`, as JSON, `version`, `config`, `names`, `provenance`.
+A training checkpoint (`last.pt`) has the keys `format` (the word below), `config`, `names`, `model` (tensors), and
+`training`, for going on with the run.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from safetensors.torch import save_file
+from torch import Tensor
+
+from paa.atomic import whole_file
 from paa.config import ModelConfig, model_config, to_dict
 from paa.errors import CheckpointError, ConfigError
 from paa.weights.state import Weights
 
 FORMAT = "paa-1"
+_KEY = "paa"
+_VERSION = 1
 
 
-def recognises(content: Mapping[str, Any]) -> bool:
-    """Say whether the file is one of this project's."""
-    return content.get("format") == FORMAT
+def recognises(values: Mapping[str, Any], metadata: Mapping[str, str]) -> bool:
+    """Say whether a file's content is one of this project's, a model or a training checkpoint."""
+    return _KEY in metadata or values.get("format") == FORMAT
 
 
-def read(content: Mapping[str, Any]) -> Weights:
-    """Return what the checkpoint says of its model."""
-    names = tuple(content["names"])
-    if not names or not isinstance(content["names"], list) or not all(isinstance(name, str) for name in names):
-        raise ConfigError("its class names are not a list of strings")
-    if not isinstance(content["model"], Mapping):
+def read(values: Mapping[str, Any], metadata: Mapping[str, str]) -> Weights:
+    """Return what a model file or a training checkpoint says of its model; ConfigError if it contradicts itself."""
+    if _KEY in metadata:
+        return _read_model(values, metadata[_KEY])
+    names = _class_names(values["names"])
+    if not isinstance(values["model"], Mapping):
         raise ConfigError("its model is not a dictionary of tensors")
-    return Weights(model_config(content["config"]), names, len(names), content["model"], "paa")
+    return Weights(model_config(values["config"]), names, len(names), values["model"], {"format": "paa checkpoint"})
 
 
 def write(
@@ -38,3 +48,45 @@ def write(
         raise CheckpointError("a model without class names cannot be saved")
     content = {"format": FORMAT, "config": to_dict(config), "names": list(names), "model": dict(tensors)}
     return content if training is None else {**content, "training": training}
+
+
+def write_model(
+    path: Path,
+    config: ModelConfig,
+    names: tuple[str, ...],
+    tensors: Mapping[str, Tensor],
+    provenance: Mapping[str, str],
+) -> None:
+    """Write a model file, whole or not at all; CheckpointError unless it is named `*.safetensors`."""
+    if path.suffix != ".safetensors":
+        raise CheckpointError(f"{path}: a model is saved as safetensors: name it {path.stem or 'model'}.safetensors")
+    if not names:
+        raise CheckpointError("a model without class names cannot be saved")
+    if not path.parent.is_dir():
+        raise CheckpointError(f"{path}: there is no folder {path.parent}")
+    about = {"version": _VERSION, "config": to_dict(config), "names": list(names), "provenance": dict(provenance)}
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with whole_file(path) as temporary:
+        # one key only: safetensors writes several in any order, and equal models would not be equal files
+        save_file(plain, temporary, {_KEY: json.dumps(about, ensure_ascii=False)})
+
+
+def _read_model(tensors: Mapping[str, Tensor], described: str) -> Weights:
+    try:
+        about = json.loads(described)
+        version, config, provenance = about["version"], about["config"], about["provenance"]
+        names = _class_names(about["names"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ConfigError(f"its metadata is damaged ({type(error).__name__}: {error})") from error
+    if version != _VERSION:
+        raise ConfigError(f"is of version {version!r}, this program reads version {_VERSION}: a newer one is needed")
+    if not isinstance(config, dict) or not isinstance(provenance, dict):
+        raise ConfigError("its metadata is damaged: config and provenance are not dictionaries")
+    history = {str(name): str(value) for name, value in provenance.items()}
+    return Weights(model_config(config), names, len(names), tensors, history)
+
+
+def _class_names(names: Any) -> tuple[str, ...]:
+    if not names or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ConfigError("its class names are not a list of strings")
+    return tuple(names)

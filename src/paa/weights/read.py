@@ -1,65 +1,101 @@
-"""Any checkpoint file -> `Weights` -> a detector: the format is found out from the file itself."""
+"""Any file of weights -> what it says -> a detector: the format is found out from the file itself."""
 
 from __future__ import annotations
 
-import pickle
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
+from paa.config import WeightsFormat
 from paa.errors import CheckpointError, ConfigError
 from paa.model.detector import Detector
-from paa.weights import mmdet, own, seed
+from paa.weights import caffe2, mmdet, official, own, seed, timm_models, torchvision_models
 from paa.weights.coco_names import COCO_NAMES
-from paa.weights.state import Weights, load_tensors
+from paa.weights.files import FileContent, read_file
+from paa.weights.state import BackboneWeights, Weights, check_fit, load_tensors
 
 D = TypeVar("D", bound=Detector)
 
 
-def load_file(path: Path) -> dict[str, Any]:
-    """Read a `.pth` or `.pt` file without running any code in it; CheckpointError if it is not one."""
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(f"{path}: no checkpoint, or one that would run code; it was not read") from error
-    except Exception as error:  # a damaged file can make the reader fail in any way
-        raise CheckpointError(f"{path}: damaged, or no checkpoint ({type(error).__name__})") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a checkpoint")
-    return content
+def read_weights(path: Path, format: WeightsFormat | None = None) -> Weights:
+    """Read a detector of any implementation; CheckpointError names what is wrong with the file.
+
+    format: found out from the file, unless it is named.
+    """
+    weights = _interpret(path, read_file(path), format, "")
+    if isinstance(weights, BackboneWeights):
+        raise CheckpointError(
+            f"{path}: a backbone alone ({weights.fields['backbone']}); paa train --init starts a detector from it"
+        )
+    return weights
 
 
-def read_weights(path: Path) -> Weights:
-    """Read a checkpoint of this project, the seed or MMDetection; CheckpointError names what is wrong with it."""
-    content = load_file(path)
+def read_start(given: str, backbone: str, format: WeightsFormat | None = None) -> Weights | BackboneWeights:
+    """Read what a training run starts from: a file of a detector or a backbone, or `torchvision/NAME`, `timm/NAME`.
+
+    backbone: of the model asked for; where that is timm's, a file that is no detector's is taken as timm's weights.
+    """
+    library, _, name = given.partition("/")
+    if name and not Path(given).exists():
+        if library == "torchvision":
+            return torchvision_models.fetch(name)
+        if library == "timm":
+            return timm_models.fetch(name)
+    path = Path(given)
+    timm_name = backbone.removeprefix("timm/") if backbone.startswith("timm/") else ""
+    return _interpret(path, read_file(path), format, timm_name)
+
+
+def _interpret(
+    path: Path, content: FileContent, format: WeightsFormat | None, timm_name: str
+) -> Weights | BackboneWeights:
+    """Return what a file's content says; timm_name: the model that it is of if it is no detector's."""
+    values, metadata, source = content.values, content.metadata, str(path)
+    readers: dict[WeightsFormat, tuple[bool, Callable[[], Weights | BackboneWeights]]] = {
+        "paa": (own.recognises(values, metadata), lambda: own.read(values, metadata)),
+        "seed": (seed.recognises(values), lambda: seed.read(values)),
+        "official": (official.recognises(values), lambda: official.read(values)),
+        "mmdet": (mmdet.recognises(values), lambda: mmdet.read(values)),
+        "timm": (bool(timm_name), lambda: timm_models.read(values, timm_name, source)),
+        "caffe2": (caffe2.recognises(values), lambda: caffe2.read(values, source)),
+        "torchvision": (torchvision_models.recognises(values), lambda: torchvision_models.read(values, source)),
+    }
+    read = next((read for name, (found, read) in readers.items() if found and format in (None, name)), None)
+    if read is None:
+        raise CheckpointError(
+            f"{path}: not of the format {format}"
+            if format
+            else f"{path}: of none of the known formats ({', '.join(readers)}; for timm name the model too: "
+            "--model.backbone timm/NAME)"
+        )
     try:
-        if own.recognises(content):
-            return own.read(content)
-        if seed.recognises(content):
-            return seed.read(content)
-        state = content.get("state_dict")
-        if isinstance(state, dict) and mmdet.recognises(state):
-            meta = content.get("meta") or {}
-            return mmdet.read(state, meta.get("CLASSES") or (meta.get("dataset_meta") or {}).get("classes"))
+        weights = read()
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    except (KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: incomplete checkpoint ({type(error).__name__}: {error})") from error
-    raise CheckpointError(f"{path}: a dictionary of none of the known formats (paa, seed, MMDetection)")
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError, RuntimeError) as error:
+        line = str(error).splitlines()[0][:120] if str(error) else ""
+        raise CheckpointError(f"{path}: incomplete checkpoint ({type(error).__name__}: {line})") from error
+    if isinstance(weights, Weights):
+        return weights._replace(provenance={"file": path.name, **weights.provenance}, source=source)
+    return weights
 
 
 def build(weights: Weights, source: str, kind: type[D]) -> D:
-    """Build the detector (a `Detector` or a subclass) that the weights are of, in evaluation mode on the CPU."""
+    """Build the detector (a `Detector` or a subclass) that the weights are of, in evaluation mode on the CPU.
+
+    CheckpointError if a tensor is missing, left over or misshapen, or there is no such model.
+    """
     names = weights.names
     if names is None:
         coco = weights.num_classes == len(COCO_NAMES)
         names = COCO_NAMES if coco else tuple(f"class {label}" for label in range(weights.num_classes))
     try:
+        with torch.device("meta"):  # a file must not make us allocate a model that its tensors do not fill
+            check_fit(Detector(weights.config, names).state_dict(), weights.tensors, source)
         detector = kind(weights.config, names)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (ConfigError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{source}: no model can be built from its configuration ({error})") from error
     load_tensors(detector, weights.tensors, source)
     return detector.eval()

@@ -9,7 +9,11 @@ import torch
 from torch import Tensor
 
 from paa.config import CAFFE_MEAN, ModelConfig
+from paa.model.backbone import RESNETS
+from paa.weights.resnets import deformable_stages, name_resnet
 from paa.weights.state import Weights
+
+FORMAT = "seed (PAA_minimal)"
 
 _RENAMES = (
     (r"^backbone\.body\.stem\.", "backbone."),
@@ -36,25 +40,25 @@ def rename(name: str) -> str:
     return name
 
 
-def read(state: Mapping[str, Tensor]) -> Weights:
-    """Turn the seed's tensors into ours, and tell the model they are of."""
+def read(state: Mapping[str, Tensor], format: str = FORMAT) -> Weights:
+    """Turn the seed's tensors into ours, and tell the model they are of: all of its models are of the legacy kind.
+
+    ResNets halve in their first 1x1 convolution (MSRA's weights), ResNeXts in the 3x3.
+    """
     tensors = {rename(name): tensor for name, tensor in state.items() if not name.startswith("head.scales.")}
     scales = [state[f"head.scales.{level}.scale"] for level in range(5)]
     tensors["head.scales"] = torch.cat([s.reshape(1) for s in scales])
-    depth = {6: "resnet50", 23: "resnet101"}[
-        len({n for n in state if re.match(r"backbone\.body\.layer3\.\d+\.conv1", n)})
-    ]
-    stages = tuple(s for s in (3, 4, 5) if f"backbone.body.layer{s - 1}.0.conv2.offset.weight" in state)
+    backbone = name_resnet(tensors, "backbone.")
     config = ModelConfig(
-        backbone=depth,
+        backbone=backbone,
         norm="frozen",
         norm_eps=0.0,
-        stride_in_1x1=True,
-        dcn_stages=stages,
+        stride_in_1x1=RESNETS[backbone].groups == 1,
+        dcn_stages=deformable_stages(tensors, "backbone."),
         tower_dcn=any(".offset." in name and name.startswith("head.") for name in state),
         mean=CAFFE_MEAN,
         std=(1.0, 1.0, 1.0),
         bgr=True,
         legacy=True,
     )
-    return Weights(config, None, len(state["head.cls_logits.weight"]), tensors, "seed (PAA_minimal)")
+    return Weights(config, None, len(state["head.cls_logits.weight"]), tensors, {"format": format})

@@ -1,0 +1,103 @@
+"""Multi-scale testing: detect in a picture at many sizes and mirrored, and merge what is found."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from paa.boxes import area
+from paa.config import MultiScaleConfig
+from paa.data.augment import padded_size
+from paa.data.transforms import hflip, resize, resized_size, scale_boxes
+from paa.errors import ConfigError
+from paa.merging import merge
+from paa.model.detector import PADDING, Detector
+from paa.postprocess import DetectedBatch
+
+
+def check_views(views: MultiScaleConfig) -> None:
+    """Raise ConfigError for views that cannot be."""
+    scales, windows = views.scales, views.windows
+    rules: tuple[tuple[str, object, str, bool], ...] = (
+        ("scales", scales, "at least 1", all(short >= 1 for short in scales)),
+        ("windows", windows, f"one pair for each of the {len(scales)} scales", len(windows) == len(scales)),
+        ("windows", windows, "at least 0, the lower first", all(0 <= low < high for low, high in windows)),
+        ("longest", views.longest, "at least 1", views.longest >= 1),
+        ("merge", views.merge, "vote or soft-vote", views.merge in ("vote", "soft-vote")),
+        ("iou", views.iou, "above 0 and at most 1", 0 < views.iou <= 1),
+    )
+    for name, given, expected, good in rules:
+        if not good:
+            raise ConfigError(f"views.{name} must be {expected}, got {given}")
+
+
+@torch.inference_mode()
+def detect_multi_scale(
+    detector: Detector,
+    images: Tensor,
+    sizes: Tensor,
+    views: MultiScaleConfig,
+    *,
+    voting: bool = True,
+    limit: int = 100,
+) -> DetectedBatch:
+    """Return the detections of pictures of their original size, as `Detector.detect` does of resized ones.
+
+    images (B, 3, H, W): uint8 RGB, each picture at the top left; sizes (B, 2): (height, width) of each. The result is
+    in the pixels of `images`. Every view gives its best 100 (a view and its mirror image are one batch); what is merged
+    of them gives the best `limit`.
+    """
+    found = DetectedBatch(
+        torch.zeros((len(images), limit, 4), device=images.device),
+        torch.zeros((len(images), limit), device=images.device),
+        torch.full((len(images), limit), -1, device=images.device),
+    )
+    for b, (height, width) in enumerate(sizes.tolist()):
+        picture = images[b, :, :height, :width]
+        for column, values in zip(found, _detect_picture(detector, picture, views, voting)):
+            column[b, : len(values)] = values[:limit]
+    return found
+
+
+def _detect_picture(
+    detector: Detector, picture: Tensor, views: MultiScaleConfig, voting: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the merged boxes (n, 4), scores (n,) and labels (n,) of one picture (3, h, w), in its pixels."""
+    model, size = detector.config, (picture.shape[1], picture.shape[2])
+    frame = resized_size(*size, model.test_short, model.test_longest)
+    ways = [(frame, (0.0, math.inf))]  # the ordinary view, of which all sizes count
+    for short, window in zip(views.scales, views.windows):
+        # only the views that are larger than the ordinary one need the larger cap
+        longest = model.test_longest if short < model.test_short else views.longest
+        ways.append((resized_size(*size, short, longest), window))
+    found = []
+    for way, (low, high) in ways:
+        boxes, scores, labels = _detect_view(detector, picture, way, views.mirror, voting)
+        kept = (area(boxes) > low**2) & (area(boxes) < high**2)
+        found.append((scale_boxes(boxes[kept], way, frame, model.legacy), scores[kept], labels[kept]))
+    boxes, scores, labels = (torch.cat(column) for column in zip(*found))
+    boxes, scores, labels = merge(boxes, scores, labels, threshold=views.iou, soft=views.merge == "soft-vote")
+    return scale_boxes(boxes, frame, size, model.legacy), scores, labels
+
+
+def _detect_view(
+    detector: Detector, picture: Tensor, size: tuple[int, int], mirror: bool, voting: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return boxes (n, 4), scores (n,) and labels (n,) of a picture resized to (height, width) `size`, in its pixels.
+
+    mirror: of its mirror image too, in one batch, the boxes mirrored back.
+    """
+    nothing = torch.zeros((0, 4), device=picture.device)
+    view, _ = resize(picture, nothing, size, detector.config.legacy)
+    batch = torch.stack([view, hflip(view, nothing)[0]] if mirror else [view])
+    height, width = padded_size([size], PADDING)
+    batch = pad(batch, (0, width - size[1], 0, height - size[0]))
+    sizes = torch.tensor([size] * len(batch), device=picture.device)
+    boxes, scores, labels = detector.detect(batch, sizes, voting=voting)
+    if mirror:
+        boxes = torch.stack([boxes[0], hflip(view, boxes[1])[1]])
+    there = labels >= 0
+    return boxes[there], scores[there], labels[there]

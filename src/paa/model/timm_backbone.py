@@ -1,0 +1,103 @@
+"""Any timm model that gives features of strides 8, 16 and 32; timm is imported only when one is built."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from paa.errors import ConfigError
+
+_STRIDES = (8, 16, 32)
+
+
+class TimmBackbone(nn.Module):
+    """A timm model as c3, c4 and c5, its tensors under `body.model.` and timm's own names.
+
+    channels: of c3, c4 and c5. With norm "frozen" its batch norms, if it has any, do not change; other norms are
+    trained. ConfigError if timm has no such model, or the model does not do.
+    """
+
+    def __init__(self, name: str, *, norm: str = "frozen") -> None:
+        super().__init__()
+        self.name = name
+        try:
+            self.body = create_model(name, features_only=True, feature_cls="getter")
+        except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
+            raise ConfigError(f"timm/{name}: gives no features ({_line(error)})") from error
+        if norm == "frozen":
+            from timm.layers.norm_act import freeze_batch_norm_2d
+
+            self.body = freeze_batch_norm_2d(self.body)  # type: ignore[no-untyped-call]
+        reductions = self.body.feature_info.reduction()
+        if not set(_STRIDES) <= set(reductions):
+            raise ConfigError(f"timm/{name}: gives features of strides {reductions}, not of {list(_STRIDES)}")
+        self.picked = [reductions.index(stride) for stride in _STRIDES]
+        self.channels = tuple(self.body.feature_info.channels()[i] for i in self.picked)
+        resize = getattr(self.body.model, "set_input_size", None)
+        if resize is not None and "always_partition" in inspect.signature(resize).parameters:
+            # Swin made for 224 takes its last stage for a single window, and would never shift it in larger pictures
+            resize(always_partition=True)
+        self._try()
+
+    def _try(self) -> None:
+        """Run one small picture, neither square nor of the size the model was trained on.
+
+        What does not take part in c3 to c5 is not trained: several processes would wait for its gradients.
+        """
+        self.eval()
+        trained = [] if torch.is_inference_mode_enabled() else list(self.parameters())
+        try:
+            with torch.set_grad_enabled(bool(trained)):
+                features = self(torch.zeros(1, 3, 96, 160))
+                total = torch.stack([feature.sum() for feature in features]).sum()
+                gradients = torch.autograd.grad(total, trained, allow_unused=True) if trained else ()
+        except Exception as error:  # what a model does with a size that it was not made for is its own affair
+            raise ConfigError(f"timm/{self.name}: does not take pictures of any size ({_line(error)})") from error
+        finally:
+            self.train()
+        shapes = [tuple(feature.shape[1:]) for feature in features]
+        expected = [(c, 96 // stride, 160 // stride) for c, stride in zip(self.channels, _STRIDES)]
+        if shapes != expected:
+            raise ConfigError(f"timm/{self.name}: gives features of shapes {shapes}, expected {expected}")
+        for parameter, gradient in zip(trained, gradients):
+            parameter.requires_grad_(gradient is not None)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return c3, c4, c5 of pictures (B, 3, H, W), H and W multiples of 32."""
+        features = self.body(x)
+        c3, c4, c5 = (features[i] for i in self.picked)
+        return c3, c4, c5
+
+    def stages(self) -> list[nn.Module]:
+        """Return nothing: models differ in what a stage is, so their stages cannot be frozen one by one."""
+        return []
+
+
+def _line(error: Exception) -> str:
+    """Return the first line of what an error says, its kind if it says nothing: an assertion may."""
+    return str(error).split("\n")[0] or type(error).__name__
+
+
+def create_model(name: str, **options: Any) -> Any:
+    """Return timm's model of that name, for pictures of any size; ConfigError if timm or the model is missing."""
+    try:
+        import timm
+    except ImportError as error:
+        raise ConfigError(f"timm/{name}: needs timm: pip install timm") from error
+    architecture = name.split(".")[0]
+    # a name with a colon would have timm fetch a model's description from elsewhere
+    if not re.fullmatch(r"\w+(\.\w+)?", name, flags=re.ASCII) or not timm.is_model(architecture):
+        near = timm.list_models(f"*{architecture.split('_')[0]}*")[:5] if re.fullmatch(r"\w+", architecture) else []
+        hint = f"; similar names: {', '.join(near)}" if near else ""
+        raise ConfigError(f"timm has no model {name!r}{hint}")
+    try:
+        # Swin's and others' option; those without a fixed size do not know it
+        return timm.create_model(name, strict_img_size=False, **options)
+    except TypeError as error:
+        if "strict_img_size" not in str(error):
+            raise
+    return timm.create_model(name, **options)

@@ -1,0 +1,34 @@
+"""Any detector's checkpoint -> this project's model file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from paa.config import WeightsFormat
+from paa.errors import CheckpointError
+from paa.model.detector import Detector
+from paa.weights.own import write_model
+from paa.weights.read import build, read_weights
+from paa.weights.state import Weights
+
+
+def convert(
+    path: Path, output: Path, *, names: Sequence[str] | None = None, format: WeightsFormat | None = None
+) -> Weights:
+    """Write the model in a checkpoint to `output`, and return what was written.
+
+    names: the classes, for a file that has none or others. The file remembers where it comes from: the checkpoint's
+    name, format and SHA-256. CheckpointError if the checkpoint is not whole, or the names are not as many as its
+    classes.
+    """
+    weights = read_weights(path, format)
+    if names is not None:
+        if len(names) != weights.num_classes:
+            raise CheckpointError(f"{path}: has {weights.num_classes} classes, {len(names)} names are given")
+        weights = weights._replace(names=tuple(names))
+    detector = build(weights, str(path), Detector)
+    provenance = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), **weights.provenance}
+    write_model(output, detector.config, detector.names, detector.state_dict(), provenance)
+    return weights._replace(names=detector.names, tensors=detector.state_dict(), provenance=provenance)

@@ -1,0 +1,112 @@
+"""Starting a training run from a file: which model it asks for, and what of it goes where."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from paa.config import ModelConfig
+from paa.errors import CheckpointError, ConfigError
+from paa.model.detector import Detector
+from paa.weights.coco_names import COCO_NAMES
+from paa.weights.state import BackboneWeights, Weights, load_tensors
+
+_FREE = ("norm", "test_short", "test_longest")
+"""What a run may choose, whatever detector it starts from."""
+
+_ROWS = ("head.cls_logits.weight", "head.cls_logits.bias")
+"""The tensors with a row for each class."""
+
+
+def starting_model(
+    weights: Weights | BackboneWeights, model: ModelConfig, chosen: Collection[str] = ()
+) -> tuple[ModelConfig, dict[str, tuple[Any, Any]]]:
+    """Return the model to train: the one asked for, but with all that the weights decide; and what that changed.
+
+    A detector decides all fields but the kind of norm and the size of test pictures; a backbone decides itself and its
+    input. chosen: fields that the user named; ConfigError if the weights say otherwise. changed: field -> (asked for,
+    of the weights).
+    """
+    if isinstance(weights, BackboneWeights):
+        decided = dict(weights.fields)
+    else:
+        decided = {name: value for name, value in vars(weights.config).items() if name not in _FREE}
+    if model.norm == "batch":
+        decided.pop("norm_eps", None)  # an epsilon of 0, as Caffe2's, is for statistics that do not change
+    changed = {name: (getattr(model, name), value) for name, value in decided.items() if getattr(model, name) != value}
+    contradicted = [f"{name} {changed[name][1]}, not {changed[name][0]}" for name in changed if name in chosen]
+    if contradicted:
+        raise ConfigError(f"{weights.source}: is of a model with {'; '.join(contradicted)}")
+    return dataclasses.replace(model, **decided), changed
+
+
+def load_start(detector: Detector, weights: Weights | BackboneWeights) -> list[str]:
+    """Copy the weights into a detector of `starting_model`; return what was taken and what starts fresh, in lines.
+
+    CheckpointError lists tensors that are missing, left over or misshapen.
+    """
+    if isinstance(weights, BackboneWeights):
+        return _load_backbone(detector, weights)
+    return _load_detector(detector, weights)
+
+
+def _load_backbone(detector: Detector, weights: BackboneWeights) -> list[str]:
+    own = detector.backbone.state_dict()
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in weights.tensors.items():
+        inside = name.replace(".conv2.weight", ".conv2.conv.weight")
+        # a stage made deformable keeps the plain convolution's weights
+        tensors[inside if name not in own and inside in own else name] = tensor
+    offsets = [name for name in own if ".offset." in name and name not in tensors]
+    load_tensors(detector.backbone, tensors, weights.source, fresh=offsets)
+    lines = [f"the backbone starts from {weights.source}; the pyramid and the head start fresh"]
+    if offsets:
+        lines.append(f"the offsets of {len(offsets) // 2} deformable convolutions start fresh (at zero)")
+    if weights.dropped:
+        lines.append(f"left out, as no detector has it: {', '.join(weights.dropped[:4])}")
+    return lines
+
+
+def _load_detector(detector: Detector, weights: Weights) -> list[str]:
+    source = weights.source
+    theirs = weights.names
+    if theirs is None and weights.num_classes == len(COCO_NAMES):
+        theirs = COCO_NAMES
+    if theirs is None:
+        if weights.num_classes != len(detector.names):
+            raise CheckpointError(
+                f"{source}: has {weights.num_classes} classes without names, the data set has {len(detector.names)}: "
+                "there is no telling which is which; paa convert --names gives them"
+            )
+        theirs = detector.names
+    position = {name: row for row, name in enumerate(theirs)}
+    taken = [row for row, name in enumerate(detector.names) if name in position]
+    rows = torch.tensor([position[detector.names[row]] for row in taken], dtype=torch.int64)
+    tensors = dict(weights.tensors)
+    own = detector.state_dict()
+    for name in _ROWS:
+        given = tensors.get(name)
+        if not isinstance(given, Tensor):  # which load_tensors says
+            continue
+        expected = (len(theirs), *own[name].shape[1:])
+        if given.shape != expected:
+            raise CheckpointError(f"{source}: {name} has the shape {tuple(given.shape)}, expected {expected}")
+        fresh = own[name].clone()
+        fresh[taken] = given[rows].to(fresh.dtype)
+        tensors[name] = fresh
+    load_tensors(detector, tensors, source)
+    lines = [f"all starts from {source}"]
+    new = [name for name in detector.names if name not in position]
+    if new:
+        lines.append(
+            f"but for {len(new)} of {len(detector.names)} classes, whose rows of {' and '.join(_ROWS)} start fresh: "
+            f"{', '.join(new[:10])}{', ...' if len(new) > 10 else ''}"
+        )
+    gone = len(theirs) - len(taken)
+    if gone:
+        lines.append(f"{gone} of its classes are not in the data set, and are dropped")
+    return lines
