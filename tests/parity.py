@@ -242,7 +242,7 @@ def check_file(path: Path) -> Report:
 
 def _mmdet_model(directory: Path) -> Detector:
     shapes = json.loads((directory / "mmdet_state_dict.json").read_text())
-    return build(mmdet.read({"state_dict": filled(directory, shapes)}), "mmdet_r50", Detector)
+    return build(mmdet.read(filled(directory, shapes), {}), "mmdet_r50", Detector)
 
 
 def golden_files(directory: Path) -> list[Path]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 
 import paa
@@ -311,12 +312,12 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, shapes: Path, capsys: pyte
         ("--model.backbone vgg", "unknown backbone 'vgg'; known: resnet18, "),
         ("--model.dcn-stages 3", "resnet18 has no bottlenecks"),
         ("--model.channels 100", "channels must be a multiple of 8"),
-        ("--model.channels -8", "model.channels must be at least 1, got -8"),
-        ("--model.tower-depth -1", "model.tower_depth must be at least 0"),
+        ("--model.channels -8", "model.channels must be from 1 to 10000, got -8"),
+        ("--model.tower-depth -1", "model.tower_depth must be from 0 to 100"),
         ("--model.std 1 0 1", "model.std must be above 0"),
         ("--model.mean nan 0 0", "model.mean must be finite"),
-        ("--model.test-short 0", "model.test_short must be at least 1"),
-        ("--model.norm-eps -1", "model.norm_eps must be at least 0"),
+        ("--model.test-short 0", "model.test_short must be from 1 to 10000"),
+        ("--model.norm-eps -1", "model.norm_eps must be from 0 to 1"),
         ("--pictures.short-sides", "pictures.short_sides must be at least 1"),
         ("--pictures.short-sides 0", "pictures.short_sides must be at least 1"),
         ("--pictures.short-sides 64 32 80", "pictures.short_sides must be one or two numbers"),
@@ -667,3 +668,13 @@ def test_what_cannot_be_converted(tmp_path: Path, checkpoint: Path, fails: Fails
         fails("convert", checkpoint, output, "--checkpoint-format", "seed") == f"{checkpoint}: not of the format seed"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_field_that_is_named_is_not_changed_by_a_file(tmp_path: Path, shapes: Path, fails: Fails) -> None:
+    """Also where the recipe has the same."""
+    torch.save(torchvision.models.resnet34().state_dict(), tmp_path / "r34.pth")
+    start = ["train", "--recipe", "r18_nano", "--data", shapes, "--init", tmp_path / "r34.pth"]
+    start += ["--output", tmp_path / "o"]
+    for named in (["--model.backbone", "resnet18"], ["--model.backbone=resnet18"]):
+        assert "is of a model with backbone resnet34, not resnet18" in fails(*start, *named)
+    assert not (tmp_path / "o").exists()

@@ -210,7 +210,7 @@ def test_save_pretrained_and_back(model: PAA, pixels: np.ndarray[Any, Any], tmp_
     assert "object-detection" in (folder / "README.md").read_text()
     for again in (
         PAA.from_pretrained(folder),
-        PAA.from_pretrained(str(folder), map_location="cpu"),
+        PAA.from_pretrained(str(folder), device="cpu"),
         paa.load(folder / "model.safetensors"),
     ):
         assert isinstance(again, PAA)
@@ -277,3 +277,20 @@ def test_what_push_to_hub_uploads_reads_back_bit_equal(
     assert asked == [("somebody/detector", "model.safetensors", "v2")]
     assert_same_weights(again, model)
     assert_same(again.predict(pixels), model.predict(pixels))
+
+
+def test_from_pretrained_takes_a_device_and_nothing_unknown(tmp_path: Path, checkpoint: Path) -> None:
+    paa.load(checkpoint, "cpu").save_pretrained(tmp_path / "folder")
+    assert paa.PAA.from_pretrained(str(tmp_path / "folder"), device="cpu").mean.device.type == "cpu"
+    with pytest.raises(RunError, match="cuda:77"):
+        paa.PAA.from_pretrained(str(tmp_path / "folder"), device="cuda:77")
+    with pytest.raises(TypeError, match="devise"):
+        paa.PAA.from_pretrained(str(tmp_path / "folder"), devise="cpu")
+
+
+@pytest.mark.parametrize("name", ["no-such-folder", "someone/nothing", "./no/such/folder"])
+def test_from_pretrained_of_nothing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match=f"^{name}: no such folder") as caught:
+        paa.PAA.from_pretrained(name, cache_dir=tmp_path / "cache", local_files_only=True)
+    assert "\n" not in str(caught.value)

@@ -108,7 +108,7 @@ def test_mmdetections_recipes(name: str) -> None:
     assert (model.channels, model.tower_depth, model.test_short, model.test_longest) == (256, 4, 800, 1333)
     assert (pictures.short_sides, pictures.longest, pictures.hflip) == (sides, 1333, 0.5)
     assert (pictures.scale_jitter, pictures.color_jitter) == (None, 0.0)
-    assert (schedule.epochs, schedule.optimizer, schedule.weight_decay) == (epochs, "sgd", 1e-4)
+    assert (schedule.epochs, schedule.optimizer, schedule.weight_decay) == (None, "sgd", 1e-4)
     assert (schedule.bias_rate_factor, schedule.backbone_rate_factor, schedule.frozen_stages) == (1.0, 1.0, 2)
     assert (schedule.clip_norm, schedule.ema, schedule.shape) == (None, None, "step")
     made = make_schedule(schedule, 16, COCO)
@@ -236,5 +236,23 @@ def test_recipes_are_frozen_and_fields_known() -> None:
     ],
 )
 def test_a_misshapen_field_is_named(field: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(field))):
+        model_config(field)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"test_short": -5},
+        {"test_short": 40_000},
+        {"test_longest": 0},
+        {"norm_eps": -1.0},
+        {"std": [0.0, 1.0, 1.0]},
+        {"mean": [float("nan"), 0.0, 0.0]},
+        {"mean": ["a", 0.0, 0.0]},
+        {"anchor_offset": float("inf")},
+    ],
+)
+def test_a_field_out_of_range_is_named(field: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(field))):
         model_config(field)

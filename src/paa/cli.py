@@ -7,6 +7,7 @@ user's input caused is one line on stderr and exit code 2.
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, Suppress, arg
 
 from paa import __version__
 from paa.config import (
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Format = Literal["coco", "voc", "yolo"]
+DetectorFormat = Literal["paa", "seed", "official", "mmdet"]
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -79,6 +81,8 @@ class Train:
     """Leave out annotations that cannot be used, instead of stopping."""
     skip_unreadable: bool = False
     """Train on another picture where one cannot be read, instead of stopping."""
+    chosen: Suppress[tuple[str, ...]] = ()
+    """Fields of the model that are named on the command line; not an option."""
     runtime: Annotated[RuntimeConfig, arg(name="")] = field(default_factory=RuntimeConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     pictures: PictureConfig = field(default_factory=PictureConfig)
@@ -114,7 +118,7 @@ class Train:
             resume=None if self.resume is None else "last" if self.resume == "last" else Path(self.resume),
             init=self.init,
             init_format=self.init_format,
-            chosen=tuple(n for n, v in vars(self.model).items() if v != getattr(RECIPES[self.recipe].model, n)),
+            chosen=self.chosen,
         )
         with start(self.runtime.device) as process:
             run = train(config, process, TrainingProgress(console))
@@ -138,7 +142,7 @@ class Eval:
     """A checkpoint of this project, the seed, the official code or MMDetection."""
     data: Path
     """The data set: a COCO JSON file, or the folder of a COCO, Pascal VOC or YOLO data set."""
-    checkpoint_format: WeightsFormat | None = None
+    checkpoint_format: DetectorFormat | None = None
     """Format of the checkpoint; default: found out from it."""
     split: str = "val"
     """Split to evaluate on."""
@@ -228,7 +232,7 @@ class Predict:
     """A checkpoint of this project, the seed, the official code or MMDetection."""
     paths: Positional[tuple[Path, ...]]
     """Pictures, or folders of pictures."""
-    checkpoint_format: WeightsFormat | None = None
+    checkpoint_format: DetectorFormat | None = None
     """Format of the checkpoint; default: found out from it."""
     output: Path = Path("predictions")
     """Folder for the drawn pictures and detections.json."""
@@ -314,8 +318,9 @@ class Convert:
     output: Positional[Path]
     """The file to write, *.safetensors."""
     names: tuple[str, ...] | None = None
-    """Class names, in the order of the labels; default: the file's own, or COCO's for 80 classes."""
-    checkpoint_format: WeightsFormat | None = None
+    """Class names, in the order of the labels; default: the file's own, or COCO's for 80 classes;
+    for others without names they are needed."""
+    checkpoint_format: DetectorFormat | None = None
     """Format of the checkpoint; default: found out from it."""
 
     def run(self, console: Console) -> None:
@@ -365,6 +370,7 @@ def parse(arguments: Sequence[str]) -> Train | Eval | Predict | Convert | Demo:
             pictures=RECIPES[recipe].pictures,
             schedule=RECIPES[recipe].schedule,
             batch_size=RECIPES[recipe].schedule.reference_batch,
+            chosen=_model_fields_of(rest),
         )
         return tyro.cli(Train, args=_fill_resume(rest), default=default, prog="paa train")
     result: Train | Eval | Predict | Convert | Demo = tyro.cli(kind, args=rest, prog=f"paa {command}")
@@ -382,6 +388,12 @@ def _recipe_of(arguments: list[str]) -> str:
     if name not in RECIPES:
         raise ConfigError(f"unknown recipe {name!r}; known: {', '.join(RECIPES)}")
     return name
+
+
+def _model_fields_of(arguments: list[str]) -> tuple[str, ...]:
+    """Return the fields of the model that a command line names: --model.norm-eps, --model.no-bgr, --model.bgr=False."""
+    names = [argument.split("=", 1)[0] for argument in arguments if argument.startswith("--model.")]
+    return tuple(name.removeprefix("--model.").removeprefix("no-").replace("-", "_") for name in names)
 
 
 def _fill_resume(arguments: list[str]) -> list[str]:
@@ -419,7 +431,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"paa: error: {error}", file=sys.stderr)
         sys.exit(2)
     except RuntimeError as error:
-        if "out of memory" not in str(error).lower():
+        if not re.search("out of memory|allocate memory", str(error), re.IGNORECASE):
             raise
         print(
             f"paa: error: {str(error).splitlines()[0]}; a smaller batch or smaller pictures may help", file=sys.stderr

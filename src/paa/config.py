@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
@@ -205,9 +206,6 @@ class RuntimeConfig:
     """Steps between checkpoints, beside those after an evaluation."""
 
 
-_LARGEST = 4096  # far beyond any sensible width or depth
-
-
 def to_dict(config: Any) -> dict[str, Any]:
     """Return a configuration as plain dictionaries, lists, strings and numbers, for a checkpoint or JSON."""
 
@@ -233,11 +231,30 @@ def model_config(values: dict[str, Any]) -> ModelConfig:
         given = fields.get(name, default)
         kinds = (int, float) if isinstance(default, float) else (type(default),)
         right = isinstance(given, kinds) and isinstance(given, bool) == isinstance(default, bool)
-        right = right and (name not in ("mean", "std") or len(given) == 3)
-        # a damaged file must not make us build for ever; its tensors would not fill such a model anyway
-        right = right and (name not in ("channels", "tower_depth") or given <= _LARGEST)
+        numbers = given if name in ("mean", "std") and isinstance(given, tuple) else ()
+        right = right and (name not in ("mean", "std") or [type(n) in (int, float) for n in numbers] == [True] * 3)
         if not right:
             raise ConfigError(f"model configuration: {name} cannot be {given!r}")
-    if fields.get("norm", "frozen") not in ("frozen", "affine", "batch"):
-        raise ConfigError(f"model configuration: norm cannot be {fields['norm']!r}")
-    return ModelConfig(**fields)
+    config = ModelConfig(**fields)
+    check_model(config)
+    return config
+
+
+def check_model(config: ModelConfig) -> None:
+    """Raise ConfigError for a model that cannot be, or is far beyond any sensible size."""
+    most = 10_000
+    rules: tuple[tuple[str, object, str, bool], ...] = (
+        ("norm", config.norm, "frozen, affine or batch", config.norm in ("frozen", "affine", "batch")),
+        ("channels", config.channels, f"from 1 to {most}", 1 <= config.channels <= most),
+        ("tower_depth", config.tower_depth, "from 0 to 100", 0 <= config.tower_depth <= 100),
+        ("norm_eps", config.norm_eps, "from 0 to 1", 0 <= config.norm_eps <= 1),
+        ("norm_eps", config.norm_eps, "above 0 in trained batch norm", config.norm != "batch" or config.norm_eps > 0),
+        ("mean", config.mean, "finite", all(math.isfinite(v) for v in config.mean)),
+        ("std", config.std, "above 0", all(0 < v < math.inf for v in config.std)),
+        ("anchor_offset", config.anchor_offset, "from 0 to 1", 0 <= config.anchor_offset <= 1),
+        ("test_short", config.test_short, f"from 1 to {most}", 1 <= config.test_short <= most),
+        ("test_longest", config.test_longest, f"from 1 to {most}", 1 <= config.test_longest <= most),
+    )
+    for name, given, expected, good in rules:
+        if not good:
+            raise ConfigError(f"model.{name} must be {expected}, got {given}")

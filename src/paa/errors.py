@@ -4,6 +4,12 @@ The command line prints the message and exits with 2; a program catches `PaaErro
 """
 
 
+def one_line(error: Exception, longest: int = 160) -> str:
+    """Return what an error of other code says in one line of at most that many characters; its kind if it is mute."""
+    line = " ".join(str(error).split()) or type(error).__name__
+    return line if len(line) <= longest else f"{line[: longest - 3]}..."
+
+
 class PaaError(Exception):
     """Base of every error that the user's input causes."""
 

@@ -12,7 +12,7 @@ from paa.config import ModelConfig, MultiScaleConfig, WeightsFormat
 from paa.detections import Detections
 from paa.engine.distributed import pick_device
 from paa.engine.predict import Source, predict
-from paa.errors import ConfigError
+from paa.errors import CheckpointError, ConfigError, one_line
 from paa.model.detector import Detector
 from paa.weights.own import write_model
 from paa.weights.read import build, read_weights
@@ -95,34 +95,22 @@ class PAA(
         self.save(save_directory / HUB_FILE)
 
     @classmethod
-    def _from_pretrained(
-        cls,
-        *,
-        model_id: str,
-        revision: str | None,
-        cache_dir: str | Path | None,
-        force_download: bool,
-        local_files_only: bool,
-        token: str | bool | None,
-        map_location: str | None = None,
-        strict: bool = True,
-        **others: Any,
+    def from_pretrained(  # the mixin's takes any keyword, and wants a config.json
+        cls, pretrained_model_name_or_path: str | Path, *, device: str | None = None, **download: Any
     ) -> PAA:
-        """Read a folder, or a repository of the hub, that holds a model file; `config.json` is for people only."""
-        path = Path(model_id) / HUB_FILE
+        """Return the model in a folder, or a repository of the hub, that `save_pretrained` or `push_to_hub` wrote.
+
+        device: as for `load`. download: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download`, for
+        the hub. CheckpointError if there is no such folder or repository, or it cannot be reached.
+        """
+        name = str(pretrained_model_name_or_path)
+        path = Path(name) / HUB_FILE
         if not path.parent.is_dir():
-            path = Path(
-                hf_hub_download(
-                    model_id,
-                    HUB_FILE,
-                    revision=revision,
-                    cache_dir=cache_dir,
-                    force_download=force_download,
-                    local_files_only=local_files_only,
-                    token=token,
-                )
-            )
-        return load(path, map_location)
+            try:
+                path = Path(hf_hub_download(name, HUB_FILE, **download))
+            except (OSError, ValueError) as error:  # the hub's errors are among these
+                raise CheckpointError(f"{name}: no such folder, and as a repository: {one_line(error)}") from error
+        return load(path, device)
 
 
 def load(path: str | Path, device: str | None = None, *, format: WeightsFormat | None = None) -> PAA:

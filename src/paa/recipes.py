@@ -14,8 +14,8 @@ _X152 = replace(_X101, backbone="resnext152_32x8d", dcn_stages=(3, 4, 5), test_s
 _MULTI_SCALE = PictureConfig(short_sides=(640, 800))
 _2X = ScheduleConfig(steps=180_000, decays=(120_000, 160_000))
 
-# MMDetection's style: torchvision's weights, batch norm's weights trained, and schedules in epochs; `steps` are those
-# of COCO's 117,266 pictures with objects. (It decays biases too; here they never are.)
+# MMDetection's style: torchvision's weights, batch norm's weights trained, and epochs of COCO's 117,266 pictures with
+# objects. (It decays biases too; here they never are.)
 _PYTORCH = ModelConfig(norm="affine", p7_relu=False, anchor_offset=0.0, threshold_joint=True)
 _PYTORCH_R101 = replace(_PYTORCH, backbone="resnet101")
 _STEPS_AN_EPOCH = 7330
@@ -24,7 +24,6 @@ _STEPS_AN_EPOCH = 7330
 def _epochs(epochs: int, *decays: int) -> ScheduleConfig:
     return ScheduleConfig(
         steps=epochs * _STEPS_AN_EPOCH,
-        epochs=epochs,
         decays=tuple(decay * _STEPS_AN_EPOCH for decay in decays),
         bias_rate_factor=1.0,
         warmup="linear",

@@ -25,6 +25,7 @@ from paa.engine.train import train
 from paa.errors import CheckpointError, ConfigError
 from paa.model.detector import Detector
 from paa.weights import own
+from paa.weights.read import read_weights
 
 CPU = Process(torch.device("cpu"))
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -236,3 +237,20 @@ def test_a_run_that_goes_on_is_the_one_never_stopped(tmp_path: Path, micro: Micr
 def _stop_at_2(record: dict[str, Any]) -> None:
     if record["step"] == 2:
         raise RuntimeError("stop")
+
+
+def test_going_on_needs_no_more_the_file_that_a_run_started_from(tmp_path: Path, micro: Micro) -> None:
+    config = micro(tmp_path / "run", schedule={"steps": 2})
+    detector = Detector(replace(config.recipe.model, channels=8), ("circle",))
+    save_checkpoint(tmp_path / "old.pt", own.write(detector.config, detector.names, detector.state_dict()))
+    config = replace(config, init=str(tmp_path / "old.pt"))
+    run = train(config, CPU)
+    (tmp_path / "old.pt").unlink()
+    schedule = replace(config.recipe.schedule, steps=3)
+    longer = replace(config, recipe=replace(config.recipe, schedule=schedule), resume="last")
+    assert read_weights(train(longer, CPU).last).config.channels == 8
+    assert json.loads(run.log.read_text().splitlines()[-1])["step"] == 3
+    with pytest.raises(ConfigError, match=r"its run had init .*old\.pt, not None"):
+        train(replace(longer, init=None, recipe=replace(longer.recipe, model=detector.config)), CPU)
+    with pytest.raises(ConfigError, match="its run had channels 8, not 16"):
+        train(replace(longer, chosen=("channels",)), CPU)

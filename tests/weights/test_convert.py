@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 from golden_states import digests, golden_state
+from name_lists import R50, marked, seed_shapes
 from safetensors.torch import load_file
 
 import paa
 from paa import PAA
 from paa.config import ModelConfig
 from paa.engine.run_folder import save_checkpoint
-from paa.errors import CheckpointError
+from paa.errors import CheckpointError, PaaError
 from paa.weights import own
 from paa.weights.coco_names import COCO_NAMES
 from paa.weights.convert import convert
@@ -95,7 +96,7 @@ def test_names_are_given_to_the_classes(tmp_path: Path, model: PAA, checkpoint: 
     again = paa.load(tmp_path / "a.safetensors", "cpu")
     assert again.names == given
     assert digests(again.state_dict()) == digests(model.state_dict())
-    for wrong in (("Katze", "dog"), (*given, "fish"), ()):
+    for wrong in (("Katze", "dog"), (*given, "fish")):
         with pytest.raises(CheckpointError) as caught:
             convert(checkpoint, tmp_path / "b.safetensors", names=wrong)
         assert str(caught.value) == f"{checkpoint}: has 3 classes, {len(wrong)} names are given"
@@ -154,3 +155,16 @@ def test_the_format_can_be_named(tmp_path: Path, checkpoint: Path) -> None:
     assert convert(checkpoint, tmp_path / "a.safetensors", format="paa").names == NAMES
     with pytest.raises(CheckpointError, match=r"last\.pt: not of the format mmdet$"):
         convert(checkpoint, tmp_path / "b.safetensors", format="mmdet")
+
+
+def test_a_file_without_names_needs_some(tmp_path: Path) -> None:
+    """And the names it is given are there when a run starts from it."""
+    dense = {name: tensor.contiguous() for name, tensor in marked(seed_shapes(*R50, classes=4)).items()}
+    torch.save(dense, tmp_path / "four.pth")
+    with pytest.raises(CheckpointError, match=r"four\.pth: has 4 classes without names: give them by --names"):
+        convert(tmp_path / "four.pth", tmp_path / "four.safetensors")
+    wrong = ((["a", "b", "b", "c"], "same name, 'b'"), (["a", " ", "b", "c"], "empty"), (["a"], "4 classes"))
+    for names, says in wrong:
+        with pytest.raises(PaaError, match=says):
+            convert(tmp_path / "four.pth", tmp_path / "four.safetensors", names=names)
+    assert [path.name for path in tmp_path.iterdir()] == ["four.pth"]

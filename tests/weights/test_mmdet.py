@@ -18,10 +18,14 @@ from paa.model.detector import Detector
 from paa.recipes import RECIPES
 from paa.weights import caffe2, mmdet, official, seed, torchvision_models
 from paa.weights.coco_names import COCO_NAMES
-from paa.weights.read import build
-from paa.weights.state import check_fit
+from paa.weights.read import build, unwrapped
+from paa.weights.state import Weights, check_fit
 
 NO_BIAS = {f"head.{tower}_tower.{i}.conv.bias" for tower in ("cls", "box") for i in range(4)}
+
+
+def read_content(content: dict[str, Any]) -> Weights:
+    return mmdet.read(unwrapped(content), content)
 
 
 def shapes(places: dict[str, Place | None]) -> dict[str, tuple[int, ...]]:
@@ -58,9 +62,9 @@ def test_every_model_is_known_from_its_tensors(form: Form, name: str, dcn_stages
     places = mmdet_places(form, dcn_stages)
     state = marked(shapes(places))
     content = {"state_dict": state}
-    assert mmdet.recognises(content)
+    assert mmdet.recognises(unwrapped(content))
     assert not any(other.recognises(content) for other in (seed, official, caffe2, torchvision_models))
-    weights = mmdet.read(content)
+    weights = read_content(content)
     assert (weights.config.backbone, weights.config.dcn_stages, weights.config.tower_dcn) == (name, dcn_stages, False)
     assert (weights.names, weights.num_classes) == (None, 80)
     assert misplaced(state, places, weights.tensors) == []
@@ -89,7 +93,7 @@ THINGS = tuple(f"thing {i}" for i in range(80))
     ],
 )
 def test_class_names_are_the_files_own_if_there_is_one_for_each_class(meta: Any, names: tuple[str, ...] | None) -> None:
-    weights = mmdet.read({"meta": meta, "state_dict": marked(shapes(mmdet_places(R50)))})
+    weights = read_content({"meta": meta, "state_dict": marked(shapes(mmdet_places(R50)))})
     assert weights.names == names
     assert weights.num_classes == 80
 
@@ -121,7 +125,7 @@ def test_a_missing_tensor_is_named(gone: str, says: str) -> None:
     state = marked(shapes(mmdet_places(R50)))
     del state[gone]
     with pytest.raises((CheckpointError, KeyError), match=says.split(": ")[-1]):
-        build(mmdet.read({"state_dict": state}), "a.pth", Detector)
+        build(read_content({"state_dict": state}), "a.pth", Detector)
 
 
 def test_counters_may_be_missing_and_other_tensors_may_not_be_added() -> None:
@@ -129,6 +133,16 @@ def test_counters_may_be_missing_and_other_tensors_may_not_be_added() -> None:
     counters = [name for name in state if name.endswith("num_batches_tracked")]
     assert len(counters) == 53
     without = {name: tensor for name, tensor in state.items() if name not in counters}
-    assert mmdet.read({"state_dict": without}).tensors.keys() == mmdet.read({"state_dict": state}).tensors.keys()
+    assert read_content({"state_dict": without}).tensors.keys() == read_content({"state_dict": state}).tensors.keys()
     with pytest.raises(CheckpointError, match=r"1 left over \(backbone.fc.weight\)"):
-        build(mmdet.read({"state_dict": {**state, "backbone.fc.weight": torch.zeros(2)}}), "a.pth", Detector)
+        build(read_content({"state_dict": {**state, "backbone.fc.weight": torch.zeros(2)}}), "a.pth", Detector)
+
+
+@pytest.mark.parametrize("key", ["config", "cfg"])
+def test_a_caffe_style_model_says_so_in_its_configuration(key: str) -> None:
+    state = marked(shapes(mmdet_places(R50)))
+    text = "model = dict(backbone=dict(type='ResNet', norm_eval=True, style='{}'))"
+    found = {s: mmdet.read(state, {"meta": {key: text.format(s)}}).config for s in ("pytorch", "caffe")}
+    assert found["pytorch"] == mmdet.read(state, {}).config
+    caffe = {"stride_in_1x1": True, "std": (1.0, 1.0, 1.0), "bgr": True}
+    assert found["caffe"] == dataclasses.replace(found["pytorch"], **caffe)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,8 +29,8 @@ from paa.model.detector import Detector
 from paa.recipes import RECIPES
 from paa.weights import mmdet, official, seed
 from paa.weights.coco_names import COCO_NAMES
-from paa.weights.read import build
-from paa.weights.state import check_fit
+from paa.weights.read import build, unwrapped
+from paa.weights.state import Weights, check_fit
 
 MODELS: dict[str, tuple[Form, tuple[int, ...], bool]] = {
     "r50_1x": (R50, (), False),
@@ -49,6 +50,10 @@ NAMES = {
     "x101_32x8d_dcn_2x": "resnext101_32x8d",
     "x152_32x8d_dcn_2x": "resnext152_32x8d",
 }
+
+
+def read_content(content: dict[str, Any]) -> Weights:
+    return official.read(unwrapped(content), content)
 
 
 @pytest.fixture
@@ -81,10 +86,10 @@ def test_every_model_is_known_from_its_tensors(key: str, module: bool) -> None:
     form, dcn_stages, tower_dcn = MODELS[key]
     state = marked(seed_shapes(*form, dcn_stages=dcn_stages, tower_dcn=tower_dcn))
     content = official_content(state, module)
-    assert official.recognises(content)
-    assert not seed.recognises(content)
-    assert not mmdet.recognises(content)
-    config, names, num_classes, tensors, provenance, _ = official.read(content)
+    assert official.recognises(unwrapped(content))
+    assert not seed.recognises(unwrapped(content))
+    assert not mmdet.recognises(unwrapped(content))
+    config, names, num_classes, tensors, provenance, _ = read_content(content)
     assert (config.backbone, config.dcn_stages, config.tower_dcn) == (NAMES[key], dcn_stages, tower_dcn)
     assert config.stride_in_1x1 == (form.groups == 1)
     assert (config.test_short, config.test_longest) == ((864, 1440) if form == X152_32X8D else (800, 1333))
@@ -103,7 +108,7 @@ def test_every_model_is_known_from_its_tensors(key: str, module: bool) -> None:
 def test_the_large_models_are_built_and_run(key: str) -> None:
     form, dcn_stages, tower_dcn = MODELS[key]
     state = marked(seed_shapes(*form, dcn_stages=dcn_stages, tower_dcn=tower_dcn))
-    model = build(official.read(official_content(state)), key, Detector)
+    model = build(read_content(official_content(state)), key, Detector)
     assert misplaced(state, seed_places(form, dcn_stages, tower_dcn), model.state_dict()) == []
     for stage in (2, 3, 4):
         first = model.backbone.get_submodule(f"layer{stage}.0")
@@ -120,20 +125,20 @@ def test_the_large_models_are_built_and_run(key: str) -> None:
 
 def test_anchors_in_the_file_are_the_only_tensors_that_are_dropped() -> None:
     content = official_content(marked(seed_shapes(*R50)))
-    plain = official.read(content).tensors
+    plain = read_content(content).tensors
     for name in [name for name in content["model"] if "anchor_generator" in name]:
         del content["model"][name]
-    assert {**official.read(content).tensors}.keys() == plain.keys()
+    assert {**read_content(content).tensors}.keys() == plain.keys()
     content["model"]["module.rpn.mystery"] = torch.zeros(3)
     with pytest.raises(CheckpointError, match=r"^a\.pth: tensors do not fit the model: 1 left over \(rpn\.mystery\)$"):
-        build(official.read(content), "a.pth", Detector)
+        build(read_content(content), "a.pth", Detector)
 
 
 def test_a_missing_tensor_is_named_as_this_project_names_it(tmp_path: Path) -> None:
     content = official_content(marked(seed_shapes(*R50)))
     del content["model"]["module.rpn.head.iou_pred.weight"]
     with pytest.raises(CheckpointError, match=r"1 missing \(head\.iou_logits\.weight\)$"):
-        build(official.read(content), "a.pth", Detector)
+        build(read_content(content), "a.pth", Detector)
     torch.save({"model": {"rpn.head.cls_logits.weight": torch.zeros(80, 256, 3, 3)}}, tmp_path / "part.pth")
     with pytest.raises(
         CheckpointError, match=r"part\.pth: incomplete checkpoint \(KeyError: 'head\.scales\.0\.scale'\)$"
@@ -143,6 +148,6 @@ def test_a_missing_tensor_is_named_as_this_project_names_it(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("classes", [1, 20])
 def test_any_number_of_classes(classes: int, no_random_weights: Callable[[], None]) -> None:
-    weights = official.read(official_content(marked(seed_shapes(*R50, classes=classes))))
+    weights = read_content(official_content(marked(seed_shapes(*R50, classes=classes))))
     assert weights.num_classes == classes
     assert build(weights, "a.pth", Detector).names == tuple(f"class {label}" for label in range(classes))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +20,7 @@ from paa.model.detector import Detector
 from paa.recipes import RECIPES
 from paa.weights import caffe2, mmdet, official, seed, torchvision_models
 from paa.weights.coco_names import COCO_NAMES
-from paa.weights.read import build, read_weights
+from paa.weights.read import build, read_weights, unwrapped
 from paa.weights.state import check_fit, load_tensors
 
 KEYS: dict[str, tuple[Form, tuple[int, ...], bool]] = {
@@ -171,3 +173,14 @@ def test_a_failed_load_changes_nothing() -> None:
     load_tensors(layer, {"weight": torch.zeros(2, 2, dtype=torch.float16), "bias": torch.ones(2)}, "file")
     assert layer.weight.dtype == torch.float32
     assert layer.weight.abs().sum() == 0
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda s: {"model": s, "iteration": 5}, lambda s: {f"module.{n}": t for n, t in s.items()}]
+)
+def test_what_training_programs_put_around_it_goes(wrap: Callable[[Any], Any]) -> None:
+    """The seed itself wrote `model` at first, and DistributedDataParallel names everything `module.`."""
+    state = {"backbone.body.stem.conv1.weight": torch.ones(1), "head.cls_logits.weight": torch.ones(1)}
+    inside = unwrapped(wrap(state))
+    assert seed.recognises(inside)
+    assert dict(inside) == state

@@ -134,7 +134,7 @@ def test_weights_by_name_are_read_from_torchs_cache(
     torch.save(network.state_dict(), no_network / file)
     weights = read_start(f"torchvision/{name}", "resnet50")
     assert isinstance(weights, BackboneWeights)
-    assert weights.source == f"torchvision/{name}"
+    assert weights.source == "torchvision/resnet18.IMAGENET1K_V1"
     assert weights.fields == {"backbone": "resnet18", **FIELDS}
     state = network.state_dict()
     assert set(weights.tensors) == set(state) - {"fc.weight", "fc.bias"}
@@ -155,7 +155,7 @@ def test_the_set_of_weights_is_the_one_that_is_named(no_network: Path) -> None:
         torch.save({"conv1.weight": torch.zeros(1)}, no_network / file)
     assert sets.DEFAULT is sets.IMAGENET1K_V2
     (no_network / files["IMAGENET1K_V2"]).unlink()
-    with pytest.raises(CheckpointError, match="torchvision/resnet50: cannot be fetched"):
+    with pytest.raises(CheckpointError, match=r"torchvision/resnet50\.IMAGENET1K_V2: cannot be fetched"):
         torchvision_models.fetch("resnet50")
 
 
@@ -168,7 +168,7 @@ def test_the_set_of_weights_is_the_one_that_is_named(no_network: Path) -> None:
         ("", "no such weights"),
         ("resnet50.V3", "no such weights; resnet50 has IMAGENET1K_V1, IMAGENET1K_V2"),
         ("resnext101_64x4d.IMAGENET1K_V2", "no such weights; resnext101_64x4d has IMAGENET1K_V1"),
-        ("resnet34", "cannot be fetched (<urlopen error no network in tests>)"),
+        ("resnet34.IMAGENET1K_V1", "cannot be fetched (<urlopen error no network in tests>)"),
     ],
 )
 @pytest.mark.usefixtures("no_network")
@@ -186,7 +186,7 @@ def test_a_damaged_file_in_the_cache_is_one_line(no_network: Path, data: bytes) 
     (no_network / "resnet18-f37072fd.pth").write_bytes(data)
     with pytest.raises(CheckpointError) as caught:
         read_start("torchvision/resnet18", "resnet18")
-    assert str(caught.value).startswith("torchvision/resnet18: ")
+    assert str(caught.value).startswith("torchvision/resnet18.IMAGENET1K_V1: ")
     assert "\n" not in str(caught.value)
 
 

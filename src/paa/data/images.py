@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from paa.errors import ImageError
+from paa.errors import ImageError, one_line
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".mpo"}
@@ -64,7 +64,7 @@ def as_rgb(source: str | Path | Image.Image | npt.NDArray[Any] | Tensor) -> Rgb:
         try:
             return _pil_to_rgb(source)
         except Exception as error:
-            raise ImageError(f"PIL image of mode {source.mode}: {_one_line(error)}") from error
+            raise ImageError(f"PIL image of mode {source.mode}: {one_line(error)}") from error
     if isinstance(source, Tensor):
         if source.ndim != 3:
             raise ImageError(f"expected a tensor (3, H, W), got shape {tuple(source.shape)}")
@@ -119,8 +119,4 @@ def _unreadable(path: Path, error: Exception) -> ImageError:
         return ImageError(f"{path}: no such picture")
     if isinstance(error, UnidentifiedImageError):
         return ImageError(f"{path}: not a picture of a known format")
-    return ImageError(f"{path}: cannot be read: {_one_line(error)}")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return ImageError(f"{path}: cannot be read: {one_line(error)}")

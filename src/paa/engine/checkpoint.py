@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch.optim import Optimizer
 
-from paa.config import Recipe, to_dict
+from paa.config import ModelConfig, Recipe, to_dict
 from paa.engine.distributed import Process
 from paa.engine.run_folder import save_checkpoint
 from paa.errors import CheckpointError, ConfigError
 from paa.model.detector import Detector
 from paa.weights import own
 from paa.weights.files import read_file
+from paa.weights.read import read_weights
 from paa.weights.state import load_tensors
 
 _MAY_CHANGE = ("schedule.steps", "schedule.epochs", "schedule.decays")  # a run may be made longer or shorter
@@ -47,6 +49,17 @@ def save(
         if evaluated is not trained:
             training["weights"] = trained.state_dict()
         save_checkpoint(path, own.write(evaluated.config, evaluated.names, evaluated.state_dict(), training))
+
+
+def model_of(path: Path, asked: ModelConfig, chosen: Collection[str]) -> ModelConfig:
+    """Return the model that a run's checkpoint is of; ConfigError if one of the `chosen` fields of `asked` differs."""
+    model = read_weights(path, "paa").config
+    changed = [
+        f"{n} {getattr(model, n)}, not {getattr(asked, n)}" for n in chosen if getattr(model, n) != getattr(asked, n)
+    ]
+    if changed:
+        raise ConfigError(f"{path}: its run had {'; '.join(changed)}; to go on give it the same options and data")
+    return model
 
 
 def restore(

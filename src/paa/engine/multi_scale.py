@@ -23,7 +23,7 @@ def check_views(views: MultiScaleConfig) -> None:
     scales, windows = views.scales, views.windows
     rules: tuple[tuple[str, object, str, bool], ...] = (
         ("scales", scales, "at least 1", all(short >= 1 for short in scales)),
-        ("windows", windows, f"one pair for each of the {len(scales)} scales", len(windows) == len(scales)),
+        ("windows", windows, f"one pair for each of the {len(scales)} views.scales", len(windows) == len(scales)),
         ("windows", windows, "at least 0, the lower first", all(0 <= low < high for low, high in windows)),
         ("longest", views.longest, "at least 1", views.longest >= 1),
         ("merge", views.merge, "vote or soft-vote", views.merge in ("vote", "soft-vote")),

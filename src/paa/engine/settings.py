@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from paa.config import DataConfig, Recipe, RuntimeConfig, ValidationConfig, WeightsFormat
+from paa.config import DataConfig, Recipe, RuntimeConfig, ValidationConfig, WeightsFormat, check_model
 from paa.errors import ConfigError
 
 
@@ -30,12 +30,13 @@ class TrainConfig:
     init_format: WeightsFormat | None = None
     """Format of that file; found out from it, unless it is named."""
     chosen: tuple[str, ...] = ()
-    """Fields of the model that the user named: weights that say otherwise are an error, not followed."""
+    """Fields of the model that the user named: weights that say otherwise are then an error."""
 
 
 def check_settings(config: TrainConfig, world: int) -> None:
     """Raise ConfigError for a number that no run can use."""
-    model, pictures, schedule = config.recipe.model, config.recipe.pictures, config.recipe.schedule
+    check_model(config.recipe.model)
+    pictures, schedule = config.recipe.pictures, config.recipe.schedule
     runtime, validation = config.runtime, config.validation
     least: dict[str, tuple[float, float | None]] = {
         "batch_size": (1, config.batch_size),
@@ -45,11 +46,6 @@ def check_settings(config: TrainConfig, world: int) -> None:
         "workers": (0, runtime.workers),
         "log_interval": (1, runtime.log_interval),
         "checkpoint_interval": (1, runtime.checkpoint_interval),
-        "model.channels": (1, model.channels),
-        "model.tower_depth": (0, model.tower_depth),
-        "model.norm_eps": (0, model.norm_eps),
-        "model.test_short": (1, model.test_short),
-        "model.test_longest": (1, model.test_longest),
         "pictures.short_sides": (1, min(pictures.short_sides, default=0)),
         "pictures.longest": (1, pictures.longest),
         "pictures.color_jitter": (0, pictures.color_jitter),
@@ -69,14 +65,6 @@ def check_settings(config: TrainConfig, world: int) -> None:
     rules: tuple[tuple[str, object, str, bool], ...] = (
         ("batch_size", config.batch_size, f"a multiple of {world}, the processes", config.batch_size % world == 0),
         ("seed", runtime.seed, "from 0 to 2^63 - 1", 0 <= runtime.seed < 2**63),
-        (
-            "model.norm_eps",
-            model.norm_eps,
-            "above 0 in trained batch norm",
-            model.norm != "batch" or model.norm_eps > 0,
-        ),
-        ("model.mean", model.mean, "finite", all(math.isfinite(v) for v in model.mean)),
-        ("model.std", model.std, "above 0", all(0 < v < math.inf for v in model.std)),
         ("pictures.short_sides", pictures.short_sides, "one or two numbers", len(pictures.short_sides) <= 2),
         ("pictures.hflip", pictures.hflip, "from 0 to 1", 0 <= pictures.hflip <= 1),
         ("pictures.scale_jitter", zoom, "above 0, the lower first", 0 < zoom[0] <= zoom[1] < math.inf),

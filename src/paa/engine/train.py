@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from paa.data.index import DatasetIndex
 from paa.data.loader import train_loader
 from paa.data.read import read_dataset
 from paa.engine.average import WeightAverage
-from paa.engine.checkpoint import State, restore, save
+from paa.engine.checkpoint import State, model_of, restore, save
 from paa.engine.distributed import Process
 from paa.engine.evaluate import detect_dataset
 from paa.engine.metrics import evaluate
@@ -48,11 +49,11 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
     Raises DataError, ConfigError, CheckpointError or RunError before anything is written, and RunError, with the last
     good checkpoint kept, when a loss is not finite.
     """
-    start = None
-    told_of_start: list[str] = []
-    if config.init is not None:
-        start = read_start(config.init, config.recipe.model.backbone, config.init_format)
-        config, told_of_start = follow(start, config)
+    run, state = RunFolder(config.output), State()
+    going_on = run.last if config.resume == "last" else config.resume
+    if config.resume == "last" and run.config.exists() and not run.last.exists():
+        going_on = None  # the run ended before its first checkpoint
+    config, start, told_of_start = follow_start(config, going_on)
     check_settings(config, process.world)
     recipe, runtime = config.recipe, config.runtime
     torch.manual_seed(runtime.seed)
@@ -62,7 +63,7 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
     detector = Detector(recipe.model, index.names)
     if start is not None:
         told_of_start += load_start(detector, start)
-    elif config.resume is None and (recipe.model.norm != "batch" or recipe.schedule.frozen_stages):
+    elif going_on is None and (recipe.model.norm != "batch" or recipe.schedule.frozen_stages):
         told_of_start.append("no --init: batch norm or stages are frozen at random weights; r18_nano starts from none")
     schedule = make_schedule(recipe.schedule, config.batch_size, len(index))
     if schedule.steps < 1:
@@ -77,18 +78,17 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
     average = None if recipe.schedule.ema is None else WeightAverage(detector, recipe.schedule.ema)
     evaluated = detector if average is None else average.detector
     optimizer = make_optimizer(detector, recipe.schedule)
-    run, state = RunFolder(config.output), State()
     told = {
         **to_dict(recipe),
         "batch_size": config.batch_size,
         "seed": runtime.seed,
         "precision": runtime.precision,
+        "init": config.init,
         "pictures of the data set": len(index),
         "annotations of the data set": len(index.boxes),
     }
-    stopped_early = config.resume == "last" and run.config.exists() and not run.last.exists()
-    if config.resume is not None and not stopped_early:
-        restore(run.last if config.resume == "last" else config.resume, evaluated, detector, optimizer, state, told)
+    if going_on is not None:
+        restore(going_on, evaluated, detector, optimizer, state, told)
     loader = train_loader(
         index,
         TrainTransform(**vars(recipe.pictures), legacy=recipe.model.legacy),
@@ -190,13 +190,23 @@ def read_data(config: DataConfig, validate: bool) -> tuple[DatasetIndex, Dataset
     return index, read_dataset(config.val_path or config.path, config.val_split, names=index.names, **options)
 
 
-def follow(weights: Weights | BackboneWeights, config: TrainConfig) -> tuple[TrainConfig, list[str]]:
-    """Return the run's configuration with the model that its starting weights are of, and a line a change."""
-    model, changed = starting_model(weights, config.recipe.model, config.chosen)
-    lines = [
-        f"model.{name}: {value}, as {config.init} has it (not {asked})" for name, (asked, value) in changed.items()
-    ]
-    return replace(config, recipe=replace(config.recipe, model=model)), lines
+def follow_start(
+    config: TrainConfig, going_on: Path | None
+) -> tuple[TrainConfig, Weights | BackboneWeights | None, list[str]]:
+    """Return the configuration with the model that `init` asks for, the weights to start from, and a line a change.
+
+    going_on: the checkpoint of a run that goes on, which has that model and those weights already.
+    """
+    if config.init is None:
+        return config, None, []
+    asked = config.recipe.model
+    if going_on is not None:
+        model = model_of(going_on, asked, config.chosen)
+        return replace(config, recipe=replace(config.recipe, model=model)), None, []
+    start = read_start(config.init, asked.backbone, config.init_format)
+    model, changed = starting_model(start, asked, config.chosen)
+    lines = [f"model.{name}: {value}, as {start.source} has it (not {was})" for name, (was, value) in changed.items()]
+    return replace(config, recipe=replace(config.recipe, model=model)), start, lines
 
 
 def parallel(detector: Detector, process: Process) -> nn.Module:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paa.errors import ConfigError
+from paa.errors import ConfigError, one_line
 
 _STRIDES = (8, 16, 32)
 
@@ -27,7 +27,7 @@ class TimmBackbone(nn.Module):
         try:
             self.body = create_model(name, features_only=True, feature_cls="getter")
         except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
-            raise ConfigError(f"timm/{name}: gives no features ({_line(error)})") from error
+            raise ConfigError(f"timm/{name}: gives no features ({one_line(error)})") from error
         if norm == "frozen":
             from timm.layers.norm_act import freeze_batch_norm_2d
 
@@ -56,7 +56,7 @@ class TimmBackbone(nn.Module):
                 total = torch.stack([feature.sum() for feature in features]).sum()
                 gradients = torch.autograd.grad(total, trained, allow_unused=True) if trained else ()
         except Exception as error:  # what a model does with a size that it was not made for is its own affair
-            raise ConfigError(f"timm/{self.name}: does not take pictures of any size ({_line(error)})") from error
+            raise ConfigError(f"timm/{self.name}: does not take pictures of any size ({one_line(error)})") from error
         finally:
             self.train()
         shapes = [tuple(feature.shape[1:]) for feature in features]
@@ -77,17 +77,12 @@ class TimmBackbone(nn.Module):
         return []
 
 
-def _line(error: Exception) -> str:
-    """Return the first line of what an error says, its kind if it says nothing: an assertion may."""
-    return str(error).split("\n")[0] or type(error).__name__
-
-
 def create_model(name: str, **options: Any) -> Any:
     """Return timm's model of that name, for pictures of any size; ConfigError if timm or the model is missing."""
     try:
         import timm
     except ImportError as error:
-        raise ConfigError(f"timm/{name}: needs timm: pip install timm") from error
+        raise ConfigError(f"timm/{name}: needs timm: pip install 'paa[timm]'") from error
     architecture = name.split(".")[0]
     # a name with a colon would have timm fetch a model's description from elsewhere
     if not re.fullmatch(r"\w+(\.\w+)?", name, flags=re.ASCII) or not timm.is_model(architecture):

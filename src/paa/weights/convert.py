@@ -9,7 +9,7 @@ from pathlib import Path
 from paa.config import WeightsFormat
 from paa.errors import CheckpointError
 from paa.model.detector import Detector
-from paa.weights.own import write_model
+from paa.weights.own import check_names, write_model
 from paa.weights.read import build, read_weights
 from paa.weights.state import Weights
 
@@ -20,15 +20,22 @@ def convert(
     """Write the model in a checkpoint to `output`, and return what was written.
 
     names: the classes, for a file that has none or others. The file remembers where it comes from: the checkpoint's
-    name, format and SHA-256. CheckpointError if the checkpoint is not whole, or the names are not as many as its
-    classes.
+    name, format and SHA-256. CheckpointError if the checkpoint is not whole, has no names and none are given, or the
+    names are not as many as its classes.
     """
     weights = read_weights(path, format)
     if names is not None:
+        check_names(names)
         if len(names) != weights.num_classes:
             raise CheckpointError(f"{path}: has {weights.num_classes} classes, {len(names)} names are given")
         weights = weights._replace(names=tuple(names))
+    if weights.class_names() is None:
+        raise CheckpointError(f"{path}: has {weights.num_classes} classes without names: give them by --names")
     detector = build(weights, str(path), Detector)
-    provenance = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), **weights.provenance}
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(2**20):
+            digest.update(piece)
+    provenance = {"sha256": digest.hexdigest(), **weights.provenance}
     write_model(output, detector.config, detector.names, detector.state_dict(), provenance)
     return weights._replace(names=detector.names, tensors=detector.state_dict(), provenance=provenance)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -28,10 +29,9 @@ _RENAMES = (
 )
 
 
-def recognises(content: Mapping[str, Any]) -> bool:
-    """Say whether a file's content is of that kind."""
-    state = content.get("state_dict")
-    return isinstance(state, Mapping) and "bbox_head.atss_cls.weight" in state
+def recognises(state: Mapping[str, Any]) -> bool:
+    """Say whether these are MMDetection's names."""
+    return "bbox_head.atss_cls.weight" in state
 
 
 def rename(name: str) -> str:
@@ -41,9 +41,9 @@ def rename(name: str) -> str:
     return name
 
 
-def read(content: Mapping[str, Any]) -> Weights:
-    """Turn MMDetection's tensors into ours, with the class names of its `meta`, if it has any."""
-    state: Mapping[str, Tensor] = content["state_dict"]
+def read(state: Mapping[str, Tensor], content: Mapping[str, Any]) -> Weights:
+    """Turn MMDetection's tensors into ours; content: of the whole file, whose `meta` may tell class names and input."""
+    meta = content.get("meta")
     tensors = {
         rename(name): tensor
         for name, tensor in state.items()
@@ -67,8 +67,19 @@ def read(content: Mapping[str, Any]) -> Weights:
         anchor_offset=0.0,
         threshold_joint=True,
     )
+    config = replace(config, **_caffe_style(meta))
     classes = len(state["bbox_head.atss_cls.weight"])
-    return Weights(config, _class_names(content.get("meta"), classes), classes, tensors, {"format": "MMDetection"})
+    return Weights(config, _class_names(meta, classes), classes, tensors, {"format": "MMDetection"})
+
+
+def _caffe_style(meta: Any) -> dict[str, Any]:
+    """Return what differs in a model whose configuration, which 2.x and 3.x keep as text, says that it is Caffe's."""
+    if not isinstance(meta, Mapping):
+        return {}
+    text = next((meta[key] for key in ("config", "cfg") if isinstance(meta.get(key), str)), "")
+    if not re.search(r"style\s*=\s*['\"]caffe['\"]", text):
+        return {}
+    return {"stride_in_1x1": True, "mean": IMAGENET_MEAN, "std": (1.0, 1.0, 1.0), "bgr": True}
 
 
 def _class_names(meta: Any, classes: int) -> tuple[str, ...] | None:

@@ -8,7 +8,7 @@ A training checkpoint (`last.pt`) has the keys `format` (the word below), `confi
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,7 @@ def write(
     config: ModelConfig, names: tuple[str, ...], tensors: Mapping[str, Any], training: Any = None
 ) -> dict[str, Any]:
     """Return the dictionary that `read` reads."""
-    if not names:
-        raise CheckpointError("a model without class names cannot be saved")
+    check_names(names)
     content = {"format": FORMAT, "config": to_dict(config), "names": list(names), "model": dict(tensors)}
     return content if training is None else {**content, "training": training}
 
@@ -60,8 +59,7 @@ def write_model(
     """Write a model file, whole or not at all; CheckpointError unless it is named `*.safetensors`."""
     if path.suffix != ".safetensors":
         raise CheckpointError(f"{path}: a model is saved as safetensors: name it {path.stem or 'model'}.safetensors")
-    if not names:
-        raise CheckpointError("a model without class names cannot be saved")
+    check_names(names)
     if not path.parent.is_dir():
         raise CheckpointError(f"{path}: there is no folder {path.parent}")
     about = {"version": _VERSION, "config": to_dict(config), "names": list(names), "provenance": dict(provenance)}
@@ -86,7 +84,17 @@ def _read_model(tensors: Mapping[str, Tensor], described: str) -> Weights:
     return Weights(model_config(config), names, len(names), tensors, history)
 
 
+def check_names(names: Sequence[str]) -> None:
+    """Raise ConfigError unless these can name the classes of a model: there are some, and no two are alike or empty."""
+    if not names or not all(name.strip() for name in names):
+        raise ConfigError("a model without class names, or with an empty one, cannot be saved or read")
+    if len(set(names)) < len(names):
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise ConfigError(f"two classes have the same name, {twice!r}")
+
+
 def _class_names(names: Any) -> tuple[str, ...]:
     if not names or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ConfigError("its class names are not a list of strings")
+    check_names(names)
     return tuple(names)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 from paa.config import WeightsFormat
-from paa.errors import CheckpointError, ConfigError
+from paa.errors import CheckpointError, ConfigError, one_line
 from paa.model.detector import Detector
 from paa.weights import caffe2, mmdet, official, own, seed, timm_models, torchvision_models
-from paa.weights.coco_names import COCO_NAMES
 from paa.weights.files import FileContent, read_file
 from paa.weights.state import BackboneWeights, Weights, check_fit, load_tensors
 
@@ -53,33 +52,39 @@ def _interpret(
 ) -> Weights | BackboneWeights:
     """Return what a file's content says; timm_name: the model that it is of if it is no detector's."""
     values, metadata, source = content.values, content.metadata, str(path)
+    state = unwrapped(values)
+    # detectors first; timm's ResNets have torchvision's names, so the model that the user named decides between them
     readers: dict[WeightsFormat, tuple[bool, Callable[[], Weights | BackboneWeights]]] = {
         "paa": (own.recognises(values, metadata), lambda: own.read(values, metadata)),
-        "seed": (seed.recognises(values), lambda: seed.read(values)),
-        "official": (official.recognises(values), lambda: official.read(values)),
-        "mmdet": (mmdet.recognises(values), lambda: mmdet.read(values)),
-        "timm": (bool(timm_name), lambda: timm_models.read(values, timm_name, source)),
+        "seed": (seed.recognises(state), lambda: seed.read(state)),
+        "official": (official.recognises(state), lambda: official.read(state, values)),
+        "mmdet": (mmdet.recognises(state), lambda: mmdet.read(state, values)),
+        "timm": (bool(timm_name), lambda: timm_models.read(state, timm_name, source)),
         "caffe2": (caffe2.recognises(values), lambda: caffe2.read(values, source)),
-        "torchvision": (torchvision_models.recognises(values), lambda: torchvision_models.read(values, source)),
+        "torchvision": (torchvision_models.recognises(state), lambda: torchvision_models.read(state, source)),
     }
     read = next((read for name, (found, read) in readers.items() if found and format in (None, name)), None)
     if read is None:
-        raise CheckpointError(
-            f"{path}: not of the format {format}"
-            if format
-            else f"{path}: of none of the known formats ({', '.join(readers)}; for timm name the model too: "
-            "--model.backbone timm/NAME)"
-        )
+        what = f"not of the format {format}" if format else f"of none of the known formats ({', '.join(readers)})"
+        hint = "; for timm's name the model too: --model.backbone timm/NAME" if format in (None, "timm") else ""
+        raise CheckpointError(f"{path}: {what}{hint}")
     try:
         weights = read()
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from error
     except (KeyError, TypeError, AttributeError, ValueError, IndexError, RuntimeError) as error:
-        line = str(error).splitlines()[0][:120] if str(error) else ""
-        raise CheckpointError(f"{path}: incomplete checkpoint ({type(error).__name__}: {line})") from error
+        raise CheckpointError(f"{path}: incomplete checkpoint ({type(error).__name__}: {one_line(error)})") from error
     if isinstance(weights, Weights):
         return weights._replace(provenance={"file": path.name, **weights.provenance}, source=source)
     return weights
+
+
+def unwrapped(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the state dict that training programs keep under `model` or `state_dict`, without DDP's `module.`."""
+    state = next((values[key] for key in ("model", "state_dict") if isinstance(values.get(key), Mapping)), values)
+    if all(str(name).startswith("module.") for name in state):
+        return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
+    return state
 
 
 def build(weights: Weights, source: str, kind: type[D]) -> D:
@@ -87,10 +92,7 @@ def build(weights: Weights, source: str, kind: type[D]) -> D:
 
     CheckpointError if a tensor is missing, left over or misshapen, or there is no such model.
     """
-    names = weights.names
-    if names is None:
-        coco = weights.num_classes == len(COCO_NAMES)
-        names = COCO_NAMES if coco else tuple(f"class {label}" for label in range(weights.num_classes))
+    names = weights.class_names() or tuple(f"class {label}" for label in range(weights.num_classes))
     try:
         with torch.device("meta"):  # a file must not make us allocate a model that its tensors do not fill
             check_fit(Detector(weights.config, names).state_dict(), weights.tensors, source)

@@ -12,7 +12,6 @@ from torch import Tensor
 from paa.config import ModelConfig
 from paa.errors import CheckpointError, ConfigError
 from paa.model.detector import Detector
-from paa.weights.coco_names import COCO_NAMES
 from paa.weights.state import BackboneWeights, Weights, load_tensors
 
 _FREE = ("norm", "test_short", "test_longest")
@@ -73,9 +72,7 @@ def _load_backbone(detector: Detector, weights: BackboneWeights) -> list[str]:
 
 def _load_detector(detector: Detector, weights: Weights) -> list[str]:
     source = weights.source
-    theirs = weights.names
-    if theirs is None and weights.num_classes == len(COCO_NAMES):
-        theirs = COCO_NAMES
+    theirs = weights.class_names()
     if theirs is None:
         if weights.num_classes != len(detector.names):
             raise CheckpointError(

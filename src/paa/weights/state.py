@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from paa.config import ModelConfig
 from paa.errors import CheckpointError
+from paa.weights.coco_names import COCO_NAMES
 
 COUNTER = ".num_batches_tracked"
 """Batch norm's counter, which trained norm has, frozen norm has not, and nothing needs."""
@@ -26,6 +27,12 @@ class Weights(NamedTuple):
     tensors: Mapping[str, Tensor]
     provenance: Mapping[str, str]
     source: str = ""
+
+    def class_names(self) -> tuple[str, ...] | None:
+        """Return the file's names, or COCO's for 80 classes without any; None if there is no telling."""
+        if self.names is None and self.num_classes == len(COCO_NAMES):
+            return COCO_NAMES
+        return self.names
 
 
 class BackboneWeights(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from paa.errors import CheckpointError
+from paa.errors import CheckpointError, one_line
 from paa.model.timm_backbone import create_model
 from paa.weights.state import BackboneWeights
 
@@ -30,17 +30,15 @@ def _load(name: str, options: dict[str, Any], source: str) -> BackboneWeights:
     try:
         model = create_model(name, pretrained=True, **options)
     except (OSError, RuntimeError, KeyError, ValueError) as error:
-        line = " ".join(str(error).split())
-        raise CheckpointError(
-            f"{source}: no weights of timm/{name}: {line[:160]}{'...' if len(line) > 160 else ''}"
-        ) from error
+        raise CheckpointError(f"{source}: no weights of timm/{name}: {one_line(error)}") from error
     kept = create_model(name, features_only=True, feature_cls="getter").state_dict()
     tensors = {f"model.{n}": tensor for n, tensor in model.state_dict().items()}
     settings = model.pretrained_cfg
     fields = {
-        "backbone": f"timm/{name.split('.')[0]}",
-        "mean": tuple(255 * v for v in settings["mean"]),
-        "std": tuple(255 * v for v in settings["std"]),
+        "backbone": f"timm/{name}",
+        "stride_in_1x1": False,
+        "mean": tuple(round(255 * v, 4) for v in settings["mean"]),
+        "std": tuple(round(255 * v, 4) for v in settings["std"]),
         "bgr": False,
     }
     dropped = tuple(n.removeprefix("model.") for n in tensors if n not in kept)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.models import get_model_weights
 
 from paa.config import IMAGENET_MEAN, IMAGENET_STD
-from paa.errors import CheckpointError
+from paa.errors import CheckpointError, one_line
 from paa.model.backbone import RESNETS
 from paa.weights.resnets import name_resnet
 from paa.weights.state import BackboneWeights
@@ -50,16 +50,14 @@ def fetch(name: str) -> BackboneWeights:
     sets = get_model_weights(architecture)
     if chosen and chosen not in sets.__members__:
         raise CheckpointError(f"{source}: no such weights; {architecture} has {', '.join(sets.__members__)}")
+    member = sets[chosen or "DEFAULT"]
+    source = f"torchvision/{architecture}.{member.name}"  # the default changes from version to version
     try:
-        state = sets[chosen or "DEFAULT"].get_state_dict(progress=False, weights_only=True)
+        state = member.get_state_dict(progress=False, weights_only=True)
     except (OSError, RuntimeError) as error:  # no network, no disk; a hash that is not the file's
-        raise CheckpointError(f"{source}: cannot be fetched ({_first_line(error)})") from error
+        raise CheckpointError(f"{source}: cannot be fetched ({one_line(error)})") from error
     except Exception as error:  # a damaged file can make torch's reader fail in any way
         raise CheckpointError(
             f"{source}: its file in {torch.hub.get_dir()}/checkpoints is damaged: delete it"
         ) from error
     return read(state, source)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
