@@ -620,7 +620,7 @@ def test_multi_scale_predict(tmp_path: Path, shapes: Path, checkpoint: Path) -> 
         ("--views.merge vote", "the options --views.* need --multi-scale"),
         ("--no-multi-scale --views.iou 0.5", "the options --views.* need --multi-scale"),
         ("--multi-scale --views.iou 0", "views.iou must be above 0 and at most 1, got 0.0"),
-        ("--multi-scale --views.scales 48", "views.windows must be one pair for each of the 1 scales"),
+        ("--multi-scale --views.scales 48", "views.windows must be one pair for each of the 1 views.scales"),
         ("--multi-scale --views.longest 0", "views.longest must be at least 1, got 0"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 
@@ -95,19 +95,37 @@ class PAA(
         self.save(save_directory / HUB_FILE)
 
     @classmethod
-    def from_pretrained(  # the mixin's takes any keyword, and wants a config.json
-        cls, pretrained_model_name_or_path: str | Path, *, device: str | None = None, **download: Any
+    def from_pretrained(  # type: ignore[override]  # the mixin's takes any keyword, and wants a config.json
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        device: str | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        force_download: bool = False,
     ) -> PAA:
         """Return the model in a folder, or a repository of the hub, that `save_pretrained` or `push_to_hub` wrote.
 
-        device: as for `load`. download: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download`, for
-        the hub. CheckpointError if there is no such folder or repository, or it cannot be reached.
+        device: as for `load`; all others are for the hub. CheckpointError if there is no such folder or repository, or
+        it cannot be reached.
         """
         name = str(pretrained_model_name_or_path)
         path = Path(name) / HUB_FILE
         if not path.parent.is_dir():
             try:
-                path = Path(hf_hub_download(name, HUB_FILE, **download))
+                path = Path(
+                    hf_hub_download(
+                        name,
+                        HUB_FILE,
+                        revision=revision,
+                        token=token,
+                        cache_dir=cache_dir,
+                        local_files_only=local_files_only,
+                        force_download=force_download,
+                    )
+                )
             except (OSError, ValueError) as error:  # the hub's errors are among these
                 raise CheckpointError(f"{name}: no such folder, and as a repository: {one_line(error)}") from error
         return load(path, device)

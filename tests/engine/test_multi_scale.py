@@ -274,7 +274,7 @@ def test_defaults_are_those_of_the_official_code() -> None:
     ("changes", "says"),
     [
         ({"scales": (0,)}, "views.scales must be at least 1, got (0,)"),
-        ({"windows": ((0, 9),)}, "views.windows must be one pair for each of the 2 scales, got ((0, 9),)"),
+        ({"windows": ((0, 9),)}, "views.windows must be one pair for each of the 2 views.scales, got ((0, 9),)"),
         ({"windows": ((0, 9), (9, 9))}, "views.windows must be at least 0, the lower first"),
         ({"windows": ((0, 9), (-1, 9))}, "views.windows must be at least 0, the lower first"),
         ({"longest": 0}, "views.longest must be at least 1, got 0"),
