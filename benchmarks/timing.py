@@ -2,7 +2,7 @@
 
 Each comparison is one JSON line: {"benchmark", "case", "ours_s", "peer", "peer_s", "ratio", "spread"}. Seconds are
 medians, ratio is ours_s / peer_s (lower is better for us), spread holds the lower and the upper quartile of the ratio
-over pairs of neighbouring runs.
+over pairs of neighbouring runs. A time on the device alone is {"benchmark", "case", "device_s", "goal_s", "spread"}.
 """
 
 from __future__ import annotations
@@ -65,5 +65,32 @@ def compare(
         "peer_s": round(peer_s, 6),
         "ratio": round(ours_s / peer_s, 4),
         "spread": [round(lower, 4), round(upper, 4)],
+    }
+    print(json.dumps(line), flush=True)
+
+
+def device_time(
+    benchmark: str, case: str, function: Callable[[], object], goal: float, arguments: argparse.Namespace
+) -> None:
+    """Print the JSON line of how long the device takes, by its own clock: from an empty queue to an empty queue.
+
+    goal: seconds. spread: the lower and the upper quartile, in seconds.
+    """
+    seconds = []
+    for _ in range(3 + 10 * arguments.repeats):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda.synchronize()
+        start.record()
+        function()
+        end.record()
+        end.synchronize()
+        seconds.append(start.elapsed_time(end) / 1000)
+    lower, median, upper = statistics.quantiles(seconds[3:], n=4)
+    line = {
+        "benchmark": benchmark,
+        "case": case,
+        "device_s": round(median, 7),
+        "goal_s": goal,
+        "spread": [round(lower, 7), round(upper, 7)],
     }
     print(json.dumps(line), flush=True)

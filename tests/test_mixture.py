@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -139,25 +140,14 @@ def to_tensors(scores: Array, count: Array, device: str = "cpu") -> tuple[Tensor
     return torch.from_numpy(scores).to(device), torch.from_numpy(count).to(device)
 
 
-WAYS = ("host", "device", "cuda")
-"""Every way of fitting: the host's, the accelerator's run on a CPU, the accelerator's where it belongs."""
+DEVICES = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
 
 
-@contextmanager
-def fitting(way: str) -> Iterator[str]:
-    """Fit that way; yields where the tensors belong."""
-    with pytest.MonkeyPatch.context() as patch:
-        if way == "device":
-            patch.setattr(mixture, "_fit_host", mixture._fit_device)
-        yield "cuda" if way == "cuda" else "cpu"
-
-
-@pytest.fixture(params=WAYS)
-def device(request: pytest.FixtureRequest) -> Iterator[str]:
-    if request.param == "cuda" and not torch.cuda.is_available():
+@pytest.fixture(params=("cpu", "cuda"))
+def device(request: pytest.FixtureRequest) -> str:
+    if request.param not in DEVICES:
         pytest.skip("no CUDA device")
-    with fitting(request.param) as device:
-        yield device
+    return str(request.param)
 
 
 def test_there_are_twenty_thousand_sets() -> None:
@@ -166,18 +156,17 @@ def test_there_are_twenty_thousand_sets() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_set_is_cut_where_scikit_learn_cuts(kind: str) -> None:
-    """All ways in one test, so that each kind's yardstick, which takes seconds, is made once."""
+    """All devices in one test, so that each kind's yardstick, which takes seconds, is made once."""
     expected = reference(kind)
     assert expected.close.mean() < ALLOWED_CLOSE.get(kind, 0.03)
     # where a round more or less is a close call the parameters may be another round's
     sure = expected.stop_margin >= CLOSE
     assert sure.mean() > 0.99
-    for way in WAYS if torch.cuda.is_available() else WAYS[:2]:
-        with fitting(way) as device:
-            sets = to_tensors(expected.scores, expected.count, device)
-            cuts, fitted = mixture.cut(*sets).cpu().numpy(), mixture.fit(*sets)
+    for device in DEVICES:
+        sets = to_tensors(expected.scores, expected.count, device)
+        cuts, fitted = mixture.cut(*sets).cpu().numpy(), mixture.fit(*sets)
         differs = cuts != expected.cuts
-        print(f"{kind}, {way}: {differs.sum()} of {SETS} differ, {expected.close.sum()} hang on less than {CLOSE}")
+        print(f"{kind}, {device}: {differs.sum()} of {SETS} differ, {expected.close.sum()} hang on less than {CLOSE}")
         assert not np.flatnonzero(differs & ~expected.close).tolist()
         assert differs.mean() < 0.02
         for name in mixture.Mixture._fields:
@@ -312,3 +301,31 @@ def test_a_fit_is_a_mixture(device: str) -> None:
         assert (fitted.means[..., 0] <= last[:, None] + slack).all()
         cuts = mixture.cut(scores, count)
         assert ((cuts >= 1) & (cuts <= count)).all()
+
+
+@pytest.fixture
+def _untried() -> Iterator[None]:
+    """Forget before and after whether the kernel runs."""
+    mixture._kernel.cache_clear()
+    yield
+    mixture._kernel.cache_clear()
+
+
+@pytest.mark.usefixtures("_untried")
+def test_a_kernel_that_does_not_run_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "paa.mixture_triton", None)
+    with pytest.warns(UserWarning, match="no kernel for the mixtures on cuda"):
+        assert mixture._kernel(torch.device("cuda")) is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert mixture._kernel(torch.device("cuda")) is None
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_the_kernel_runs_and_the_host_stands_in_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert mixture._kernel(torch.device("cuda", 0)) is not None
+    sets = to_tensors(*draw_sets("mixed", 100, 6), "cuda:0")
+    fitted, cuts = mixture.fit(*sets), mixture.cut(*sets)
+    monkeypatch.setattr(mixture, "_kernel", lambda device: None)
+    torch.testing.assert_close(torch.cat(mixture.fit(*sets), 2), torch.cat(fitted, 2), rtol=CLOSE, atol=CLOSE)
+    assert torch.equal(mixture.cut(*sets), cuts)
