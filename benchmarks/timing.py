@@ -17,12 +17,14 @@ import torch
 from threadpoolctl import threadpool_limits
 
 
-def parse_arguments(description: str | None) -> argparse.Namespace:
-    """Read --device, --threads and --repeats, and hold both sides to that number of threads."""
+def parse_arguments(description: str | None, repeats: int = 15, **more: int) -> argparse.Namespace:
+    """Read --device, --threads, --repeats (by default `repeats`) and `more`, and hold both sides to the threads."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads of torch and BLAS")
-    parser.add_argument("--repeats", type=int, default=15, help="pairs of runs that are measured")
+    parser.add_argument("--repeats", type=int, default=repeats, help="pairs of runs that are measured")
+    for name, value in more.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value, help=f"default {value}")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     threadpool_limits(arguments.threads)
@@ -46,15 +48,16 @@ def compare(
     peer_name: str,
     peer: Callable[[], object],
     arguments: argparse.Namespace,
+    warm_up: int = 3,
 ) -> None:
-    """Run both functions in turn, in this process, after three rounds of warm-up, and print the JSON line."""
+    """Run both functions in turn, in this process, after `warm_up` rounds, and print the JSON line."""
     pairs = []
-    for i in range(3 + arguments.repeats):
+    for i in range(warm_up + arguments.repeats):
         # who goes first changes each time, so that neither always finds the other's caches
         order = (ours, peer) if i % 2 else (peer, ours)
         times = {function: _seconds(function, arguments.device) for function in order}
         pairs.append((times[ours], times[peer]))
-    pairs = pairs[3:]
+    pairs = pairs[warm_up:]
     ours_s, peer_s = (statistics.median(side) for side in zip(*pairs))
     lower, _, upper = statistics.quantiles([a / b for a, b in pairs], n=4)
     line = {

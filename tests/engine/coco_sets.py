@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from paa.data.index import DatasetIndex
-from paa.engine.metrics import DetectionTable
+from paa.engine.table import DetectionTable
 
 
 def make_index(objects, *, pictures, classes, image_ids=None, category_ids=None):
@@ -63,3 +63,33 @@ def random_set(seed, *, pictures=25, classes=4, crowded=False):
     scores = np.round(rng.random(len(source)), 2)
     table = DetectionTable(picture, boxes.astype(np.float32), scores.astype(np.float32), labels)
     return index, table
+
+
+def grid_set(seed, *, pictures, classes, objects=6, detections=12, crowds=0.15):
+    """Boxes on a coarse grid with few scores: equal scores, equal IoUs, IoUs and areas that are exactly a bound.
+
+    objects, detections: the most of them in a picture; some pictures have none. The last of several classes has no
+    objects, the first of several no detections.
+    """
+    rng = np.random.default_rng(seed)
+
+    def draw(most, labels):
+        picture = np.repeat(np.arange(pictures), rng.integers(0, most + 1, pictures) * (rng.random(pictures) < 0.8))
+        corner = rng.integers(0, 3, (len(picture), 2)) * 16
+        boxes = np.concatenate([corner, corner + rng.choice([16, 32, 64, 96, 144], (len(picture), 2))], axis=1)
+        return picture, boxes, rng.choice(labels, len(picture))
+
+    labels = np.arange(classes)
+    columns = draw(objects, labels[:-1] if classes > 1 else labels)
+    index = make_index(
+        list(zip(*columns, rng.random(len(columns[0])) < crowds)),
+        pictures=pictures,
+        classes=classes,
+        image_ids=rng.permutation(1000)[:pictures],
+    )
+    picture, boxes, label = draw(detections, labels[1:] if classes > 1 else labels)
+    boxes[:, :2] -= rng.choice([0, 1, 8], (len(boxes), 2))
+    table = DetectionTable(
+        picture, boxes.astype(np.float32), rng.integers(1, 9, len(picture)).astype(np.float32), label
+    )
+    return index, table.select(rng.permutation(len(table)))

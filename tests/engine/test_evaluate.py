@@ -14,7 +14,8 @@ from paa.data.read import read_dataset
 from paa.data.transforms import scale_boxes
 from paa.engine.distributed import Process
 from paa.engine.evaluate import detect_dataset, to_original
-from paa.engine.metrics import DetectionTable, evaluate
+from paa.engine.metrics import evaluate
+from paa.engine.table import DetectionTable
 from paa.errors import ConfigError, ImageError
 
 CPU = Process(torch.device("cpu"))

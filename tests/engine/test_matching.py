@@ -1,9 +1,15 @@
+import contextlib
+import io
+import itertools
+
 import numpy as np
 import pytest
-from coco_sets import make_index, make_table, random_set
+from coco_sets import grid_set, make_index, make_table, random_set
 
-from paa.engine.matching import COCO_IOUS, match
-from paa.engine.metrics import DetectionTable
+from paa.engine import matching
+from paa.engine.matching import COCO_IOUS, COCO_SIZES, match
+from paa.engine.metrics import coco_eval
+from paa.engine.table import DetectionTable, xywh
 
 BOX = [0, 0, 100, 100]
 
@@ -11,9 +17,9 @@ BOX = [0, 0, 100, 100]
 def verdicts(objects, rows, iou=0.5):
     """'right', 'wrong' or 'ignored' for each detection, best first, in one picture of one class."""
     matches = match(make_index(objects, pictures=1, classes=1), make_table(rows), ious=(iou,))
-    names = np.where(matches.right[0], "right", np.where(matches.ignored[0], "ignored", "wrong"))
+    right, ignored = matches.verdict(0)
     assert (np.diff(matches.scores) <= 0).all()
-    return names.tolist()
+    return np.where(right, "right", np.where(ignored, "ignored", "wrong")).tolist()
 
 
 def test_an_object_is_found_once_by_the_best_detection():
@@ -35,9 +41,9 @@ def test_a_real_object_goes_before_a_crowd_and_a_crowd_takes_any_number():
 
 def test_classes_and_pictures_do_not_mix():
     index = make_index([(0, BOX, 0), (1, BOX, 1)], pictures=2, classes=2)
-    matches = match(index, make_table([(0, BOX, 1, 0.9), (1, BOX, 0, 0.9)]), ious=(0.5,))
+    matches = match(index, make_table([(0, BOX, 1, 0.9), (1, BOX, 0, 0.9)]))
     assert not matches.right.any()
-    assert matches.objects.tolist() == [1, 1]
+    assert matches.objects.tolist() == [[1, 1]]
 
 
 def test_only_the_best_hundred_of_a_class_and_picture_count():
@@ -45,58 +51,115 @@ def test_only_the_best_hundred_of_a_class_and_picture_count():
     rows = [(0, [200, 200, 300, 300], 0, 0.9)] * 100 + [(0, BOX, 0, 0.1), (0, BOX, 1, 0.05)]
     matches = match(index, make_table(rows), ious=(0.5,))
     assert np.bincount(matches.labels).tolist() == [100, 1]
-    assert matches.right[0].tolist() == [False] * 100 + [True]
+    assert matches.rank.tolist() == [*range(100), 0]
+    assert matches.right.tolist() == [0] * 100 + [1]
 
 
-@pytest.mark.parametrize(("seed", "crowded"), [(0, False), (1, False), (2, True)])
-def test_every_verdict_is_pycocotools(seed, crowded):
-    """Per picture and class, at all ten thresholds, with ties and crowds."""
-    from pycocotools.cocoeval import COCOeval
+def test_an_object_of_another_size_is_taken_only_by_who_finds_none_of_this_size():
+    """The first detection overlaps the large object better, but counts for the medium one when that is asked for."""
+    large, medium = [0, 0, 100, 100], [0, 0, 100, 90]
+    rows = [(0, [0, 0, 100, 98], 0, 0.9), (0, large, 0, 0.8), (0, [300, 0, 310, 10], 0, 0.7)]
+    index = make_index([(0, large, 0), (0, medium, 0)], pictures=1, classes=1)
+    matches = match(index, make_table(rows), ious=(0.5,), sizes=COCO_SIZES[2:])
+    assert matches.objects.tolist() == [[1], [1]]
+    assert [v.tolist() for v in matches.verdict(0)] == [[True, False, False], [False, True, True]]
+    assert [v.tolist() for v in matches.verdict(1)] == [[True, False, False], [False, True, True]]
 
-    from paa.engine.metrics import _detections, _ground_truths, _run
 
-    index, table = random_set(seed, crowded=crowded)
-    shared = {
-        "images": [{"id": int(i)} for i in index.image_ids],
-        "categories": [{"id": c} for c in range(len(index.names))],
-    }
-    run = _run(
-        "pycocotools",
-        {**shared, "annotations": _ground_truths(index)},
-        {**shared, "annotations": _detections(index, table)},
-    )
-    assert isinstance(run, COCOeval)
-    matches = match(index, table)
-    pictures = len(index)
+SETS = [
+    *(random_set(seed, crowded=crowded) for seed, crowded in ((0, False), (1, False), (2, True))),
+    *(grid_set(seed, pictures=20, classes=3) for seed in range(4)),
+    grid_set(5, pictures=3, classes=1, objects=8, detections=300),
+    grid_set(6, pictures=8, classes=2, crowds=1),
+    grid_set(7, pictures=8, classes=2, objects=0),
+]
+
+
+@pytest.mark.parametrize("number", range(len(SETS)))
+@pytest.mark.parametrize("chunk", [None, 3])
+def test_every_verdict_is_pycocotools(number, chunk, monkeypatch):
+    """Of every picture and class, at all ten thresholds and four sizes, with ties and crowds; in chunks likewise."""
+    if chunk:
+        monkeypatch.setattr(matching, "CHUNK", chunk)
+    index, table = SETS[number]
+    run = coco_eval(index, table)
+    with contextlib.redirect_stdout(io.StringIO()):
+        run.evaluate()
+    matches = match(index, table, sizes=COCO_SIZES)
+    entries = iter(run.evalImgs)
     for label in range(len(index.names)):
-        entries = run.evalImgs[label * 4 * pictures : (label * 4 + 1) * pictures]  # all sizes come first of four
-        entries = [e for e in entries if e is not None]
         rows = matches.labels == label
-        assert matches.scores[rows].tolist() == [score for e in entries for score in e["dtScores"]]
-        ignored = np.concatenate([e["dtIgnore"] for e in entries], axis=1)
-        matched = np.concatenate([e["dtMatches"] for e in entries], axis=1) > 0
-        np.testing.assert_array_equal(matches.right[:, rows], matched & ~ignored)
-        np.testing.assert_array_equal(matches.ignored[:, rows], ignored)
+        for size in range(len(COCO_SIZES)):
+            found = [e for e in itertools.islice(entries, len(index)) if e is not None]
+            assert matches.objects[size, label] == sum((e["gtIgnore"] == 0).sum() for e in found)
+            if not found:
+                assert not rows.any()
+                continue
+            scores = np.concatenate([e["dtScores"] for e in found])
+            order = np.argsort(-scores, kind="stable")
+            assert matches.scores[rows].tolist() == scores[order].tolist()
+            ranks = np.concatenate([np.arange(len(e["dtScores"])) for e in found])
+            assert matches.rank[rows].tolist() == ranks[order].tolist()
+            ignored = np.concatenate([e["dtIgnore"] for e in found], axis=1)[:, order]
+            matched = np.concatenate([e["dtMatches"] for e in found], axis=1)[:, order] > 0
+            for t in range(len(COCO_IOUS)):
+                ours = matches.verdict(size * len(COCO_IOUS) + t)
+                np.testing.assert_array_equal(ours[0][rows], matched[t] & ~ignored[t])
+                np.testing.assert_array_equal(ours[1][rows], ignored[t])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_bit_of_an_iou_is_pycocotools(seed):
+    """Boxes of many magnitudes, empty and turned around ones, crowds."""
+    from pycocotools.mask import iou
+
+    rng = np.random.default_rng(seed)
+    boxes = np.abs(rng.normal(size=(200, 4)) * 10.0 ** rng.integers(-1, 4, (200, 1))).astype(np.float32)
+    boxes[20:, 2:] += boxes[20:, :2]
+    boxes[:20:2, 2] = boxes[:20:2, 0]
+    crowd = rng.random(200) < 0.3
+    sides = xywh(boxes)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        expected = iou(sides, sides, crowd.astype(np.uint8).tolist())
+    a, b = np.divmod(np.arange(200 * 200), 200)
+    assert 0.05 < (expected > 0).mean() < 0.95
+    np.testing.assert_array_equal(matching._iou(boxes[a], boxes[b], crowd[b]).reshape(200, 200), expected)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_stricter_threshold_finds_no_more_and_nothing_is_found_twice(seed):
     index, table = random_set(seed)
     matches = match(index, table)
-    found = matches.right.sum(axis=1)
+    found = [matches.verdict(t)[0].sum() for t in range(len(COCO_IOUS))]
     assert (np.diff(found) <= 0).all()
     assert found[0] <= matches.objects.sum()
     assert not (matches.right & matches.ignored).any()
 
 
+def test_each_verdict_is_the_same_alone_and_among_others():
+    index, table = random_set(4)
+    together = match(index, table, sizes=COCO_SIZES)
+    for bit, (size, iou) in enumerate(itertools.product(COCO_SIZES, COCO_IOUS)):
+        alone = match(index, table, ious=(iou,), sizes=(size,))
+        for a, b in zip(alone.verdict(0), together.verdict(bit)):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_more_verdicts_than_bits_are_refused():
+    index, table = random_set(0)
+    match(index, table, ious=tuple(np.linspace(0.2, 0.8, 63)))
+    with pytest.raises(ValueError, match="2 size ranges x 32 thresholds"):
+        match(index, table, ious=tuple(np.linspace(0.2, 0.8, 32)), sizes=COCO_SIZES[:2])
+
+
 def test_no_detections_and_no_objects():
     index, table = random_set(0)
     nothing = table.select(np.zeros(len(table), bool))
-    assert match(index, nothing).right.shape == (len(COCO_IOUS), 0)
+    assert len(match(index, nothing).right) == 0
     blank = make_index([], pictures=len(index), classes=4)
-    assert match(blank, nothing).objects.tolist() == [0] * 4
+    assert match(blank, nothing).objects.tolist() == [[0] * 4]
     assert not match(blank, table).right.any()
-    assert match(index, table, images=np.zeros(0, np.int64)).right.shape == (len(COCO_IOUS), 0)
+    assert len(match(index, table, images=np.zeros(0, np.int64)).right) == 0
 
 
 def test_only_the_chosen_pictures_count():

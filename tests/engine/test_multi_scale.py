@@ -19,9 +19,9 @@ from paa.data.read import read_dataset
 from paa.data.transforms import resize
 from paa.engine.distributed import Process
 from paa.engine.evaluate import detect_dataset
-from paa.engine.metrics import DetectionTable
 from paa.engine.multi_scale import check_views, detect_multi_scale
 from paa.engine.predict import predict
+from paa.engine.table import DetectionTable
 from paa.errors import ConfigError
 from paa.merging import merge
 from paa.model.detector import Detector

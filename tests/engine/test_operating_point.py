@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from coco_sets import make_index, make_table, random_set
 
-from paa.engine.metrics import DetectionTable, evaluate
+from paa.engine.metrics import evaluate
 from paa.engine.operating_point import average_precision, best_point, envelope, precision_recall
+from paa.engine.table import DetectionTable
 
 BOXES = [[100 * i, 0, 100 * i + 50, 50] for i in range(6)]
 

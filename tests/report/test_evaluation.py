@@ -9,8 +9,9 @@ from PIL import Image
 
 from paa.data.index import DatasetIndex
 from paa.data.read import read_dataset
-from paa.engine.metrics import DetectionTable, evaluate
+from paa.engine.metrics import evaluate
 from paa.engine.operating_point import precision_recall
+from paa.engine.table import DetectionTable
 from paa.errors import ImageError
 from paa.report.evaluation import write_evaluation, write_sheet
 

@@ -12,8 +12,8 @@ from paa.data.index import DatasetIndex
 from paa.data.loader import eval_loader
 from paa.data.transforms import stretch
 from paa.engine.distributed import Process
-from paa.engine.metrics import DetectionTable
 from paa.engine.multi_scale import check_views, detect_multi_scale
+from paa.engine.table import DetectionTable
 from paa.errors import ConfigError
 from paa.model.detector import Detector
 

@@ -1,58 +1,26 @@
-"""COCO's twelve numbers and each class's AP, for any data set that has a columnar index."""
+"""COCO's twelve numbers and each class's AP, for any data set that has a columnar index.
+
+The rules are those of pycocotools' `COCOeval`, to the last digit. What makes it quick beside `paa.engine.matching`: a
+curve is looked at only where an object is found, as only there recall rises and precision is at its highest.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from paa.data.index import DatasetIndex
-from paa.engine.run_folder import write_text
+from paa.engine.matching import COCO_IOUS, COCO_SIZES, match
+from paa.engine.table import DetectionTable, evaluated, xywh
 from paa.errors import ConfigError
 
 SUMMARY_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-
-
-@dataclass(frozen=True)
-class DetectionTable:
-    """The detections of a whole evaluation, one column a fact, in any order.
-
-    image (M,): int64, the picture's position in the index. boxes (M, 4): float32, continuous xyxy pixels of the
-    original picture. scores (M,): float32. labels (M,): int64 from 0.
-    """
-
-    image: npt.NDArray[np.int64]
-    boxes: npt.NDArray[np.float32]
-    scores: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-    def select(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> DetectionTable:
-        """Return only these rows (positions or a mask), in this order."""
-        return DetectionTable(self.image[rows], self.boxes[rows], self.scores[rows], self.labels[rows])
-
-    @staticmethod
-    def concatenate(tables: Sequence[DetectionTable]) -> DetectionTable:
-        """Return the rows of all tables, in order; no tables give an empty one."""
-        empty = DetectionTable(
-            np.zeros(0, np.int64), np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
-        )
-        parts = [empty, *tables]
-        return DetectionTable(
-            np.concatenate([part.image for part in parts]),
-            np.concatenate([part.boxes for part in parts]),
-            np.concatenate([part.scores for part in parts]),
-            np.concatenate([part.labels for part in parts]),
-        )
+RECALLS = np.linspace(0, 1, 101)
 
 
 @dataclass(frozen=True)
@@ -84,106 +52,141 @@ class CocoMetrics:
         return {**self.summary, "classes": classes}
 
 
+@dataclass(frozen=True)
+class _Curves:
+    """T IoU thresholds, R recalls, C classes; -1 in a class without objects to find.
+
+    stats (12,): COCO's numbers, by `SUMMARY_NAMES`. precision (T, R, C): over all sizes.
+    """
+
+    stats: list[float]
+    precision: npt.NDArray[np.float64]
+
+
 def evaluate(
     index: DatasetIndex,
     table: DetectionTable,
     *,
     images: npt.NDArray[np.int64] | None = None,
-    evaluator: Literal["faster", "pycocotools"] = "faster",
+    evaluator: Literal["built-in", "pycocotools"] = "built-in",
 ) -> CocoMetrics:
     """Return COCO's numbers for these detections; prints nothing.
 
     images: the positions in the index to evaluate (default: all); detections in other pictures are left out.
-    evaluator: `pycocotools`, the reference, gives the same digits, several times slower; it is installed by hand.
+    evaluator: `pycocotools`, the reference, gives the same digits, very much slower; it is installed by hand.
     Raises ConfigError if a label is not a class of the data set, ValueError if a position is not a picture of it.
     """
-    table = evaluated(index, table, images)
-    chosen = np.arange(len(index)) if images is None else np.unique(images)
-    labels = range(len(index.names))
-    shared = {
-        "images": [{"id": i} for i in index.image_ids[chosen].tolist()],
-        "categories": [{"id": label, "name": index.names[label]} for label in labels],
-    }
-    truth = _ground_truths(index.select(chosen))
+    index, table = evaluated(index, table, images)
+    curves = _built_in(index, table) if evaluator == "built-in" else _pycocotools(index, table)
+    objects = np.bincount(index.labels[~index.crowd], minlength=len(index.names))
+    ap, ap50 = (part.mean(axis=(0, 1)).tolist() for part in (curves.precision, curves.precision[:1]))
+    return CocoMetrics(
+        dict(zip(SUMMARY_NAMES, map(_defined, curves.stats))),
+        tuple(
+            ClassMetrics(name, int(objects[label]), _defined(ap[label]), _defined(ap50[label]))
+            for label, name in enumerate(index.names)
+        ),
+    )
+
+
+def _built_in(index: DatasetIndex, table: DetectionTable) -> _Curves:
+    matches = match(index, table, sizes=COCO_SIZES)
+    shape = len(COCO_SIZES), len(COCO_IOUS)
+    precision = np.empty((*shape, len(RECALLS), len(index.names)))
+    recall = {most: np.empty((*shape, len(index.names))) for most in (1, 10, 100)}
+    for bit, (size, iou) in enumerate(np.ndindex(shape)):
+        objects = matches.objects[size]
+        right, ignored = matches.verdict(bit)
+        precision[size, iou] = _precision(matches.labels, right, ignored, objects)
+        for most, values in recall.items():
+            found = np.bincount(matches.labels[right & (matches.rank < most)], minlength=len(objects))
+            values[size, iou] = np.where(objects > 0, found / np.maximum(objects, 1), -1)
+    parts = (  # IoU 0.50 is the first threshold, 0.75 the sixth
+        *(precision[0], precision[0, :1], precision[0, 5:6], *precision[1:]),
+        *(recall[1][0], recall[10][0], *recall[100]),
+    )
+    return _Curves([part[part > -1].mean() if (part > -1).any() else -1.0 for part in parts], precision[0])
+
+
+def _precision(
+    labels: npt.NDArray[np.int64],
+    right: npt.NDArray[np.bool_],
+    ignored: npt.NDArray[np.bool_],
+    objects: npt.NDArray[np.int64],
+) -> npt.NDArray[np.float64]:
+    """Return the highest precision at each of the 101 recalls or any higher, of each class, (R, C).
+
+    labels, right, ignored (N,): the detections by class, then best first. objects (C,): how many there are to find.
+    """
+    classes = len(objects)
+    rows = np.flatnonzero(right)
+    found = np.bincount(labels[rows], minlength=classes)
+    first = np.cumsum(found) - found  # the row in `rows` of each class's first
+    number = np.arange(len(rows)) - first[labels[rows]] + 1
+    counted = np.append(0, np.cumsum(~ignored))
+    before = counted[np.searchsorted(labels, np.arange(classes))]
+    # the spacing is pycocotools'
+    precision = number / (counted[rows + 1] - before[labels[rows]] + np.spacing(1))
+
+    # How many must be found for each recall: at least one, as recall 0 too takes the best precision there is. The
+    # product is rounded, but what counts is whether the quotient, rounded, reaches the recall.
+    total = np.maximum(objects, 1)[:, None]
+    least = np.ceil(RECALLS * total)
+    least -= (least - 1) / total >= RECALLS
+    least += least / total < RECALLS
+    least = np.maximum(least, 1).astype(np.int64)
+    # the best from each of these to the next, 0 where so many are not found, and then from each to the last
+    place = first[:, None] + np.minimum(least - 1, found[:, None])
+    best = np.maximum.reduceat(np.append(precision, 0), place.ravel()).reshape(place.shape)
+    best = np.where(least <= found[:, None], best, 0)
+    best = np.maximum.accumulate(best[:, ::-1], axis=1)[:, ::-1]
+    result: npt.NDArray[np.float64] = np.where(objects > 0, best.T, -1)
+    return result
+
+
+def _pycocotools(index: DatasetIndex, table: DetectionTable) -> _Curves:
     with contextlib.redirect_stdout(io.StringIO()):
-        result = _run(evaluator, {**shared, "annotations": truth}, {**shared, "annotations": _detections(index, table)})
-    summary = dict(zip(SUMMARY_NAMES, (_defined(value) for value in result.stats[:12])))
-    precision = np.asarray(result.eval["precision"])[:, :, :, 0, -1]  # (IoUs, recalls, classes), all sizes, best 100
-    objects = np.bincount([a["category_id"] for a in truth if not a["iscrowd"]], minlength=len(index.names))
-    classes = tuple(
-        ClassMetrics(
-            index.names[label],
-            int(objects[label]),
-            _defined(precision[:, :, label].mean()),
-            _defined(precision[0, :, label].mean()),
-        )
-        for label in labels
-    )
-    return CocoMetrics(summary, classes)
+        run = coco_eval(index, table)
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+    return _Curves(run.stats.tolist(), np.ascontiguousarray(run.eval["precision"][:, :, :, 0, -1]))
 
 
-def evaluated(index: DatasetIndex, table: DetectionTable, images: npt.NDArray[np.int64] | None) -> DetectionTable:
-    """Return the detections in the evaluated pictures, checked against the data set (see `evaluate`)."""
-    if len(table) and not 0 <= table.labels.min() <= table.labels.max() < len(index.names):
-        raise ConfigError(
-            f"a detection has label {table.labels.max()}, but the data set has {len(index.names)} classes: "
-            "evaluate with the model that was trained for them"
-        )
-    if len(table) and not 0 <= table.image.min() <= table.image.max() < len(index):
-        raise ValueError(f"positions 0..{len(index) - 1} expected, {table.image.min()}..{table.image.max()} came")
-    return table if images is None else table.select(np.isin(table.image, images))
+def coco_eval(index: DatasetIndex, table: DetectionTable) -> Any:
+    """Return pycocotools' `COCOeval` of these detections, before its work; its categories are labels.
 
-
-def coco_results(index: DatasetIndex, table: DetectionTable) -> list[dict[str, Any]]:
-    """Return the detections in COCO's result format, with the file's own ids; `bbox` is xywh in pixels."""
-    columns = (
-        index.image_ids[table.image].tolist(),
-        index.category_ids[table.labels].tolist(),
-        _xywh(table.boxes).tolist(),
-        table.scores.tolist(),
-    )
-    return [
-        {"image_id": image, "category_id": category, "bbox": box, "score": score}
-        for image, category, box, score in zip(*columns)
-    ]
-
-
-def write_results(path: Path, index: DatasetIndex, table: DetectionTable) -> None:
-    """Write COCO's result file: whole or, if the writing is cut short, not at all. Missing folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(coco_results(index, table)))
-
-
-def _run(evaluator: str, truth: dict[str, Any], detections: dict[str, Any]) -> Any:
-    """Return the evaluator after its work: `stats` and `eval` are set."""
-    if evaluator == "pycocotools":
-        try:
-            from pycocotools.coco import COCO
-            from pycocotools.cocoeval import COCOeval as Evaluator
-        except ImportError as error:
-            raise ConfigError("the evaluator pycocotools is not installed: pip install pycocotools") from error
-    else:
-        from faster_coco_eval import COCO
-        from faster_coco_eval import COCOeval_faster as Evaluator
+    Raises ConfigError if pycocotools is not installed.
+    """
+    try:
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+    except ImportError as error:
+        raise ConfigError("the evaluator pycocotools is not installed: pip install pycocotools") from error
     sides = []
-    for dataset in (truth, detections):
+    for dataset in coco_datasets(index, table):
         side = COCO()
         side.dataset = dataset
         side.createIndex()
         sides.append(side)
-    run = Evaluator(*sides, iouType="bbox")
-    run.evaluate()
-    run.accumulate()
-    run.summarize()
-    return run
+    return COCOeval(*sides, iouType="bbox")
+
+
+def coco_datasets(index: DatasetIndex, table: DetectionTable) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return ground truths and detections as the data sets that COCO's tools work on; categories are labels."""
+    shared = {
+        "images": [{"id": i} for i in index.image_ids.tolist()],
+        "categories": [{"id": label, "name": name} for label, name in enumerate(index.names)],
+    }
+    return {**shared, "annotations": _ground_truths(index)}, {**shared, "annotations": _detections(index, table)}
 
 
 def _ground_truths(index: DatasetIndex) -> list[dict[str, Any]]:
-    """Return COCO annotations; ids from 1, since both evaluators take the id 0 for "unmatched"."""
+    """Return COCO annotations; ids from 1, since pycocotools takes the id 0 for "unmatched"."""
     columns = (
         np.repeat(index.image_ids, np.diff(index.offsets)).tolist(),
         index.labels.tolist(),
-        _xywh(index.boxes).tolist(),
+        xywh(index.boxes).tolist(),
         index.areas.tolist(),
         index.crowd.astype(int).tolist(),
     )
@@ -194,8 +197,8 @@ def _ground_truths(index: DatasetIndex) -> list[dict[str, Any]]:
 
 
 def _detections(index: DatasetIndex, table: DetectionTable) -> list[dict[str, Any]]:
-    """Return COCO annotations with scores: what the evaluators' `loadRes` makes, less its polygons."""
-    boxes = _xywh(table.boxes)
+    """Return COCO annotations with scores: what `loadRes` makes, less its polygons."""
+    boxes = xywh(table.boxes)
     columns = (
         index.image_ids[table.image].tolist(),
         table.labels.tolist(),
@@ -207,12 +210,6 @@ def _detections(index: DatasetIndex, table: DetectionTable) -> list[dict[str, An
         {"id": i, "image_id": image, "category_id": label, "bbox": box, "area": area, "score": score, "iscrowd": 0}
         for i, (image, label, box, area, score) in enumerate(zip(*columns), start=1)
     ]
-
-
-def _xywh(boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Return xyxy boxes (n, 4) as xywh, in float64 so that nothing is rounded."""
-    corners = boxes.astype(np.float64)
-    return np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
 
 
 def _defined(value: float) -> float | None:

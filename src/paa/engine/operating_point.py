@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from paa.data.index import DatasetIndex
 from paa.engine.matching import COCO_IOUS, match
-from paa.engine.metrics import DetectionTable
+from paa.engine.table import DetectionTable
 
 
 @dataclass(frozen=True)
@@ -66,16 +66,17 @@ def precision_recall(
     images: the positions in the index to evaluate (default: all). Raises as `paa.engine.metrics.evaluate`.
     """
     matches = match(index, table, ious=(iou, *COCO_IOUS), images=images)
+    right, ignored = (np.stack(v) for v in zip(*(matches.verdict(t) for t in range(len(COCO_IOUS) + 1))))
+    bounds = np.searchsorted(matches.labels, np.arange(len(index.names) + 1)).tolist()
     curves = []
     for label, name in enumerate(index.names):
-        rows = np.flatnonzero(matches.labels == label)
-        rows = rows[np.argsort(-matches.scores[rows], kind="stable")]
-        objects = int(matches.objects[label])
+        rows = slice(*bounds[label : label + 2])
+        objects = int(matches.objects[0, label])
         aps, points = [], []
-        for right, ignored in zip(matches.right[:, rows], matches.ignored[:, rows]):
-            points.append(_points(right[~ignored], objects))
+        for r, i in zip(right[:, rows], ignored[:, rows]):
+            points.append(_points(r[~i], objects))
             aps.append(average_precision(*points[-1]) if objects else None)
-        scores = matches.scores[rows][~matches.ignored[0, rows]].astype(np.float64)
+        scores = matches.scores[rows][~ignored[0, rows]].astype(np.float64)
         means = [ap for ap in aps[1:] if ap is not None]
         curves.append(
             ClassCurve(

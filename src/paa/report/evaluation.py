@@ -11,9 +11,10 @@ import numpy as np
 from paa.data.images import read_image
 from paa.data.index import DatasetIndex
 from paa.detections import Detections
-from paa.engine.metrics import CocoMetrics, DetectionTable, write_results
+from paa.engine.metrics import CocoMetrics
 from paa.engine.operating_point import ClassCurve
 from paa.engine.run_folder import write_text
+from paa.engine.table import DetectionTable, write_results
 from paa.report.curves import precision_recall_curves
 from paa.report.drawing import Comparison, contact_sheet
 from paa.report.tables import class_rows, markdown_table, operating_point_rows, summary_rows

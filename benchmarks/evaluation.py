@@ -1,0 +1,180 @@
+"""How much faster than COCO's own evaluator is ours, from arrays to the twelve numbers, and how much less does it take?
+
+Drawn detections of 80 classes, 100 in each picture, about half of them near an object; about seven objects in each, one
+in a hundred a crowd. The peers, pycocotools and, where it is installed, faster-coco-eval, take lists of dicts, which
+have to be made first; that is part of the way. All sides' twelve numbers must agree to 1e-12, or the benchmark fails.
+It takes a quarter of an hour or more, nearly all of it pycocotools'.
+
+- `500000 detections`: 5,000 pictures, each peer in turn with ours, in this process.                   goal: ratio 1/10
+- `growth n detections`: each side in a process of its own, once. peak_mb is how far its resident memory rises above
+  what it held before, with the arrays there and everything imported.             goal at 500,000: memory_ratio 1/3
+
+    python benchmarks/evaluation.py [--threads 1] [--repeats 3] [--largest 1000000] [--peer-largest 1000000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import io
+import json
+import multiprocessing
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from paa.data.index import DatasetIndex
+from paa.engine.metrics import SUMMARY_NAMES, coco_datasets, evaluate
+from paa.engine.table import DetectionTable
+from timing import compare, parse_arguments
+
+CLASSES = 80
+PER_PICTURE = 100
+GROWTH = (10_000, 100_000, 500_000, 1_000_000, 10_000_000)
+
+
+def draw(pictures: int, seed: int = 0) -> tuple[DatasetIndex, DetectionTable]:
+    """Return a data set of so many pictures and 100 detections in each of them, in no order of score."""
+    rng = np.random.default_rng(seed)
+
+    def boxes(n: int) -> np.ndarray:
+        corner, sides = rng.uniform(0, 400, (n, 2)), np.exp(rng.uniform(np.log(8), np.log(300), (n, 2)))
+        return np.concatenate([corner, corner + sides], axis=1).astype(np.float32)
+
+    counts = 1 + rng.poisson(6, pictures)
+    offsets = np.append(0, np.cumsum(counts))
+    truth = boxes(offsets[-1])
+    index = DatasetIndex(
+        root=Path(),
+        file_names=np.zeros(pictures, "S1"),
+        image_ids=rng.permutation(10 * pictures)[:pictures],
+        sizes=np.full((pictures, 2), 700, np.int32),
+        offsets=offsets,
+        boxes=truth,
+        labels=rng.integers(0, CLASSES, offsets[-1]),
+        crowd=rng.random(offsets[-1]) < 0.01,
+        areas=(truth[:, 2:] - truth[:, :2]).prod(axis=1),
+        names=tuple(f"class {c}" for c in range(CLASSES)),
+        category_ids=np.arange(CLASSES) + 1,
+    )
+    n = pictures * PER_PICTURE
+    image = np.repeat(np.arange(pictures), PER_PICTURE)
+    source = offsets[image] + rng.integers(0, counts[image])
+    sides = np.tile(truth[source, 2:] - truth[source, :2], 2)
+    spread = rng.choice(np.array([0.02, 0.06, 0.15], np.float32), (n, 1))
+    moved = truth[source] + rng.standard_normal((n, 4), np.float32) * spread * sides
+    moved[:, 2:] = np.maximum(moved[:, 2:], moved[:, :2] + 1)
+    near = rng.random(n) < 0.5
+    labels = np.where(near, index.labels[source], rng.integers(0, CLASSES, n))
+    return index, DetectionTable(
+        image, np.where(near[:, None], moved, boxes(n)), rng.random(n, np.float32) / (2 - near), labels
+    )
+
+
+def built_in(index: DatasetIndex, table: DetectionTable) -> list[float | None]:
+    """Return the twelve numbers."""
+    return list(evaluate(index, table).summary.values())
+
+
+def pycocotools(index: DatasetIndex, table: DetectionTable) -> list[float | None]:
+    """Return the twelve numbers."""
+    return list(evaluate(index, table, evaluator="pycocotools").summary.values())
+
+
+def faster_coco_eval(index: DatasetIndex, table: DetectionTable) -> list[float | None]:
+    """Return the twelve numbers."""
+    from faster_coco_eval import COCO, COCOeval_faster
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        sides = []
+        for dataset in coco_datasets(index, table):
+            side = COCO()
+            side.dataset = dataset
+            side.createIndex()
+            sides.append(side)
+        run = COCOeval_faster(*sides, iouType="bbox")
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+    return [float(value) for value in run.stats[:12]]
+
+
+Evaluator = Callable[[DatasetIndex, DetectionTable], list[float | None]]
+
+
+def peers() -> dict[str, Evaluator]:
+    """Return the evaluators that are installed, by name."""
+    known: dict[str, Evaluator] = {"pycocotools": pycocotools, "faster-coco-eval": faster_coco_eval}
+    return {name: peer for name, peer in known.items() if importlib.util.find_spec(name.replace("-", "_"))}
+
+
+def check(ours: list[float | None], peer: list[float | None], name: str) -> None:
+    """Raise if a number differs."""
+    for number, a, b in zip(SUMMARY_NAMES, ours, peer):
+        if a is None or b is None or abs(a - b) > 1e-12:
+            raise AssertionError(f"{number}: {a} here, {b} by {name}")
+
+
+def memory(field: str) -> float:
+    """Return a field of this process's memory in MB: VmRSS, now, or VmHWM, its peak. Linux only."""
+    lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines[field].split()[0]) / 1024
+
+
+def measure(evaluator: Evaluator, pictures: int) -> tuple[float, float, list[float | None]]:
+    """Return seconds, peak memory in MB and the twelve numbers of one evaluation in this process."""
+    evaluator(*draw(2))  # imports
+    index, table = draw(pictures)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+    before, start = memory("VmRSS"), time.perf_counter()
+    numbers = evaluator(index, table)
+    return time.perf_counter() - start, memory("VmHWM") - before, numbers
+
+
+def measure_apart(evaluator: Evaluator, pictures: int) -> tuple[float, float, list[float | None]]:
+    """Return what `measure` does, in a fresh process."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(measure, (evaluator, pictures))
+
+
+def grow(arguments: argparse.Namespace) -> None:
+    """Print a line for each number of detections and each peer."""
+    for n in GROWTH:
+        if n > arguments.largest:
+            break
+        seconds, peak, numbers = measure_apart(built_in, n // PER_PICTURE)
+        line = {"benchmark": "evaluation", "case": f"growth {n} detections"}
+        line |= {"ours_s": round(seconds, 4), "ours_peak_mb": round(peak, 1)}
+        if n > arguments.peer_largest:
+            print(json.dumps(line), flush=True)
+            continue
+        for name, peer in peers().items():
+            peer_seconds, peer_peak, peer_numbers = measure_apart(peer, n // PER_PICTURE)
+            check(numbers, peer_numbers, name)
+            told = {"peer": name, "peer_s": round(peer_seconds, 4), "peer_peak_mb": round(peer_peak, 1)}
+            told |= {"ratio": round(seconds / peer_seconds, 4), "memory_ratio": round(peak / peer_peak, 4)}
+            print(json.dumps(line | told), flush=True)
+
+
+def main() -> None:
+    """Check and time every case."""
+    arguments = parse_arguments(__doc__, repeats=3, largest=1_000_000, peer_largest=1_000_000)
+    index, table = draw(5000)
+
+    def ours() -> list[float | None]:
+        return built_in(index, table)
+
+    for name, evaluator in peers().items():
+
+        def peer(evaluator: Evaluator = evaluator) -> list[float | None]:
+            return evaluator(index, table)
+
+        compare("evaluation", f"{len(table)} detections", ours, name, peer, arguments, warm_up=1)
+    grow(arguments)
+
+
+if __name__ == "__main__":
+    main()
