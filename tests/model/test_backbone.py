@@ -111,12 +111,14 @@ def test_features_are_torchvisions(name: str) -> None:
     state = {n: tensor for n, tensor in theirs.state_dict().items() if not n.startswith("fc.")}
     batch.load_state_dict(state, assign=True)
     frozen.load_state_dict(state, assign=True)  # which leaves out the counts
-    x = draw_picture()
+    # as part of the convolutions batch norm is rounded otherwise; in float64 nothing can hide behind that
+    x = draw_picture().double()
+    theirs, batch, frozen = theirs.double(), batch.double(), frozen.double()
     with torch.inference_mode():
-        for expected, same, near in zip(features_of_torchvision(theirs, x), batch(x), frozen(x), strict=True):
+        for expected, *ours in zip(features_of_torchvision(theirs, x), batch(x), frozen(x), strict=True):
             assert expected.abs().max() > 0.1
-            assert torch.equal(same, expected)
-            assert (near - expected).abs().max() <= 1e-5 * expected.abs().max()
+            for features in ours:
+                assert (features - expected).abs().max() <= 1e-12 * expected.abs().max()
 
 
 @pytest.mark.parametrize(
@@ -128,7 +130,8 @@ def test_strides_are_8_16_32_wherever_a_bottleneck_halves(name: str, stride_in_1
     bottlenecks = name not in ("resnet18", "resnet34")
     halving: set[str] = set()
     with META:
-        backbone = ResNetBackbone(name, stride_in_1x1=stride_in_1x1)
+        # batch norm that is trained stays a layer of its own, and every convolution is called as a module
+        backbone = ResNetBackbone(name, norm="batch", stride_in_1x1=stride_in_1x1)
 
         def hook(of: str) -> Callable[[nn.Module, tuple[Tensor], Tensor], None]:
             return lambda _, given, made: halving.add(of) if made.shape[-1] < given[0].shape[-1] else None

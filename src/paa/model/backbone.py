@@ -4,14 +4,69 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from torchvision.ops import FrozenBatchNorm2d
 
 from paa.errors import ConfigError
 from paa.model.deformable import DeformableConv
+
+
+def conv_norm(x: Tensor, conv: nn.Module, norm: nn.Module) -> Tensor:
+    """Convolve and normalise: (B, C, H, W) -> (B, C', H', W').
+
+    Batch norm whose statistics are fixed is a factor and a shift of each channel, and becomes part of the convolution:
+    two passes over the outputs less.
+    """
+    fixed = isinstance(norm, FrozenBatchNorm2d) or (isinstance(norm, nn.BatchNorm2d) and not norm.training)
+    if not fixed or not isinstance(conv, nn.Conv2d):
+        y: Tensor = norm(conv(x))
+        return y
+    scale, shift = factor_and_shift(norm)
+    folded: Tensor = conv._conv_forward(x, conv.weight * scale.view(-1, 1, 1, 1), shift)
+    return folded
+
+
+def factor_and_shift(norm: Any) -> tuple[Tensor, Tensor]:
+    """Return what fixed batch norm multiplies each channel by, and what it adds: (C,), (C,)."""
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    return scale, norm.bias - norm.running_mean * scale
+
+
+class FrozenBatchNorm(FrozenBatchNorm2d):  # type: ignore[misc]
+    """torchvision's, but it keeps the input's type; under autocast its float32 buffers would widen all that follows."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        scale, shift = factor_and_shift(self)
+        y: Tensor = x * scale.to(x.dtype).view(1, -1, 1, 1) + shift.to(x.dtype).view(1, -1, 1, 1)
+        return y
+
+
+class _BasicBlock(BasicBlock):  # type: ignore[misc]
+    """torchvision's, with batch norm inside the convolutions where it is fixed."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H', W')."""
+        y = F.relu_(conv_norm(x, self.conv1, self.bn1))
+        y = conv_norm(y, self.conv2, self.bn2)
+        y += x if self.downsample is None else conv_norm(x, *self.downsample)
+        return F.relu_(y)
+
+
+class _Bottleneck(Bottleneck):  # type: ignore[misc]
+    """torchvision's, with batch norm inside the convolutions where it is fixed."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H', W')."""
+        y = F.relu_(conv_norm(x, self.conv1, self.bn1))
+        y = F.relu_(conv_norm(y, self.conv2, self.bn2))
+        y = conv_norm(y, self.conv3, self.bn3)
+        y += x if self.downsample is None else conv_norm(x, *self.downsample)
+        return F.relu_(y)
 
 
 class ResNetShape(NamedTuple):
@@ -33,17 +88,6 @@ RESNETS = {
     "resnext101_64x4d": ResNetShape(Bottleneck, (3, 4, 23, 3), 64, 4),
     "resnext152_32x8d": ResNetShape(Bottleneck, (3, 8, 36, 3), 32, 8),
 }
-
-
-class FrozenBatchNorm(FrozenBatchNorm2d):  # type: ignore[misc]
-    """torchvision's, but it keeps the input's type; under autocast its float32 buffers would widen all that follows."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
-        scale = self.weight * (self.running_var + self.eps).rsqrt()
-        shift = self.bias - self.running_mean * scale
-        y: Tensor = x * scale.to(x.dtype).view(1, -1, 1, 1) + shift.to(x.dtype).view(1, -1, 1, 1)
-        return y
 
 
 class ResNetBackbone(nn.Module):
@@ -70,10 +114,11 @@ class ResNetBackbone(nn.Module):
         if not set(dcn_stages) <= {3, 4, 5}:
             raise ConfigError(f"dcn_stages are among 3, 4, 5, not {dcn_stages}")
         norm_layer: Callable[..., nn.Module] = FrozenBatchNorm if norm == "frozen" else nn.BatchNorm2d
+        folding = _BasicBlock if block is BasicBlock else _Bottleneck
         resnet = ResNet(
-            block, list(depths), groups=groups, width_per_group=width, norm_layer=partial(norm_layer, eps=norm_eps)
+            folding, list(depths), groups=groups, width_per_group=width, norm_layer=partial(norm_layer, eps=norm_eps)
         )
-        self.conv1, self.bn1, self.relu, self.maxpool = resnet.conv1, resnet.bn1, resnet.relu, resnet.maxpool
+        self.conv1, self.bn1, self.maxpool = resnet.conv1, resnet.bn1, resnet.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4
         self.channels = tuple(width * block.expansion for width in (128, 256, 512))
         if stride_in_1x1:
@@ -88,7 +133,7 @@ class ResNetBackbone(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return c3, c4, c5 of pictures (B, 3, H, W)."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.maxpool(F.relu_(conv_norm(x, self.conv1, self.bn1)))
         c3: Tensor = self.layer2(self.layer1(x))
         c4: Tensor = self.layer3(c3)
         return c3, c4, self.layer4(c4)

@@ -1,0 +1,183 @@
+"""3x3 convolutions with a quarter of the multiplications: Winograd's F(4x4, 3x3) (Lavin & Gray, 2016), for CPUs.
+
+A tile of 4 x 4 outputs is a sum over channels of products of 36 numbers, not of 144: tiles of 6 x 6 inputs, the kernels
+and the outputs go through fixed linear maps, and in between stands one matrix product for each of the 36 places. The
+products are torch's own. Float32 only: the maps cost two or three bits, which bfloat16 has not to spare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_TILE = 4
+"""Outputs of a tile on each side; its inputs are 6."""
+_LEAST_CHANNELS = 96
+_LEAST_TILES = 48
+"""Below these the maps cost more than the products save."""
+_BLOCK = 1 << 15
+"""Tiles x channels that are worked on at once, so that they stay in the processor's cache."""
+
+# The maps of the interpolation points 0, 1, -1, 2, -2 and infinity: of inputs, kernels and outputs.
+_INPUT = torch.tensor(
+    [
+        [4.0, 0, -5, 0, 1, 0],
+        [0, -4, -4, 1, 1, 0],
+        [0, 4, -4, -1, 1, 0],
+        [0, -2, -1, 2, 1, 0],
+        [0, 2, -1, -2, 1, 0],
+        [0, 4, 0, -5, 0, 1],
+    ]
+)
+_KERNEL = torch.tensor([[6.0, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
+_OUTPUT = torch.tensor([[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
+_INPUT_2D, _KERNEL_2D, _OUTPUT_2D = (torch.kron(one, one) for one in (_INPUT, _KERNEL, _OUTPUT))
+
+
+def transform_kernel(weight: Tensor) -> Tensor:
+    """Return kernels (K, C, 3, 3) as one matrix for each of the 36 places: (36, C, K)."""
+    k, c = weight.shape[:2]
+    return (_KERNEL_2D @ weight.permute(2, 3, 1, 0).reshape(9, c * k)).view(36, c, k)
+
+
+def _padded(x: Tensor, border: int) -> Tensor:
+    """Return x (B, C, H, W) with zeros around it as (B, tiles down x 4 + 2 border, tiles across x 4 + 2 border, C)."""
+    b, c, h, w = x.shape
+    down, across = -(-h // _TILE) * _TILE, -(-w // _TILE) * _TILE
+    result = x.new_zeros(b, down + 2 * border, across + 2 * border, c)
+    result[:, border : border + h, border : border + w] = x.permute(0, 2, 3, 1)
+    return result
+
+
+def _blocks(x: Tensor, side: int, channels: int) -> Iterator[tuple[int, slice, Tensor]]:
+    """Yield (picture, rows of tiles, tiles) of what `_padded` returned, as many at once as the cache holds.
+
+    side: of the tiles, 6 or 4. tiles: a view (side, side, rows, columns, C).
+    """
+    b, height, width, c = x.shape
+    rows, columns = height // _TILE, width // _TILE
+    some = max(1, _BLOCK // channels // columns)
+    for picture in range(b):
+        for top in range(0, rows, some):
+            here = slice(top, min(top + some, rows))
+            start = x.storage_offset() + (picture * height + top * _TILE) * width * c
+            shape = (side, side, here.stop - here.start, columns, c)
+            yield picture, here, x.as_strided(shape, (width * c, c, _TILE * width * c, _TILE * c, 1), start)
+
+
+def _map(matrix: Tensor, values: Tensor) -> Tensor:
+    """Apply a map to the first two dimensions of tiles: (P, side^2), (side, side, rows, columns, C) -> (P, n, C)."""
+    c = values.shape[-1]
+    return torch.mm(matrix, values.reshape(matrix.shape[1], -1)).view(len(matrix), -1, c)
+
+
+def _convolve(x: Tensor, kernels: Tensor, bias: Tensor | None) -> Tensor:
+    """Convolve x (B, C, H, W) with what `transform_kernel` returned (36, C, K): (B, K, H, W), channels last."""
+    b, c, h, w = x.shape
+    k = kernels.shape[2]
+    padded = _padded(x, 1)
+    rows, columns = padded.shape[1] // _TILE, padded.shape[2] // _TILE
+    result = x.new_empty(b, rows, _TILE, columns, _TILE, k)
+    for picture, here, tiles in _blocks(padded, 6, max(c, k)):
+        products = torch.bmm(_map(_INPUT_2D, tiles), kernels)
+        outputs = torch.mm(_OUTPUT_2D, products.view(36, -1)).view(_TILE, _TILE, -1, columns, k)
+        outputs = outputs.permute(2, 0, 3, 1, 4)
+        if bias is None:
+            result[picture, here] = outputs
+        else:
+            torch.add(outputs, bias, out=result[picture, here])
+    return result.view(b, rows * _TILE, columns * _TILE, k)[:, :h, :w].permute(0, 3, 1, 2)
+
+
+def _kernel_gradient(x: Tensor, gradient: Tensor) -> Tensor:
+    """Return the gradient (K, C, 3, 3) of the kernels, from inputs (B, C, H, W) and the outputs' gradient."""
+    c, k = x.shape[1], gradient.shape[1]
+    total = x.new_zeros(36, c, k)
+    most = max(c, k)
+    pairs = zip(_blocks(_padded(x, 1), 6, most), _blocks(_padded(gradient, 0), 4, most))
+    for (_, _, inputs), (_, _, outputs) in pairs:
+        total.baddbmm_(_map(_INPUT_2D, inputs).transpose(1, 2), _map(_OUTPUT_2D.T, outputs))
+    return (_KERNEL_2D.T @ total.view(36, -1)).view(3, 3, c, k).permute(3, 2, 0, 1)
+
+
+class _Convolution(torch.autograd.Function):
+    """The convolution and its three gradients; kernels: those of weight, transformed."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, kernels: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _convolve(x, kernels, bias)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        needs_x, needs_weight, needs_bias, _ = ctx.needs_input_grad
+        # a convolution's gradient is the convolution with the mirrored kernels, from outputs to inputs
+        back = transform_kernel(weight.flip(2, 3).transpose(0, 1)) if needs_x else None
+        return (
+            None if back is None else _convolve(gradient, back, None),
+            _kernel_gradient(x, gradient) if needs_weight else None,
+            gradient.sum((0, 2, 3)) if needs_bias else None,
+            None,
+        )
+
+
+class WinogradConv2d(nn.Conv2d):
+    """A 3x3 convolution of stride 1 that takes Winograd's way where it is the shorter one.
+
+    That is in float32, on CPUs, for many channels and maps that are not small; elsewhere it is `nn.Conv2d`.
+    """
+
+    _known: tuple[tuple[int, int], Tensor] | None = None
+
+    @staticmethod
+    def of(conv: nn.Conv2d) -> WinogradConv2d:
+        """Return a convolution with the same parameters."""
+        with torch.device("meta"):
+            result = WinogradConv2d(conv.in_channels, conv.out_channels, 3, padding=1, bias=conv.bias is not None)
+        result.weight, result.bias = conv.weight, conv.bias
+        return result.train(conv.training)
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        b, _, h, w = input.shape
+        if (
+            b * -(-h // _TILE) * -(-w // _TILE) < _LEAST_TILES
+            or input.device.type != "cpu"
+            or input.dtype != torch.float32
+            or torch.is_autocast_enabled("cpu")
+        ):
+            direct: Tensor = super()._conv_forward(input, weight, bias)
+            return direct
+        result: Tensor = _Convolution.apply(input, weight, bias, self._kernels(weight))
+        return result
+
+    @torch.no_grad()
+    def _kernels(self, weight: Tensor) -> Tensor:
+        """Return the transformed kernels, which the five levels of a pyramid and all pictures share."""
+        if weight is not self.weight or weight.is_inference():
+            return transform_kernel(weight)
+        state = (weight.data_ptr(), weight._version)
+        if self._known is None or self._known[0] != state:
+            self._known = (state, transform_kernel(weight))
+        return self._known[1]
+
+
+def use_winograd(module: nn.Module) -> None:
+    """Replace, inside a module, the convolutions that can gain; names and parameters stay."""
+    for name, child in module.named_children():
+        if (
+            type(child) is nn.Conv2d
+            and child.kernel_size == (3, 3)
+            and child.stride == (1, 1)
+            and child.padding == (1, 1)
+            and child.dilation == (1, 1)
+            and child.groups == 1
+            and child.padding_mode == "zeros"
+            and min(child.in_channels, child.out_channels) >= _LEAST_CHANNELS
+        ):
+            setattr(module, name, WinogradConv2d.of(child))
+        else:
+            use_winograd(child)
