@@ -19,10 +19,12 @@ from tyro.conf import Positional, Suppress, arg
 
 from paa import __version__
 from paa.config import (
+    Compilation,
     DataConfig,
     ModelConfig,
     MultiScaleConfig,
     PictureConfig,
+    Precision,
     Recipe,
     RuntimeConfig,
     ScheduleConfig,
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
 
 Format = Literal["coco", "voc", "yolo"]
 DetectorFormat = Literal["paa", "seed", "official", "mmdet"]
-Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,9 @@ class Eval:
     multi_scale: bool = False
     """Detect at many sizes and mirrored too, and merge what is found; the options --views.* say how."""
     precision: Precision = "float32"
-    """bfloat16: autocast."""
+    """bfloat16: autocast; auto: bfloat16 where the device has instructions for it."""
+    compile: Compilation = "off"
+    """torch.compile in this mode (reduce-overhead: CUDA graphs); takes minutes at the start."""
     workers: int = 2
     """Loader processes."""
     evaluator: Literal["built-in", "pycocotools"] = "built-in"
@@ -193,6 +196,7 @@ class Eval:
             check_folder(self.output)
         with start(self.device) as process:
             model = load(self.checkpoint, str(process.device), format=self.checkpoint_format)
+            model.optimise(self.precision, self.compile)
             index = read_dataset(self.data, self.split, self.format, names=model.names, skip_invalid=self.skip_invalid)
             if self.limit is not None:
                 index = index.select(np.arange(min(self.limit, len(index))))
@@ -206,7 +210,7 @@ class Eval:
                     workers=self.workers,
                     voting=self.voting,
                     multi_scale=views,
-                    precision=self.precision,
+                    precision=model.precision,
                     progress=lambda pictures: bar.advance(task, pictures),
                 )
             if not process.first:
@@ -246,6 +250,10 @@ class Predict:
     """Detect at many sizes and mirrored too, and merge what is found; the options --views.* say how."""
     batch_size: int = 1
     """Pictures at a time."""
+    precision: Precision = "float32"
+    """bfloat16: autocast; auto: bfloat16 where the device has instructions for it."""
+    compile: Compilation = "off"
+    """torch.compile in this mode (reduce-overhead: CUDA graphs); takes minutes at the start."""
     views: MultiScaleConfig = field(default_factory=MultiScaleConfig)
 
     def run(self, console: Console) -> None:
@@ -259,6 +267,7 @@ class Predict:
         views = _views(self.multi_scale, self.views)
         pictures = find_pictures(self.paths)
         model = load(self.checkpoint, self.device, format=self.checkpoint_format)
+        model.optimise(self.precision, self.compile)
         counts = write_predictions(
             model,
             pictures,
@@ -267,6 +276,7 @@ class Predict:
             voting=self.voting,
             multi_scale=views,
             batch_size=self.batch_size,
+            precision=model.precision,
         )
         for path, count in zip(pictures, counts):
             console.print(f"{path}: {count} objects", highlight=False, markup=False)

@@ -17,6 +17,12 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 WeightsFormat = Literal["paa", "seed", "official", "mmdet", "caffe2", "torchvision", "timm"]
 """Whose file of weights one is."""
 
+Precision = Literal["float32", "bfloat16", "auto"]
+"""Of the network: bfloat16 by autocast, auto: bfloat16 where the device has instructions for it."""
+
+Compilation = Literal["off", "default", "reduce-overhead", "max-autotune"]
+"""torch.compile's modes; reduce-overhead takes CUDA graphs."""
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -192,10 +198,14 @@ class RuntimeConfig:
 
     device: str | None = None
     """cpu, cuda, cuda:1, ...; default: a GPU if there is one."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16: autocast; losses stay in float32."""
-    channels_last: bool = False
+    precision: Precision = "float32"
+    """bfloat16: autocast, losses stay in float32; auto: bfloat16 where the device has instructions for it."""
+    channels_last: bool = True
     """Memory layout of the convolutions."""
+    winograd: bool = True
+    """On CPUs in float32, 3x3 convolutions with a quarter of the multiplications; two or three bits are lost."""
+    compile: Compilation = "off"
+    """torch.compile of network and losses, in this mode (reduce-overhead: CUDA graphs); takes minutes at the start."""
     workers: int = 2
     """Loader processes of each process; 0: load in the training process."""
     seed: int = 0

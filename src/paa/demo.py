@@ -57,7 +57,7 @@ def run_demo(
         recipe=recipe,
         batch_size=8,
         validation=ValidationConfig(batch_size=0),
-        runtime=RuntimeConfig(precision="bfloat16", channels_last=True, workers=1),
+        runtime=RuntimeConfig(precision="auto", workers=1),
     )
     run = train(config, process, listen)
     training_curves(run.log, folder / "training.png")

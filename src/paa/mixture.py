@@ -126,6 +126,7 @@ def _fit_host(start: Mixture, x: Tensor, inside: Tensor) -> Mixture:
     return Mixture(*(torch.from_numpy(t) for t in result))
 
 
+@torch.library.custom_op("paa::cut", mutates_args=())
 def cut(scores: Tensor, count: Tensor) -> Tensor:
     """Return how many of each row's lowest scores are positive (paper, §3.2).
 
@@ -136,7 +137,8 @@ def cut(scores: Tensor, count: Tensor) -> Tensor:
     if scores.device.type != "cpu":
         if (kernel := _kernel(scores.device)) is not None:
             return kernel(scores, count)[1]
-        return cut(scores.cpu(), count.cpu()).to(scores.device)
+        there: Tensor = cut(scores.cpu(), count.cpu())
+        return there.to(scores.device)
     k = scores.shape[1]
     place = torch.arange(k)
     inside = place < count[:, None]
@@ -147,3 +149,9 @@ def cut(scores: Tensor, count: Tensor) -> Tensor:
     # equal scores are equally dense, whatever the last bit of their densities says
     densest = torch.where(inside & (x == x.gather(1, at)) & (best > -torch.inf), place, k).amin(1)
     return torch.where(densest < k, densest + 1, count)
+
+
+@cut.register_fake
+def _(scores: Tensor, count: Tensor) -> Tensor:
+    """Tell torch.compile, to which a cut is one operator, what comes out."""
+    return torch.empty_like(count)

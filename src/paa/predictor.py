@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import overload
 
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from typing_extensions import Self
 
-from paa.config import ModelConfig, MultiScaleConfig, WeightsFormat
+from paa.config import Compilation, ModelConfig, MultiScaleConfig, Precision, WeightsFormat
 from paa.detections import Detections
 from paa.engine.distributed import pick_device
 from paa.engine.predict import Source, predict
+from paa.engine.speed import arrange, compile_network, resolve_precision
 from paa.errors import CheckpointError, ConfigError, one_line
 from paa.model.detector import Detector
 from paa.weights.own import write_model
@@ -37,6 +39,23 @@ class PAA(
         """names: the classes, in the order of the labels (from 0)."""
         super().__init__(config, names)
         self.provenance: dict[str, str] = {}
+        self.precision: Precision = "float32"
+        self.optimised = False
+
+    def optimise(self, precision: Precision = "auto", compile: Compilation = "off") -> Self:
+        """Make predictions faster, in place and for good: it can neither be trained nor saved afterwards.
+
+        Fixed batch norm becomes part of the convolutions' weights. precision: "float32", "bfloat16", or "auto", which
+        is bfloat16 where the device has instructions for it. compile: a mode of torch.compile, which works for minutes
+        at the first picture and again for other sizes; "reduce-overhead" (CUDA graphs) is for pictures of few sizes.
+        """
+        self.precision = resolve_precision(precision, self.mean.device)
+        self.optimised = True
+        self.eval().requires_grad_(False)
+        self.backbone.fold()
+        arrange(self, channels_last=True, winograd=compile == "off" and self.precision == "float32")
+        compile_network(self, compile)
+        return self
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a path is a sequence of strings, but is taken as a path
@@ -82,12 +101,22 @@ class PAA(
         several = isinstance(source, (list, tuple))
         sources: Sequence[Source] = source if several else [source]  # type: ignore[assignment,list-item]
         views = MultiScaleConfig() if multi_scale is True else multi_scale or None
-        pairs = predict(self, sources, limit=limit, voting=voting, multi_scale=views, batch_size=batch_size)
+        pairs = predict(
+            self,
+            sources,
+            limit=limit,
+            voting=voting,
+            multi_scale=views,
+            batch_size=batch_size,
+            precision=self.precision,
+        )
         found = [detections.above(threshold) for _, detections in pairs]
         return found if several else found[0]
 
     def save(self, path: str | Path) -> None:
         """Write the model to one file that `load` reads, named `*.safetensors`; CheckpointError for another name."""
+        if self.optimised:
+            raise CheckpointError(f"{path}: an optimised model cannot be saved; save it before `optimise`")
         write_model(Path(path), self.config, self.names, self.state_dict(), self.provenance)
 
     def _save_pretrained(self, save_directory: Path) -> None:
@@ -141,4 +170,6 @@ def load(path: str | Path, device: str | None = None, *, format: WeightsFormat |
     weights = read_weights(Path(path), format)
     model = build(weights, str(path), PAA)
     model.provenance = dict(weights.provenance)
-    return model.to(chosen)
+    model.to(chosen)
+    arrange(model, channels_last=True, winograd=True)
+    return model

@@ -33,6 +33,7 @@ def predict(
     voting: bool = True,
     multi_scale: MultiScaleConfig | None = None,
     batch_size: int = 1,
+    precision: str = "float32",
 ) -> Iterator[tuple[npt.NDArray[np.uint8], Detections]]:
     """Yield each source's picture, (H, W, 3) uint8 RGB as shown, and what is detected in it.
 
@@ -53,10 +54,11 @@ def predict(
             tensors = [_resized(tensor, config.test_short, config.test_longest) for tensor in tensors]
         images, sizes = collate(tensors, multiple=PADDING)
         on_device = images.to(device), sizes.to(device)
-        if multi_scale is None:
-            found = detector.detect(*on_device, voting=voting, limit=limit)
-        else:
-            found = detect_multi_scale(detector, *on_device, multi_scale, voting=voting, limit=limit)
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            if multi_scale is None:
+                found = detector.detect(*on_device, voting=voting, limit=limit)
+            else:
+                found = detect_multi_scale(detector, *on_device, multi_scale, voting=voting, limit=limit)
         originals = torch.tensor([picture.shape[:2] for picture in pictures])
         boxes = to_original(found.boxes.cpu(), sizes, originals, config.legacy)
         for picture, box, score, label in zip(pictures, boxes, found.scores.cpu(), found.labels.cpu()):

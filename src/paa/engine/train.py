@@ -31,6 +31,7 @@ from paa.engine.metrics import evaluate
 from paa.engine.optimizer import Schedule, make_optimizer, make_schedule, set_rate
 from paa.engine.run_folder import RunFolder
 from paa.engine.settings import TrainConfig, check_settings
+from paa.engine.speed import arrange, compile_network, resolve_precision
 from paa.errors import ConfigError, RunError
 from paa.losses import LossResult, paa_losses
 from paa.model.detector import Detector
@@ -73,8 +74,12 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
         )
     detector.freeze(recipe.schedule.frozen_stages)
     detector.to(process.device)
-    if runtime.channels_last:
-        detector.to(memory_format=torch.channels_last)
+    precision = resolve_precision(runtime.precision, process.device)
+    arrange(
+        detector,
+        channels_last=runtime.channels_last,
+        winograd=runtime.winograd and runtime.compile == "off" and precision == "float32",
+    )
     average = None if recipe.schedule.ema is None else WeightAverage(detector, recipe.schedule.ema)
     evaluated = detector if average is None else average.detector
     optimizer = make_optimizer(detector, recipe.schedule)
@@ -82,7 +87,7 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
         **to_dict(recipe),
         "batch_size": config.batch_size,
         "seed": runtime.seed,
-        "precision": runtime.precision,
+        "precision": precision,
         "init": config.init,
         "pictures of the data set": len(index),
         "annotations of the data set": len(index.boxes),
@@ -105,6 +110,8 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
     record_all = start_log(config, run, process, state, listen)
     for line in told_of_start if process.first and state.step == 0 else ():
         log.info(line)
+    compile_network(detector, runtime.compile)
+    losses = paa_losses if runtime.compile == "off" else torch.compile(paa_losses, fullgraph=True)
     model = parallel(detector, process).train()
     check = FiniteCheck(index, process)
     save_every = runtime.checkpoint_interval
@@ -115,7 +122,7 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
         batch = batch.to(process.device)
         set_rate(optimizer, schedule.rate_at(state.step))
         result, norm = optimize(
-            model, detector, optimizer, batch, process, recipe.schedule.clip_norm, runtime.precision
+            model, detector, optimizer, batch, process, recipe.schedule.clip_norm, precision, losses
         )
         if average is not None:
             average.update(state.step)
@@ -154,14 +161,15 @@ def optimize(
     process: Process,
     clip_norm: float | None,
     precision: str,
+    losses: Callable[..., LossResult] = paa_losses,
 ) -> tuple[LossResult, Tensor | None]:
     """One step: head outputs, assignment and losses, gradients, weights. `model` is the detector or its DDP wrapper.
 
-    Returns the losses, and the gradients' norm where they are clipped.
+    losses: `paa_losses`, or it compiled. Returns the losses, and the gradients' norm where they are clipped.
     """
     with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         outputs = model(batch.images, batch.sizes)
-    result = paa_losses(
+    result = losses(
         outputs,
         detector.anchors(outputs),
         batch.gt_boxes,
@@ -239,7 +247,7 @@ def validate(detector: Detector, index: DatasetIndex, process: Process, config: 
         batch_size=config.validation.batch_size,
         workers=config.runtime.workers,
         voting=config.validation.voting,
-        precision=config.runtime.precision,
+        precision=resolve_precision(config.runtime.precision, process.device),
     )
     if not process.first:
         return {}

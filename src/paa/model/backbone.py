@@ -15,19 +15,24 @@ from paa.errors import ConfigError
 from paa.model.deformable import DeformableConv
 
 
-def conv_norm(x: Tensor, conv: nn.Module, norm: nn.Module) -> Tensor:
+def conv_norm(x: Tensor, conv: Any, norm: nn.Module) -> Tensor:
     """Convolve and normalise: (B, C, H, W) -> (B, C', H', W').
 
     Batch norm whose statistics are fixed is a factor and a shift of each channel, and becomes part of the convolution:
     two passes over the outputs less.
     """
-    fixed = isinstance(norm, FrozenBatchNorm2d) or (isinstance(norm, nn.BatchNorm2d) and not norm.training)
-    if not fixed or not isinstance(conv, nn.Conv2d):
+    if not _is_fixed(conv, norm):
         y: Tensor = norm(conv(x))
         return y
     scale, shift = factor_and_shift(norm)
     folded: Tensor = conv._conv_forward(x, conv.weight * scale.view(-1, 1, 1, 1), shift)
     return folded
+
+
+def _is_fixed(conv: nn.Module, norm: nn.Module) -> bool:
+    """Return whether batch norm does not change and follows a convolution that it can be part of."""
+    fixed = isinstance(norm, FrozenBatchNorm2d) or (isinstance(norm, nn.BatchNorm2d) and not norm.training)
+    return fixed and isinstance(conv, nn.Conv2d)
 
 
 def factor_and_shift(norm: Any) -> tuple[Tensor, Tensor]:
@@ -137,6 +142,22 @@ class ResNetBackbone(nn.Module):
         c3: Tensor = self.layer2(self.layer1(x))
         c4: Tensor = self.layer3(c3)
         return c3, c4, self.layer4(c4)
+
+    def fold(self) -> None:
+        """Make fixed batch norm part of the convolutions' weights, for good."""
+        pairs = [(self, "conv1", "bn1")]
+        for block in self.modules():
+            if isinstance(block, (_BasicBlock, _Bottleneck)):
+                pairs += [(block, f"conv{i}", f"bn{i}") for i in (1, 2, 3) if hasattr(block, f"conv{i}")]
+                if block.downsample is not None:
+                    pairs.append((block.downsample, "0", "1"))
+        for owner, conv_name, norm_name in pairs:
+            conv, norm = getattr(owner, conv_name), getattr(owner, norm_name)
+            if _is_fixed(conv, norm):
+                scale, shift = factor_and_shift(norm)
+                conv.weight = nn.Parameter(conv.weight * scale.view(-1, 1, 1, 1), requires_grad=False)
+                conv.bias = nn.Parameter(shift, requires_grad=False)
+                setattr(owner, norm_name, nn.Identity())
 
     def stages(self) -> list[nn.Module]:
         """Return the stem and the four stages, in order, for freezing."""

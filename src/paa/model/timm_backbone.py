@@ -72,6 +72,9 @@ class TimmBackbone(nn.Module):
         c3, c4, c5 = (features[i] for i in self.picked)
         return c3, c4, c5
 
+    def fold(self) -> None:
+        """Leave everything as it is: what may be folded into what differs between models."""
+
     def stages(self) -> list[nn.Module]:
         """Return nothing: models differ in what a stage is, so their stages cannot be frozen one by one."""
         return []

@@ -23,6 +23,7 @@ def write_predictions(
     voting: bool = True,
     multi_scale: MultiScaleConfig | None = None,
     batch_size: int = 1,
+    precision: str = "float32",
 ) -> list[int]:
     """Write each picture, drawn, and detections.json to `folder`; return the number of objects in each picture.
 
@@ -39,7 +40,9 @@ def write_predictions(
     if lost:
         raise ConfigError(f"{min(lost)}: would be overwritten by its drawing; give another --output")
     records, counts = [], []
-    found = predict(detector, pictures, voting=voting, multi_scale=multi_scale, batch_size=batch_size)
+    found = predict(
+        detector, pictures, voting=voting, multi_scale=multi_scale, batch_size=batch_size, precision=precision
+    )
     for path, drawn, (image, detections) in zip(pictures, names, found):
         folder.mkdir(parents=True, exist_ok=True)  # not before there is something to put in it
         kept = detections.above(threshold)

@@ -1,0 +1,101 @@
+"""How long does one picture take, from pixels to voted detections, against torchvision's FCOS and RetinaNet?
+
+R-50 detectors with random weights (benchmarks/network.py) on one picture of 800 x 1333, float32 in FCOS and RetinaNet,
+which run as they come. So that both sides have detections to sort out, class logits are spread until some hundred
+anchors are above the threshold. Before they are timed, this project's ways must give the same detections.
+
+- `plain`: eager, float32, contiguous, direct convolutions, with voting.
+- `defaults`: as `paa.load` gives it.
+- `best settings`: as `model.optimise()` gives it, compiled where the device has bfloat16.          goals: 0.5, GPU 0.35
+
+    python benchmarks/inference.py [--device cuda] [--threads 2] [--repeats 7] [--compiled 1]
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from network import Pictures, fcos_r50, paa_r50, retinanet_r50
+from paa.engine.speed import arrange, has_bfloat16
+from paa.predictor import PAA
+from timing import compare, parse_arguments
+
+Run = Callable[[], object]
+
+
+def spread_logits(layer: nn.Module, factor: float) -> None:
+    """Let a random classifier be sure of something somewhere."""
+    with torch.no_grad():
+        layer.weight *= factor
+
+
+def paa_run(model: PAA, data: Pictures) -> Run:
+    """Return what detects in one picture."""
+
+    def run() -> object:
+        with torch.autocast(data.images.device.type, torch.bfloat16, enabled=model.precision == "bfloat16"):
+            found = model.detect(data.images, data.sizes)
+        return [t.cpu() for t in found]
+
+    return run
+
+
+def peer_run(model: nn.Module, data: Pictures) -> Run:
+    """Return what detects in one picture, by torchvision's detectors."""
+    model.eval()
+
+    @torch.inference_mode()
+    def run() -> object:
+        return [{name: t.cpu() for name, t in found.items()} for found in model(data.floats)]
+
+    return run
+
+
+def check(plain: PAA, other: PAA, data: Pictures) -> None:
+    """Raise if another way's head outputs are not those of the plain one."""
+    with torch.inference_mode():
+        expected = plain(data.images, data.sizes)
+        with torch.autocast(data.images.device.type, torch.bfloat16, enabled=other.precision == "bfloat16"):
+            got = other(data.images, data.sizes)
+    tolerance = 1e-3 if other.precision == "float32" else 0.1
+    for ours, theirs in zip(got[:3], expected[:3]):
+        error = float((ours - theirs).abs().max() / theirs.abs().max())
+        if not error <= tolerance:
+            raise AssertionError(f"head outputs differ by {error:.2g} of the largest")
+
+
+def main() -> None:
+    """Check and time every case."""
+    arguments = parse_arguments(__doc__, repeats=7, compiled=0)
+    device = arguments.device
+    data = Pictures(1, device)
+    plain = paa_r50().to(device).eval()
+    spread_logits(plain.head.cls_logits, 8)
+    fcos, retinanet = fcos_r50().to(device), retinanet_r50().to(device)
+    for peer in (fcos, retinanet):
+        spread_logits(peer.head.classification_head.cls_logits, 8)
+    fcos_run = peer_run(fcos, data)
+    compare("inference", "plain", paa_run(plain, data), "FCOS", fcos_run, arguments, warm_up=1)
+
+    defaults = copy.deepcopy(plain)
+    arrange(defaults, channels_last=True, winograd=True)
+    check(plain, defaults, data)
+    compare("inference", "defaults", paa_run(defaults, data), "FCOS", fcos_run, arguments, warm_up=1)
+    bfloat16 = has_bfloat16(torch.device(device))
+    best = copy.deepcopy(plain).optimise("auto", "default" if bfloat16 or device.startswith("cuda") else "off")
+    check(plain, best, data)
+    name = "best settings (bfloat16, compiled)" if bfloat16 else "best settings (optimise)"
+    compare("inference", name, paa_run(best, data), "FCOS", fcos_run, arguments, warm_up=1)
+    compare("inference", name, paa_run(best, data), "RetinaNet v2", peer_run(retinanet, data), arguments, warm_up=1)
+    if arguments.compiled:
+        compiled = copy.deepcopy(plain).optimise("float32", "default")
+        check(plain, compiled, data)
+        compare("inference", "compiled, float32", paa_run(compiled, data), "FCOS", fcos_run, arguments, warm_up=1)
+
+
+if __name__ == "__main__":
+    main()

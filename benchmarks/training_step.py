@@ -1,0 +1,186 @@
+"""How long is a training step, and how much memory does it take, against torchvision's FCOS?
+
+A step is forward pass, assignment, losses, gradients and SGD, of R-50 detectors on pictures of 800 x 1333 with seven
+objects each; frozen batch norm, stem and first stage not trained (benchmarks/network.py). FCOS always as it comes:
+eager, float32, contiguous. Before they are timed, this project's ways must give the same losses.
+
+- `plain`: eager, float32, contiguous, direct convolutions: the same operations on both sides.      goals: 1.0, GPU 0.9
+- `defaults`: as `paa train` runs without options on the device.
+- `best settings`: bfloat16 and compiled where the device has bfloat16, else the defaults.          goals: 0.6, GPU 0.4
+- `assignment and losses`: what they and their gradients take of a plain step.                      goals: 3 %, GPU 5 %
+- `peak memory`: of a plain step, each side in a process of its own, model and optimizer included.  goals: 1.0, GPU 0.8
+
+    python benchmarks/training_step.py [--device cuda] [--threads 2] [--pictures 1] [--repeats 5] [--compiled 1]
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import multiprocessing
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.optim import SGD
+
+from network import Pictures, fcos_r50, paa_r50, retinanet_r50
+from paa.engine.speed import arrange, compile_network, has_bfloat16
+from paa.losses import LossResult, paa_losses
+from paa.outputs import HeadOutputs
+from paa.predictor import PAA
+from timing import compare, parse_arguments
+
+Step = Callable[[], object]
+
+
+def optimizer(model: nn.Module) -> SGD:
+    return SGD([p for p in model.parameters() if p.requires_grad], lr=1e-6, momentum=0.9, weight_decay=1e-4)
+
+
+def paa_step(model: PAA, data: Pictures, precision: str = "float32", compiled: bool = False) -> Step:
+    """Return one step of this project's detector."""
+    weights, losses = optimizer(model.train()), torch.compile(paa_losses, fullgraph=True) if compiled else paa_losses
+
+    def step() -> LossResult:
+        with torch.autocast(data.images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            outputs = model(data.images, data.sizes)
+        result = losses(outputs, model.anchors(outputs), data.gt_boxes, data.gt_labels)
+        weights.zero_grad()
+        torch.stack(list(result.losses.values())).sum().backward()
+        weights.step()
+        return result
+
+    return step
+
+
+def peer_step(model: nn.Module, data: Pictures) -> Step:
+    """Return one step of a torchvision detector."""
+    weights = optimizer(model.train())
+
+    def step() -> None:
+        losses = model(data.floats, data.targets)
+        weights.zero_grad()
+        sum(losses.values()).backward()
+        weights.step()
+
+    return step
+
+
+def variant(model: PAA, way: str) -> PAA:
+    """Return a copy of the plain model arranged in this way: plain, defaults, compiled."""
+    model = copy.deepcopy(model)
+    if way != "plain":
+        arrange(model, channels_last=True, winograd=way == "defaults")
+    if way == "compiled":
+        compile_network(model, "default")
+    return model
+
+
+def check(plain: PAA, other: PAA, data: Pictures, precision: str) -> None:
+    """Raise if another way's losses are not those of the plain one."""
+    expected = paa_step(copy.deepcopy(plain), data)().losses
+    got = paa_step(copy.deepcopy(other), data, precision)().losses
+    for name, value in expected.items():
+        torch.testing.assert_close(got[name], value, rtol=1e-3 if precision == "float32" else 5e-2, atol=0)
+
+
+def loss_step(model: PAA, data: Pictures) -> Step:
+    """Return assignment, losses and their gradients alone, for what the model says of the pictures."""
+    with torch.no_grad():
+        outputs = model(data.images, data.sizes)
+    leaves = [t.detach().requires_grad_() for t in outputs[:3]]
+    anchors = model.anchors(outputs)
+
+    def step() -> object:
+        result = paa_losses(HeadOutputs(*leaves, outputs.level_sizes), anchors, data.gt_boxes, data.gt_labels)
+        return torch.autograd.grad(sum(result.losses.values()), leaves)
+
+    return step
+
+
+def resident(kind: str) -> int:
+    """Return the resident set of this process in bytes: kind VmRSS for now, VmHWM for its peak."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(kind))
+    return int(line.split()[1]) * 1024
+
+
+def peak(side: str, pictures: int, device: str, threads: int, answers: multiprocessing.SimpleQueue) -> None:
+    """Put the peak memory, in bytes, of the second of two steps, above what the process held before."""
+    torch.set_num_threads(threads)
+    data = Pictures(pictures, device)
+    before = resident("VmRSS")
+    step = paa_step(paa_r50().to(device), data) if side == "ours" else peer_step(fcos_r50().to(device), data)
+    step()
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+        step()
+        answers.put(torch.cuda.max_memory_allocated())
+        return
+    Path("/proc/self/clear_refs").write_text("5")
+    step()
+    answers.put(resident("VmHWM") - before)
+
+
+def compare_memory(pictures: int, device: str, threads: int) -> None:
+    """Print the JSON line of the peak memory."""
+    context = multiprocessing.get_context("spawn")
+    bytes_of = {}
+    for side in ("ours", "peer"):
+        answers = context.SimpleQueue()
+        child = context.Process(target=peak, args=(side, pictures, device, threads, answers))
+        child.start()
+        child.join()
+        bytes_of[side] = answers.get() if child.exitcode == 0 else None
+    if None in bytes_of.values():
+        raise RuntimeError("a step ended badly in its own process")
+    line = {
+        "benchmark": "training_step",
+        "case": "peak memory",
+        "ours_mb": round(bytes_of["ours"] / 1e6),
+        "peer": "FCOS",
+        "peer_mb": round(bytes_of["peer"] / 1e6),
+        "memory_ratio": round(bytes_of["ours"] / bytes_of["peer"], 3),
+    }
+    print(json.dumps(line), flush=True)
+
+
+def main() -> None:
+    """Check and time every case."""
+    arguments = parse_arguments(__doc__, repeats=5, pictures=1, compiled=0, retinanet=0)
+    device, pictures = arguments.device, arguments.pictures
+    compare_memory(pictures, device, arguments.threads)
+    data = Pictures(pictures, device)
+    plain = paa_r50().to(device)
+    fcos = peer_step(fcos_r50().to(device), data)
+    plain_step = paa_step(copy.deepcopy(plain), data)
+    losses = loss_step(plain, data)
+    compare("training_step", "assignment and losses", losses, "plain step", plain_step, arguments, warm_up=1)
+    compare("training_step", "plain", plain_step, "FCOS", fcos, arguments, warm_up=1)
+    del plain_step
+
+    bfloat16 = has_bfloat16(torch.device(device))
+    defaults = variant(plain, "defaults")
+    check(plain, defaults, data, "float32")
+    compare("training_step", "defaults", paa_step(defaults, data), "FCOS", fcos, arguments, warm_up=1)
+    best = "best settings (bfloat16, compiled)" if bfloat16 else "best settings (the defaults)"
+    if bfloat16 or arguments.compiled:
+        precision = "bfloat16" if bfloat16 else "float32"
+        model = variant(plain, "compiled")
+        check(plain, model, data, precision)
+        case = best if bfloat16 else "compiled"
+        compare(
+            "training_step", case, paa_step(model, data, precision, compiled=True), "FCOS", fcos, arguments, warm_up=1
+        )
+        del model
+    if not bfloat16:
+        compare("training_step", best, paa_step(defaults, data), "FCOS", fcos, arguments, warm_up=1)
+    del fcos
+    if arguments.retinanet:
+        retinanet = peer_step(retinanet_r50().to(device), data)
+        compare("training_step", "defaults", paa_step(defaults, data), "RetinaNet v2", retinanet, arguments, warm_up=1)
+
+
+if __name__ == "__main__":
+    main()
