@@ -242,7 +242,7 @@ def growth(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     """Check and time every case."""
-    arguments = parse_arguments(__doc__)
+    arguments = parse_arguments(__doc__, repeats=9)
     warnings.simplefilter("ignore", ConvergenceWarning)
     if arguments.device.startswith("cuda"):
         kernel_times(arguments)

@@ -135,6 +135,7 @@ def curves(lines: Sequence[dict[str, Any]]) -> list[Curve]:
     """Return the growth curves, each sorted by n: of every line that has `n` and a time or a memory.
 
     Time is `seconds`, or `ours_s` beside `peer_s`; memory likewise `peak_mb`, or `ours_peak_mb` and `peer_peak_mb`.
+    What was too little to measure, 0, is left out.
     """
     points: dict[tuple[str, str, str, str, str], dict[float, float]] = {}
     for line in lines:
@@ -150,7 +151,7 @@ def curves(lines: Sequence[dict[str, Any]]) -> list[Curve]:
             ("ours_peak_mb", "MB", ""),
             ("peer_peak_mb", "MB", line.get("peer", "peer")),
         ):
-            if line.get(key) is not None:
+            if line.get(key, 0) > 0:
                 place = (line["benchmark"], line.get("x", "n"), name, peer, what)
                 points.setdefault(place, {})[line["n"]] = line[key]
     return [Curve(*place, *map(list, zip(*sorted(values.items())))) for place, values in points.items()]
@@ -159,9 +160,9 @@ def curves(lines: Sequence[dict[str, Any]]) -> list[Curve]:
 def upper_part(n: Sequence[float], values: Sequence[float]) -> tuple[np.ndarray, np.ndarray] | None:
     """Return the logarithms of n and values in the upper half of the axis, where what is constant weighs little.
 
-    The half is that of log n; it has at least three points, or None is returned. Nothing that is not above 0 counts.
+    The half is that of log n; it has at least three points, or None is returned. n = 1 is not used: n log n is 0 there.
     """
-    pairs = [(a, b) for a, b in zip(n, values) if a > 1 and b > 0]
+    pairs = [(a, b) for a, b in zip(n, values) if a > 1]
     if len(pairs) < 3:
         return None
     middle = math.sqrt(pairs[0][0] * pairs[-1][0])
@@ -194,27 +195,32 @@ def growth_rows(found: Sequence[Curve]) -> list[list[str]]:
 def plot(found: Sequence[Curve], path: Path) -> None:
     """Draw curves of one benchmark against one x: times, and memory beside them where it is known."""
     kinds = [what for what in ("seconds", "MB") if any(curve.what == what for curve in found)]
-    labels = list(dict.fromkeys(curve.label() for curve in found))
-    figure = Figure(figsize=(5.2 * len(kinds), 4.2), layout="constrained")
+    names = list(dict.fromkeys(curve.name for curve in found))
+    peers = list(dict.fromkeys(curve.peer for curve in found if curve.peer))
+    styles: dict[str, Any] = {}
+    figure = Figure(figsize=(max(6.5, 5.2 * len(kinds)), 4.6), layout="constrained")
     for place, what in enumerate(kinds, start=1):
         axes = figure.add_subplot(1, len(kinds), place)
         shown = [curve for curve in found if curve.what == what]
         for curve in shown:
-            colour = f"C{labels.index(curve.label())}"
-            axes.loglog(curve.n, curve.values, "o--" if curve.peer else "o-", color=colour, ms=4, label=curve.label())
+            # a colour for what is measured; several peers of it differ in their marks
+            colour = f"C{names.index(curve.name)}"
+            mark = "s^Dv"[peers.index(curve.peer) % 4] + "--" if curve.peer else "o-"
+            (drawn,) = axes.loglog(curve.n, curve.values, mark, color=colour, ms=4)
+            styles.setdefault(curve.label(), drawn)
         # n log n through the last point of our highest curve, over the upper half
-        ours = max((c for c in shown if not c.peer and c.values[-1] > 0), key=lambda c: c.values[-1], default=None)
+        ours = max((curve for curve in shown if not curve.peer), key=lambda c: c.values[-1], default=None)
         part = upper_part(ours.n, ours.values) if ours else None
         if ours and part:
             x = np.linspace(part[0][0], part[0][-1], 50)
             y = np.exp(x) * x
-            axes.loglog(np.exp(x), y * (ours.values[-1] / y[-1]), ":", color="#555555", label="n log n")
+            (drawn,) = axes.loglog(np.exp(x), y * (ours.values[-1] / y[-1]), ":", color="#555555")
+            styles.setdefault("n log n", drawn)
         axes.set_xlabel(found[0].x)
         axes.set_ylabel("time, s" if what == "seconds" else "peak memory, MB")
         axes.grid(True, which="major", color="#dddddd", lw=0.6)
         axes.spines[["top", "right"]].set_visible(False)
-        if place == 1 or {c.label() for c in shown} != {c.label() for c in found if c.what == "seconds"}:
-            axes.legend(frameon=False, fontsize=8)
+    figure.legend(styles.values(), styles, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     FigureCanvasAgg(figure)
     path.parent.mkdir(exist_ok=True)
     figure.savefig(path, dpi=110, metadata={"Software": None})
