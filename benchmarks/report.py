@@ -179,7 +179,7 @@ def slope(x: np.ndarray, y: np.ndarray) -> float:
 def growth_rows(found: Sequence[Curve]) -> list[list[str]]:
     """Return the rows of a table: each curve's slope, that of n log n over the same points, and the verdict on ours."""
     rows = []
-    for curve in found:
+    for curve in sorted(found, key=lambda c: (c.name, c.peer)):
         part = upper_part(curve.n, curve.values)
         if part is None:
             continue
