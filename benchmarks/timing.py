@@ -24,28 +24,28 @@ from threadpoolctl import threadpool_limits
 T = TypeVar("T")
 
 
-def parse_arguments(description: str | None, repeats: int = 15, **more: int) -> argparse.Namespace:
+def parse_arguments(description: str | None, repeats: int = 15, **more: int | str) -> argparse.Namespace:
     """Read --device, --threads, --repeats (by default `repeats`) and `more`, and hold both sides to the threads."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads of torch and BLAS")
     parser.add_argument("--repeats", type=int, default=repeats, help="pairs of runs that are measured")
     for name, value in more.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value, help=f"default {value}")
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value, help=f"default {value!r}")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     threadpool_limits(arguments.threads)
     return arguments
 
 
-def _seconds(function: Callable[[], object], device: str) -> float:
+def _seconds(function: Callable[[], object], device: str, clock: Callable[[], float]) -> float:
     if device.startswith("cuda"):
         torch.cuda.synchronize()
-    start = time.perf_counter()
+    start = clock()
     function()
     if device.startswith("cuda"):
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def compare(
@@ -56,13 +56,19 @@ def compare(
     peer: Callable[[], object],
     arguments: argparse.Namespace,
     warm_up: int = 3,
+    items: int = 0,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> None:
-    """Run both functions in turn, in this process, after `warm_up` rounds, and print the JSON line."""
+    """Run both functions in turn, in this process, after `warm_up` rounds, and print the JSON line.
+
+    items: how many things a run handles, if the line is to say how many each side handles in a second. clock:
+    time.process_time, for work on one thread, does not count the time that other processes take.
+    """
     pairs = []
     for i in range(warm_up + arguments.repeats):
         # who goes first changes each time, so that neither always finds the other's caches
         order = (ours, peer) if i % 2 else (peer, ours)
-        times = {function: _seconds(function, arguments.device) for function in order}
+        times = {function: _seconds(function, arguments.device, clock) for function in order}
         pairs.append((times[ours], times[peer]))
     pairs = pairs[warm_up:]
     ours_s, peer_s = (statistics.median(side) for side in zip(*pairs))
@@ -76,6 +82,8 @@ def compare(
         "ratio": round(ours_s / peer_s, 4),
         "spread": [round(lower, 4), round(upper, 4)],
     }
+    if items:
+        line |= {"ours_per_s": round(items / ours_s, 1), "peer_per_s": round(items / peer_s, 1)}
     print(json.dumps(line), flush=True)
 
 
@@ -158,7 +166,7 @@ def grow(
     _, _, peak_mb = watch(function, arguments.device)
     seconds: list[float] = []
     while len(seconds) < arguments.repeats and (len(seconds) < 3 or sum(seconds) < 2):
-        seconds.append(_seconds(function, arguments.device))
+        seconds.append(_seconds(function, arguments.device, time.perf_counter))
     median = statistics.median(seconds)
     print_growth(benchmark, curve, x, n, median, peak_mb, peer)
     return median
