@@ -29,7 +29,7 @@ class Target(NamedTuple):
             float(line[self.field])
             for line in lines
             if line.get("benchmark") == self.benchmark
-            and self.field in line
+            and line.get(self.field) is not None
             and re.fullmatch(self.case, line.get("case", ""))
             and re.fullmatch(self.peer, line.get("peer", ""))
         ]

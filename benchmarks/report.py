@@ -151,7 +151,7 @@ def curves(lines: Sequence[dict[str, Any]]) -> list[Curve]:
             ("ours_peak_mb", "MB", ""),
             ("peer_peak_mb", "MB", line.get("peer", "peer")),
         ):
-            if line.get(key, 0) > 0:
+            if (line.get(key) or 0) > 0:
                 place = (line["benchmark"], line.get("x", "n"), name, peer, what)
                 points.setdefault(place, {})[line["n"]] = line[key]
     return [Curve(*place, *map(list, zip(*sorted(values.items())))) for place, values in points.items()]
