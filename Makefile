@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 BENCH_FLAGS ?=
+ONLY ?=
 BIN := .venv/bin
 
 .PHONY: help demo test bench
@@ -10,7 +11,8 @@ BIN := .venv/bin
 help:
 	@echo "make demo    train, evaluate and predict on drawn shapes, in minutes, on the CPU"
 	@echo "make test    ruff, mypy and pytest"
-	@echo "make bench   time the core against the reference implementations' way (BENCH_FLAGS='--device cuda --threads 4')"
+	@echo "make bench   run benchmarks/ against its yardsticks and write docs/benchmarks.md"
+	@echo "             (BENCH_FLAGS='--device cuda --threads 4'; ONLY='assignment loading': these, the others stay)"
 	@echo "PYTHON=python3.12 picks the interpreter of a new .venv"
 
 demo: .venv/installed
@@ -27,9 +29,7 @@ test: .venv/installed
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 bench: .venv/installed
-	$(BIN)/python benchmarks/assignment.py $(BENCH_FLAGS)
-	$(BIN)/python benchmarks/postprocess.py $(BENCH_FLAGS)
-	$(BIN)/python benchmarks/evaluation.py $(BENCH_FLAGS)
+	$(BIN)/python benchmarks/run.py $(if $(ONLY),--only $(ONLY)) $(BENCH_FLAGS)
 
 .venv/installed: pyproject.toml constraints.txt
 	@test -x $(BIN)/pip || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2> /dev/null || \

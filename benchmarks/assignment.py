@@ -8,6 +8,7 @@ gradients must agree, or the benchmark fails. Two pictures of 800 x 1344, 80 cla
 - `mixture n objects`: the candidates' sorted scores are given; fit and cut.             goals: ratio 1/20, 1/30, 1/40
 - `loss n objects`: from the head's outputs to the three losses, no graph.               goals: ratio 0.6, 0.35, 0.2
 - `loss and gradient n objects`: the same and the gradients of the head's outputs.
+- `growth`: the first two from 1 to 1,000 objects; the peer's as far as it takes less than some seconds.
 
 On a GPU first, by the GPU's clock, after a check that the kernel decides as the CPU does and that losses and gradients
 never wait for the GPU:
@@ -23,6 +24,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import warnings
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -36,10 +38,12 @@ from paa import mixture
 from paa.losses import paa_losses
 from paa.outputs import HeadOutputs
 from scenes import Scene, decode, draw_scene, to_device
-from timing import compare, device_time, parse_arguments
+from timing import compare, device_time, grow, parse_arguments
 
 PEER = "scikit-learn loop"
 OBJECTS = (7, 20, 60)
+GROWTH = (1, 3, 10, 30, 100, 300, 1000)
+PEER_SECONDS = 2  # a peer that takes longer is not asked for more
 TOP_K = 9
 
 
@@ -213,9 +217,32 @@ def kernel_times(arguments: argparse.Namespace) -> None:
     mixture.TOLERANCE = tolerance
 
 
+def growth(arguments: argparse.Namespace) -> None:
+    """Print a line for each number of objects: mixtures and losses, ours and the peer's."""
+    given_up = set()
+    for n in GROWTH:
+        scene = to_device(draw_scene(n, seed=n, background=-4, confidence=4, precision=0.6), arguments.device)
+        assignment = paa_losses(*scene).assignment
+        table, count = assignment.scores.flatten(0, 1), assignment.number.flatten()
+        sets = [row[:k] for row, k in zip(table, count.tolist())]
+        curves: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+            "mixtures": (
+                lambda table=table, count=count: mixture.cut(table, count),
+                lambda sets=sets: [peer_cut(s) for s in sets],
+            ),
+            "losses": (lambda scene=scene: paa_losses(*scene), lambda scene=scene: peer_losses(*scene)),
+        }
+        for curve, (ours, peer) in curves.items():
+            grow("assignment", curve, "objects a picture", n, ours, arguments)
+            if curve in given_up:
+                continue
+            if grow("assignment", curve, "objects a picture", n, peer, arguments, peer=PEER) > PEER_SECONDS:
+                given_up.add(curve)
+
+
 def main() -> None:
     """Check and time every case."""
-    arguments = parse_arguments(__doc__)
+    arguments = parse_arguments(__doc__, repeats=9)
     warnings.simplefilter("ignore", ConvergenceWarning)
     if arguments.device.startswith("cuda"):
         kernel_times(arguments)
@@ -250,6 +277,7 @@ def main() -> None:
         for gradient, expected in zip(ours_step(), peer_step()):
             torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-7)
         compare("assignment", f"loss and gradient {n} objects", ours_step, PEER, peer_step, arguments)
+    growth(arguments)
 
 
 if __name__ == "__main__":

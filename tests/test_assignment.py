@@ -81,7 +81,9 @@ def draw_scores(seed: int) -> Tensor:
 
 
 @pytest.mark.parametrize("scene", SCENES, ids=range(len(SCENES)))
-def test_match_is_the_rule(scene: Scene) -> None:
+@pytest.mark.parametrize("pairs_at_once", [1 << 21, 4000, 1])  # all objects at once, some, each alone
+def test_match_is_the_rule(scene: Scene, pairs_at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paa.assignment.PAIRS_AT_ONCE", pairs_at_once)
     matches = match(ANCHORS, scene.gt_boxes, scene.gt_labels)
     assert matches.dtype == torch.int64
     expected = [plain_match(b, labels) for b, labels in zip(scene.gt_boxes.tolist(), scene.gt_labels.tolist())]

@@ -18,6 +18,7 @@ from paa.grouping import best_per_group
 
 MATCH_THRESHOLD = 0.1
 PER_LEVEL = 9
+PAIRS_AT_ONCE = 1 << 21
 
 
 class Assignment(NamedTuple):
@@ -54,12 +55,20 @@ def match(anchors: Tensor, gt_boxes: Tensor, gt_labels: Tensor, threshold: float
     that every object has at least one chance.
     anchors (N, 4), gt_boxes (B, G, 4), gt_labels (B, G) with -1 for no object -> (B, N) int64 along G, -1 for none.
     """
-    overlaps = iou(gt_boxes[:, :, None], anchors)
-    overlaps.masked_fill_((gt_labels < 0)[..., None], -1.0)
-    highest, owner = overlaps.max(1)
-    best = overlaps.amax(2, keepdim=True)
-    # an object that no anchor touches would tie with every anchor at 0
-    best_of_some = ((overlaps == best) & (best > 0)).any(1)
+    (b, g), n = gt_labels.shape, len(anchors)
+    highest, owner = gt_boxes.new_full((b, n), -1.0), gt_labels.new_zeros((b, n), dtype=torch.int64)
+    best_of_some = torch.zeros_like(owner, dtype=torch.bool)
+    # all pairs at once would be gigabytes where a picture of the batch has 1,000 objects
+    step = max(1, PAIRS_AT_ONCE // max(1, b * n))
+    for first in range(0, g, step):
+        overlaps = iou(gt_boxes[:, first : first + step, None], anchors)
+        overlaps.masked_fill_((gt_labels[:, first : first + step] < 0)[..., None], -1.0)
+        best = overlaps.amax(2, keepdim=True)
+        # an object that no anchor touches would tie with every anchor at 0
+        best_of_some |= ((overlaps == best) & (best > 0)).any(1)
+        value, place = overlaps.max(1)
+        owner = torch.where(value > highest, place + first, owner)
+        highest = torch.maximum(highest, value)
     return owner.masked_fill_((highest < threshold) & ~best_of_some, -1)
 
 
