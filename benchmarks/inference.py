@@ -4,7 +4,7 @@ R-50 detectors with random weights (benchmarks/network.py) on one picture of 800
 which run as they come. So that both sides have detections to sort out, class logits are spread until some hundred
 anchors are above the threshold. Before they are timed, this project's ways must give the same detections.
 
-- `plain`: eager, float32, contiguous, direct convolutions, with voting.
+- `same precision, eager`: float32, contiguous, direct convolutions, with voting.
 - `defaults`: as `paa.load` gives it.
 - `best settings`: as `model.optimise()` gives it, compiled where the device has bfloat16.          goals: 0.5, GPU 0.35
 
@@ -79,7 +79,7 @@ def main() -> None:
     for peer in (fcos, retinanet):
         spread_logits(peer.head.classification_head.cls_logits, 8)
     fcos_run = peer_run(fcos, data)
-    compare("inference", "plain", paa_run(plain, data), "FCOS", fcos_run, arguments, warm_up=1)
+    compare("inference", "same precision, eager", paa_run(plain, data), "FCOS", fcos_run, arguments, warm_up=1)
 
     defaults = copy.deepcopy(plain)
     arrange(defaults, channels_last=True, winograd=True)

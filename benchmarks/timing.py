@@ -87,6 +87,18 @@ def compare(
     print(json.dumps(line), flush=True)
 
 
+def measure(function: Callable[[], object], arguments: argparse.Namespace, warm_up: int = 1) -> list[float]:
+    """Return the seconds of `--repeats` runs, after `warm_up` others."""
+    seconds = [_seconds(function, arguments.device, time.perf_counter) for _ in range(warm_up + arguments.repeats)]
+    return seconds[warm_up:]
+
+
+def print_share(benchmark: str, case: str, part_s: float, whole_name: str, whole_s: float) -> None:
+    """Print the JSON line of what a part takes of a whole: its share, from 0 to 1."""
+    line = {"benchmark": benchmark, "case": case, "ours_s": round(part_s, 6), "peer": whole_name}
+    print(json.dumps(line | {"peer_s": round(whole_s, 6), "share": round(part_s / whole_s, 4)}), flush=True)
+
+
 def device_time(
     benchmark: str, case: str, function: Callable[[], object], goal: float, arguments: argparse.Namespace
 ) -> None:

@@ -1,0 +1,122 @@
+"""Winograd's convolutions against direct ones in float64, forward and backward."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from paa.config import ModelConfig
+from paa.model import winograd
+from paa.model.detector import Detector
+from paa.model.winograd import WinogradConv2d, transform_kernel, use_winograd
+
+SHAPES = [(2, 96, 128, 30, 41), (1, 128, 96, 28, 44), (3, 96, 96, 16, 17), (1, 96, 100, 25, 42)]
+
+
+def relative(a: Tensor, b: Tensor) -> float:
+    return float(((a - b).abs().max() / b.abs().max()).detach())
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("pictures", "channels", "outputs", "height", "width"), SHAPES)
+@pytest.mark.parametrize("bias", [True, False])
+def test_outputs_and_gradients(
+    pictures: int, channels: int, outputs: int, height: int, width: int, bias: bool, layout: torch.memory_format
+) -> None:
+    conv = nn.Conv2d(channels, outputs, 3, padding=1, bias=bias)
+    ours, exact = WinogradConv2d.of(conv), copy.deepcopy(conv).double()
+    x = torch.randn(pictures, channels, height, width).to(memory_format=layout).requires_grad_()
+    x64 = x.detach().double().requires_grad_()
+    y, y64 = ours(x), exact(x64)
+    assert y.grad_fn is not None
+    assert "_Convolution" in type(y.grad_fn).__name__, "the direct way was taken"
+    assert y.shape == y64.shape
+    assert relative(y, y64) < 5e-5
+    gradient = torch.randn(y.shape)
+    got = torch.autograd.grad(y, [x, *ours.parameters()], gradient)
+    expected = torch.autograd.grad(y64, [x64, *exact.parameters()], gradient.double())
+    for ours_, theirs in zip(got, expected, strict=True):
+        assert ours_.shape == theirs.shape
+        assert relative(ours_, theirs) < 5e-5
+
+
+def test_exact_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The maps themselves are right to the last digits; what is lost in float32 is rounding."""
+    for name in ("_INPUT_2D", "_KERNEL_2D", "_OUTPUT_2D"):
+        sides = {"_INPUT_2D": winograd._INPUT, "_KERNEL_2D": winograd._KERNEL * 24, "_OUTPUT_2D": winograd._OUTPUT}
+        matrix = torch.kron(sides[name].double(), sides[name].double())
+        monkeypatch.setattr(winograd, name, matrix / 24**2 if name == "_KERNEL_2D" else matrix)
+    x, weight = torch.randn(1, 8, 13, 10).double(), torch.randn(5, 8, 3, 3).double()
+    ours = winograd._convolve(x, transform_kernel(weight), None)
+    assert relative(ours, nn.functional.conv2d(x, weight, padding=1)) < 1e-13
+
+
+@pytest.mark.parametrize("block", [1, 1 << 12, 1 << 30])
+def test_results_do_not_hang_on_how_many_tiles_are_worked_on_at_once(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, weight = torch.randn(2, 96, 20, 33), torch.randn(96, 96, 3, 3)
+    expected = nn.functional.conv2d(x.double(), weight.double(), padding=1)
+    monkeypatch.setattr(winograd, "_BLOCK", block)
+    assert relative(winograd._convolve(x, transform_kernel(weight), None), expected) < 5e-5
+
+
+def test_weights_that_change_are_seen() -> None:
+    conv = WinogradConv2d.of(nn.Conv2d(96, 96, 3, padding=1))
+    x = torch.randn(1, 96, 32, 32)
+    with torch.no_grad():
+        for change in (lambda w: w.mul_(2), lambda w: w.copy_(torch.randn_like(w)), lambda w: w.zero_()):
+            conv(x)
+            change(conv.weight)
+            direct = nn.functional.conv2d(x, conv.weight, conv.bias, padding=1)
+            assert relative(conv(x), direct) < 5e-5
+    conv.load_state_dict({"weight": torch.ones(96, 96, 3, 3), "bias": torch.zeros(96)})
+    assert relative(conv(x), nn.functional.conv2d(x, torch.ones(96, 96, 3, 3), padding=1)) < 5e-5
+    assert relative(copy.deepcopy(conv)(x), conv(x)) == 0
+
+
+@pytest.mark.parametrize("what", ["small", "bfloat16", "float64"])
+def test_elsewhere_it_is_the_direct_convolution(what: str) -> None:
+    conv = nn.Conv2d(96, 96, 3, padding=1)
+    x = torch.randn(1, 96, 8, 8) if what == "small" else torch.randn(1, 96, 32, 32)
+    if what == "float64":
+        conv, x = conv.double(), x.double()
+    with torch.autocast("cpu", torch.bfloat16, enabled=what == "bfloat16"):
+        assert torch.equal(WinogradConv2d.of(conv)(x), conv(x))
+
+
+def test_which_convolutions_are_replaced() -> None:
+    """Those of 3x3 with stride 1 and many channels; parameters stay themselves, under their names."""
+    model = Detector(ModelConfig(backbone="resnet50"), ("a", "b"))
+    before = dict(model.named_parameters())
+    use_winograd(model)
+    after = dict(model.named_parameters())
+    assert list(before) == list(after)
+    assert all(after[name] is parameter for name, parameter in before.items())
+    replaced = {name for name, module in model.named_modules() if isinstance(module, WinogradConv2d)}
+    blocks = {"layer2": range(1, 4), "layer3": range(1, 6), "layer4": range(1, 3)}  # the first of each has stride 2
+    towers = {f"head.{tower}_tower.{i}.conv" for tower in ("cls", "box") for i in range(4)}
+    assert replaced == {
+        *(f"backbone.{stage}.{i}.conv2" for stage, numbers in blocks.items() for i in numbers),
+        *(f"fpn.output.{i}" for i in range(3)),
+        *towers,
+    }
+
+
+def test_a_detector_says_the_same() -> None:
+    model = Detector(ModelConfig(backbone="resnet18", channels=128, tower_depth=2), ("a", "b")).eval()
+    images, sizes = torch.randint(256, (1, 3, 256, 320), dtype=torch.uint8), torch.tensor([[256, 320]])
+    with torch.inference_mode():
+        expected = model(images, sizes)
+        use_winograd(model)
+        for ours, theirs in zip(model(images, sizes)[:3], expected[:3]):
+            assert not torch.equal(ours, theirs), "the direct way was taken"
+            assert relative(ours, theirs) < 1e-4
