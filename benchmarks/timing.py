@@ -17,14 +17,14 @@ import torch
 from threadpoolctl import threadpool_limits
 
 
-def parse_arguments(description: str | None, repeats: int = 15, **more: int) -> argparse.Namespace:
+def parse_arguments(description: str | None, repeats: int = 15, **more: int | str) -> argparse.Namespace:
     """Read --device, --threads, --repeats (by default `repeats`) and `more`, and hold both sides to the threads."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads of torch and BLAS")
     parser.add_argument("--repeats", type=int, default=repeats, help="pairs of runs that are measured")
     for name, value in more.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value, help=f"default {value}")
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value, help=f"default {value!r}")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     threadpool_limits(arguments.threads)
@@ -49,8 +49,12 @@ def compare(
     peer: Callable[[], object],
     arguments: argparse.Namespace,
     warm_up: int = 3,
+    items: int = 0,
 ) -> None:
-    """Run both functions in turn, in this process, after `warm_up` rounds, and print the JSON line."""
+    """Run both functions in turn, in this process, after `warm_up` rounds, and print the JSON line.
+
+    items: how many things a run handles, if the line is to say how many each side handles in a second.
+    """
     pairs = []
     for i in range(warm_up + arguments.repeats):
         # who goes first changes each time, so that neither always finds the other's caches
@@ -69,6 +73,8 @@ def compare(
         "ratio": round(ours_s / peer_s, 4),
         "spread": [round(lower, 4), round(upper, 4)],
     }
+    if items:
+        line |= {"ours_per_s": round(items / ours_s, 1), "peer_per_s": round(items / peer_s, 1)}
     print(json.dumps(line), flush=True)
 
 
