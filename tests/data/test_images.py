@@ -116,6 +116,17 @@ def test_exif_orientation(tmp_path: Path, orientation: int, suffix: str) -> None
         assert (rgb[y, x].mean() > 128) == ((y, x) == corner[orientation])
 
 
+def test_a_pil_picture_stays_as_it_was() -> None:
+    picture = Image.fromarray(RGB)
+    for orientation, expected in ((1, RGB), (6, np.rot90(RGB, -1))):
+        picture.getexif()[274] = orientation
+        rgb = as_rgb(picture)
+        np.testing.assert_array_equal(rgb, expected)
+        rgb[:] = 0
+        np.testing.assert_array_equal(np.asarray(picture), RGB)
+        assert picture.getexif()[274] == orientation
+
+
 def test_damaged_exif_does_not_matter(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     Image.fromarray(RGB).save(path, exif=b"Exif\0\0MM\0*\xff\xff\xff\xff junk")

@@ -216,6 +216,7 @@ def test_collate() -> None:
     assert sizes.tolist() == [[20, 40], [33, 10]]
     assert padded[0].sum() == 7 * 3 * 20 * 40
     assert padded[1, :, :33, :10].unique().tolist() == [9]
+    assert padded.is_contiguous(memory_format=torch.channels_last)
     assert collate(images, size=(40, 50))[0].shape == (2, 3, 40, 50)
     assert collate(images, multiple=1)[0].shape == (2, 3, 33, 40)
 

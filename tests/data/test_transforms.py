@@ -137,6 +137,18 @@ def test_colors_as_torchvision_has_them() -> None:
         assert (adjust_colors(image, *factors).int() - wanted.int()).abs().max() <= 2
 
 
+def test_colors_are_one_matrix_and_one_offset() -> None:
+    whole = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)).permute(2, 0, 1)
+    weights = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
+    for image in (whole, whole[:, 5:30, 7:40], whole[:, :25].contiguous(), whole.flip(2)):
+        bright = 1.2 * image.double()
+        mean = (weights @ bright.reshape(3, -1)).mean()
+        contrasted = 0.9 * bright + (1 - 0.9) * mean
+        grey = torch.einsum("c,chw->hw", weights, contrasted)
+        wanted = (0.7 * contrasted + (1 - 0.7) * grey).clamp(0, 255)
+        assert (adjust_colors(image, 1.2, 0.9, 0.7) - wanted).abs().max() <= 0.5 + 1e-3
+
+
 def test_colors_stay_in_range() -> None:
     image = torch.tensor([0, 255], dtype=torch.uint8).repeat(3, 4, 5)
     assert adjust_colors(image, 2.0, 2.0, 2.0).max() == 255

@@ -114,6 +114,12 @@ def test_normalise_does_not_read_the_padding(bgr: bool) -> None:
     noisy = images.clone()
     noisy[1, :, 61:], noisy[1, :, :, 77:] = 255, 7
     assert torch.equal(detector.normalise(noisy, sizes), x)
+    by_pixel, floats = images.contiguous(memory_format=torch.channels_last), images.float()
+    for given in (by_pixel, floats):
+        y = detector.normalise(given, sizes)
+        assert torch.equal(y, x)
+        assert y.is_contiguous()
+    assert torch.equal(floats, images.float())
 
 
 def test_other_padding_other_names_same_model() -> None:

@@ -12,10 +12,11 @@ from torch import Tensor
 class Batch:
     """B pictures of a common padded size, and their ground truth.
 
-    images (B, 3, H, W): uint8 RGB, each picture at the top left, zeros elsewhere. sizes (B, 2): int64 (height, width)
-    of each picture inside. gt_boxes (B, G, 4): float32 continuous xyxy pixels of the padded batch; gt_labels (B, G):
-    int64 from 0, -1 where picture b has fewer than G objects (its box there is zeros). G is at least 1.
-    positions (B,): int64, where each picture stands in its index. original_sizes (B, 2): int64 (height, width) on disk.
+    images (B, 3, H, W): uint8 RGB, in memory (B, H, W, 3), each picture at the top left, zeros elsewhere. sizes (B, 2):
+    int64 (height, width) of each picture inside. gt_boxes (B, G, 4): float32 continuous xyxy pixels of the padded
+    batch; gt_labels (B, G): int64 from 0, -1 where picture b has fewer than G objects (its box there is zeros). G is at
+    least 1. positions (B,): int64, where each picture stands in its index. original_sizes (B, 2): int64 (height, width)
+    on disk.
     """
 
     images: Tensor

@@ -76,7 +76,9 @@ def as_rgb(source: str | Path | Image.Image | npt.NDArray[Any] | Tensor) -> Rgb:
 
 
 def _pil_to_rgb(picture: Image.Image) -> Rgb:
-    picture = ImageOps.exif_transpose(picture)
+    picture.load()
+    if picture.getexif().get(_EXIF_ORIENTATION, 1) != 1:  # exif_transpose copies a picture that lies right as well
+        picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I") or picture.mode == "F":  # one channel of more than 8 bits
         values = np.asarray(picture)
         if picture.mode == "I":  # how older Pillow opens a 16-bit PNG
@@ -87,7 +89,7 @@ def _pil_to_rgb(picture: Image.Image) -> Rgb:
     if picture.mode in _TRANSPARENT_MODES or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return np.array(picture.convert("RGB"))
+    return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
 def _array_to_rgb(array: npt.NDArray[Any]) -> Rgb:

@@ -31,11 +31,12 @@ Loaded = tuple[Batch | ImageError, list[str]]  # what was loaded, and the pictur
 def collate(images: Sequence[Tensor], size: tuple[int, int] | None = None, multiple: int = 32) -> tuple[Tensor, Tensor]:
     """Lay pictures (3, h, w) uint8 at the top left of (B, 3, H, W) zeros; also return their sizes (B, 2) int64.
 
-    size: (H, W); by default the least multiples of `multiple` that hold every picture.
+    size: (H, W); by default the least multiples of `multiple` that hold every picture. The batch lies in memory as
+    (B, H, W, 3), as the pictures do: to sort their bytes by channel would take as long as to resize them.
     """
     sizes = [(image.shape[1], image.shape[2]) for image in images]
     height, width = size or padded_size(sizes, multiple)
-    padded = torch.zeros((len(images), 3, height, width), dtype=torch.uint8)
+    padded = torch.zeros((len(images), height, width, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
     for canvas, image in zip(padded, images):
         canvas[:, : image.shape[1], : image.shape[2]] = image
     return padded, torch.tensor(sizes, dtype=torch.int64)
