@@ -30,6 +30,7 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/assignment.py $(BENCH_FLAGS)
 	$(BIN)/python benchmarks/postprocess.py $(BENCH_FLAGS)
 	$(BIN)/python benchmarks/evaluation.py $(BENCH_FLAGS)
+	$(BIN)/python benchmarks/startup.py $(BENCH_FLAGS)
 
 .venv/installed: pyproject.toml constraints.txt
 	@test -x $(BIN)/pip || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2> /dev/null || \
