@@ -267,3 +267,16 @@ def test_where_it_is(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert cache._folder() == (where and Path(where))
+
+
+def test_a_cache_that_may_only_be_read(
+    tmp_path: Path, folder: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    path = coco_json(tmp_path / "train.json", GOOD)
+    coco.read(path, "train")
+    monkeypatch.setattr(os, "utime", refuse)
+    coco.read(path, "train")
+    assert len(reads) == 1

@@ -113,7 +113,6 @@ def _recall(entry: Path) -> MappedIndex | None:
         index = map_index(entry)
         if checksum != _checksum(facts, index):
             raise ValueError("wrong checksum")
-        os.utime(entry)
     except FileNotFoundError:
         return None
     except (OSError, SafetensorError, LookupError, TypeError, ValueError) as error:
@@ -121,6 +120,8 @@ def _recall(entry: Path) -> MappedIndex | None:
         return None
     if not all(index.path(i).is_file() for i in range(0, len(index), max(1, len(index) // _SAMPLE))):
         return None
+    with suppress(OSError):  # a cache that one may only read
+        os.utime(entry)
     for warning in json.loads(facts)["warnings"]:
         log.warning(warning)
     return index
