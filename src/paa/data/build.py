@@ -56,6 +56,7 @@ class Rejects:
         self.skip = skip
         self.count = 0
         self.first = ""
+        self.warnings: list[str] = []
 
     def add(self, problem: str) -> None:
         """Raise AnnotationError, or count."""
@@ -65,9 +66,14 @@ class Rejects:
         self.count += 1
 
     def report(self) -> None:
-        """Log how many were left out."""
+        """Warn of how many were left out."""
         if self.count:
-            log.warning("%s: left out %d invalid annotations; the first: %s", self.source, self.count, self.first)
+            self.warn(f"left out {self.count} invalid annotations; the first: {self.first}")
+
+    def warn(self, message: str) -> None:
+        """Log a warning, and keep it in `warnings`."""
+        self.warnings.append(f"{self.source}: {message}")
+        log.warning(self.warnings[-1])
 
 
 def split_names(split: str) -> tuple[str, ...]:
@@ -121,7 +127,7 @@ def build_index(found: Found, classes: Classes, rejects: Rejects, keep_empty: bo
     sides = boxes[:, 2:] - boxes[:, :2]
     kept = valid & (sides >= _SMALLEST_SIDE).all(1)
     if dropped := int(valid.sum() - kept.sum()):
-        log.warning("%s: dropped %d boxes that have no area inside their picture", rejects.source, dropped)
+        rejects.warn(f"dropped {dropped} boxes that have no area inside their picture")
 
     rows = np.flatnonzero(kept)
     rows = rows[np.argsort(found.images[rows], kind="stable")]

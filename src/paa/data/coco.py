@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from paa.data.build import Classes, Found, Rejects, build_index, match_classes, read_text, split_names
+from paa.data.cache import cached
+from paa.data.coco_columns import Column, Content, read_columns
 from paa.data.index import DatasetIndex
 from paa.errors import DataError
 
@@ -34,32 +36,41 @@ def read(
     where the first few of them are found. Raises DataError and AnnotationError.
     """
     file = _find_file(path, split)
-    data = _load(file)
-    rejects = Rejects(file, skip_invalid)
-    file_names, image_ids, sizes = _pictures(file, data["images"])
-    classes, category_ids = _classes(file, data.get("categories"), names)
-    annotations, table = _table(data.get("annotations") or [], rejects)
-    order = np.argsort(image_ids)
-    images, known_image = _positions(table["image_id"], image_ids[order])
+
+    def read_file() -> tuple[DatasetIndex, list[str]]:
+        rejects = Rejects(file, skip_invalid)
+        return _read(file, split, names, keep_empty, rejects), rejects.warnings
+
+    options = {"split": split, "names": names, "keep_empty": keep_empty, "skip_invalid": skip_invalid}
+    return cached(file, options, read_file)
+
+
+def _read(file: Path, split: str, names: Sequence[str] | None, keep_empty: bool, rejects: Rejects) -> DatasetIndex:
+    content = read_columns(file) or _read_carefully(file, rejects)
+    _check_pictures(file, content)
+    classes, category_ids = _classes(file, content.categories, names)
+    table = content.annotations
+    order = np.argsort(content.image_ids)
+    images, known_image = _positions(table["image_id"], content.image_ids[order])
     labels, known_class = _positions(table["category_id"], category_ids)
     for row in np.flatnonzero(~(known_image & known_class)):
         column = "category" if known_image[row] else "image"
-        rejects.add(f"{_describe(annotations[row])} has unknown {column} {annotations[row][column + '_id']}")
+        rejects.add(f"{_describe(table, row)} has unknown {column} {table[column + '_id'][row]}")
     rows = np.flatnonzero(known_image & known_class)
-    corners = table["bbox"][rows].copy()
+    corners = table["bbox"][rows]
     corners[:, 2:] += corners[:, :2]
-    root, file_names = _find_pictures(file, split, file_names)
+    root, file_names = _find_pictures(file, split, content.file_names)
     found = Found(
         root=root,
         file_names=file_names,
-        image_ids=image_ids,
-        sizes=sizes,
+        image_ids=content.image_ids,
+        sizes=content.sizes.astype(np.int32),
         images=order[images[rows]],
         boxes=corners,
         labels=labels[rows],
         crowd=table["iscrowd"][rows] != 0,
         areas=table["area"][rows],
-        describe=lambda row: _describe(annotations[rows[row]]),
+        describe=lambda row: _describe(table, rows[row]),
     )
     return build_index(found, classes, rejects, keep_empty)
 
@@ -108,6 +119,14 @@ def _find_file(path: Path, split: str) -> Path:
     )
 
 
+def _read_carefully(file: Path, rejects: Rejects) -> Content:
+    """Return the content of any file, or say what is wrong with it."""
+    data = _load(file)
+    file_names, image_ids, sizes = _pictures(file, data["images"])
+    annotations = _table(data.get("annotations") or [], rejects)
+    return Content(file_names, image_ids, sizes, data.get("categories"), annotations)
+
+
 def _load(file: Path) -> dict[str, Any]:
     try:
         data = json.loads(read_text(file))
@@ -122,25 +141,28 @@ def _load(file: Path) -> dict[str, Any]:
     return data
 
 
-def _pictures(file: Path, entries: list[Any]) -> tuple[list[str], npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+def _pictures(file: Path, entries: list[Any]) -> tuple[list[str], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Return file names, ids (I,) and sizes (I, 2) of the pictures."""
-    if not entries:
-        raise DataError(f"{file}: no pictures")
     try:
         file_names = [str(entry["file_name"]) for entry in entries]
-        ids = _whole([entry["id"] for entry in entries])
         sizes = np.array([(entry["height"], entry["width"]) for entry in entries], np.float64)
+        return file_names, _whole([entry["id"] for entry in entries]), sizes.reshape(-1, 2)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"{file}: a picture lacks id, file_name, height or width, or has a wrong one: {error}"
         ) from error
+
+
+def _check_pictures(file: Path, content: Content) -> None:
+    ids, sizes = content.image_ids, content.sizes
+    if not len(ids):
+        raise DataError(f"{file}: no pictures")
     if not (sizes >= 1).all():
         worst = int(np.flatnonzero(~(sizes >= 1).all(1))[0])
         raise DataError(f"{file}: image {ids[worst]} has height {sizes[worst, 0]:g} and width {sizes[worst, 1]:g}")
     unique, counts = np.unique(ids, return_counts=True)
     if len(unique) < len(ids):
         raise DataError(f"{file}: two pictures have the id {unique[counts > 1][0]}")
-    return file_names, ids, sizes.astype(np.int32)
 
 
 def _classes(file: Path, categories: Any, names: Sequence[str] | None) -> tuple[Classes, npt.NDArray[np.int64]]:
@@ -155,10 +177,10 @@ def _classes(file: Path, categories: Any, names: Sequence[str] | None) -> tuple[
     return match_classes(file, [name for _, name in pairs], ids.tolist(), names), ids
 
 
-def _table(annotations: list[Any], rejects: Rejects) -> tuple[list[Any], dict[str, npt.NDArray[Any]]]:
-    """Return the annotations that have the fields of one, and these fields as columns."""
+def _table(annotations: list[Any], rejects: Rejects) -> dict[str, Column]:
+    """Return the annotations that have the fields of one, as columns."""
     try:
-        return annotations, _columns(annotations)
+        return _columns(annotations)
     except (KeyError, TypeError, ValueError):
         pass
     usable = []
@@ -167,11 +189,14 @@ def _table(annotations: list[Any], rejects: Rejects) -> tuple[list[Any], dict[st
             _columns([annotation])
             usable.append(annotation)
         except (KeyError, TypeError, ValueError):
-            rejects.add(f"{_describe(annotation)} lacks a usable image_id, category_id or bbox of 4 numbers")
-    return usable, _columns(usable)
+            name = f"annotation {annotation!r:.40}"
+            if isinstance(annotation, dict):
+                name = _name(annotation.get("id"), annotation.get("image_id"))
+            rejects.add(f"{name} lacks a usable image_id, category_id or bbox of 4 numbers")
+    return _columns(usable)
 
 
-def _columns(annotations: list[Any]) -> dict[str, npt.NDArray[Any]]:
+def _columns(annotations: list[Any]) -> dict[str, Column]:
     count = len(annotations)
     ids = {key: _whole([a[key] for a in annotations]) for key in ("image_id", "category_id")}
     boxes = np.array([a["bbox"] for a in annotations], np.float64)
@@ -179,7 +204,9 @@ def _columns(annotations: list[Any]) -> dict[str, npt.NDArray[Any]]:
         raise ValueError("a box is not of 4 numbers")
     crowd = np.fromiter((a.get("iscrowd") or 0 for a in annotations), np.float64, count)
     area = np.array([a.get("area") for a in annotations], np.float64)  # None becomes NaN
-    return {**ids, "bbox": boxes.reshape(count, 4), "iscrowd": crowd, "area": area}
+    own = np.empty(count, object)  # their ids are for messages, and may be anything
+    own[:] = [a.get("id") for a in annotations]
+    return {"id": own, **ids, "bbox": boxes.reshape(count, 4), "iscrowd": crowd, "area": area}
 
 
 def _whole(values: list[Any]) -> npt.NDArray[np.int64]:
@@ -232,10 +259,12 @@ def _folders(file: Path, split: str) -> Iterator[Path]:
                 yield from sorted(child for child in folder.iterdir() if child.is_dir())
 
 
-def _describe(annotation: Any) -> str:
-    if not isinstance(annotation, dict):
-        return f"annotation {annotation!r:.40}"
-    return f"annotation {annotation.get('id')} (image {annotation.get('image_id')})"
+def _describe(table: dict[str, Column], row: np.int64) -> str:
+    return _name(table["id"][row], table["image_id"][row])
+
+
+def _name(annotation_id: object, image_id: object) -> str:
+    return f"annotation {annotation_id} (image {image_id})"
 
 
 def _join(files: Sequence[Path]) -> str:

@@ -1,7 +1,7 @@
 """A data set's annotations as flat arrays, one column a fact.
 
-Loader workers share these arrays (copy on write, or shared memory) where a list of Python objects would be copied into
-each of them, page by page, by reference counting.
+Loader workers share these arrays (copy on write, or mapped from the file of `cache.py`) where a list of Python objects
+would be copied into each of them, page by page, by reference counting.
 """
 
 from __future__ import annotations

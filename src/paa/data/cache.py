@@ -1,0 +1,175 @@
+"""Large annotation files as they were read before: columns that are mapped from a file instead of read anew.
+
+A reading is one safetensors file: the columns as they are in memory, names and warnings beside them. Its name is a
+digest of all that the reading hangs on, so what a name stands for never changes. Processes that map the same file, such
+as the workers of a loader, share its memory.
+
+The files are in `$XDG_CACHE_HOME/paa` (`~/.cache/paa`), or the folder that `PAA_CACHE` names; `PAA_CACHE=off` does
+without them. Any of them may be removed at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+import uuid
+import zlib
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from paa import __version__
+from paa.data.index import DatasetIndex
+from paa.errors import one_line
+
+log = logging.getLogger("paa")
+
+_FORMAT = 1  # to be raised when the same file and options give another index
+_SUFFIX = ".paa-index"
+_SMALLEST = 10_000_000  # bytes of annotations; fewer are read in a fraction of a second
+_SETTLED = 2_000_000_000  # nanoseconds; a younger file may change again and keep its time stamps
+_KEPT = 30 * 24 * 3600  # seconds without use
+_SAMPLE = 10  # pictures that must still be where they were
+
+_COLUMNS = ("file_names", "image_ids", "sizes", "offsets", "boxes", "labels", "crowd", "areas", "category_ids")
+
+
+class _State(NamedTuple):
+    """What shows that a file is still the same; times in nanoseconds."""
+
+    size: int
+    inode: int
+    modified: int
+    moved: int
+
+
+@dataclass(frozen=True)
+class MappedIndex(DatasetIndex):
+    """An index whose columns are mapped, read-only, from `file`; a process that is sent it maps the file itself."""
+
+    file: Path | None = field(default=None, init=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.file is not None and self.file.is_file():
+            return map_index, (self.file,)
+        return DatasetIndex, tuple(getattr(self, column.name) for column in fields(DatasetIndex))
+
+
+def cached(file: Path, options: Mapping[str, Any], read: Callable[[], tuple[DatasetIndex, list[str]]]) -> DatasetIndex:
+    """Return what `read` does, the index and the warnings it logs, or did when the file and the options were these.
+
+    options: plain values. A cache that is damaged or cannot be written is done without.
+    """
+    folder, state = _folder(), _state(file)
+    if folder is None or state.size < _SMALLEST:
+        return read()[0]
+    hangs_on = [_FORMAT, __version__, str(file), str(file.absolute()), state, dict(options)]
+    entry = folder / f"{hashlib.sha256(json.dumps(hangs_on).encode()).hexdigest()[:32]}{_SUFFIX}"
+    known = _recall(entry)
+    if known is not None:
+        return known
+    settled = time.time_ns() - max(state.modified, state.moved) > _SETTLED
+    index, warnings = read()
+    if not settled or _state(file) != state:
+        return index
+    try:
+        _store(entry, index, warnings)
+        _forget_unused(folder)
+        return map_index(entry)
+    except (OSError, SafetensorError) as error:
+        log.info("%s: not kept for the next time: %s", file, one_line(error))
+        return index
+
+
+def map_index(entry: Path) -> MappedIndex:
+    """Return the index in a file of the cache, unchecked. Raises OSError and SafetensorError."""
+    with safe_open(entry, "pt") as stored:
+        facts = json.loads(stored.metadata()["facts"])
+        columns = {name: stored.get_tensor(name).numpy() for name in _COLUMNS}
+    file_names = columns["file_names"]
+    columns["file_names"] = file_names.view(f"S{file_names.shape[1]}")[:, 0]
+    for column in columns.values():
+        column.flags.writeable = False
+    index = MappedIndex(root=Path(facts["root"]), names=tuple(facts["names"]), **columns)
+    object.__setattr__(index, "file", entry)
+    return index
+
+
+def _recall(entry: Path) -> MappedIndex | None:
+    """Return the index in a file of the cache, and log its warnings; None if it, or a picture, is not as it was."""
+    try:
+        with safe_open(entry, "pt") as stored:
+            facts, checksum = (stored.metadata()[key] for key in ("facts", "checksum"))
+        index = map_index(entry)
+        if checksum != _checksum(facts, index):
+            raise ValueError("wrong checksum")
+    except FileNotFoundError:
+        return None
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError) as error:
+        log.info("%s: cannot be used, the annotations are read anew: %s", entry, one_line(error))
+        return None
+    if not all(index.path(i).is_file() for i in range(0, len(index), max(1, len(index) // _SAMPLE))):
+        return None
+    with suppress(OSError):  # a cache that one may only read
+        os.utime(entry)
+    for warning in json.loads(facts)["warnings"]:
+        log.warning(warning)
+    return index
+
+
+def _store(entry: Path, index: DatasetIndex, warnings: list[str]) -> None:
+    """Write an index to a file of the cache, whole or not at all. Raises OSError."""
+    facts = json.dumps({"root": str(index.root), "names": index.names, "warnings": warnings})
+    columns = {name: getattr(index, name) for name in _COLUMNS}
+    columns["file_names"] = index.file_names.view(np.uint8).reshape(len(index), -1)
+    tensors = {name: torch.from_numpy(column) for name, column in columns.items()}
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    temporary = entry.with_name(f"{entry.name}.{uuid.uuid4().hex}")  # several processes may write the same
+    try:
+        temporary.write_bytes(save(tensors, {"facts": facts, "checksum": _checksum(facts, index)}))
+        temporary.replace(entry)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _forget_unused(folder: Path) -> None:
+    for entry in folder.glob(f"*{_SUFFIX}*"):
+        with suppress(OSError):  # another process may have removed it
+            if time.time() - entry.stat().st_mtime > _KEPT:
+                entry.unlink()
+
+
+def _checksum(facts: str, index: DatasetIndex) -> str:
+    checksum = zlib.crc32(facts.encode())
+    for name in _COLUMNS:
+        checksum = zlib.crc32(np.ascontiguousarray(getattr(index, name)).view(np.uint8).data, checksum)
+    return str(checksum)
+
+
+def _state(file: Path) -> _State:
+    stat = file.stat()
+    return _State(stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+def _folder() -> Path | None:
+    """Return the folder of the cache, None if there is to be none."""
+    named = os.environ.get("PAA_CACHE")
+    if named:
+        return None if named == "off" else Path(named)
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if not Path(base).is_absolute():  # as its specification wants
+        try:
+            base = str(Path.home() / ".cache")
+        except RuntimeError:  # a user without a home
+            return None
+    return Path(base, "paa")

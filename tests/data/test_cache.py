@@ -1,0 +1,282 @@
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from data_files import box, coco_json
+
+from paa.data import cache, coco
+from paa.data.cache import MappedIndex
+from paa.data.index import DatasetIndex
+from paa.errors import DataError
+
+OUTSIDE = box(3, 1, (90, 10, 5, 5))
+GOOD = [box(1, 1, (1, 2, 5, 5)), box(2, 2, (10, 10, 5, 5), 7, iscrowd=1), OUTSIDE]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the cache's folder; every file, however small and new, is kept."""
+    monkeypatch.setenv("PAA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(cache, "_SMALLEST", 0)
+    monkeypatch.setattr(cache, "_SETTLED", -(10**18))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return the annotation files that were read, and not taken from the cache, so far."""
+    files: list[Path] = []
+    read = coco.read_columns
+    monkeypatch.setattr(coco, "read_columns", lambda file: files.append(file) or read(file))
+    return files
+
+
+def same(a: DatasetIndex, b: DatasetIndex) -> bool:
+    names = [name for name in vars(a) if name != "file"]
+    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in names)
+
+
+def entry(folder: Path) -> Path:
+    (file,) = folder.iterdir()
+    return file
+
+
+def test_the_second_time_it_is_mapped(
+    tmp_path: Path, folder: Path, reads: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = coco_json(tmp_path / "train.json", [*GOOD, box(4, 1, (0, 0, -1, 1))], count=3)
+    with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.WARNING, "paa"):
+        patch.setenv("PAA_CACHE", "off")
+        plain = coco.read(path, "train", skip_invalid=True)
+        told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2
+    assert not folder.exists()
+    for count in (2, 2, 2):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "paa"):
+            index = coco.read(path, "train", skip_invalid=True)
+        assert same(plain, index)
+        assert isinstance(index, MappedIndex)
+        assert index.file == entry(folder)
+        assert len(reads) == count
+        assert [record.getMessage() for record in caplog.records] == told
+    dtypes = {name: value.dtype for name, value in vars(plain).items() if isinstance(value, np.ndarray)}
+    assert {name: getattr(index, name).dtype for name in dtypes} == dtypes
+
+
+def test_no_annotations(tmp_path: Path, folder: Path) -> None:
+    path = coco_json(tmp_path / "test.json")
+    for _ in range(2):
+        index = coco.read(path, "test")
+        assert isinstance(index, MappedIndex)
+        assert index.boxes.shape == (0, 4)
+        assert index.path(1).is_file()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"names": ["dog", "cat"]}, {"names": ["cat", "dog"]}, {"keep_empty": False}, {"skip_invalid": True}],
+    ids=str,
+)
+def test_other_options_are_read_anew(tmp_path: Path, folder: Path, reads: list[Path], changes: dict[str, Any]) -> None:
+    path = coco_json(tmp_path / "train.json", GOOD, count=4)
+    coco.read(path, "train")
+    for _ in range(2):
+        changed = coco.read(path, "train", **changes)
+    assert len(reads) == 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PAA_CACHE", "off")
+        assert same(coco.read(path, "train", **changes), changed)
+
+
+def test_a_changed_file_is_read_anew(tmp_path: Path, folder: Path, reads: list[Path]) -> None:
+    path = coco_json(tmp_path / "train.json", GOOD)
+    coco.read(path, "train")
+    old = path.stat()
+    path.write_text(path.read_text().replace("[1, 2, 5, 5]", "[2, 1, 5, 5]"))
+    os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns + 1))
+    assert path.stat().st_size == old.st_size
+    assert coco.read(path, "train").boxes[0].tolist() == [2, 1, 7, 6]
+    # another file with the same times and size in its place
+    other = path.with_name("other.json")
+    other.write_text(path.read_text().replace("[2, 1, 5, 5]", "[3, 1, 5, 5]"))
+    os.utime(other, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+    other.replace(path)
+    assert coco.read(path, "train").boxes[0].tolist() == [3, 1, 8, 6]
+    assert len(reads) == 3
+
+
+def test_moved_pictures_are_found_again(tmp_path: Path, folder: Path, reads: list[Path]) -> None:
+    path = coco_json(tmp_path / "train.json", GOOD)
+    assert coco.read(path, "train").root == tmp_path / "images"
+    (tmp_path / "images").rename(tmp_path / "train")
+    for _ in range(2):
+        assert coco.read(path, "train").root == tmp_path / "train"
+    assert len(reads) == 2
+
+
+def test_relative_paths_stay_relative(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        coco_json(tmp_path / name / "train.json", [box(1, 1, (ord(name), 1, 5, 5))], pictures=name == "a")
+        (tmp_path / "b" / "images").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "a" / "images" / "1.png").rename(tmp_path / "b" / "images" / "1.png")
+    for name in ("a", "b", "a", "b"):
+        monkeypatch.chdir(tmp_path / name)
+        index = coco.read(Path("train.json"), "train")
+        assert index.root == Path("images")
+        assert index.boxes.size == 0 or index.boxes[0, 0] == ord(name)
+    assert coco.read(tmp_path / "a" / "train.json", "train").root == tmp_path / "a" / "images"
+
+
+def flip(place: int) -> Callable[[bytes], bytes]:
+    return lambda data: data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+DAMAGES = {
+    "empty": lambda data: b"",
+    "truncated": lambda data: data[:-1],
+    "half": lambda data: data[: len(data) // 2],
+    "longer": lambda data: data + b"\0",
+    "foreign": lambda data: b"a" * len(data),
+    "column": flip(-2),
+    "header": flip(0),
+    "fact": lambda data: data.replace(b"cat", b"cut", 1),
+    "key": lambda data: data.replace(b"checksum", b"checksun", 1),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_damage_is_no_error(tmp_path: Path, folder: Path, reads: list[Path], damage: Callable[[bytes], bytes]) -> None:
+    path = coco_json(tmp_path / "train.json", GOOD, count=4)
+    whole = coco.read(path, "train")
+    data = entry(folder).read_bytes()
+    assert damage(data) != data
+    replaced = tmp_path / "replaced"  # what is mapped must not be cut short
+    replaced.write_bytes(damage(data))
+    replaced.replace(entry(folder))
+    for count in (2, 2):
+        assert same(whole, coco.read(path, "train"))
+        assert len(reads) == count
+
+
+def test_a_cache_that_cannot_be_written(tmp_path: Path, folder: Path, reads: list[Path]) -> None:
+    folder.write_text("a file")
+    path = coco_json(tmp_path / "train.json", GOOD)
+    for count in (1, 2):
+        assert len(coco.read(path, "train")) == 2
+        assert len(reads) == count
+    assert folder.read_text() == "a file"
+
+
+def test_small_files_are_not_kept(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = coco_json(tmp_path / "train.json", GOOD)
+    monkeypatch.setattr(cache, "_SMALLEST", path.stat().st_size + 1)
+    assert type(coco.read(path, "train")) is DatasetIndex
+    assert not folder.exists()
+
+
+def test_files_that_change_are_not_kept(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = coco_json(tmp_path / "train.json", GOOD)
+    read = coco.read_columns
+    with monkeypatch.context() as patch:
+        patch.setattr(coco, "read_columns", lambda file: (read(file), path.write_text(path.read_text() + " "))[0])
+        coco.read(path, "train")
+        assert not folder.exists()
+    monkeypatch.setattr(cache, "_SETTLED", 10**18)  # nothing is old enough
+    coco.read(path, "train")
+    assert not folder.exists()
+
+
+def test_errors_are_not_kept(tmp_path: Path, folder: Path) -> None:
+    path = coco_json(tmp_path / "train.json", GOOD)
+    for _ in range(2):
+        with pytest.raises(DataError, match="unknown to the model"):
+            coco.read(path, "train", names=["horse"])
+    assert not folder.exists()
+
+
+def test_many_at_once(tmp_path: Path, folder: Path) -> None:
+    path = coco_json(tmp_path / "train.json", GOOD)
+    with ThreadPoolExecutor(8) as pool:
+        indices = list(pool.map(lambda _: coco.read(path, "train"), range(16)))
+    assert all(same(indices[0], index) for index in indices)
+    assert entry(folder).suffix == ".paa-index"
+
+
+def test_a_process_that_is_sent_it_maps_it(tmp_path: Path, folder: Path) -> None:
+    boxes = [box(i, i % 2 + 1, (i % 70, i % 50, 5, 5)) for i in range(2000)]
+    index = coco.read(coco_json(tmp_path / "train.json", boxes), "train")
+    sent = pickle.dumps(index)
+    assert len(sent) < 1000
+    again = pickle.loads(sent)
+    assert isinstance(again, MappedIndex)
+    assert same(index, again)
+    assert len(pickle.dumps(index.select(np.array([1])))) > 20_000
+    entry(folder).unlink()
+    assert same(index, pickle.loads(pickle.dumps(index)))
+    assert same(index.select(np.array([1, 0])), again.select(np.array([1, 0])))
+
+
+def test_its_columns_cannot_be_changed(tmp_path: Path, folder: Path) -> None:
+    index = coco.read(coco_json(tmp_path / "train.json", GOOD), "train")
+    with pytest.raises(ValueError, match="read-only"):
+        index.crowd[:] = True
+
+
+def test_what_is_not_used_is_forgotten(tmp_path: Path, folder: Path) -> None:
+    a = coco_json(tmp_path / "a" / "train.json", GOOD)
+    coco.read(a, "train")
+    used, foreign, left = entry(folder), folder / "notes.txt", folder / "0.paa-index.1f"
+    long_ago = time.time() - 31 * 24 * 3600
+    for file in (foreign, left):
+        file.write_text("")
+    for file in (used, foreign, left):
+        os.utime(file, (long_ago, long_ago))
+    coco.read(a, "train")  # that is a use
+    coco.read(coco_json(tmp_path / "b" / "train.json", GOOD), "train")
+    assert used.exists()
+    assert foreign.exists()
+    assert not left.exists()
+    os.utime(used, (long_ago, long_ago))
+    coco.read(coco_json(tmp_path / "c" / "train.json", GOOD), "train")
+    assert not used.exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "where"),
+    [
+        ({"PAA_CACHE": "/x/y", "XDG_CACHE_HOME": "/z", "HOME": "/h"}, "/x/y"),
+        ({"PAA_CACHE": "off", "XDG_CACHE_HOME": "/z", "HOME": "/h"}, None),
+        ({"PAA_CACHE": "", "XDG_CACHE_HOME": "/z", "HOME": "/h"}, "/z/paa"),
+        ({"XDG_CACHE_HOME": "relative", "HOME": "/h"}, "/h/.cache/paa"),
+        ({"HOME": "/h"}, "/h/.cache/paa"),
+    ],
+)
+def test_where_it_is(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], where: str | None) -> None:
+    for name in ("PAA_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert cache._folder() == (where and Path(where))
+
+
+def test_a_cache_that_may_only_be_read(
+    tmp_path: Path, folder: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    path = coco_json(tmp_path / "train.json", GOOD)
+    coco.read(path, "train")
+    monkeypatch.setattr(os, "utime", refuse)
+    coco.read(path, "train")
+    assert len(reads) == 1
