@@ -44,7 +44,7 @@ def select(
 
 
 def _joint_score(cls_logits: Tensor, iou_logits: Tensor, threshold: float, joint: bool) -> Tensor:
-    """Return sqrt(class probability x predicted IoU), 0 for what is not above the threshold; never falls with either."""
+    """Return sqrt(class probability x predicted IoU), 0 for what is not above the threshold. It rises with both."""
     probability = cls_logits.float().sigmoid()
     score = (probability * iou_logits.float().sigmoid()).sqrt()
     return torch.where((score if joint else probability) > threshold, score, 0.0)

@@ -1,7 +1,8 @@
 """The suppression of `suppression.py` on an accelerator: one kernel, one program a picture.
 
-Greedy suppression is a chain, but one of at most `limit` links: the best box that is left is kept, and strikes out those
-of its class that it overlaps, all at once. Nothing is counted by the host. Triton comes with torch on Linux; running it
+Greedy suppression is a chain, but one of at most `limit` links: the best box that is left is kept, and strikes out what
+it overlaps of its class, all at once. What is kept does not hang on lower scores, so it goes over the boxes in
+pieces, best first, until there are enough. Nothing is counted by the host. Triton comes with torch on Linux; running it
 takes a C compiler.
 """
 
@@ -11,6 +12,42 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+PIECE = 1024
+"""Boxes at a time, a power of 2: few lanes idle, and seldom is a second piece needed."""
+
+
+@triton.jit
+def _area(x1: tl.tensor, y1: tl.tensor, x2: tl.tensor, y2: tl.tensor) -> tl.tensor:
+    return tl.maximum(x2 - x1, 0.0) * tl.maximum(y2 - y1, 0.0)
+
+
+@triton.jit
+def _strike(
+    left: tl.tensor,
+    striker: tl.tensor,
+    boxes: tl.tensor,
+    labels: tl.tensor,
+    x1: tl.tensor,
+    y1: tl.tensor,
+    x2: tl.tensor,
+    y2: tl.tensor,
+    label: tl.tensor,
+    nowhere: tl.tensor,
+    nms_iou: tl.constexpr,
+) -> tl.tensor:
+    """Put those of `left` `nowhere` that the box `striker` overlaps, in torchvision's order of operations."""
+    threshold = tl.full([], nms_iou, tl.float64)  # older triton compares a bare constant as float32
+    striker_label = tl.load(labels + striker)
+    striker_x1 = tl.load(boxes + striker * 4).to(tl.float64)
+    striker_y1 = tl.load(boxes + striker * 4 + 1).to(tl.float64)
+    striker_x2 = tl.load(boxes + striker * 4 + 2).to(tl.float64)
+    striker_y2 = tl.load(boxes + striker * 4 + 3).to(tl.float64)
+    shared = _area(
+        tl.maximum(striker_x1, x1), tl.maximum(striker_y1, y1), tl.minimum(striker_x2, x2), tl.minimum(striker_y2, y2)
+    )
+    union = _area(striker_x1, striker_y1, striker_x2, striker_y2) + _area(x1, y1, x2, y2) - shared
+    return tl.where((label == striker_label) & (shared / union > threshold), nowhere, left)
 
 
 @triton.jit
@@ -30,36 +67,32 @@ def _suppress(
     picture = tl.program_id(0).to(tl.int64)
     boxes += picture * columns * 4
     labels += picture * columns
-    lane = tl.arange(0, lanes)
-    inside = lane < columns
-    # float32 in the registers, float64 for the areas, which are compared
-    x1 = tl.load(boxes + lane * 4, mask=inside, other=0.0)
-    y1 = tl.load(boxes + lane * 4 + 1, mask=inside, other=0.0)
-    x2 = tl.load(boxes + lane * 4 + 2, mask=inside, other=0.0)
-    y2 = tl.load(boxes + lane * 4 + 3, mask=inside, other=0.0)
-    label = tl.load(labels + lane, mask=inside, other=-1).to(tl.int32)
-    threshold = tl.full([], nms_iou, tl.float64)
-
-    # boxes come best first: the best one left is the first one left
-    left = tl.where(label >= 0, lane, lanes)
-    best = tl.min(left)
+    kept += picture * limit
     number = 0
-    while (number < limit) & (best < lanes):
-        tl.store(kept + picture * limit + number, best)
-        best_x1 = tl.load(boxes + best * 4).to(tl.float64)
-        best_y1 = tl.load(boxes + best * 4 + 1).to(tl.float64)
-        best_x2 = tl.load(boxes + best * 4 + 2).to(tl.float64)
-        best_y2 = tl.load(boxes + best * 4 + 3).to(tl.float64)
-        best_label = tl.load(labels + best).to(tl.int32)
-        width = tl.minimum(x2.to(tl.float64), best_x2) - tl.maximum(x1.to(tl.float64), best_x1)
-        height = tl.minimum(y2.to(tl.float64), best_y2) - tl.maximum(y1.to(tl.float64), best_y1)
-        shared = tl.maximum(width, 0.0) * tl.maximum(height, 0.0)
-        own = (x2.to(tl.float64) - x1.to(tl.float64)) * (y2.to(tl.float64) - y1.to(tl.float64))
-        union = (best_x2 - best_x1) * (best_y2 - best_y1) + own - shared
-        struck = (label == best_label) & (shared / union > threshold)
-        left = tl.where(struck | (lane == best), lanes, left)
-        best = tl.min(left)
-        number += 1
+    start = 0
+    while (number < limit) & (start < columns):
+        lane = start + tl.arange(0, lanes)
+        inside = lane < columns
+        label = tl.load(labels + lane, mask=inside, other=-1)
+        x1 = tl.load(boxes + lane * 4, mask=inside, other=0.0).to(tl.float64)
+        y1 = tl.load(boxes + lane * 4 + 1, mask=inside, other=0.0).to(tl.float64)
+        x2 = tl.load(boxes + lane * 4 + 2, mask=inside, other=0.0).to(tl.float64)
+        y2 = tl.load(boxes + lane * 4 + 3, mask=inside, other=0.0).to(tl.float64)
+        left = tl.where(label >= 0, lane, columns)
+        earlier = 0
+        while earlier < number:
+            striker = tl.load(kept + earlier)
+            left = _strike(left, striker, boxes, labels, x1, y1, x2, y2, label, columns, nms_iou)
+            earlier += 1
+        best = tl.min(left)  # boxes come best first
+        while (number < limit) & (best < columns):
+            tl.store(kept + number, best)
+            left = _strike(left, best, boxes, labels, x1, y1, x2, y2, label, columns, nms_iou)
+            left = tl.where(lane == best, columns, left)
+            best = tl.min(left)
+            number += 1
+        start += lanes
+        tl.debug_barrier()  # what one thread stored all load
 
 
 def suppress(boxes: Tensor, labels: Tensor, nms_iou: float, limit: int) -> Tensor:
@@ -75,9 +108,9 @@ def suppress(boxes: Tensor, labels: Tensor, nms_iou: float, limit: int) -> Tenso
                 kept,
                 columns,
                 limit,
-                lanes=triton.next_power_of_2(columns),
+                lanes=min(PIECE, triton.next_power_of_2(columns)),
                 nms_iou=nms_iou,
-                num_warps=16,
+                num_warps=8,
                 enable_fp_fusion=False,
             )
     return kept
