@@ -21,7 +21,7 @@ NUM_CLASSES = 80
 
 
 class Scene(NamedTuple):
-    """Two pictures of 800 x 1344: outputs at N anchors (N, 4); gt_boxes (2, n, 4), gt_labels (2, n) in 0..79."""
+    """Two pictures of 800 x 1344: outputs at N anchors (N, 4); gt_boxes (2, n, 4), gt_labels (2, n) from 0."""
 
     outputs: HeadOutputs
     anchors: Tensor
@@ -48,7 +48,9 @@ def decode(deltas: Tensor, anchors: Tensor) -> Tensor:
     return torch.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], dim=-1)
 
 
-def draw_scene(objects: int, seed: int, background: float, confidence: float, precision: float) -> Scene:
+def draw_scene(
+    objects: int, seed: int, background: float, confidence: float, precision: float, classes: int = NUM_CLASSES
+) -> Scene:
     """Draw two pictures with `objects` objects each, on the CPU.
 
     background: mean class logit where nothing is; confidence: what the logit of the right class gains at IoU 1;
@@ -62,12 +64,12 @@ def draw_scene(objects: int, seed: int, background: float, confidence: float, pr
     sides = torch.cat([side * ratio.sqrt(), side / ratio.sqrt()], dim=-1)
     corner = torch.rand(2, objects, 2, generator=random) * (size - sides)
     gt_boxes = torch.cat([corner, corner + sides], dim=-1)
-    gt_labels = torch.randint(NUM_CLASSES, (2, objects), generator=random)
+    gt_labels = torch.randint(classes, (2, objects), generator=random)
 
     cls_logits, deltas, iou_logits = [], [], []
     for boxes, labels in zip(gt_boxes, gt_labels):
         overlap, owner = box_iou(boxes, anchors).max(0)
-        logits = background + 0.6 * torch.randn(len(anchors), NUM_CLASSES, generator=random)
+        logits = background + 0.6 * torch.randn(len(anchors), classes, generator=random)
         gain = confidence * overlap * (1 + 0.4 * torch.randn(len(anchors), generator=random))
         logits[torch.arange(len(anchors)), labels[owner]] += gain
         way = (precision + 0.2 * torch.randn(len(anchors), 1, generator=random)).clamp(0, 1)

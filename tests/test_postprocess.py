@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou, nms
 
+from paa import postprocess
 from paa.boxes import clip, decode, encode
 from paa.outputs import HeadOutputs
 from paa.postprocess import DetectedBatch, detect, score_voting
+from paa.selection import select_dense
 from tests.scenes import ANCHORS, HEIGHT, LEVEL_SIZES, WIDTH, draw_outputs
 
 STARTS = [0, 384, 480, 504, 510, 512]
@@ -277,3 +279,54 @@ def test_autocast_leaves_detections_as_they_are() -> None:
     assert (plain.labels >= 0).any()
     for one, other in zip(plain, inside):
         assert torch.equal(one, other)
+
+
+def detect_in_fixed_shapes(*given: Any, **settings: Any) -> DetectedBatch:
+    """Detect as accelerators do, but for the kernel of NMS, on the CPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(postprocess, "select", select_dense)
+        patch.setattr(postprocess, "_voters", postprocess._all_as_voters)
+        return detect(*given, **settings)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("case", CASES)
+def test_fixed_shapes_give_the_same_detections(case: str, ties: bool) -> None:
+    drawn, settings = CASES[case]
+    outputs = draw_outputs(10, 2, **drawn)
+    outputs.deltas.mul_(2)
+    if ties:
+        outputs.cls_logits.mul_(2).round_().div_(2)
+        outputs.iou_logits.round_()
+    expected = detect(outputs, ANCHORS, SIZES, **settings)
+    detected = detect_in_fixed_shapes(outputs, ANCHORS, SIZES, **settings)
+    assert (expected.labels >= 0).any()
+    assert torch.equal(detected.labels, expected.labels)
+    torch.testing.assert_close(detected.scores, expected.scores, rtol=1e-6, atol=0)
+    torch.testing.assert_close(detected.boxes, expected.boxes, rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("background", [-20.0, 0.0])
+@pytest.mark.parametrize("limit", [0, 3])
+def test_fixed_shapes_where_little_is_found_or_wanted(background: float, limit: int) -> None:
+    outputs = draw_outputs(11, 2, 3, background=background)
+    for per_level in (0, 1):
+        settings = {"limit": limit, "per_level": per_level}
+        expected = detect(outputs, ANCHORS, SIZES, **settings)
+        detected = detect_in_fixed_shapes(outputs, ANCHORS, SIZES, **settings)
+        assert expected.boxes.shape == detected.boxes.shape == (2, limit, 4)
+        assert torch.equal(detected.labels, expected.labels)
+        assert (expected.labels >= 0).any() == (background == 0 and limit > 0 and per_level > 0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_is_not_waited_for() -> None:
+    outputs = draw_outputs(12, 2, 5)
+    there = HeadOutputs(*(t.cuda() for t in outputs[:3]), LEVEL_SIZES)
+    given = (there, ANCHORS.cuda(), SIZES.cuda())
+    detect(*given)  # the kernel is built
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        detect(*given)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

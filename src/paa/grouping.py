@@ -22,4 +22,5 @@ def best_per_group(group: Tensor, score: Tensor, num_groups: int, k: int, larges
     starts = torch.searchsorted(ordered, torch.arange(num_groups + 1, device=group.device) << 32)
     positions = starts[:-1, None] + torch.arange(k, device=group.device)
     valid = positions < starts[1:, None]
-    return members[positions.clamp(max=len(group) - 1)], valid
+    positions = positions.clamp(max=len(group) - 1)
+    return members.index_select(0, positions.flatten()).view(positions.shape), valid
