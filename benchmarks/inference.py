@@ -4,7 +4,7 @@ R-50 detectors with random weights (benchmarks/network.py) on one picture of 800
 which run as they come. So that both sides have detections to sort out, class logits are spread until some hundred
 anchors are above the threshold. Before they are timed, this project's ways must give the same detections.
 
-- `same precision, eager`: float32, contiguous, direct convolutions, with voting.
+- `same operations`: eager, float32, contiguous, torch's own convolutions, with voting; for comparison only.
 - `defaults`: as `paa.load` gives it.
 - `best settings`: as `model.optimise()` gives it, compiled where the device has bfloat16.          goals: 0.5, GPU 0.35
 
@@ -19,8 +19,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from network import Pictures, fcos_r50, paa_r50, retinanet_r50
-from paa.engine.speed import arrange, has_bfloat16
+from network import Pictures, as_it_comes, as_paa_runs, fcos_r50, paa_r50, retinanet_r50
+from paa.engine.distributed import has_bfloat16
+from paa.engine.speed import arrange
 from paa.predictor import PAA
 from timing import compare, parse_arguments
 
@@ -78,23 +79,32 @@ def main() -> None:
     fcos, retinanet = fcos_r50().to(device), retinanet_r50().to(device)
     for peer in (fcos, retinanet):
         spread_logits(peer.head.classification_head.cls_logits, 8)
-    fcos_run = peer_run(fcos, data)
-    compare("inference", "same precision, eager", paa_run(plain, data), "FCOS", fcos_run, arguments, warm_up=1)
+    fcos_run = as_it_comes(peer_run(fcos, data))
+    compare("inference", "same operations", as_it_comes(paa_run(plain, data)), "FCOS", fcos_run, arguments, warm_up=1)
 
     defaults = copy.deepcopy(plain)
-    arrange(defaults, channels_last=True, winograd=True)
+    arrange(defaults, channels_last=True, fast_convolutions=True)
     check(plain, defaults, data)
-    compare("inference", "defaults", paa_run(defaults, data), "FCOS", fcos_run, arguments, warm_up=1)
+    compare("inference", "defaults", as_paa_runs(paa_run(defaults, data)), "FCOS", fcos_run, arguments, warm_up=1)
     bfloat16 = has_bfloat16(torch.device(device))
     best = copy.deepcopy(plain).optimise("auto", "default" if bfloat16 or device.startswith("cuda") else "off")
     check(plain, best, data)
     name = "best settings (bfloat16, compiled)" if bfloat16 else "best settings (optimise)"
-    compare("inference", name, paa_run(best, data), "FCOS", fcos_run, arguments, warm_up=1)
-    compare("inference", name, paa_run(best, data), "RetinaNet v2", peer_run(retinanet, data), arguments, warm_up=1)
+    best_run, retinanet_run = as_paa_runs(paa_run(best, data)), as_it_comes(peer_run(retinanet, data))
+    compare("inference", name, best_run, "FCOS", fcos_run, arguments, warm_up=1)
+    compare("inference", name, best_run, "RetinaNet v2", retinanet_run, arguments, warm_up=1)
     if arguments.compiled:
         compiled = copy.deepcopy(plain).optimise("float32", "default")
         check(plain, compiled, data)
-        compare("inference", "compiled, float32", paa_run(compiled, data), "FCOS", fcos_run, arguments, warm_up=1)
+        compare(
+            "inference",
+            "compiled, float32",
+            as_paa_runs(paa_run(compiled, data)),
+            "FCOS",
+            fcos_run,
+            arguments,
+            warm_up=1,
+        )
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ All weights are random: the machine's time does not hang on them, but for the nu
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from paa.config import ModelConfig
 from paa.data.augment import padded_size
+from paa.engine.distributed import keep_memory
 from paa.predictor import PAA
 
 CLASSES = 80
@@ -58,6 +60,26 @@ def retinanet_r50() -> nn.Module:
     anchors = AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes))
     head = RetinaNetHead(256, anchors.num_anchors_per_location()[0], CLASSES, lambda c: nn.GroupNorm(32, c))
     return RetinaNet(_backbone(), CLASSES, min_size=HEIGHT, max_size=WIDTH, anchor_generator=anchors, head=head)
+
+
+def as_paa_runs(run: Callable[[], object]) -> Callable[[], object]:
+    """Return `run` with the memory limits that this project's commands set where the CPU computes."""
+
+    def kept() -> object:
+        keep_memory()
+        return run()
+
+    return kept
+
+
+def as_it_comes(run: Callable[[], object]) -> Callable[[], object]:
+    """Return `run` with the limits at which glibc arrives by itself."""
+
+    def returned() -> object:
+        keep_memory(False)
+        return run()
+
+    return returned
 
 
 class Pictures:

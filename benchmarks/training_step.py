@@ -4,11 +4,11 @@ A step is forward pass, assignment, losses, gradients and SGD, of R-50 detectors
 objects each; frozen batch norm, stem and first stage not trained (benchmarks/network.py). FCOS always as it comes:
 eager, float32, contiguous. Before they are timed, this project's ways must give the same losses.
 
-- `same precision, eager`: float32, contiguous, direct convolutions on both sides.                 goals: 1.0, GPU 0.9
-- `defaults`: as `paa train` runs without options on the device.
-- `best settings`: bfloat16 and compiled where the device has bfloat16, else the defaults.        goals: 0.6, GPU 0.4
-- `share of assignment and losses`, with their gradients, in such a step.                         goals: 3 %, GPU 5 %
-- `peak memory`: of such a step, each side in a process of its own, model and optimizer included. goals: 1.0, GPU 0.8
+- `same operations`: float32, contiguous, torch's own convolutions on both sides; for comparison only.
+- `defaults (same precision, eager)`: float32, as `paa train` runs without options.                goals: 1.0, GPU 0.9
+- `best settings`: bfloat16 and compiled where the device has bfloat16, else the defaults.         goals: 0.6, GPU 0.4
+- `share of assignment and losses`, with their gradients, in such a step.                          goals: 3 %, GPU 5 %
+- `peak memory`: of such a step, each side in a process of its own, model and optimizer included.  goals: 1.0, GPU 0.8
 
     python benchmarks/training_step.py [--device cuda] [--threads 2] [--pictures 1] [--repeats 5] [--compiled 1]
 """
@@ -26,8 +26,9 @@ import torch
 from torch import nn
 from torch.optim import SGD
 
-from network import Pictures, fcos_r50, paa_r50, retinanet_r50
-from paa.engine.speed import arrange, compile_network, has_bfloat16
+from network import Pictures, as_it_comes, as_paa_runs, fcos_r50, paa_r50, retinanet_r50
+from paa.engine.distributed import has_bfloat16
+from paa.engine.speed import arrange, compile_network
 from paa.losses import LossResult, paa_losses
 from paa.outputs import HeadOutputs
 from paa.predictor import PAA
@@ -73,7 +74,7 @@ def variant(model: PAA, way: str) -> PAA:
     """Return a copy of the plain model arranged in this way: plain, defaults, compiled."""
     model = copy.deepcopy(model)
     if way != "plain":
-        arrange(model, channels_last=True, winograd=way == "defaults")
+        arrange(model, channels_last=True, fast_convolutions=way == "defaults")
     if way == "compiled":
         compile_network(model, "default")
     return model
@@ -112,7 +113,10 @@ def peak(side: str, pictures: int, device: str, threads: int, answers: multiproc
     torch.set_num_threads(threads)
     data = Pictures(pictures, device)
     before = resident("VmRSS")
-    step = paa_step(paa_r50().to(device), data) if side == "ours" else peer_step(fcos_r50().to(device), data)
+    if side == "ours":
+        step = as_paa_runs(paa_step(variant(paa_r50(), "defaults").to(device), data))
+    else:
+        step = peer_step(fcos_r50().to(device), data)
     step()
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
@@ -149,39 +153,37 @@ def compare_memory(pictures: int, device: str, threads: int) -> None:
 
 def main() -> None:
     """Check and time every case."""
-    arguments = parse_arguments(__doc__, repeats=5, pictures=1, compiled=0, retinanet=0)
+    arguments = parse_arguments(__doc__, repeats=5, pictures=1, compiled=0, retinanet=1)
     device, pictures = arguments.device, arguments.pictures
     compare_memory(pictures, device, arguments.threads)
     data = Pictures(pictures, device)
     plain = paa_r50().to(device)
-    fcos = peer_step(fcos_r50().to(device), data)
-    plain_step = paa_step(copy.deepcopy(plain), data)
-    losses = loss_step(plain, data)
-    compare("training_step", "same precision, eager", plain_step, "FCOS", fcos, arguments, warm_up=1)
-    whole, part = (statistics.median(measure(f, arguments)) for f in (plain_step, losses))
-    print_share("training_step", "share of assignment and losses", part, "the step", whole)
-    del plain_step
+    fcos = as_it_comes(peer_step(fcos_r50().to(device), data))
 
-    bfloat16 = has_bfloat16(torch.device(device))
+    def time_step(case: str, ours: Step, peer_name: str = "FCOS", peer: Step = fcos) -> None:
+        compare("training_step", case, ours, peer_name, peer, arguments, warm_up=1)
+
+    time_step("same operations", as_it_comes(paa_step(copy.deepcopy(plain), data)))
     defaults = variant(plain, "defaults")
     check(plain, defaults, data, "float32")
-    compare("training_step", "defaults", paa_step(defaults, data), "FCOS", fcos, arguments, warm_up=1)
-    best = "best settings (bfloat16, compiled)" if bfloat16 else "best settings (the defaults)"
+    step = as_paa_runs(paa_step(defaults, data))
+    time_step("defaults (same precision, eager)", step)
+    losses = as_paa_runs(loss_step(plain, data))
+    whole, part = (statistics.median(measure(f, arguments)) for f in (step, losses))
+    print_share("training_step", "share of assignment and losses", part, "the step", whole)
+
+    bfloat16 = has_bfloat16(torch.device(device))
     if bfloat16 or arguments.compiled:
         precision = "bfloat16" if bfloat16 else "float32"
         model = variant(plain, "compiled")
         check(plain, model, data, precision)
-        case = best if bfloat16 else "compiled"
-        compare(
-            "training_step", case, paa_step(model, data, precision, compiled=True), "FCOS", fcos, arguments, warm_up=1
-        )
-        del model
+        step = as_paa_runs(paa_step(model, data, precision, compiled=True))
+        time_step("best settings (bfloat16, compiled)" if bfloat16 else "compiled", step)
     if not bfloat16:
-        compare("training_step", best, paa_step(defaults, data), "FCOS", fcos, arguments, warm_up=1)
-    del fcos
+        step = as_paa_runs(paa_step(defaults, data))
+        time_step("best settings (the defaults)", step)
     if arguments.retinanet:
-        retinanet = peer_step(retinanet_r50().to(device), data)
-        compare("training_step", "defaults", paa_step(defaults, data), "RetinaNet v2", retinanet, arguments, warm_up=1)
+        time_step("best settings", step, "RetinaNet v2", as_it_comes(peer_step(retinanet_r50().to(device), data)))
 
 
 if __name__ == "__main__":

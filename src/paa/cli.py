@@ -258,6 +258,7 @@ class Predict:
 
     def run(self, console: Console) -> None:
         """Predict, draw, write."""
+        from paa.engine.distributed import keep_memory
         from paa.engine.predict import find_pictures
         from paa.predictor import load
         from paa.report.predictions import write_predictions
@@ -267,6 +268,8 @@ class Predict:
         views = _views(self.multi_scale, self.views)
         pictures = find_pictures(self.paths)
         model = load(self.checkpoint, self.device, format=self.checkpoint_format)
+        if model.mean.device.type == "cpu":
+            keep_memory()
         model.optimise(self.precision, self.compile)
         counts = write_predictions(
             model,

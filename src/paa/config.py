@@ -202,8 +202,9 @@ class RuntimeConfig:
     """bfloat16: autocast, losses stay in float32; auto: bfloat16 where the device has instructions for it."""
     channels_last: bool = True
     """Memory layout of the convolutions."""
-    winograd: bool = True
-    """On CPUs in float32, 3x3 convolutions with a quarter of the multiplications; two or three bits are lost."""
+    fast_convolutions: bool = True
+    """On CPUs in float32: 3x3 convolutions in Winograd's way, with a quarter of the multiplications and two or three
+    bits less, and quicker gradients of strided ones."""
     compile: Compilation = "off"
     """torch.compile of network and losses, in this mode (reduce-overhead: CUDA graphs); takes minutes at the start."""
     workers: int = 2

@@ -53,7 +53,7 @@ class PAA(
         self.optimised = True
         self.eval().requires_grad_(False)
         self.backbone.fold()
-        arrange(self, channels_last=True, winograd=compile == "off" and self.precision == "float32")
+        arrange(self, channels_last=True, fast_convolutions=compile == "off" and self.precision == "float32")
         compile_network(self, compile)
         return self
 
@@ -171,5 +171,5 @@ def load(path: str | Path, device: str | None = None, *, format: WeightsFormat |
     model = build(weights, str(path), PAA)
     model.provenance = dict(weights.provenance)
     model.to(chosen)
-    arrange(model, channels_last=True, winograd=True)
+    arrange(model, channels_last=True, fast_convolutions=True)
     return model

@@ -8,16 +8,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from paa.config import ModelConfig
 from paa.model import winograd
-from paa.model.detector import Detector
-from paa.model.winograd import WinogradConv2d, transform_kernel, use_winograd
+from paa.model.convolutions import with_parameters_of
+from paa.model.winograd import WinogradConv2d, transform_kernel
 
 SHAPES = [(2, 96, 128, 30, 41), (1, 128, 96, 28, 44), (3, 96, 96, 16, 17), (1, 96, 100, 25, 42)]
 
 
 def relative(a: Tensor, b: Tensor) -> float:
     return float(((a - b).abs().max() / b.abs().max()).detach())
+
+
+def winograd_of(conv: nn.Conv2d) -> nn.Conv2d:
+    return with_parameters_of(conv, WinogradConv2d)
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +35,7 @@ def test_outputs_and_gradients(
     pictures: int, channels: int, outputs: int, height: int, width: int, bias: bool, layout: torch.memory_format
 ) -> None:
     conv = nn.Conv2d(channels, outputs, 3, padding=1, bias=bias)
-    ours, exact = WinogradConv2d.of(conv), copy.deepcopy(conv).double()
+    ours, exact = winograd_of(conv), copy.deepcopy(conv).double()
     x = torch.randn(pictures, channels, height, width).to(memory_format=layout).requires_grad_()
     x64 = x.detach().double().requires_grad_()
     y, y64 = ours(x), exact(x64)
@@ -59,6 +62,13 @@ def test_exact_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
     assert relative(ours, nn.functional.conv2d(x, weight, padding=1)) < 1e-13
 
 
+def test_outputs_may_be_changed_in_place() -> None:
+    conv = nn.Conv2d(96, 96, 3, padding=1)
+    x = torch.randn(1, 96, 30, 30, requires_grad=True)
+    gradients = [torch.autograd.grad(f(x).relu_().square().sum(), x)[0] for f in (conv, winograd_of(conv))]
+    assert relative(gradients[1], gradients[0]) < 1e-4
+
+
 @pytest.mark.parametrize("block", [1, 1 << 12, 1 << 30])
 def test_results_do_not_hang_on_how_many_tiles_are_worked_on_at_once(
     block: int, monkeypatch: pytest.MonkeyPatch
@@ -70,7 +80,7 @@ def test_results_do_not_hang_on_how_many_tiles_are_worked_on_at_once(
 
 
 def test_weights_that_change_are_seen() -> None:
-    conv = WinogradConv2d.of(nn.Conv2d(96, 96, 3, padding=1))
+    conv = winograd_of(nn.Conv2d(96, 96, 3, padding=1))
     x = torch.randn(1, 96, 32, 32)
     with torch.no_grad():
         for change in (lambda w: w.mul_(2), lambda w: w.copy_(torch.randn_like(w)), lambda w: w.zero_()):
@@ -90,33 +100,4 @@ def test_elsewhere_it_is_the_direct_convolution(what: str) -> None:
     if what == "float64":
         conv, x = conv.double(), x.double()
     with torch.autocast("cpu", torch.bfloat16, enabled=what == "bfloat16"):
-        assert torch.equal(WinogradConv2d.of(conv)(x), conv(x))
-
-
-def test_which_convolutions_are_replaced() -> None:
-    """Those of 3x3 with stride 1 and many channels; parameters stay themselves, under their names."""
-    model = Detector(ModelConfig(backbone="resnet50"), ("a", "b"))
-    before = dict(model.named_parameters())
-    use_winograd(model)
-    after = dict(model.named_parameters())
-    assert list(before) == list(after)
-    assert all(after[name] is parameter for name, parameter in before.items())
-    replaced = {name for name, module in model.named_modules() if isinstance(module, WinogradConv2d)}
-    blocks = {"layer2": range(1, 4), "layer3": range(1, 6), "layer4": range(1, 3)}  # the first of each has stride 2
-    towers = {f"head.{tower}_tower.{i}.conv" for tower in ("cls", "box") for i in range(4)}
-    assert replaced == {
-        *(f"backbone.{stage}.{i}.conv2" for stage, numbers in blocks.items() for i in numbers),
-        *(f"fpn.output.{i}" for i in range(3)),
-        *towers,
-    }
-
-
-def test_a_detector_says_the_same() -> None:
-    model = Detector(ModelConfig(backbone="resnet18", channels=128, tower_depth=2), ("a", "b")).eval()
-    images, sizes = torch.randint(256, (1, 3, 256, 320), dtype=torch.uint8), torch.tensor([[256, 320]])
-    with torch.inference_mode():
-        expected = model(images, sizes)
-        use_winograd(model)
-        for ours, theirs in zip(model(images, sizes)[:3], expected[:3]):
-            assert not torch.equal(ours, theirs), "the direct way was taken"
-            assert relative(ours, theirs) < 1e-4
+        assert torch.equal(winograd_of(conv)(x), conv(x))

@@ -1,4 +1,4 @@
-"""What makes a detector fast on a device: number format, memory layout, Winograd's convolutions, compilation."""
+"""What makes a detector fast on a device: precision, memory layout, Winograd's convolutions, compilation."""
 
 from __future__ import annotations
 
@@ -8,17 +8,11 @@ import torch
 from torch import nn
 
 from paa.config import Compilation, Precision
+from paa.engine.distributed import has_bfloat16
+from paa.model.convolutions import use_fast_convolutions
 from paa.model.detector import Detector
-from paa.model.winograd import use_winograd
 
 log = logging.getLogger("paa")
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """Return whether the device multiplies bfloat16 matrices in hardware; others take far longer than in float32."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Precision:
@@ -30,15 +24,16 @@ def resolve_precision(precision: Precision, device: torch.device) -> Precision:
     return precision
 
 
-def arrange(detector: Detector, *, channels_last: bool, winograd: bool) -> None:
+def arrange(detector: Detector, *, channels_last: bool, fast_convolutions: bool) -> None:
     """Lay out a detector on its device, in place and for training too; names and values of all tensors stay.
 
-    winograd: on CPUs, 3x3 convolutions in float32 take a quarter of the multiplications and lose two or three bits.
+    fast_convolutions: on CPUs in float32, Winograd's with a quarter of the multiplications, which lose two or three
+    bits, and quicker gradients of strided ones.
     """
     if channels_last:
         detector.to(memory_format=torch.channels_last)
-    if winograd and detector.mean.device.type == "cpu":
-        use_winograd(detector)
+    if fast_convolutions and detector.mean.device.type == "cpu":
+        use_fast_convolutions(detector)
 
 
 def compile_network(network: nn.Module, compilation: Compilation) -> None:

@@ -78,7 +78,7 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
     arrange(
         detector,
         channels_last=runtime.channels_last,
-        winograd=runtime.winograd and runtime.compile == "off" and precision == "float32",
+        fast_convolutions=runtime.fast_convolutions and runtime.compile == "off" and precision == "float32",
     )
     average = None if recipe.schedule.ema is None else WeightAverage(detector, recipe.schedule.ema)
     evaluated = detector if average is None else average.detector

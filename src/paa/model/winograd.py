@@ -15,9 +15,8 @@ from torch import Tensor, nn
 
 _TILE = 4
 """Outputs of a tile on each side; its inputs are 6."""
-_LEAST_CHANNELS = 96
-_LEAST_TILES = 48
-"""Below these the maps cost more than the products save."""
+_LEAST_INPUTS, _LEAST_OUTPUTS, _LEAST_TILES = 96, 64, 48
+"""With fewer channels or tiles the maps cost more than the products save."""
 _BLOCK = 1 << 15
 """Tiles x channels that are worked on at once, so that they stay in the processor's cache."""
 
@@ -89,7 +88,10 @@ def _convolve(x: Tensor, kernels: Tensor, bias: Tensor | None) -> Tensor:
             result[picture, here] = outputs
         else:
             torch.add(outputs, bias, out=result[picture, here])
-    return result.view(b, rows * _TILE, columns * _TILE, k)[:, :h, :w].permute(0, 3, 1, 2)
+    # not a view of the result, which autograd would not let a ReLU change in place
+    height, width = rows * _TILE, columns * _TILE
+    strides = (height * width * k, 1, width * k, k)
+    return x.new_empty(0).set_(result.untyped_storage(), 0, (b, k, h, w), strides)
 
 
 def _kernel_gradient(x: Tensor, gradient: Tensor) -> Tensor:
@@ -133,18 +135,12 @@ class WinogradConv2d(nn.Conv2d):
 
     _known: tuple[tuple[int, int], Tensor] | None = None
 
-    @staticmethod
-    def of(conv: nn.Conv2d) -> WinogradConv2d:
-        """Return a convolution with the same parameters."""
-        with torch.device("meta"):
-            result = WinogradConv2d(conv.in_channels, conv.out_channels, 3, padding=1, bias=conv.bias is not None)
-        result.weight, result.bias = conv.weight, conv.bias
-        return result.train(conv.training)
-
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         b, _, h, w = input.shape
         if (
-            b * -(-h // _TILE) * -(-w // _TILE) < _LEAST_TILES
+            self.in_channels < _LEAST_INPUTS
+            or self.out_channels < _LEAST_OUTPUTS
+            or b * -(-h // _TILE) * -(-w // _TILE) < _LEAST_TILES
             or input.device.type != "cpu"
             or input.dtype != torch.float32
             or torch.is_autocast_enabled("cpu")
@@ -163,21 +159,3 @@ class WinogradConv2d(nn.Conv2d):
         if self._known is None or self._known[0] != state:
             self._known = (state, transform_kernel(weight))
         return self._known[1]
-
-
-def use_winograd(module: nn.Module) -> None:
-    """Replace, inside a module, the convolutions that can gain; names and parameters stay."""
-    for name, child in module.named_children():
-        if (
-            type(child) is nn.Conv2d
-            and child.kernel_size == (3, 3)
-            and child.stride == (1, 1)
-            and child.padding == (1, 1)
-            and child.dilation == (1, 1)
-            and child.groups == 1
-            and child.padding_mode == "zeros"
-            and min(child.in_channels, child.out_channels) >= _LEAST_CHANNELS
-        ):
-            setattr(module, name, WinogradConv2d.of(child))
-        else:
-            use_winograd(child)
