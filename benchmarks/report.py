@@ -104,6 +104,8 @@ def target_text(value: float, style: str) -> str:
         return f"{faster:.0f}×" if faster >= 10 or round(faster, 6).is_integer() else f"{faster:.1f}×"
     if style == "share":
         return f"{100 * value:.2g} %"
+    if style == "MB":
+        return f"{value:.0f} MB"
     return seconds_text(value) if style == "seconds" else f"{value:.2g}" if value < 1 else f"{value:.2f}"
 
 

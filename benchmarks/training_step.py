@@ -167,21 +167,20 @@ def main() -> None:
     defaults = variant(plain, "defaults")
     check(plain, defaults, data, "float32")
     step = as_paa_runs(paa_step(defaults, data))
-    time_step("defaults (same precision, eager)", step)
+    bfloat16 = has_bfloat16(torch.device(device))
+    best = "" if bfloat16 else "; no bfloat16 here, so the best settings too"
+    time_step(f"defaults (same precision, eager{best})", step)
     losses = as_paa_runs(loss_step(plain, data))
     whole, part = (statistics.median(measure(f, arguments)) for f in (step, losses))
     print_share("training_step", "share of assignment and losses", part, "the step", whole)
 
-    bfloat16 = has_bfloat16(torch.device(device))
     if bfloat16 or arguments.compiled:
         precision = "bfloat16" if bfloat16 else "float32"
         model = variant(plain, "compiled")
         check(plain, model, data, precision)
-        step = as_paa_runs(paa_step(model, data, precision, compiled=True))
-        time_step("best settings (bfloat16, compiled)" if bfloat16 else "compiled", step)
-    if not bfloat16:
-        step = as_paa_runs(paa_step(defaults, data))
-        time_step("best settings (the defaults)", step)
+        compiled = as_paa_runs(paa_step(model, data, precision, compiled=True))
+        time_step("best settings (bfloat16, compiled)" if bfloat16 else "compiled, float32", compiled)
+        step = compiled if bfloat16 else step
     if arguments.retinanet:
         time_step("best settings", step, "RetinaNet v2", as_it_comes(peer_step(retinanet_r50().to(device), data)))
 

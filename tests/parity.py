@@ -1,6 +1,8 @@
 """Does this project compute what the reference implementations compute? Every golden file, by golden/README.md's rules.
 
-`python -m tests.parity DIR` prints a line per file and exits 1 if one fails or none was found.
+`python -m tests.parity DIR [MODE]` prints a line per file and exits 1 if one fails or none was found. MODE is how
+models are computed: plain (torch's convolutions, contiguous), fast (as `paa train` and `paa.load` have it on CPUs),
+folded (as `model.optimise("float32")` has it; not for training) or traced (by torch.compile, without a graph break).
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from paa.anchors import make_anchors
 from paa.assignment import candidates
 from paa.config import ScheduleConfig
 from paa.engine.optimizer import Schedule, make_optimizer, set_rate
+from paa.engine.speed import arrange
 from paa.losses import paa_losses
 from paa.merging import merge
 from paa.model.detector import PADDING, Detector
@@ -157,7 +160,7 @@ def check_model(report: Report, golden: Golden, model: Detector) -> None:
     images, sizes = read_pictures(golden)
     with torch.inference_mode():
         features = model.fpn(model.backbone(model.normalise(images, sizes)))
-        outputs = model.head(features)
+        outputs = model(images, sizes)
     starts = outputs.level_starts()
     for j, (height, width) in enumerate(outputs.level_sizes):
         _compare_map(report, "features", features[j][:, :4], golden[f"feature_{j}_slice"])
@@ -221,16 +224,44 @@ def check_multi_scale(report: Report, golden: Golden) -> None:
                 report.add(f"{kind} scores", np.abs(merged_scores.numpy() - expected[1]).max(), SCORE_TOLERANCE)
 
 
-def check_file(path: Path) -> Report:
-    """Check one golden file, by what its name says it holds."""
-    report, directory = Report(path.name), path.parent
+def plain(model: Detector) -> Detector:
+    """Return the model as it is."""
+    return model
+
+
+def fast(model: Detector) -> Detector:
+    """Return the model arranged for a CPU."""
+    arrange(model, channels_last=True, fast_convolutions=True)
+    return model
+
+
+def folded(model: Detector) -> Detector:
+    """Return the model with batch norm in its weights, and arranged for a CPU."""
+    model.eval().backbone.fold()
+    return fast(model)
+
+
+def traced(model: Detector) -> Detector:
+    """Return the model traced by torch.compile, without the code that it would make."""
+    model.compile(fullgraph=True, backend="aot_eager")
+    return model
+
+
+MODES: dict[str, Callable[[Detector], Detector]] = {mode.__name__: mode for mode in (plain, fast, folded, traced)}
+
+
+def check_file(path: Path, mode: str = "plain") -> Report:
+    """Check one golden file, by what its name says it holds, with models computed in one of the `MODES`."""
+    report, directory, made = Report(path.name), path.parent, MODES[mode]
     kinds: dict[str, Callable[[Golden], None]] = {
         "head_": lambda golden: check_head(report, golden),
-        "model_": lambda golden: check_model(report, golden, seed_model(directory, path.stem.removeprefix("model_"))),
-        "train_": lambda golden: check_training(
-            report, golden, seed_model(directory, path.stem.removeprefix("train_"))
+        "model_": lambda golden: check_model(
+            report, golden, made(seed_model(directory, path.stem.removeprefix("model_")))
         ),
-        "mmdet_": lambda golden: check_model(report, golden, _mmdet_model(directory)),
+        "train_": lambda golden: check_training(
+            report, golden, made(seed_model(directory, path.stem.removeprefix("train_")))
+        ),
+        "mmdet_": lambda golden: check_model(report, golden, made(_mmdet_model(directory))),
         "multi_scale_": lambda golden: check_multi_scale(report, golden),
     }
     with np.load(path) as golden:
@@ -252,8 +283,8 @@ def golden_files(directory: Path) -> list[Path]:
 
 def main(arguments: list[str]) -> int:
     """Check the folder named on the command line; return the exit code."""
-    if len(arguments) != 1:
-        print("usage: python -m tests.parity DIR", file=sys.stderr)
+    if len(arguments) not in (1, 2) or not set(arguments[1:]) <= set(MODES):
+        print(f"usage: python -m tests.parity DIR [{'|'.join(MODES)}]", file=sys.stderr)
         return 2
     files = golden_files(Path(arguments[0]))
     if not files:
@@ -261,7 +292,7 @@ def main(arguments: list[str]) -> int:
         return 1
     reports = []
     for path in files:
-        reports.append(check_file(path))
+        reports.append(check_file(path, *arguments[1:]))
         print(reports[-1].line(), flush=True)
     failed = sum(not report.passed for report in reports)
     print(f"{len(reports) - failed} of {len(reports)} golden files pass")

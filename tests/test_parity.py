@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from paa.model import winograd
 from tests import parity
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -12,6 +13,30 @@ GOLDEN = Path(__file__).parent / "golden"
 @pytest.mark.parametrize("path", parity.golden_files(GOLDEN), ids=lambda path: path.stem)
 def test_golden_file(path):
     report = parity.check_file(path)
+    assert report.passed, report.line()
+
+
+def path_of(stem: str) -> Path:
+    return GOLDEN / f"{stem}.npz"
+
+
+@pytest.mark.parametrize("mode", ["fast", "folded"])
+@pytest.mark.parametrize("stem", ["model_res50_1x", "model_res101_dcn_2x", "mmdet_r50"])
+def test_golden_models_in_other_ways(stem, mode, monkeypatch):
+    """The same numbers within the same bounds, in Winograd's way also where pictures are too small for it."""
+    taken = []
+    transform = winograd.transform_kernel
+    monkeypatch.setattr(winograd, "transform_kernel", lambda weight: taken.append(1) or transform(weight))
+    monkeypatch.setattr(winograd, "_LEAST_TILES", 1)
+    report = parity.check_file(path_of(stem), mode)
+    assert report.passed, report.line()
+    assert len(taken) >= 10
+
+
+@pytest.mark.parametrize("mode", ["fast", "traced"])
+def test_golden_training_in_other_ways(mode, monkeypatch):
+    monkeypatch.setattr(winograd, "_LEAST_TILES", 1)
+    report = parity.check_file(path_of("train_res50_1x"), mode)
     assert report.passed, report.line()
 
 

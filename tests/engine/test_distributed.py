@@ -197,7 +197,8 @@ def test_trained_batch_norm_is_synchronised_on_gpus(
     with torch.inference_mode():
         before = detector(images, sizes)
         engine.parallel(detector, Process(torch.device("cuda", 0), 0, 2))
-        assert torch.equal(detector(images, sizes).cls_logits, before.cls_logits)
+        # batch norm that is synchronised is not part of the convolutions, and rounded otherwise
+        torch.testing.assert_close(detector(images, sizes).cls_logits, before.cls_logits)
     kinds = [type(module) for module in detector.backbone.modules()]
     assert sum(issubclass(kind, torch.nn.SyncBatchNorm) for kind in kinds) == synchronised
     assert sum(issubclass(kind, torch.nn.BatchNorm2d) for kind in kinds) == batch_norms

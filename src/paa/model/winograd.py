@@ -46,8 +46,10 @@ def _padded(x: Tensor, border: int) -> Tensor:
     """Return x (B, C, H, W) with zeros around it as (B, tiles down x 4 + 2 border, tiles across x 4 + 2 border, C)."""
     b, c, h, w = x.shape
     down, across = -(-h // _TILE) * _TILE, -(-w // _TILE) * _TILE
-    result = x.new_zeros(b, down + 2 * border, across + 2 * border, c)
+    result = x.new_empty(b, down + 2 * border, across + 2 * border, c)
     result[:, border : border + h, border : border + w] = x.permute(0, 2, 3, 1)
+    for beside in (result[:, :border], result[:, border + h :], result[:, :, :border], result[:, :, border + w :]):
+        beside.zero_()
     return result
 
 
@@ -59,6 +61,7 @@ def _blocks(x: Tensor, side: int, channels: int) -> Iterator[tuple[int, slice, T
     b, height, width, c = x.shape
     rows, columns = height // _TILE, width // _TILE
     some = max(1, _BLOCK // channels // columns)
+    some = -(-rows // -(-rows // some))  # in blocks as equal as can be
     for picture in range(b):
         for top in range(0, rows, some):
             here = slice(top, min(top + some, rows))
