@@ -7,6 +7,7 @@ anchors are above the threshold. Before they are timed, this project's ways must
 - `same operations`: eager, float32, contiguous, torch's own convolutions, with voting; for comparison only.
 - `defaults`: as `paa.load` gives it.
 - `best settings`: as `model.optimise()` gives it, compiled where the device has bfloat16.          goals: 0.5, GPU 0.35
+- `limit`: what the multiplications alone would take at the rate of a matrix product.
 
     python benchmarks/inference.py [--device cuda] [--threads 2] [--repeats 7] [--compiled 1]
 """
@@ -14,16 +15,17 @@ anchors are above the threshold. Before they are timed, this project's ways must
 from __future__ import annotations
 
 import copy
+import statistics
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
-from network import Pictures, as_it_comes, as_paa_runs, fcos_r50, paa_r50, retinanet_r50
+from network import Pictures, as_it_comes, as_paa_runs, fcos_r50, paa_r50, print_limit, retinanet_r50
 from paa.engine.distributed import has_bfloat16
 from paa.engine.speed import arrange
 from paa.predictor import PAA
-from timing import compare, parse_arguments
+from timing import compare, measure, parse_arguments
 
 Run = Callable[[], object]
 
@@ -93,6 +95,8 @@ def main() -> None:
     best_run, retinanet_run = as_paa_runs(paa_run(best, data)), as_it_comes(peer_run(retinanet, data))
     compare("inference", name, best_run, "FCOS", fcos_run, arguments, warm_up=1)
     compare("inference", name, best_run, "RetinaNet v2", retinanet_run, arguments, warm_up=1)
+    for case, run in ((name, best_run), ("FCOS", fcos_run)):
+        print_limit("inference", case, run, statistics.median(measure(run, arguments)), device)
     if arguments.compiled:
         compiled = copy.deepcopy(plain).optimise("float32", "default")
         check(plain, compiled, data)

@@ -7,11 +7,14 @@ All weights are random: the machine's time does not hang on them, but for the nu
 
 from __future__ import annotations
 
+import argparse
+import json
 import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.detection import FCOS, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
@@ -23,6 +26,7 @@ from paa.config import ModelConfig
 from paa.data.augment import padded_size
 from paa.engine.distributed import keep_memory
 from paa.predictor import PAA
+from timing import measure
 
 CLASSES = 80
 HEIGHT, WIDTH = 800, 1333
@@ -80,6 +84,23 @@ def as_it_comes(run: Callable[[], object]) -> Callable[[], object]:
         return run()
 
     return returned
+
+
+def print_limit(benchmark: str, case: str, run: Callable[[], object], seconds: float, device: str) -> None:
+    """Print the JSON line of what multiplying matrices alone would take: the run's operations over the device's rate.
+
+    gflop: 10^9 multiplications and additions in convolutions and matrix products, as torch counts them. rate: 10^9 of
+    them a second in the product of two float32 matrices of 2048 x 2048, the best of ten.
+    """
+    with FlopCounterMode(display=False) as counter:
+        run()
+    matrix = torch.randn(2048, 2048, device=device)
+    arguments = argparse.Namespace(device=device, repeats=10)
+    rate = 2 * 2048**3 / min(measure(lambda: matrix @ matrix, arguments)) / 1e9
+    gflop = counter.get_total_flops() / 1e9
+    line = {"benchmark": benchmark, "case": f"limit: {case}", "gflop": round(gflop), "gflop_a_second": round(rate)}
+    line |= {"at_that_rate_s": round(gflop / rate, 3), "measured_s": round(seconds, 3)}
+    print(json.dumps(line), flush=True)
 
 
 class Pictures:

@@ -8,6 +8,7 @@ eager, float32, contiguous. Before they are timed, this project's ways must give
 - `defaults (same precision, eager)`: float32, as `paa train` runs without options.                goals: 1.0, GPU 0.9
 - `best settings`: bfloat16 and compiled where the device has bfloat16, else the defaults.         goals: 0.6, GPU 0.4
 - `share of assignment and losses`, with their gradients, in such a step.                          goals: 3 %, GPU 5 %
+- `limit`: what the step's multiplications alone would take at the rate of a matrix product.
 - `peak memory`: of such a step, each side in a process of its own, model and optimizer included.  goals: 1.0, GPU 0.8
 
     python benchmarks/training_step.py [--device cuda] [--threads 2] [--pictures 1] [--repeats 5] [--compiled 1]
@@ -26,7 +27,7 @@ import torch
 from torch import nn
 from torch.optim import SGD
 
-from network import Pictures, as_it_comes, as_paa_runs, fcos_r50, paa_r50, retinanet_r50
+from network import Pictures, as_it_comes, as_paa_runs, fcos_r50, paa_r50, print_limit, retinanet_r50
 from paa.engine.distributed import has_bfloat16
 from paa.engine.speed import arrange, compile_network
 from paa.losses import LossResult, paa_losses
@@ -173,6 +174,8 @@ def main() -> None:
     losses = as_paa_runs(loss_step(plain, data))
     whole, part = (statistics.median(measure(f, arguments)) for f in (step, losses))
     print_share("training_step", "share of assignment and losses", part, "the step", whole)
+    print_limit("training_step", "defaults", step, whole, device)
+    print_limit("training_step", "FCOS", fcos, statistics.median(measure(fcos, arguments)), device)
 
     if bfloat16 or arguments.compiled:
         precision = "bfloat16" if bfloat16 else "float32"

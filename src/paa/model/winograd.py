@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 _TILE = 4
 """Outputs of a tile on each side; its inputs are 6."""
-_LEAST_INPUTS, _LEAST_OUTPUTS, _LEAST_TILES = 96, 64, 48
+_LEAST_INPUTS, _LEAST_OUTPUTS, _LEAST_TILES = 64, 64, 16
 """With fewer channels or tiles the maps cost more than the products save."""
 _BLOCK = 1 << 15
 """Tiles x channels that are worked on at once, so that they stay in the processor's cache."""
@@ -139,11 +139,11 @@ class WinogradConv2d(nn.Conv2d):
     _known: tuple[tuple[int, int], Tensor] | None = None
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        b, _, h, w = input.shape
+        h, w = input.shape[-2:]
         if (
             self.in_channels < _LEAST_INPUTS
             or self.out_channels < _LEAST_OUTPUTS
-            or b * -(-h // _TILE) * -(-w // _TILE) < _LEAST_TILES
+            or -(-h // _TILE) * -(-w // _TILE) < _LEAST_TILES  # of one picture: its batch is not to matter
             or input.device.type != "cpu"
             or input.dtype != torch.float32
             or torch.is_autocast_enabled("cpu")
@@ -155,8 +155,8 @@ class WinogradConv2d(nn.Conv2d):
 
     @torch.no_grad()
     def _kernels(self, weight: Tensor) -> Tensor:
-        """Return the transformed kernels, which the five levels of a pyramid and all pictures share."""
-        if weight is not self.weight or weight.is_inference():
+        """Return the transformed kernels; kept for the next call, at four times the weight's size, if they stay."""
+        if weight is not self.weight or weight.is_inference() or (weight.requires_grad and self.training):
             return transform_kernel(weight)
         state = (weight.data_ptr(), weight._version)
         if self._known is None or self._known[0] != state:
