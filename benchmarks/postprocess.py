@@ -28,7 +28,7 @@ from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image, nms
 from paa.outputs import HeadOutputs
 from paa.postprocess import DetectedBatch, detect
 from scenes import HEIGHT, NUM_CLASSES, WIDTH, decode, draw_scene, to_device
-from timing import compare, device_time, parse_arguments
+from timing import compare, device_time, parse_arguments, print_growth
 
 OBJECTS = (20, 60, 150)
 CLASSES = (1, 20, 80, 400, 1203)
@@ -130,7 +130,10 @@ def measure(case: str, objects: int, classes: int, peers: tuple[bool, ...], argu
 
         check(ours(), peer())
         name = "NMS per class" if class_loop else "batched NMS"
-        compare("postprocess", case, ours, f"{name}, loop over kept boxes", peer, arguments)
+        seconds, peer_seconds = compare("postprocess", case, ours, f"{name}, loop over kept boxes", peer, arguments)
+        if case.endswith("classes"):
+            print_growth("postprocess", "detections", "classes", classes, seconds)
+            print_growth("postprocess", "detections", "classes", classes, peer_seconds, peer=name)
     if arguments.device.startswith("cuda"):
         check_unsynchronised(ours)
         device_time("postprocess", f"device, {case}", ours, 0.0015, arguments)

@@ -58,8 +58,8 @@ def compare(
     warm_up: int = 3,
     items: int = 0,
     clock: Callable[[], float] = time.perf_counter,
-) -> None:
-    """Run both functions in turn, in this process, after `warm_up` rounds, and print the JSON line.
+) -> tuple[float, float]:
+    """Run both functions in turn, in this process, after `warm_up` rounds; print the JSON line, return both medians.
 
     items: how many things a run handles, if the line is to say how many each side handles in a second. clock:
     time.process_time, for work on one thread, does not count the time that other processes take.
@@ -85,6 +85,7 @@ def compare(
     if items:
         line |= {"ours_per_s": round(items / ours_s, 1), "peer_per_s": round(items / peer_s, 1)}
     print(json.dumps(line), flush=True)
+    return ours_s, peer_s
 
 
 def measure(function: Callable[[], object], arguments: argparse.Namespace, warm_up: int = 1) -> list[float]:
