@@ -188,6 +188,17 @@ def test_a_compiled_run_trains_as_an_eager_one(
     assert len(records["off"]) == 2
 
 
+def test_a_loaded_model_compiles(checkpoint: Path) -> None:
+    """Its convolutions are replaced already, by some that take the direct way when they are traced."""
+    model = paa.load(checkpoint, "cpu").optimise("float32")
+    inputs = torch.full((1, 3, 256, 320), 7, dtype=torch.uint8), torch.tensor([[256, 320]])
+    with torch.inference_mode():
+        expected = model(*inputs)
+        got = torch.compile(model, fullgraph=True, backend="eager")(*inputs)
+    assert not torch.equal(got.cls_logits, expected.cls_logits), "Winograd's way was not taken without compilation"
+    torch.testing.assert_close(got.cls_logits, expected.cls_logits, rtol=1e-3, atol=1e-3)
+
+
 def test_nothing_is_compiled_unless_it_is_asked_for() -> None:
     network = torch.nn.Linear(2, 2)
     compile_network(network, "off")

@@ -59,7 +59,7 @@ class StridedConv2d(nn.Conv2d):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         special = input.device.type == "cpu" and input.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-        if not (special and weight.requires_grad and torch.is_grad_enabled()):
+        if torch.compiler.is_compiling() or not (special and weight.requires_grad and torch.is_grad_enabled()):
             direct: Tensor = super()._conv_forward(input, weight, bias)
             return direct
         result: Tensor = _Convolution.apply(input, weight, bias)

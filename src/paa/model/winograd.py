@@ -147,6 +147,7 @@ class WinogradConv2d(nn.Conv2d):
             or input.device.type != "cpu"
             or input.dtype != torch.float32
             or torch.is_autocast_enabled("cpu")
+            or torch.compiler.is_compiling()  # the loop over blocks would be unrolled
         ):
             direct: Tensor = super()._conv_forward(input, weight, bias)
             return direct
