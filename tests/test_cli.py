@@ -394,9 +394,9 @@ def test_broken_data_sets(tmp_path: Path, options: list[str], checkpoint: Path, 
         assert not (tmp_path / "out").exists()
 
 
-def test_skip_invalid(tmp_path: Path, shapes: Path, options: list[str]) -> None:
+def test_skip_bad(tmp_path: Path, shapes: Path, options: list[str]) -> None:
     data = broken(shapes, tmp_path / "data", lambda c: c["annotations"][0].update(bbox=[1, 1, -3, 5]))
-    more = ["--skip-invalid", "--schedule.steps", "1", "--val-batch-size", "0"]
+    more = ["--skip-bad", "--schedule.steps", "1", "--val-batch-size", "0"]
     main(["train", "--data", str(data), *options, *more, "--output", str(tmp_path / "out")])
     assert len(read_log(tmp_path / "out")) == 1
 

@@ -78,10 +78,12 @@ class Train:
     """Split to evaluate on."""
     keep_empty: bool = True
     """Train on pictures without objects too."""
-    skip_invalid: bool = False
-    """Leave out annotations that cannot be used, instead of stopping."""
-    skip_unreadable: bool = False
-    """Train on another picture where one cannot be read, instead of stopping."""
+    images: Path | None = None
+    """Folder of the images; default: found out from the annotations."""
+    val_images: Path | None = None
+    """Folder of the validation images; default: --images, where --val-data is not given."""
+    skip_bad: bool = False
+    """Leave out annotations and images that cannot be used (listed in left_out.txt), instead of stopping."""
     chosen: Suppress[tuple[str, ...]] = ()
     """Fields of the model that are named on the command line; not an option."""
     runtime: Annotated[RuntimeConfig, arg(name="")] = field(default_factory=RuntimeConfig)
@@ -108,8 +110,9 @@ class Train:
                 val_split=self.val_split,
                 val_path=self.val_data,
                 keep_empty=self.keep_empty,
-                skip_invalid=self.skip_invalid,
-                skip_unreadable=self.skip_unreadable,
+                images=self.images,
+                val_images=self.val_images,
+                skip_bad=self.skip_bad,
             ),
             output=output or Path("runs") / f"{self.recipe}-{name}",
             recipe=Recipe(self.model, self.pictures, self.schedule),
@@ -169,8 +172,10 @@ class Eval:
     """Loader processes."""
     evaluator: Literal["built-in", "pycocotools"] = "built-in"
     """pycocotools, the reference, gives the same digits very much more slowly."""
-    skip_invalid: bool = False
-    """Leave out annotations that cannot be used, instead of stopping."""
+    images: Path | None = None
+    """Folder of the images; default: found out from the annotations."""
+    skip_bad: bool = False
+    """Leave out annotations and images that cannot be used (listed in left_out.txt), instead of stopping."""
     views: MultiScaleConfig = field(default_factory=MultiScaleConfig)
 
     def run(self, console: Console) -> None:
@@ -197,7 +202,9 @@ class Eval:
         with start(self.device) as process:
             model = load(self.checkpoint, str(process.device), format=self.checkpoint_format)
             model.optimise(self.precision, self.compile)
-            index = read_dataset(self.data, self.split, self.format, names=model.names, skip_invalid=self.skip_invalid)
+            index = read_dataset(
+                self.data, self.split, self.format, names=model.names, images=self.images, skip_bad=self.skip_bad
+            )
             if self.limit is not None:
                 index = index.select(np.arange(min(self.limit, len(index))))
             with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:

@@ -147,10 +147,12 @@ class DataConfig:
     """Data set of the validation split, where it is another."""
     keep_empty: bool = True
     """Train on pictures without objects too."""
-    skip_invalid: bool = False
-    """Leave out annotations that cannot be used, instead of stopping."""
-    skip_unreadable: bool = False
-    """Train on another picture where one cannot be read, instead of stopping."""
+    skip_bad: bool = False
+    """Leave out annotations and images that cannot be used, instead of stopping."""
+    images: Path | None = None
+    """Folder of the images; found out from the annotations, unless it is named."""
+    val_images: Path | None = None
+    """Folder of the validation images, where it is another."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from data_files import box, coco_json
 from paa.data import cache, coco
 from paa.data.cache import MappedIndex
 from paa.data.index import DatasetIndex
+from paa.data.report import ReadReport
 from paa.errors import DataError
 
 OUTSIDE = box(3, 1, (90, 10, 5, 5))
@@ -56,14 +57,14 @@ def test_the_second_time_it_is_mapped(
     path = coco_json(tmp_path / "train.json", [*GOOD, box(4, 1, (0, 0, -1, 1))], count=3)
     with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.WARNING, "paa"):
         patch.setenv("PAA_CACHE", "off")
-        plain = coco.read(path, "train", skip_invalid=True)
+        plain = coco.read(path, "train", ReadReport(skip_bad=True))
         told = [record.getMessage() for record in caplog.records]
     assert len(told) == 2
     assert not folder.exists()
     for count in (2, 2, 2):
         caplog.clear()
         with caplog.at_level(logging.WARNING, "paa"):
-            index = coco.read(path, "train", skip_invalid=True)
+            index = coco.read(path, "train", ReadReport(skip_bad=True))
         assert same(plain, index)
         assert isinstance(index, MappedIndex)
         assert index.file == entry(folder)

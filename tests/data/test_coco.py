@@ -12,6 +12,7 @@ from data_files import box, coco_json, shared, write_picture
 from paa.data import coco
 from paa.data.images import read_image
 from paa.data.index import DatasetIndex
+from paa.data.report import ReadReport
 from paa.errors import AnnotationError, DataError
 
 
@@ -213,9 +214,9 @@ def test_wrong_annotation(tmp_path: Path, caplog: pytest.LogCaptureFixture, wron
     path = coco_json(tmp_path / "instances.json", [good[0], wrong, good[1], wrong])
     message = fails(path, AnnotationError)
     assert message.startswith(f"{path}: {says}")
-    assert message.endswith("; fix it or pass --skip-invalid")
+    assert message.endswith("; fix it, or go on without it: --skip-bad")
     with caplog.at_level(logging.WARNING, "paa"):
-        index = coco.read(path, "train", skip_invalid=True)
+        index = coco.read(path, "train", ReadReport(skip_bad=True))
     assert_same(index, coco.read(coco_json(tmp_path / "good.json", good), "train"))
     assert len(caplog.records) == 1
     assert f"{path}: left out 2 invalid annotations; the first: {says}" in caplog.records[0].getMessage()

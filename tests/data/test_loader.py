@@ -134,7 +134,7 @@ def test_unreadable_pictures_are_replaced(tmp_path: Path, caplog: pytest.LogCapt
     for position in (1, 6):
         index.path(position).unlink()
     with caplog.at_level(logging.WARNING, "paa"):
-        batches = train(index, steps=12, skip_unreadable=True, workers=workers)
+        batches = train(index, steps=12, skip_bad=True, workers=workers)
     assert sorted(record.getMessage() for record in caplog.records) == [
         f"{index.path(position)}: no such picture; another picture is used instead" for position in (1, 6)
     ]
@@ -149,7 +149,7 @@ def test_unreadable_pictures_are_replaced(tmp_path: Path, caplog: pytest.LogCapt
         assert len(set(tall.tolist())) == 1
         replaced += int(bad.sum())
     assert replaced > 2
-    assert_equal(train(index, steps=12, start_step=5, skip_unreadable=True), batches[5:])
+    assert_equal(train(index, steps=12, start_step=5, skip_bad=True), batches[5:])
 
 
 def test_nothing_readable(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_nothing_readable(tmp_path: Path) -> None:
     for position in range(4):
         index.path(position).unlink()
     with pytest.raises(ImageError, match="no such picture"):
-        train(index, skip_unreadable=True)
+        train(index, skip_bad=True)
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])

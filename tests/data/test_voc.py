@@ -11,6 +11,7 @@ from data_files import shared, write_picture
 
 from paa.data import voc
 from paa.data.images import read_size
+from paa.data.report import ReadReport
 from paa.errors import AnnotationError, DataError, ImageError
 
 Object = tuple[str, tuple[Any, Any, Any, Any]]
@@ -148,9 +149,11 @@ def test_a_missing_size_is_the_pictures(tmp_path: Path, size: str) -> None:
 def test_wrong_box(tmp_path: Path, caplog: pytest.LogCaptureFixture, corners: Any, says: str) -> None:
     xml(tmp_path, "a", [("cat", (1, 1, 5, 5)), ("cat", corners)])
     message = fails(tmp_path, AnnotationError)
-    assert message == f"{tmp_path}: {Path('Annotations/a.xml')} object 2 {says}; fix it or pass --skip-invalid"
+    assert (
+        message == f"{tmp_path}: {Path('Annotations/a.xml')} object 2 {says}; fix it, or go on without it: --skip-bad"
+    )
     with caplog.at_level(logging.WARNING, "paa"):
-        assert voc.read(tmp_path, "train", skip_invalid=True).boxes.tolist() == [[0, 0, 5, 5]]
+        assert voc.read(tmp_path, "train", ReadReport(skip_bad=True)).boxes.tolist() == [[0, 0, 5, 5]]
     assert "left out 1 invalid" in caplog.text
 
 
@@ -170,7 +173,7 @@ def test_broken_xml(folder: Path) -> None:
 def test_missing_files(folder: Path, remove: str, lacks: str) -> None:
     (folder / remove).unlink()
     assert f"a is listed in train but has no {lacks}" in fails(folder, AnnotationError)
-    assert len(voc.read(folder, "train", skip_invalid=True)) == 1
+    assert len(voc.read(folder, "train", ReadReport(skip_bad=True))) == 1
 
 
 def test_missing_list_empty_list_and_no_objects(folder: Path) -> None:

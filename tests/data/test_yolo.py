@@ -9,6 +9,7 @@ from data_files import write_picture
 from PIL import Image
 
 from paa.data import yolo
+from paa.data.report import ReadReport
 from paa.errors import AnnotationError, DataError, ImageError
 
 LABELS = {"a": "0 0.5 0.5 0.25 0.5\n1 0.1 0.1 0.4 0.1\n", "b": "1 0.1 0.2 0.5 0.2 0.5 0.6 0.3 0.9\n"}
@@ -143,15 +144,15 @@ def test_wrong_line(tmp_path: Path, line: str, says: str) -> None:
     make(tmp_path, YAML, a=f"0 0.5 0.5 0.1 0.1\n{line}\n")
     message = fails(tmp_path, AnnotationError)
     assert f"{Path('labels/train/a.txt')} {says}" in message
-    assert message.endswith("; fix it or pass --skip-invalid")
-    assert len(yolo.read(tmp_path, "train", skip_invalid=True).boxes) == 1
+    assert message.endswith("; fix it, or go on without it: --skip-bad")
+    assert len(yolo.read(tmp_path, "train", ReadReport(skip_bad=True)).boxes) == 1
 
 
 def test_unreadable_picture(tmp_path: Path) -> None:
     make(tmp_path, YAML)
     (tmp_path / "images" / "train" / "a.png").write_text("no picture")
     assert "not a picture" in fails(tmp_path, ImageError)
-    assert len(yolo.read(tmp_path, "train", skip_invalid=True)) == 2
+    assert len(yolo.read(tmp_path, "train", ReadReport(skip_bad=True))) == 2
 
 
 @pytest.mark.parametrize(

@@ -414,7 +414,7 @@ def test_an_unreadable_picture_is_skipped(
 ) -> None:
     data, name = damaged(shapes, tmp_path / "data")
     with caplog.at_level(logging.WARNING, "paa"):
-        run = train(micro(tmp_path / "run", data={"path": data, "skip_unreadable": True}), CPU)
+        run = train(micro(tmp_path / "run", data={"path": data, "skip_bad": True}), CPU)
     assert len(read_log(run)) == 4
     assert any(name in record.getMessage() for record in caplog.records)
 

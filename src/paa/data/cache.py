@@ -30,11 +30,12 @@ from safetensors.torch import save
 
 from paa import __version__
 from paa.data.index import DatasetIndex
+from paa.data.report import ReadReport
 from paa.errors import one_line
 
 log = logging.getLogger("paa")
 
-_FORMAT = 1  # to be raised when the same file and options give another index
+_FORMAT = 2  # to be raised when the same file and options give another index
 _SUFFIX = ".paa-index"
 _SMALLEST = 10_000_000  # bytes of annotations; fewer are read in a fraction of a second
 _SETTLED = 2_000_000_000  # nanoseconds; a younger file may change again and keep its time stamps
@@ -65,25 +66,28 @@ class MappedIndex(DatasetIndex):
         return DatasetIndex, tuple(getattr(self, column.name) for column in fields(DatasetIndex))
 
 
-def cached(file: Path, options: Mapping[str, Any], read: Callable[[], tuple[DatasetIndex, list[str]]]) -> DatasetIndex:
-    """Return what `read` does, the index and the warnings it logs, or did when the file and the options were these.
+def cached(
+    file: Path, options: Mapping[str, Any], report: ReadReport, read: Callable[[], DatasetIndex]
+) -> DatasetIndex:
+    """Return the index that `read` returns, or returned when the file and the options were these.
 
-    options: plain values. A cache that is damaged or cannot be written is done without.
+    options: plain values. report: what `read` adds to it is kept, and added again. A cache that is damaged or cannot be
+    written is done without.
     """
     folder, state = _folder(), _state(file)
     if folder is None or state.size < _SMALLEST:
-        return read()[0]
+        return read()
     hangs_on = [_FORMAT, __version__, str(file), str(file.absolute()), state, dict(options)]
     entry = folder / f"{hashlib.sha256(json.dumps(hangs_on).encode()).hexdigest()[:32]}{_SUFFIX}"
-    known = _recall(entry)
+    known = _recall(entry, report)
     if known is not None:
         return known
     settled = time.time_ns() - max(state.modified, state.moved) > _SETTLED
-    index, warnings = read()
+    index = read()
     if not settled or _state(file) != state:
         return index
     try:
-        _store(entry, index, warnings)
+        _store(entry, index, report)
         _forget_unused(folder)
         return map_index(entry)
     except (OSError, SafetensorError) as error:
@@ -105,8 +109,8 @@ def map_index(entry: Path) -> MappedIndex:
     return index
 
 
-def _recall(entry: Path) -> MappedIndex | None:
-    """Return the index in a file of the cache, and log its warnings; None if it, or a picture, is not as it was."""
+def _recall(entry: Path, report: ReadReport) -> MappedIndex | None:
+    """Return the index in a file of the cache, and add to the report; None if it, or a picture, is not as it was."""
     try:
         with safe_open(entry, "pt") as stored:
             facts, checksum = (stored.metadata()[key] for key in ("facts", "checksum"))
@@ -122,14 +126,21 @@ def _recall(entry: Path) -> MappedIndex | None:
         return None
     with suppress(OSError):  # a cache that one may only read
         os.utime(entry)
-    for warning in json.loads(facts)["warnings"]:
-        log.warning(warning)
+    report.left_out += json.loads(facts)["left_out"]
+    report.warnings += json.loads(facts)["warnings"]
     return index
 
 
-def _store(entry: Path, index: DatasetIndex, warnings: list[str]) -> None:
+def _store(entry: Path, index: DatasetIndex, report: ReadReport) -> None:
     """Write an index to a file of the cache, whole or not at all. Raises OSError."""
-    facts = json.dumps({"root": str(index.root), "names": index.names, "warnings": warnings})
+    facts = json.dumps(
+        {
+            "root": str(index.root),
+            "names": index.names,
+            "left_out": report.left_out,
+            "warnings": report.warnings,
+        }
+    )
     columns = {name: getattr(index, name) for name in _COLUMNS}
     columns["file_names"] = index.file_names.view(np.uint8).reshape(len(index), -1)
     tensors = {name: torch.from_numpy(column) for name, column in columns.items()}

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from paa.data.build import Classes, Found, Rejects, build_index, match_classes, read_text, split_names
+from paa.data.build import Classes, Found, build_index, match_classes, read_text, split_names
 from paa.data.cache import cached
 from paa.data.coco_columns import Column, Content, read_columns
 from paa.data.index import DatasetIndex
+from paa.data.report import ReadReport
 from paa.errors import DataError
 
 _SAMPLE = 10
@@ -28,34 +29,43 @@ def holds(path: Path) -> bool:
 
 
 def read(
-    path: Path, split: str, *, names: Sequence[str] | None = None, keep_empty: bool = True, skip_invalid: bool = False
+    path: Path,
+    split: str,
+    report: ReadReport | None = None,
+    *,
+    images: Path | None = None,
+    names: Sequence[str] | None = None,
+    keep_empty: bool = True,
 ) -> DatasetIndex:
     """Read an annotation file, or that of the split in a folder.
 
     names: class names in the order of the labels wanted; else the file's, by ascending id. Pictures are looked for
     where the first few of them are found. Raises DataError and AnnotationError.
     """
+    report = report or ReadReport()
     file = _find_file(path, split)
+    report.format, report.annotations = "COCO", str(file)
 
-    def read_file() -> tuple[DatasetIndex, list[str]]:
-        rejects = Rejects(file, skip_invalid)
-        return _read(file, split, names, keep_empty, rejects), rejects.warnings
+    def read_file() -> DatasetIndex:
+        return _read(file, split, names, keep_empty, report)
 
-    options = {"split": split, "names": names, "keep_empty": keep_empty, "skip_invalid": skip_invalid}
-    return cached(file, options, read_file)
+    options = {"split": split, "names": names, "keep_empty": keep_empty, "skip_bad": report.skip_bad}
+    index = cached(file, options, report, read_file)
+    report.images = str(index.root)
+    return index
 
 
-def _read(file: Path, split: str, names: Sequence[str] | None, keep_empty: bool, rejects: Rejects) -> DatasetIndex:
-    content = read_columns(file) or _read_carefully(file, rejects)
+def _read(file: Path, split: str, names: Sequence[str] | None, keep_empty: bool, report: ReadReport) -> DatasetIndex:
+    content = read_columns(file) or _read_carefully(file, report)
     _check_pictures(file, content)
-    classes, category_ids = _classes(file, content.categories, names)
+    classes, category_ids = _classes(file, content.categories, names, report)
     table = content.annotations
     order = np.argsort(content.image_ids)
     images, known_image = _positions(table["image_id"], content.image_ids[order])
     labels, known_class = _positions(table["category_id"], category_ids)
     for row in np.flatnonzero(~(known_image & known_class)):
         column = "category" if known_image[row] else "image"
-        rejects.add(f"{_describe(table, row)} has unknown {column} {table[column + '_id'][row]}")
+        report.leave_out(f"{file}: {_describe(table, row)} has unknown {column} {table[column + '_id'][row]}")
     rows = np.flatnonzero(known_image & known_class)
     corners = table["bbox"][rows]
     corners[:, 2:] += corners[:, :2]
@@ -72,7 +82,7 @@ def _read(file: Path, split: str, names: Sequence[str] | None, keep_empty: bool,
         areas=table["area"][rows],
         describe=lambda row: _describe(table, rows[row]),
     )
-    return build_index(found, classes, rejects, keep_empty)
+    return build_index(file, found, classes, report, keep_empty)
 
 
 def write_coco(index: DatasetIndex, path: Path) -> None:
@@ -119,11 +129,11 @@ def _find_file(path: Path, split: str) -> Path:
     )
 
 
-def _read_carefully(file: Path, rejects: Rejects) -> Content:
+def _read_carefully(file: Path, report: ReadReport) -> Content:
     """Return the content of any file, or say what is wrong with it."""
     data = _load(file)
     file_names, image_ids, sizes = _pictures(file, data["images"])
-    annotations = _table(data.get("annotations") or [], rejects)
+    annotations = _table(file, data.get("annotations") or [], report)
     return Content(file_names, image_ids, sizes, data.get("categories"), annotations)
 
 
@@ -165,7 +175,9 @@ def _check_pictures(file: Path, content: Content) -> None:
         raise DataError(f"{file}: two pictures have the id {unique[counts > 1][0]}")
 
 
-def _classes(file: Path, categories: Any, names: Sequence[str] | None) -> tuple[Classes, npt.NDArray[np.int64]]:
+def _classes(
+    file: Path, categories: Any, names: Sequence[str] | None, report: ReadReport
+) -> tuple[Classes, npt.NDArray[np.int64]]:
     """Return the classes, and the file's category ids in ascending order."""
     try:
         pairs = sorted((int(c["id"]), str(c["name"])) for c in categories)
@@ -174,10 +186,10 @@ def _classes(file: Path, categories: Any, names: Sequence[str] | None) -> tuple[
     ids = np.array([i for i, _ in pairs], np.int64)
     if not pairs or len(np.unique(ids)) < len(ids):
         raise DataError(f"{file}: " + ("two classes have the same id" if pairs else "no classes"))
-    return match_classes(file, [name for _, name in pairs], ids.tolist(), names), ids
+    return match_classes(file, [name for _, name in pairs], ids.tolist(), names, report), ids
 
 
-def _table(annotations: list[Any], rejects: Rejects) -> dict[str, Column]:
+def _table(file: Path, annotations: list[Any], report: ReadReport) -> dict[str, Column]:
     """Return the annotations that have the fields of one, as columns."""
     try:
         return _columns(annotations)
@@ -192,7 +204,7 @@ def _table(annotations: list[Any], rejects: Rejects) -> dict[str, Column]:
             name = f"annotation {annotation!r:.40}"
             if isinstance(annotation, dict):
                 name = _name(annotation.get("id"), annotation.get("image_id"))
-            rejects.add(f"{name} lacks a usable image_id, category_id or bbox of 4 numbers")
+            report.leave_out(f"{file}: {name} lacks a usable image_id, category_id or bbox of 4 numbers")
     return _columns(usable)
 
 

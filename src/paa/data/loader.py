@@ -74,18 +74,18 @@ def train_loader(
     rank: int = 0,
     world: int = 1,
     workers: int = 2,
-    skip_unreadable: bool = False,
+    skip_bad: bool = False,
     pin_memory: bool = False,
 ) -> Loader:
     """Return the steps - start_step training batches of one process; batch_size counts all processes' pictures.
 
-    The batch of a step is the same wherever the run started and however many workers load it. skip_unreadable: an
+    The batch of a step is the same wherever the run started and however many workers load it. skip_bad: an
     unreadable picture is replaced by another of its aspect class. Raises DataError for a data set without objects.
     """
     if len(index) == 0 or bool(index.crowd.all()):
         raise DataError(f"{index.root}: nothing to train on: no objects")
     plans = TrainBatches(index, transform, batch_size, seed, steps, start_step, rank, world)
-    return _loader(_TrainSet(index, transform, skip_unreadable), plans, workers, pin_memory)
+    return _loader(_TrainSet(index, transform, skip_bad), plans, workers, pin_memory)
 
 
 def eval_loader(
@@ -162,7 +162,7 @@ class _EvalSet(Dataset[Loaded]):
 class _TrainSet(Dataset[Loaded]):
     index: DatasetIndex
     transform: TrainTransform
-    skip_unreadable: bool
+    skip_bad: bool
 
     def __getitem__(self, plan: BatchPlan) -> Loaded:
         samples, positions, left_out = [], [], []
@@ -170,7 +170,7 @@ class _TrainSet(Dataset[Loaded]):
             try:
                 samples.append(self._sample(position, seed))
             except ImageError as error:
-                if not self.skip_unreadable:
+                if not self.skip_bad:
                     return error, []
                 left_out.append(str(error))
                 replaced = self._replacement(position, seed, plan.size)

@@ -10,9 +10,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from paa.data.build import Found, Rejects, build_index, match_classes, read_text, split_names
-from paa.data.images import SUFFIXES, read_size
+from paa.data.build import Found, build_index, match_classes, read_text, split_names
+from paa.data.images import SUFFIXES
 from paa.data.index import DatasetIndex
+from paa.data.report import ReadReport
 from paa.errors import DataError
 
 _LISTS = "ImageSets/Main"
@@ -34,7 +35,13 @@ def holds(path: Path) -> bool:
 
 
 def read(
-    path: Path, split: str, *, names: Sequence[str] | None = None, keep_empty: bool = True, skip_invalid: bool = False
+    path: Path,
+    split: str,
+    report: ReadReport | None = None,
+    *,
+    images: Path | None = None,
+    names: Sequence[str] | None = None,
+    keep_empty: bool = True,
 ) -> DatasetIndex:
     """Read a split of a folder with Annotations/, JPEGImages/ and ImageSets/Main/, or of a VOCdevkit of several years.
 
@@ -45,7 +52,8 @@ def read(
     years = _years(path)
     if not years:
         raise DataError(f"{path}: no VOC annotations: expected Annotations/*.xml")
-    rejects = Rejects(path, skip_invalid)
+    report = report or ReadReport()
+    report.format, report.annotations = "VOC", str(path)
     listed = {year: stems for year in years if (stems := _listed(year, split)) is not None}
     if not listed:
         there = sorted(file.stem for year in years for file in (year / _LISTS).glob("*.txt"))
@@ -60,7 +68,9 @@ def read(
         files = _picture_files(year)
         for stem in listed.get(year, []):
             if stem not in parsed or stem not in files:
-                rejects.add(f"{stem} is listed in {split} but has no {'picture' if stem in parsed else 'XML file'}")
+                report.leave_out(
+                    f"{path}: {stem} is listed in {split} but has no {'picture' if stem in parsed else 'XML file'}"
+                )
                 continue
             pictures.append(parsed[stem])
             file_names.append(files[stem].relative_to(path).as_posix())
@@ -68,7 +78,7 @@ def read(
         raise DataError(f"{path}: no pictures in {split!r}")
     if not own and names is None:
         raise DataError(f"{path}: no objects in any annotation file")
-    return _build(path, pictures, file_names, sorted(own), names, rejects, keep_empty)
+    return _build(path, pictures, file_names, sorted(own), names, report, keep_empty)
 
 
 def _build(
@@ -77,7 +87,7 @@ def _build(
     file_names: list[str],
     own: list[str],
     names: Sequence[str] | None,
-    rejects: Rejects,
+    report: ReadReport,
     keep_empty: bool,
 ) -> DatasetIndex:
     label_of = {name: label for label, name in enumerate(own)}
@@ -87,18 +97,17 @@ def _build(
         for number, (name, difficult, box) in enumerate(picture.objects, start=1):
             place = f"{picture.file.relative_to(path)} object {number}"
             if not name or box is None:
-                rejects.add(f"{place} has no " + ("usable bndbox" if name else "name"))
+                report.leave_out(f"{path}: {place} has no " + ("usable bndbox" if name else "name"))
                 continue
             rows.append((i, label_of[name], difficult, box))
             places.append(place)
     boxes = np.array([row[3] for row in rows], np.float64).reshape(-1, 4)
     boxes[:, :2] -= 1
-    sizes = [picture.size or read_size(path / name) for picture, name in zip(pictures, file_names)]
     found = Found(
         root=path,
         file_names=file_names,
         image_ids=np.arange(1, len(pictures) + 1),
-        sizes=np.array(sizes, np.int32),
+        sizes=np.array([picture.size or (0, 0) for picture in pictures], np.int32),
         images=np.array([row[0] for row in rows], np.int64),
         boxes=boxes,
         labels=np.array([row[1] for row in rows], np.int64),
@@ -106,8 +115,8 @@ def _build(
         areas=np.full(len(rows), np.nan),
         describe=lambda row: places[row],
     )
-    classes = match_classes(path, own, range(1, len(own) + 1), names)
-    return build_index(found, classes, rejects, keep_empty)
+    classes = match_classes(path, own, range(1, len(own) + 1), names, report)
+    return build_index(path, found, classes, report, keep_empty)
 
 
 def _years(path: Path) -> list[Path]:

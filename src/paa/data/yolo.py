@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import yaml
 
-from paa.data.build import Found, Rejects, build_index, match_classes, read_text, split_names
-from paa.data.images import SUFFIXES, read_size
+from paa.data.build import Found, build_index, match_classes, read_text, split_names
+from paa.data.images import SUFFIXES
 from paa.data.index import DatasetIndex
-from paa.errors import DataError, ImageError
+from paa.data.report import ReadReport
+from paa.errors import DataError
 
 _LARGEST = 1.5  # a normalised coordinate may be a little over 1; one of pixels is far over it
 
@@ -25,7 +26,13 @@ def holds(path: Path) -> bool:
 
 
 def read(
-    path: Path, split: str, *, names: Sequence[str] | None = None, keep_empty: bool = True, skip_invalid: bool = False
+    path: Path,
+    split: str,
+    report: ReadReport | None = None,
+    *,
+    images: Path | None = None,
+    names: Sequence[str] | None = None,
+    keep_empty: bool = True,
 ) -> DatasetIndex:
     """Read a split of a data.yaml, or of the folder that holds one.
 
@@ -38,40 +45,31 @@ def read(
     data = _load(file)
     root = _root(file, data)
     own = _names(file, data)
-    rejects = Rejects(file, skip_invalid)
+    report = report or ReadReport()
+    report.format, report.annotations = "YOLO", str(file)
     pictures = _pictures(file, root, data, split)
     if not any(_label_file(picture).is_file() for picture in pictures):
         raise DataError(f"{file}: no labels for {split!r}: expected such as {_label_file(pictures[0])}")
-    sizes, readable = [], []
-    for picture in pictures:
-        try:
-            sizes.append(read_size(picture))
-            readable.append(picture)
-        except ImageError as error:
-            if not skip_invalid:
-                raise
-            rejects.add(str(error))
     rows, places = [], []
-    for i, picture in enumerate(readable):
-        for place, label, box in _objects(_label_file(picture), len(own), rejects):
+    for i, picture in enumerate(pictures):
+        for place, label, box in _objects(_label_file(picture), len(own), report):
             rows.append((i, label, *box))
             places.append(place)
     table = np.array(rows, np.float64).reshape(-1, 6)
-    images = table[:, 0].astype(np.int64)
-    scale = np.array(sizes, np.float64).reshape(-1, 2)[images][:, [1, 0, 1, 0]]
     found = Found(
         root=root,
-        file_names=[p.relative_to(root).as_posix() if p.is_relative_to(root) else str(p.absolute()) for p in readable],
-        image_ids=np.arange(1, len(readable) + 1),
-        sizes=np.array(sizes, np.int32).reshape(-1, 2),
-        images=images,
-        boxes=table[:, 2:] * scale,
+        file_names=[p.relative_to(root).as_posix() if p.is_relative_to(root) else str(p.absolute()) for p in pictures],
+        image_ids=np.arange(1, len(pictures) + 1),
+        sizes=np.zeros((len(pictures), 2), np.int32),
+        images=table[:, 0].astype(np.int64),
+        boxes=table[:, 2:],
         labels=table[:, 1].astype(np.int64),
         crowd=np.zeros(len(table), np.bool_),
         areas=np.full(len(table), np.nan),
         describe=lambda row: places[row],
+        normalised=True,
     )
-    return build_index(found, match_classes(file, own, range(len(own)), names), rejects, keep_empty)
+    return build_index(file, found, match_classes(file, own, range(len(own)), names, report), report, keep_empty)
 
 
 def _yaml_in(folder: Path) -> Path | None:
@@ -143,7 +141,7 @@ def _label_file(picture: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def _objects(file: Path, classes: int, rejects: Rejects) -> Iterator[tuple[str, int, list[float]]]:
+def _objects(file: Path, classes: int, report: ReadReport) -> Iterator[tuple[str, int, list[float]]]:
     """Yield (where, label, normalised xyxy) of each line that is a box or a polygon."""
     if not file.is_file():
         return
@@ -154,14 +152,14 @@ def _objects(file: Path, classes: int, rejects: Rejects) -> Iterator[tuple[str, 
         try:
             label, *values = map(float, line.split())
         except ValueError:
-            rejects.add(f"{place} is not numbers: {line.strip():.40}")
+            report.leave_out(f"{place} is not numbers: {line.strip():.40}")
             continue
         if label not in range(classes):
-            rejects.add(f"{place} has class {label:g}, but there are {classes} names")
+            report.leave_out(f"{place} has class {label:g}, but there are {classes} names")
         elif len(values) != 4 and (len(values) < 6 or len(values) % 2):
-            rejects.add(f"{place} has {len(values)} coordinates, neither a box (4) nor a polygon")
+            report.leave_out(f"{place} has {len(values)} coordinates, neither a box (4) nor a polygon")
         elif max(map(abs, values)) > _LARGEST:
-            rejects.add(
+            report.leave_out(
                 f"{place} has coordinate {max(values, key=abs):g}; they must be fractions of the picture's size"
             )
         else:

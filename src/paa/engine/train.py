@@ -104,7 +104,7 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
         rank=process.rank,
         world=process.world,
         workers=runtime.workers,
-        skip_unreadable=config.data.skip_unreadable,
+        skip_bad=config.data.skip_bad,
         pin_memory=process.device.type == "cuda",
     )
     record_all = start_log(config, run, process, state, listen)
@@ -187,15 +187,17 @@ def optimize(
 
 def read_data(config: DataConfig, validate: bool) -> tuple[DatasetIndex, DatasetIndex | None]:
     """Read the training set and, if it is wanted, the validation set with the same classes."""
-    options: dict[str, Any] = {"format": config.format, "skip_invalid": config.skip_invalid}
-    index = read_dataset(config.path, config.train_split, keep_empty=config.keep_empty, **options)
+    options: dict[str, Any] = {"format": config.format, "skip_bad": config.skip_bad}
+    index = read_dataset(config.path, config.train_split, images=config.images, keep_empty=config.keep_empty, **options)
     if not validate:
         return index, None
     if config.val_path is None and config.path.is_file() and config.path.suffix == ".json":
         raise ConfigError(
             f"{config.path} is one annotation file: name the validation set too, or do without validation"
         )
-    return index, read_dataset(config.val_path or config.path, config.val_split, names=index.names, **options)
+    images = config.val_images or (config.images if config.val_path is None else None)
+    path = config.val_path or config.path
+    return index, read_dataset(path, config.val_split, images=images, names=index.names, **options)
 
 
 def follow_start(

@@ -1,0 +1,66 @@
+"""What was read of a data set: where it was found, what was left out, what looks wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from paa.data.index import DatasetIndex
+from paa.errors import AnnotationError, DataError
+
+OPTION = "--skip-bad"
+_NAMED = 10  # items that are named one by one; all of them are in the file of what was left out
+
+
+@dataclass
+class ReadReport:
+    """What a reader found in one split; the readers fill it in, `lines` tells it to a person.
+
+    skip_bad: leave out what cannot be used, instead of stopping at it. format: "COCO", "VOC" or "YOLO".
+    annotations, images: the file or folders they were read from. unlabelled: images without a label file.
+    left_out: a line for each item that was left out. warnings: a line for each thing that was used and looks wrong.
+    """
+
+    skip_bad: bool = False
+    format: str = ""
+    annotations: str = ""
+    images: str = ""
+    unlabelled: int = 0
+    left_out: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def leave_out(self, problem: str, kind: type[DataError] = AnnotationError) -> None:
+        """Note an item that cannot be used, in words that name its file and what is wrong with it.
+
+        Raises `kind`, naming the option that goes on without such items, unless `skip_bad` is set.
+        """
+        if not self.skip_bad:
+            raise kind(f"{problem}; fix it, or go on without it: {OPTION}")
+        self.left_out.append(problem)
+
+    def warn(self, remark: str) -> None:
+        """Note what is used although it looks wrong, in words that name the file."""
+        self.warnings.append(remark)
+
+    def lines(self, split: str, index: DatasetIndex) -> list[str]:
+        """Return what a person is told of the split at the start, a line each; warnings are not among them."""
+        boxes = np.diff(index.offsets)
+        crowd = int(index.crowd.sum())
+        notes = {"without objects": int((boxes == 0).sum()), "without a label file": self.unlabelled}
+        without = ", ".join(f"{count} {what}" for what, count in notes.items() if count)
+        names = ", ".join(index.names[:8]) + (f" and {len(index.names) - 8} more" if len(index.names) > 8 else "")
+        return [
+            f"{split}: {self.format}, annotations {self.annotations}, images in {self.images}",
+            f"{split}: {len(index)} images{f' ({without})' if without else ''}, {len(index.boxes)} boxes"
+            f"{f' ({crowd} of crowds or difficult)' if crowd else ''}, {len(index.names)} classes: {names}",
+            *left_out_lines(self.left_out, split),
+        ]
+
+
+def left_out_lines(left_out: list[str], split: str) -> list[str]:
+    """Return a line that counts what was left out of a split, and a line for each of the first ten."""
+    if not left_out:
+        return []
+    more = f"; the first {_NAMED}:" if len(left_out) > _NAMED else ":"
+    return [f"{split}: left out {len(left_out)}{more}", *(f"  {line}" for line in left_out[:_NAMED])]
