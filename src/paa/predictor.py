@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from typing_extensions import Self
@@ -15,6 +15,7 @@ from paa.engine.distributed import pick_device
 from paa.engine.predict import Source, predict
 from paa.engine.speed import arrange, compile_network, resolve_precision
 from paa.errors import CheckpointError, ConfigError, one_line
+from paa.model.convolutions import keep_kernels
 from paa.model.detector import Detector
 from paa.weights.own import write_model
 from paa.weights.read import build, read_weights
@@ -43,7 +44,7 @@ class PAA(
         self.optimised = False
 
     def optimise(self, precision: Precision = "auto", compile: Compilation = "off") -> Self:
-        """Make predictions faster, in place and for good: it can neither be trained nor saved afterwards.
+        """Make predictions faster, in place and for good: its weights may not change afterwards, nor be saved.
 
         Fixed batch norm becomes part of the convolutions' weights. precision: "float32", "bfloat16", or "auto", which
         is bfloat16 where the device has instructions for it. compile: a mode of torch.compile, which works for minutes
@@ -54,8 +55,15 @@ class PAA(
         self.eval().requires_grad_(False)
         self.backbone.fold()
         arrange(self, channels_last=True, fast_convolutions=compile == "off" and self.precision == "float32")
+        keep_kernels(self)
         compile_network(self, compile)
         return self
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Copy weights into the model; CheckpointError for one whose weights `optimise` has made constant."""
+        if self.optimised:
+            raise CheckpointError("an optimised model takes no other weights; load them before `optimise`")
+        return super().load_state_dict(state_dict, strict, assign)
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a path is a sequence of strings, but is taken as a path

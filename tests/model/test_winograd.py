@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from paa.model import winograd
-from paa.model.convolutions import with_parameters_of
+from paa.model.convolutions import keep_kernels, with_parameters_of
 from paa.model.winograd import WinogradConv2d, transform_kernel
 
 SHAPES = [(2, 96, 128, 30, 41), (1, 128, 96, 28, 44), (3, 96, 96, 16, 17), (1, 96, 100, 25, 42)]
@@ -79,18 +80,55 @@ def test_results_do_not_hang_on_how_many_tiles_are_worked_on_at_once(
     assert relative(winograd._convolve(x, transform_kernel(weight), None), expected) < 5e-5
 
 
-def test_weights_that_change_are_seen() -> None:
-    conv = winograd_of(nn.Conv2d(96, 96, 3, padding=1))
+def changed_by(optimizer: torch.optim.Optimizer) -> None:
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.randn_like(parameter)
+    optimizer.step()
+
+
+CHANGES = {
+    "in place": lambda conv: conv.weight.mul_(2),
+    "copied": lambda conv: conv.weight.copy_(torch.randn_like(conv.weight)),
+    "data": lambda conv: conv.weight.data.mul_(-1),
+    "data, assigned": lambda conv: setattr(conv.weight, "data", torch.randn_like(conv.weight)),
+    "foreach on a view": lambda conv: torch._foreach_mul_([conv.weight.view(-1)], 3.0),
+    "numpy": lambda conv: np.negative(conv.weight.detach().numpy(), out=conv.weight.detach().numpy()),
+    "load_state_dict": lambda conv: conv.load_state_dict(
+        {"weight": torch.ones_like(conv.weight), "bias": torch.zeros_like(conv.bias)}
+    ),
+    "SGD": lambda conv: changed_by(torch.optim.SGD(conv.parameters(), 0.5)),
+    "fused SGD": lambda conv: changed_by(torch.optim.SGD(conv.parameters(), 0.5, fused=True)),
+    "fused AdamW": lambda conv: changed_by(torch.optim.AdamW(conv.parameters(), 0.5, fused=True)),
+}
+
+
+@pytest.mark.parametrize("trained", [True, False])
+@pytest.mark.parametrize("change", CHANGES)
+def test_weights_that_change_are_seen(change: str, trained: bool) -> None:
+    conv = winograd_of(nn.Conv2d(96, 96, 3, padding=1)).requires_grad_(trained).eval()
     x = torch.randn(1, 96, 32, 32)
     with torch.no_grad():
-        for change in (lambda w: w.mul_(2), lambda w: w.copy_(torch.randn_like(w)), lambda w: w.zero_()):
-            conv(x)
-            change(conv.weight)
-            direct = nn.functional.conv2d(x, conv.weight, conv.bias, padding=1)
-            assert relative(conv(x), direct) < 5e-5
-    conv.load_state_dict({"weight": torch.ones(96, 96, 3, 3), "bias": torch.zeros(96)})
-    assert relative(conv(x), nn.functional.conv2d(x, torch.ones(96, 96, 3, 3), padding=1)) < 5e-5
-    assert relative(copy.deepcopy(conv)(x), conv(x)) == 0
+        for _ in range(2):
+            before = conv(x)
+            CHANGES[change](conv)
+            after = conv(x)
+            assert relative(after, nn.functional.conv2d(x, conv.weight, conv.bias, padding=1)) < 5e-5
+            assert change == "load_state_dict" or relative(after, before) > 1e-3
+        assert relative(copy.deepcopy(conv)(x), after) == 0
+
+
+def test_constant_weights_are_transformed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    conv = winograd_of(nn.Conv2d(96, 96, 3, padding=1))
+    count: list[int] = []
+    monkeypatch.setattr(winograd, "transform_kernel", lambda weight: count.append(1) or transform_kernel(weight))
+    x = torch.randn(1, 96, 32, 32)
+    with torch.no_grad():
+        first = [conv(x) for _ in range(3)][0]
+        assert len(count) == 3
+        keep_kernels(conv)
+        assert all(torch.equal(conv(x), first) for _ in range(3))
+    assert len(count) == 4
 
 
 @pytest.mark.parametrize("what", ["small", "bfloat16", "float64"])

@@ -38,3 +38,10 @@ def with_parameters_of(conv: nn.Conv2d, kind: type[nn.Conv2d]) -> nn.Conv2d:
     )
     fast.weight, fast.bias = conv.weight, conv.bias
     return fast.train(conv.training)
+
+
+def keep_kernels(module: nn.Module) -> None:
+    """Have Winograd's convolutions inside a module transform their kernels once: the weights must not change again."""
+    for child in module.modules():
+        if isinstance(child, WinogradConv2d):
+            child.constant = True

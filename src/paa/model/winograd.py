@@ -136,7 +136,9 @@ class WinogradConv2d(nn.Conv2d):
     That is in float32, on CPUs, for many channels and maps that are not small; elsewhere it is `nn.Conv2d`.
     """
 
-    _known: tuple[tuple[int, int], Tensor] | None = None
+    constant = False
+    """Whether the weight never changes any more, so that its transformed kernels may be kept: four times its size."""
+    _kept: Tensor | None = None
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         h, w = input.shape[-2:]
@@ -156,10 +158,13 @@ class WinogradConv2d(nn.Conv2d):
 
     @torch.no_grad()
     def _kernels(self, weight: Tensor) -> Tensor:
-        """Return the transformed kernels; kept for the next call, at four times the weight's size, if they stay."""
-        if weight is not self.weight or weight.is_inference() or (weight.requires_grad and self.training):
+        """Return the transformed kernels; kept for the next call only where the weight is said to be constant.
+
+        Nothing about a weight tells that it did not change: fused optimizers and writes to `.data` leave its version
+        and its address as they were.
+        """
+        if not self.constant or weight is not self.weight:
             return transform_kernel(weight)
-        state = (weight.data_ptr(), weight._version)
-        if self._known is None or self._known[0] != state:
-            self._known = (state, transform_kernel(weight))
-        return self._known[1]
+        if self._kept is None:
+            self._kept = transform_kernel(weight)
+        return self._kept
