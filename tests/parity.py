@@ -127,7 +127,9 @@ def check_head(report: Report, golden: Golden) -> None:
     report.add("losses", np.abs(losses / golden["losses"] - 1).max(), LOSS_TOLERANCE)
     valid = torch.from_numpy(golden["valid_sizes"]).flip(1)
     for kind, voting in (("plain", False), ("voted", True)):
-        compare_detections(report, golden, kind, detect(outputs, anchors, valid, voting=voting), legacy=True)
+        compare_detections(
+            report, golden, kind, detect(outputs, anchors, valid, voting=voting, legacy=True), legacy=True
+        )
 
 
 def _hang_on_close_scores(golden: Golden, level_starts: list[int], num_objects: int) -> np.ndarray[Any, Any]:

@@ -40,6 +40,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "few a level": ({"classes": 5}, {"per_level": 6}),
     "one a level": ({"classes": 5}, {"per_level": 1}),
     "none a level": ({"classes": 5}, {"per_level": 0}),
+    "legacy": ({"classes": 3}, {"legacy": True}),
 }
 PLAIN: dict[str, Any] = {"threshold": 0.05, "joint": False, "per_level": 1000}
 
@@ -70,6 +71,16 @@ def test_equal_scores_come_in_the_order_of_anchors_then_of_classes() -> None:
         starts = [start + step for start in (0, 384, 480, 504) for step in (0, 0, 1, 1, 2)] + [510, 510, 511, 511]
         cut = torch.minimum(ANCHORS[starts].clamp(min=0), SIZES.flip(1).repeat(1, 2)[:, None])
         torch.testing.assert_close(found.boxes[:, :24], cut)
+
+
+@pytest.mark.parametrize("way", [select_sparse, select_dense])
+def test_boxes_wholly_outside_are_candidates_of_legacy_models_only(way: Any) -> None:
+    outputs = draw_outputs(0, 2, classes=3)
+    outputs.deltas[..., :2] = -300.0  # thirty anchors' sides to the left of the image and above it
+    assert (way(outputs, ANCHORS, SIZES, **PLAIN).labels < 0).all()
+    found = way(outputs, ANCHORS, SIZES, **PLAIN, legacy=True)
+    assert (found.labels >= 0).sum() > 20
+    assert (found.boxes[found.labels >= 0] == torch.tensor([0.0, 0, 1, 1])).all()
 
 
 def test_one_picture_may_have_nothing() -> None:

@@ -83,7 +83,15 @@ def decode(deltas: Tensor, anchors: Tensor) -> Tensor:
     return torch.cat([centres - half, centres + half], dim=-1)
 
 
-def clip(boxes: Tensor, sizes: Tensor) -> Tensor:
-    """Cut boxes to their picture: boxes (..., 4), sizes (..., 2) as (height, width) pixels -> (..., 4)."""
+def clip(boxes: Tensor, sizes: Tensor, legacy: bool = False) -> Tensor:
+    """Clip boxes to their image: boxes (..., 4), sizes (..., 2) as (height, width) pixels -> (..., 4).
+
+    legacy: as the seed and the official code do, in inclusive pixels, which leaves a box that lies wholly outside one
+    pixel wide or high at the border. Otherwise it has no area any more.
+    """
     limit = sizes.flip(-1).to(boxes.dtype)
-    return torch.minimum(boxes.clamp(min=0), torch.cat([limit, limit], dim=-1))
+    if not legacy:
+        return torch.minimum(boxes.clamp(min=0), torch.cat([limit, limit], dim=-1))
+    low = torch.minimum(boxes[..., :2].clamp(min=0), limit - 1)
+    high = torch.minimum((boxes[..., 2:] - 1).clamp(min=0), limit - 1) + 1
+    return torch.cat([low, high], dim=-1)

@@ -21,6 +21,7 @@ from paa import __version__
 from paa.config import (
     Compilation,
     DataConfig,
+    InferenceConfig,
     ModelConfig,
     MultiScaleConfig,
     PictureConfig,
@@ -162,6 +163,12 @@ class Eval:
     """Evaluate on the first pictures only."""
     voting: bool = True
     """Score voting."""
+    max_detections: int = 100
+    """Most detections of an image; above 100, COCO's numbers are those of that many a class and image."""
+    candidate_threshold: float = 0.05
+    """Class probability (in MMDetection's models, score) above which an anchor takes part in NMS and voting."""
+    nms_iou: float = 0.6
+    """A box goes when a better one of its class overlaps it by more than this IoU."""
     multi_scale: bool = False
     """Detect at many sizes and mirrored too, and merge what is found; the options --views.* say how."""
     precision: Precision = "float32"
@@ -185,6 +192,7 @@ class Eval:
         from rich.progress import Progress
 
         from paa.data.read import read_dataset
+        from paa.engine.detect import check_inference
         from paa.engine.distributed import start
         from paa.engine.evaluate import detect_dataset
         from paa.engine.metrics import evaluate
@@ -196,7 +204,14 @@ class Eval:
 
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"--limit must be at least 1, got {self.limit}")
-        views = _views(self.multi_scale, self.views)
+        inference = InferenceConfig(
+            voting=self.voting,
+            candidate_threshold=self.candidate_threshold,
+            nms_iou=self.nms_iou,
+            max_detections=self.max_detections,
+            views=_views(self.multi_scale, self.views),
+        )
+        check_inference(inference)
         if self.output is not None:
             check_folder(self.output)
         with start(self.device) as process:
@@ -215,14 +230,13 @@ class Eval:
                     process,
                     batch_size=self.batch_size,
                     workers=self.workers,
-                    voting=self.voting,
-                    multi_scale=views,
+                    inference=inference,
                     precision=model.precision,
                     progress=lambda pictures: bar.advance(task, pictures),
                 )
             if not process.first:
                 return
-        metrics = evaluate(index, table, evaluator=self.evaluator)
+        metrics = evaluate(index, table, evaluator=self.evaluator, max_detections=self.max_detections)
         curves = precision_recall(index, table)
         for title, rows in (
             (escape(f"{len(index)} pictures of {self.data}"), summary_rows(metrics)),
@@ -253,6 +267,13 @@ class Predict:
     """cpu, cuda, cuda:1, ...; default: a GPU if there is one."""
     voting: bool = True
     """Score voting."""
+    max_detections: int = 100
+    """Most detections of an image."""
+    candidate_threshold: float | None = None
+    """Class probability (in MMDetection's models, score) above which an anchor takes part in NMS and voting; default:
+    0.05, or --threshold where that is lower."""
+    nms_iou: float = 0.6
+    """A box goes when a better one of its class overlaps it by more than this IoU."""
     multi_scale: bool = False
     """Detect at many sizes and mirrored too, and merge what is found; the options --views.* say how."""
     batch_size: int = 1
@@ -265,6 +286,7 @@ class Predict:
 
     def run(self, console: Console) -> None:
         """Predict, draw, write."""
+        from paa.engine.detect import make_inference
         from paa.engine.distributed import keep_memory
         from paa.engine.predict import find_pictures
         from paa.predictor import load
@@ -272,7 +294,14 @@ class Predict:
 
         if not self.paths:
             raise ConfigError("no pictures given: name picture files or folders")
-        views = _views(self.multi_scale, self.views)
+        inference = make_inference(
+            self.threshold,
+            self.candidate_threshold,
+            voting=self.voting,
+            nms_iou=self.nms_iou,
+            max_detections=self.max_detections,
+            views=_views(self.multi_scale, self.views),
+        )
         pictures = find_pictures(self.paths)
         model = load(self.checkpoint, self.device, format=self.checkpoint_format)
         if model.mean.device.type == "cpu":
@@ -283,8 +312,7 @@ class Predict:
             pictures,
             self.output,
             threshold=self.threshold,
-            voting=self.voting,
-            multi_scale=views,
+            inference=inference,
             batch_size=self.batch_size,
             precision=model.precision,
         )

@@ -195,6 +195,22 @@ class MultiScaleConfig:
 
 
 @dataclass(frozen=True)
+class InferenceConfig:
+    """How detections are made of what the head says."""
+
+    voting: bool = True
+    """Score voting (paper, section 3.4)."""
+    candidate_threshold: float = 0.05
+    """Class probability (in MMDetection's models, score) above which an anchor is a candidate for NMS and voting."""
+    nms_iou: float = 0.6
+    """A box goes when a better one of its class overlaps it by more than this IoU."""
+    max_detections: int = 100
+    """Detections of an image, the best."""
+    views: MultiScaleConfig | None = None
+    """The further sizes of multi-scale testing; none by default."""
+
+
+@dataclass(frozen=True)
 class RuntimeConfig:
     """Where and how fast a run goes; nothing here changes what is learned, but for precision and seed."""
 

@@ -8,20 +8,19 @@ from torchvision.ops import nms
 
 from paa.boxes import iou
 
-SOFT_LEAST = 0.05
-"""Least score of what soft voting keeps beside a merged box: the threshold of the detections."""
 _ROUNDING = 1e-9
 
 
 def merge(
-    boxes: Tensor, scores: Tensor, labels: Tensor, *, threshold: float = 0.66, soft: bool = True
+    boxes: Tensor, scores: Tensor, labels: Tensor, *, threshold: float = 0.66, soft: bool = True, least: float = 0.05
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Merge the boxes that agree, each class for itself (bbox_aug_vote.py of the official code).
 
     boxes (M, 4): continuous xyxy pixels of one frame; scores (M,); labels (M,): int64 from 0. The best box takes all of
     its class with IoU >= threshold, then the best of the rest, and so on; each cluster becomes the mean of its boxes,
     weighted by score, with its best score. soft: the others of a cluster stay too, with their score x (1 - IoU with the
-    best one) where that is at least 0.05. Returns boxes (R, 4), scores (R,) and labels (R,), best first.
+    best one) where that is at least `least`, the threshold of the detections. Returns boxes (R, 4),
+    scores (R,) and labels (R,), best first.
     """
     if len(boxes) == 0:
         return boxes, scores, labels
@@ -44,7 +43,7 @@ def merge(
     merged, merged_scores, merged_labels = mean.to(boxes.dtype), scores[best], labels[best]
     if soft:
         lowered = (weights[others] * (1 - overlap.gather(0, owner[None])[0])).to(scores.dtype)
-        kept = lowered >= SOFT_LEAST
+        kept = lowered >= least
         merged = torch.cat([merged, boxes[others[kept]]])
         merged_scores = torch.cat([merged_scores, lowered[kept]])
         merged_labels = torch.cat([merged_labels, labels[others[kept]]])

@@ -53,15 +53,17 @@ def detect(
     nms_iou: float = 0.6,
     limit: int = 100,
     per_level: int = 1000,
+    legacy: bool = False,
 ) -> DetectedBatch:
     """Return the detections of a batch.
 
     anchors (N, 4); sizes (B, 2): (height, width) to which each picture's boxes are cut. The score of an (anchor, class)
     is sqrt(class probability x predicted IoU); candidates have a class probability (with `threshold_joint`, as in
     MMDetection, a score) above `threshold`; each level gives its `per_level` best; NMS per class at `nms_iou`; the best
-    `limit` of each picture. voting: move the boxes by `score_voting`. On a CUDA device the host waits for nothing.
+    `limit` of each image. voting: move the boxes by `score_voting`. legacy: boxes outside their image are clipped to a
+    pixel and stay, as in the seed and the official code. On a CUDA device the host waits for nothing.
     """
-    candidates = select(outputs, anchors, sizes, threshold, threshold_joint, per_level)
+    candidates = select(outputs, anchors, sizes, threshold, threshold_joint, per_level, legacy)
     boxes, scores, labels = candidates
     if labels.shape[1] == 0 or limit == 0:
         shape = (len(labels), limit)
@@ -74,7 +76,7 @@ def detect(
     if voting:
         voters = _voters if boxes.device.type == "cpu" else _all_as_voters
         voted = score_voting(result, *voters(candidates, kept_labels))
-        result = clip(voted, sizes[:, None])  # a mean is inside but for its rounding
+        result = clip(voted, sizes[:, None], legacy)  # a mean is inside but for its rounding
     return DetectedBatch(
         torch.where(there[..., None], result, 0.0), torch.where(there, scores.gather(1, kept), 0.0), kept_labels
     )

@@ -11,10 +11,11 @@ from typing_extensions import Self
 
 from paa.config import Compilation, ModelConfig, MultiScaleConfig, Precision, WeightsFormat
 from paa.detections import Detections
+from paa.engine.detect import make_inference
 from paa.engine.distributed import pick_device
 from paa.engine.predict import Source, predict
 from paa.engine.speed import arrange, compile_network, resolve_precision
-from paa.errors import CheckpointError, ConfigError, one_line
+from paa.errors import CheckpointError, one_line
 from paa.model.convolutions import keep_kernels
 from paa.model.detector import Detector
 from paa.weights.own import write_model
@@ -70,9 +71,11 @@ class PAA(
         self,
         source: Source,
         *,
-        threshold: float = ...,
+        threshold: float | None = ...,
         limit: int = ...,
         voting: bool = ...,
+        nms_iou: float = ...,
+        candidate_threshold: float | None = ...,
         multi_scale: bool | MultiScaleConfig = ...,
         batch_size: int = ...,
     ) -> Detections: ...
@@ -81,9 +84,11 @@ class PAA(
         self,
         source: Sequence[Source],
         *,
-        threshold: float = ...,
+        threshold: float | None = ...,
         limit: int = ...,
         voting: bool = ...,
+        nms_iou: float = ...,
+        candidate_threshold: float | None = ...,
         multi_scale: bool | MultiScaleConfig = ...,
         batch_size: int = ...,
     ) -> list[Detections]: ...
@@ -91,34 +96,36 @@ class PAA(
         self,
         source: Source | Sequence[Source],
         *,
-        threshold: float = 0.0,
+        threshold: float | None = None,
         limit: int = 100,
         voting: bool = True,
+        nms_iou: float = 0.6,
+        candidate_threshold: float | None = None,
         multi_scale: bool | MultiScaleConfig = False,
         batch_size: int = 1,
     ) -> Detections | list[Detections]:
-        """Return the detections of a picture, or of each of a list of pictures.
+        """Return the detections of an image, or of each of a list of images.
 
-        source: a path, a PIL picture, an array (H, W), (H, W, 3 or 4) or a tensor (3, H, W), of uint8 or of floats in
-        0..1, or a list of these. threshold: least score that is returned. limit: boxes a picture. multi_scale:
-        detect at many sizes and mirrored too, those of the paper or these, and merge. ImageError if a picture cannot be
-        read, ConfigError for a number that cannot be.
+        source: a path, a PIL image, an array (H, W), (H, W, 3 or 4) or a tensor (3, H, W), of uint8 or of floats in
+        0..1, channels in the order red, green, blue, or a list of these. threshold: least score that is returned;
+        None: no least. limit: most boxes of an image. nms_iou: a box goes when a better one of its class overlaps it by
+        more. candidate_threshold: class probability (in MMDetection's models, score) above which an anchor takes part
+        in NMS and voting; None: 0.05, or the threshold where that is lower. multi_scale: detect at many sizes and
+        mirrored too, those of the paper or these, and merge. ImageError if an image cannot be read, ConfigError for an
+        invalid value.
         """
-        if not 0 <= threshold <= 1:
-            raise ConfigError(f"the threshold must be from 0 to 1, got {threshold}")
+        inference = make_inference(
+            threshold,
+            candidate_threshold,
+            voting=voting,
+            nms_iou=nms_iou,
+            max_detections=limit,
+            views=MultiScaleConfig() if multi_scale is True else multi_scale or None,
+        )
         several = isinstance(source, (list, tuple))
         sources: Sequence[Source] = source if several else [source]  # type: ignore[assignment,list-item]
-        views = MultiScaleConfig() if multi_scale is True else multi_scale or None
-        pairs = predict(
-            self,
-            sources,
-            limit=limit,
-            voting=voting,
-            multi_scale=views,
-            batch_size=batch_size,
-            precision=self.precision,
-        )
-        found = [detections.above(threshold) for _, detections in pairs]
+        pairs = predict(self, sources, inference=inference, batch_size=batch_size, precision=self.precision)
+        found = [detections if threshold is None else detections.above(threshold) for _, detections in pairs]
         return found if several else found[0]
 
     def save(self, path: str | Path) -> None:

@@ -32,15 +32,22 @@ class Candidates(NamedTuple):
 
 
 def select(
-    outputs: HeadOutputs, anchors: Tensor, sizes: Tensor, threshold: float, joint: bool, per_level: int
+    outputs: HeadOutputs,
+    anchors: Tensor,
+    sizes: Tensor,
+    threshold: float,
+    joint: bool,
+    per_level: int,
+    legacy: bool = False,
 ) -> Candidates:
     """Return the `per_level` best candidates of each level, by the way that suits the device.
 
     anchors (N, 4); sizes (B, 2): (height, width) of each picture. A candidate is an (anchor, class) of class
-    probability (with `joint`, of score) above `threshold` whose box lies at least in part in its picture.
+    probability (with `joint`, of score) above `threshold` whose box lies at least in part in its image; with `legacy`
+    also one whose box lies outside, and is clipped to a pixel at the border, as the references do.
     """
     way = select_sparse if outputs.cls_logits.device.type == "cpu" else select_dense
-    return way(outputs, anchors, sizes, threshold, joint, per_level)
+    return way(outputs, anchors, sizes, threshold, joint, per_level, legacy)
 
 
 def _joint_score(cls_logits: Tensor, iou_logits: Tensor, threshold: float, joint: bool) -> Tensor:
@@ -51,7 +58,13 @@ def _joint_score(cls_logits: Tensor, iou_logits: Tensor, threshold: float, joint
 
 
 def select_sparse(
-    outputs: HeadOutputs, anchors: Tensor, sizes: Tensor, threshold: float, joint: bool, per_level: int
+    outputs: HeadOutputs,
+    anchors: Tensor,
+    sizes: Tensor,
+    threshold: float,
+    joint: bool,
+    per_level: int,
+    legacy: bool = False,
 ) -> Candidates:
     """Do what `select` does, on a CPU. M is the number of candidates of the picture that has most."""
     b, n, c = outputs.cls_logits.shape
@@ -69,7 +82,8 @@ def select_sparse(
     score = _joint_score(logits.index_select(0, place), iou_logit, threshold, joint)
     deltas = outputs.deltas.flatten(0, 1).index_select(0, row).float()
     # one side after the other in memory: arithmetic on pairs of numbers takes twice the time
-    boxes = clip(decode(_by_side(deltas), _by_side(anchors.index_select(0, anchor))), sizes.index_select(0, picture))
+    decoded = decode(_by_side(deltas), _by_side(anchors.index_select(0, anchor)))
+    boxes = clip(decoded, sizes.index_select(0, picture), legacy)
 
     there = (score > 0) & (area(boxes) > 0)
     group = torch.where(there, picture * levels + level_of(anchor, outputs.level_starts()), b * levels)
@@ -93,7 +107,13 @@ _POSITIONS = 0xFFFFFFFF
 
 
 def select_dense(
-    outputs: HeadOutputs, anchors: Tensor, sizes: Tensor, threshold: float, joint: bool, per_level: int
+    outputs: HeadOutputs,
+    anchors: Tensor,
+    sizes: Tensor,
+    threshold: float,
+    joint: bool,
+    per_level: int,
+    legacy: bool = False,
 ) -> Candidates:
     """Do what `select` does without a look at the host. M is `per_level` (or all that a level has) x levels.
 
@@ -101,7 +121,7 @@ def select_dense(
     """
     b, n, c = outputs.cls_logits.shape
     levels = len(outputs.level_sizes)
-    boxes = clip(decode(outputs.deltas.float(), anchors), sizes[:, None])
+    boxes = clip(decode(outputs.deltas.float(), anchors), sizes[:, None], legacy)
     # The best k pairs of (anchor, class) are pairs of those k anchors that have the best best class.
     highest = _joint_score(outputs.cls_logits.amax(2), outputs.iou_logits, threshold, joint)
     there = (highest > 0) & (area(boxes) > 0)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 import paa
-from paa.config import MultiScaleConfig
+from paa.config import InferenceConfig, MultiScaleConfig
 from paa.data.loader import collate
 from paa.data.read import read_dataset
 from paa.data.transforms import resize
@@ -58,7 +58,7 @@ def views(scales: Sequence[int] = (), windows: Sequence[tuple[int, int]] = (), *
 def detect(detector: Detector, picture: Tensor, config: MultiScaleConfig, limit: int = 1000) -> Tensor:
     """Return rows (n, 6) of label, score, box."""
     images, sizes = collate([picture])
-    return rows(detect_multi_scale(detector, images, sizes, config, limit=limit))
+    return rows(detect_multi_scale(detector, images, sizes, InferenceConfig(max_detections=limit), config))
 
 
 def rows(found: DetectedBatch, picture: int = 0) -> Tensor:
@@ -71,7 +71,7 @@ def plain(detector: Detector, picture: Tensor, size: tuple[int, int]) -> Tensor:
     """Return the rows of a picture resized to `size`, with no function that the views are made by."""
     view = resize(picture, torch.zeros(0, 4), size, legacy=False)[0]
     view = pad(view, (0, -size[1] % 32, 0, -size[0] % 32))
-    return rows(detector.detect(view[None], torch.tensor([size])))
+    return rows(detector.detect(view[None], torch.tensor([size]), limit=1000))
 
 
 def moved(found: Tensor, before: tuple[int, int], after: tuple[int, int], inclusive: bool) -> Tensor:
@@ -172,7 +172,7 @@ def test_sizes_of_the_views(detector: Detector, monkeypatch: pytest.MonkeyPatch)
 def test_batches_say_what_singles_say(detector: Detector) -> None:
     pictures = [draw(64, 90), draw(120, 40, seed=1), draw(33, 33, seed=2), draw(9, 9)[:, :1, :1]]
     images, sizes = collate(pictures)
-    together = detect_multi_scale(detector, images, sizes, SMALL)
+    together = detect_multi_scale(detector, images, sizes, InferenceConfig(), SMALL)
     assert together.labels.shape == (4, 100)
     for b, picture in enumerate(pictures):
         assert torch.equal(rows(together, b), detect(detector, picture, SMALL, limit=100))
@@ -180,7 +180,7 @@ def test_batches_say_what_singles_say(detector: Detector) -> None:
 
 def test_predict(detector: Detector) -> None:
     pictures = [draw(64, 90), draw(120, 40, seed=1)]
-    found = list(predict(detector, pictures, multi_scale=SMALL, batch_size=2, limit=20))
+    found = list(predict(detector, pictures, inference=InferenceConfig(views=SMALL, max_detections=20), batch_size=2))
     for (image, detections), picture in zip(found, pictures, strict=True):
         np.testing.assert_array_equal(image, picture.permute(1, 2, 0))
         expected = detect(detector, picture, SMALL, limit=20)
@@ -190,7 +190,7 @@ def test_predict(detector: Detector) -> None:
 
 def test_the_ways_to_ask_for_it(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
-    monkeypatch.setattr("paa.predictor.predict", lambda *_, multi_scale, **__: asked.append(multi_scale) or [])
+    monkeypatch.setattr("paa.predictor.predict", lambda *_, inference, **__: asked.append(inference.views) or [])
     model = paa.load(checkpoint, "cpu")
     model.predict([])
     for multi_scale in (False, True, SMALL):
@@ -200,8 +200,8 @@ def test_the_ways_to_ask_for_it(checkpoint: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_voting_is_passed_on(detector: Detector) -> None:
     picture = draw(64, 90)
-    ((_, voted),) = predict(detector, [picture], multi_scale=views())
-    ((_, plainly),) = predict(detector, [picture], multi_scale=views(), voting=False)
+    ((_, voted),) = predict(detector, [picture], inference=InferenceConfig(views=views()))
+    ((_, plainly),) = predict(detector, [picture], inference=InferenceConfig(views=views(), voting=False))
     np.testing.assert_array_equal(voted.scores, plainly.scores)
     assert np.abs(voted.boxes - plainly.boxes).max() > 0.01
 
@@ -210,10 +210,15 @@ def test_voting_is_passed_on(detector: Detector) -> None:
 def test_evaluation(request: pytest.FixtureRequest, shapes: Path, given: str) -> None:
     model, index = request.getfixturevalue(given), read_dataset(shapes, "train")
     done: list[int] = []
-    table = detect_dataset(model, index, CPU, batch_size=3, workers=0, multi_scale=SMALL, progress=done.append)
-    assert done == [3, 3, 2]
+    table = detect_dataset(
+        model, index, CPU, batch_size=3, workers=0, inference=InferenceConfig(views=SMALL), progress=done.append
+    )
+    assert sum(done) == 8
+    assert max(done) <= 3
     singles = []
-    for i, (_, found) in enumerate(predict(model, [index.path(i) for i in range(len(index))], multi_scale=SMALL)):
+    for i, (_, found) in enumerate(
+        predict(model, [index.path(i) for i in range(len(index))], inference=InferenceConfig(views=SMALL))
+    ):
         singles.append(DetectionTable(np.full(len(found), i), found.boxes, found.scores, found.labels))
     expected = DetectionTable.concatenate(singles)
     order = np.argsort(table.image, kind="stable")
@@ -226,7 +231,9 @@ def test_evaluation(request: pytest.FixtureRequest, shapes: Path, given: str) ->
 def test_voting_and_precision_are_passed_on(detector: Detector, shapes: Path) -> None:
     index = read_dataset(shapes, "val")
     voted, plainly, half = (
-        detect_dataset(detector, index, CPU, workers=0, multi_scale=views(), voting=voting, precision=precision)
+        detect_dataset(
+            detector, index, CPU, workers=0, inference=InferenceConfig(voting, views=views()), precision=precision
+        )
         for voting, precision in ((True, "float32"), (False, "float32"), (True, "bfloat16"))
     )
     np.testing.assert_array_equal(voted.scores, plainly.scores)
@@ -288,8 +295,10 @@ def test_views_that_cannot_be(detector: Detector, shapes: Path, changes: dict[st
     config = dataclasses.replace(SMALL, **changes)
     for attempt in (
         lambda: check_views(config),
-        lambda: detect_dataset(detector, read_dataset(shapes, "val"), CPU, workers=0, multi_scale=config),
-        lambda: next(predict(detector, [draw(9, 9)], multi_scale=config)),
+        lambda: detect_dataset(
+            detector, read_dataset(shapes, "val"), CPU, workers=0, inference=InferenceConfig(views=config)
+        ),
+        lambda: next(predict(detector, [draw(9, 9)], inference=InferenceConfig(views=config))),
     ):
         with pytest.raises(ConfigError) as caught:
             attempt()

@@ -100,17 +100,22 @@ def eval_loader(
     workers: int = 2,
     pin_memory: bool = False,
 ) -> Loader:
-    """Return one process's share of the pictures, each once, with their ground truth.
+    """Return one process's share of the images, each once, with their ground truth.
 
-    Pictures come sorted by shape, for little padding; batch_size counts one process's pictures. What is batched with
-    what does not depend on the number of processes. short: the short side to which they are resized, the long one at
-    most `longest`; None: they come at their own size.
+    An image is batched with others of its own padded size only: group norm sees the padding, so another size would
+    change what is detected in it. batch_size counts one process's images. What is batched with what does not depend on
+    the number of processes. short: the short side to which they are resized, the long one at most `longest`; None: they
+    come at their own size.
     """
-    sizes = [_eval_size(height, width, short, longest) for height, width in index.sizes.tolist()]
-    by_shape = sorted(range(len(sizes)), key=lambda i: sizes[i][0] / sizes[i][1])
-    batches = [by_shape[start : start + batch_size] for start in range(0, len(by_shape), batch_size)][rank::world]
-    plans = [BatchPlan(tuple(batch), (), padded_size([sizes[i] for i in batch])) for batch in batches]
-    return _loader(_EvalSet(index, short, longest, legacy), plans, workers, pin_memory)
+    by_size: dict[tuple[int, int], list[int]] = {}
+    for i, (height, width) in enumerate(index.sizes.tolist()):
+        by_size.setdefault(padded_size([_eval_size(height, width, short, longest)]), []).append(i)
+    plans = [
+        BatchPlan(tuple(images[start : start + batch_size]), (), size)
+        for size, images in sorted(by_size.items())
+        for start in range(0, len(images), batch_size)
+    ]
+    return _loader(_EvalSet(index, short, longest, legacy), plans[rank::world], workers, pin_memory)
 
 
 def _loader(

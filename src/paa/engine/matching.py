@@ -26,7 +26,8 @@ CHUNK = 1 << 16  # pairs whose IoU is taken at a time: they fit a CPU's cache
 class Matches:
     """The verdict on N detections, by class, then best first; of equals the one of the lower image id.
 
-    scores (N,), labels (N,): of the best 100 detections of each picture and class. rank (N,): place among these, 0..99.
+    scores (N,), labels (N,): of the best detections of each image and class, COCO's 100 by default. rank (N,): place
+    among these, from 0.
     right (N,), ignored (N,): int64, bits: it has found an object; it is neither right nor wrong, since it lies on a
     crowd or on an object of another size, or on none and is itself of another size.
     objects (S, C): int64, how many there are to find of each size and class.
@@ -63,11 +64,13 @@ def match(
     ious: tuple[float, ...] = COCO_IOUS,
     sizes: tuple[tuple[float, float], ...] = (ALL_SIZES,),
     images: npt.NDArray[np.int64] | None = None,
+    most: int = MAX_DETECTIONS,
 ) -> Matches:
     """Match detections to ground truths, the best detection first, each to the free object of highest IoU.
 
     ious: T thresholds. sizes: S ranges of area in square pixels, both ends included. images: the positions evaluated
-    (default: all). Raises as `paa.engine.metrics.evaluate`; ValueError for more than 63 ranges x thresholds.
+    (default: all). most: how many detections of each image and class count, the best. Raises as
+    `paa.engine.metrics.evaluate`; ValueError for more than 63 ranges x thresholds.
     """
     if len(sizes) * len(ious) > 63:
         raise ValueError(f"{len(sizes)} size ranges x {len(ious)} thresholds are more than the 63 bits of a verdict")
@@ -76,7 +79,7 @@ def match(
     group = table.image * classes + table.labels
     order = np.lexsort((group, -table.scores, table.labels))
     rank = _rank(group[order])
-    order, rank = order[rank < MAX_DETECTIONS], rank[rank < MAX_DETECTIONS]
+    order, rank = order[rank < most], rank[rank < most]
     table, group = table.select(order), group[order]
 
     gt_group = np.repeat(np.arange(len(index)), np.diff(index.offsets)) * classes + index.labels

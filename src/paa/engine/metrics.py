@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from paa.data.index import DatasetIndex
-from paa.engine.matching import COCO_IOUS, COCO_SIZES, match
+from paa.engine.matching import COCO_IOUS, COCO_SIZES, MAX_DETECTIONS, match
 from paa.engine.table import DetectionTable, evaluated, xywh
 from paa.errors import ConfigError
 
@@ -69,19 +69,25 @@ def evaluate(
     *,
     images: npt.NDArray[np.int64] | None = None,
     evaluator: Literal["built-in", "pycocotools"] = "built-in",
+    max_detections: int = MAX_DETECTIONS,
 ) -> CocoMetrics:
     """Return COCO's numbers for these detections; prints nothing.
 
     images: the positions in the index to evaluate (default: all); detections in other pictures are left out.
     evaluator: `pycocotools`, the reference, gives the same digits, very much slower; it is installed by hand.
+    max_detections: how many of an image and class count, at least COCO's 100; above, AR100 is named after it.
     Raises ConfigError if a label is not a class of the data set, ValueError if a position is not a picture of it.
     """
     index, table = evaluated(index, table, images)
-    curves = _built_in(index, table) if evaluator == "built-in" else _pycocotools(index, table)
+    most = max(max_detections, MAX_DETECTIONS)
+    if evaluator != "built-in" and most > MAX_DETECTIONS:
+        raise ConfigError(f"pycocotools judges the best {MAX_DETECTIONS} detections: leave out --max-detections {most}")
+    curves = _built_in(index, table, most) if evaluator == "built-in" else _pycocotools(index, table)
+    names = [f"AR{most}" if name == f"AR{MAX_DETECTIONS}" else name for name in SUMMARY_NAMES]
     objects = np.bincount(index.labels[~index.crowd], minlength=len(index.names))
     ap, ap50 = (part.mean(axis=(0, 1)).tolist() for part in (curves.precision, curves.precision[:1]))
     return CocoMetrics(
-        dict(zip(SUMMARY_NAMES, map(_defined, curves.stats))),
+        dict(zip(names, map(_defined, curves.stats))),
         tuple(
             ClassMetrics(name, int(objects[label]), _defined(ap[label]), _defined(ap50[label]))
             for label, name in enumerate(index.names)
@@ -89,21 +95,21 @@ def evaluate(
     )
 
 
-def _built_in(index: DatasetIndex, table: DetectionTable) -> _Curves:
-    matches = match(index, table, sizes=COCO_SIZES)
+def _built_in(index: DatasetIndex, table: DetectionTable, most: int) -> _Curves:
+    matches = match(index, table, sizes=COCO_SIZES, most=most)
     shape = len(COCO_SIZES), len(COCO_IOUS)
     precision = np.empty((*shape, len(RECALLS), len(index.names)))
-    recall = {most: np.empty((*shape, len(index.names))) for most in (1, 10, 100)}
+    recall = {count: np.empty((*shape, len(index.names))) for count in (1, 10, most)}
     for bit, (size, iou) in enumerate(np.ndindex(shape)):
         objects = matches.objects[size]
         right, ignored = matches.verdict(bit)
         precision[size, iou] = _precision(matches.labels, right, ignored, objects)
-        for most, values in recall.items():
-            found = np.bincount(matches.labels[right & (matches.rank < most)], minlength=len(objects))
+        for count, values in recall.items():
+            found = np.bincount(matches.labels[right & (matches.rank < count)], minlength=len(objects))
             values[size, iou] = np.where(objects > 0, found / np.maximum(objects, 1), -1)
     parts = (  # IoU 0.50 is the first threshold, 0.75 the sixth
         *(precision[0], precision[0, :1], precision[0, 5:6], *precision[1:]),
-        *(recall[1][0], recall[10][0], *recall[100]),
+        *(recall[1][0], recall[10][0], *recall[most]),
     )
     return _Curves([part[part > -1].mean() if (part > -1).any() else -1.0 for part in parts], precision[0])
 

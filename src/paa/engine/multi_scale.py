@@ -9,13 +9,15 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from paa.boxes import area
-from paa.config import MultiScaleConfig
+from paa.config import InferenceConfig, MultiScaleConfig
 from paa.data.augment import padded_size
 from paa.data.transforms import hflip, resize, resized_size, scale_boxes
 from paa.errors import ConfigError
 from paa.merging import merge
 from paa.model.detector import PADDING, Detector
 from paa.postprocess import DetectedBatch
+
+_VIEW_LIMIT = 100  # detections of each view, in the official code
 
 
 def check_views(views: MultiScaleConfig) -> None:
@@ -39,17 +41,16 @@ def detect_multi_scale(
     detector: Detector,
     images: Tensor,
     sizes: Tensor,
+    inference: InferenceConfig,
     views: MultiScaleConfig,
-    *,
-    voting: bool = True,
-    limit: int = 100,
 ) -> DetectedBatch:
     """Return the detections of pictures of their original size, as `Detector.detect` does of resized ones.
 
     images (B, 3, H, W): uint8 RGB, each picture at the top left; sizes (B, 2): (height, width) of each. The result is
-    in the pixels of `images`. Every view gives its best 100 (a view and its mirror image are one batch); what is merged
-    of them gives the best `limit`.
+    in the pixels of `images`. Every view gives its best 100, or more where more are asked for (a view and its mirror
+    image are one batch); what is merged of them gives the best `inference.max_detections`.
     """
+    limit = inference.max_detections
     found = DetectedBatch(
         torch.zeros((len(images), limit, 4), device=images.device),
         torch.zeros((len(images), limit), device=images.device),
@@ -57,13 +58,13 @@ def detect_multi_scale(
     )
     for b, (height, width) in enumerate(sizes.tolist()):
         picture = images[b, :, :height, :width]
-        for column, values in zip(found, _detect_picture(detector, picture, views, voting)):
+        for column, values in zip(found, _detect_picture(detector, picture, inference, views)):
             column[b, : len(values)] = values[:limit]
     return found
 
 
 def _detect_picture(
-    detector: Detector, picture: Tensor, views: MultiScaleConfig, voting: bool
+    detector: Detector, picture: Tensor, inference: InferenceConfig, views: MultiScaleConfig
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the merged boxes (n, 4), scores (n,) and labels (n,) of one picture (3, h, w), in its pixels."""
     model, size = detector.config, (picture.shape[1], picture.shape[2])
@@ -75,16 +76,23 @@ def _detect_picture(
         ways.append((resized_size(*size, short, longest), window))
     found = []
     for way, (low, high) in ways:
-        boxes, scores, labels = _detect_view(detector, picture, way, views.mirror, voting)
+        boxes, scores, labels = _detect_view(detector, picture, way, views.mirror, inference)
         kept = (area(boxes) > low**2) & (area(boxes) < high**2)
         found.append((scale_boxes(boxes[kept], way, frame, model.legacy), scores[kept], labels[kept]))
     boxes, scores, labels = (torch.cat(column) for column in zip(*found))
-    boxes, scores, labels = merge(boxes, scores, labels, threshold=views.iou, soft=views.merge == "soft-vote")
+    boxes, scores, labels = merge(
+        boxes,
+        scores,
+        labels,
+        threshold=views.iou,
+        soft=views.merge == "soft-vote",
+        least=inference.candidate_threshold,
+    )
     return scale_boxes(boxes, frame, size, model.legacy), scores, labels
 
 
 def _detect_view(
-    detector: Detector, picture: Tensor, size: tuple[int, int], mirror: bool, voting: bool
+    detector: Detector, picture: Tensor, size: tuple[int, int], mirror: bool, inference: InferenceConfig
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return boxes (n, 4), scores (n,) and labels (n,) of a picture resized to (height, width) `size`, in its pixels.
 
@@ -96,7 +104,14 @@ def _detect_view(
     height, width = padded_size([size], PADDING)
     batch = pad(batch, (0, width - size[1], 0, height - size[0]))
     sizes = torch.tensor([size] * len(batch), device=picture.device)
-    boxes, scores, labels = detector.detect(batch, sizes, voting=voting)
+    boxes, scores, labels = detector.detect(
+        batch,
+        sizes,
+        voting=inference.voting,
+        threshold=inference.candidate_threshold,
+        nms_iou=inference.nms_iou,
+        limit=max(_VIEW_LIMIT, inference.max_detections),
+    )
     if mirror:
         boxes = torch.stack([boxes[0], hflip(view, boxes[1])[1]])
     there = labels >= 0

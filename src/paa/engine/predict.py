@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,58 +12,89 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from paa.config import MultiScaleConfig
+from paa.config import InferenceConfig
+from paa.data.augment import padded_size
 from paa.data.images import SUFFIXES, as_rgb
 from paa.data.loader import collate
 from paa.data.transforms import resize, resized_size
 from paa.detections import Detections
-from paa.engine.evaluate import to_original
-from paa.engine.multi_scale import check_views, detect_multi_scale
+from paa.engine.detect import check_inference, detect_batch
 from paa.errors import ConfigError, DataError
 from paa.model.detector import PADDING, Detector
+
+_PATIENCE = 4  # batches that the first image may wait for others of its size
 
 Source = str | Path | Image.Image | npt.NDArray[Any] | Tensor
 
 
 def predict(
     detector: Detector,
-    sources: Sequence[Source],
+    sources: Iterable[Source],
     *,
-    limit: int = 100,
-    voting: bool = True,
-    multi_scale: MultiScaleConfig | None = None,
+    inference: InferenceConfig = InferenceConfig(),
     batch_size: int = 1,
     precision: str = "float32",
 ) -> Iterator[tuple[npt.NDArray[np.uint8], Detections]]:
-    """Yield each source's picture, (H, W, 3) uint8 RGB as shown, and what is detected in it.
+    """Yield each source's image, (H, W, 3) uint8 RGB as shown, and what is detected in it, in the order given.
 
-    A source is a path, a PIL picture, an array (H, W), (H, W, 3 or 4) or a tensor (3, H, W), of uint8 or of floats in
-    0..1. multi_scale: the views of each picture, if there is to be more than one. ImageError if a picture cannot be
-    read, ConfigError for a number that cannot be.
+    A source is a path, a PIL image, an array (H, W), (H, W, 3 or 4) or a tensor (3, H, W), of uint8 or of floats in
+    0..1; channels are in the order red, green, blue. Images are batched with others of their padded size only, so that
+    a batch gives each what it would give alone; one of a rare size waits, and with it those behind it, for a few
+    batches at most. ImageError if an image cannot be read, ConfigError for an invalid setting.
     """
-    for name, value in (("batch size", batch_size), ("limit", limit)):
-        if value < 1:
-            raise ConfigError(f"the {name} must be at least 1, got {value}")
-    if multi_scale is not None:
-        check_views(multi_scale)
-    device, config = detector.mean.device, detector.config
-    for start in range(0, len(sources), batch_size):
-        pictures = [as_rgb(source) for source in sources[start : start + batch_size]]
-        tensors = [torch.from_numpy(picture).permute(2, 0, 1) for picture in pictures]
-        if multi_scale is None:
-            tensors = [_resized(tensor, config.test_short, config.test_longest) for tensor in tensors]
-        images, sizes = collate(tensors, multiple=PADDING)
-        on_device = images.to(device), sizes.to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            if multi_scale is None:
-                found = detector.detect(*on_device, voting=voting, limit=limit)
-            else:
-                found = detect_multi_scale(detector, *on_device, multi_scale, voting=voting, limit=limit)
-        originals = torch.tensor([picture.shape[:2] for picture in pictures])
-        boxes = to_original(found.boxes.cpu(), sizes, originals, config.legacy)
-        for picture, box, score, label in zip(pictures, boxes, found.scores.cpu(), found.labels.cpu()):
-            there = label >= 0
-            yield picture, Detections(box[there].numpy(), score[there].numpy(), label[there].numpy(), detector.names)
+    if batch_size < 1:
+        raise ConfigError(f"the batch size must be at least 1, got {batch_size}")
+    check_inference(inference)
+    waiting: dict[tuple[int, int], list[_Item]] = {}
+    done: dict[int, tuple[npt.NDArray[np.uint8], Detections]] = {}
+    next_place = 0
+
+    def run(size: tuple[int, int]) -> None:
+        for item, detections in zip(items := waiting.pop(size), _detect(detector, items, inference, precision)):
+            done[item.place] = item.image, detections
+
+    for place, source in enumerate(sources):
+        item = _prepare(detector, place, source, resized=inference.views is None)
+        size = padded_size([(item.resized.shape[1], item.resized.shape[2])], PADDING)
+        waiting.setdefault(size, []).append(item)
+        if len(waiting[size]) == batch_size:
+            run(size)
+        elif place - next_place >= _PATIENCE * batch_size:
+            run(next(size for size, items in waiting.items() if items[0].place == next_place))
+        while next_place in done:
+            yield done.pop(next_place)
+            next_place += 1
+    for size in list(waiting):
+        run(size)
+    yield from (done[place] for place in sorted(done))
+
+
+class _Item(NamedTuple):
+    """A source on its way: its place among the sources, its image (H, W, 3), and that as it goes into a batch."""
+
+    place: int
+    image: npt.NDArray[np.uint8]
+    resized: Tensor
+
+
+def _prepare(detector: Detector, place: int, source: Source, *, resized: bool) -> _Item:
+    image = as_rgb(source)
+    tensor = torch.from_numpy(image).permute(2, 0, 1)
+    if resized:
+        tensor = _resized(tensor, detector.config.test_short, detector.config.test_longest)
+    return _Item(place, image, tensor)
+
+
+def _detect(
+    detector: Detector, items: Sequence[_Item], inference: InferenceConfig, precision: str
+) -> Iterator[Detections]:
+    images, sizes = collate([item.resized for item in items], multiple=PADDING)
+    originals = torch.tensor([item.image.shape[:2] for item in items])
+    device = detector.mean.device
+    found = detect_batch(detector, images.to(device), sizes.to(device), originals, inference, precision)
+    for boxes, scores, labels in zip(*found):
+        valid = labels >= 0
+        yield Detections(boxes[valid].numpy(), scores[valid].numpy(), labels[valid].numpy(), detector.names)
 
 
 def _resized(picture: Tensor, short: int, longest: int) -> Tensor:

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 
-from paa.config import DataConfig, to_dict
+from paa.config import DataConfig, InferenceConfig, to_dict
 from paa.data.augment import TrainTransform
 from paa.data.batch import Batch
 from paa.data.index import DatasetIndex
@@ -248,7 +248,7 @@ def validate(detector: Detector, index: DatasetIndex, process: Process, config: 
         process,
         batch_size=config.validation.batch_size,
         workers=config.runtime.workers,
-        voting=config.validation.voting,
+        inference=InferenceConfig(voting=config.validation.voting),
         precision=resolve_precision(config.runtime.precision, process.device),
     )
     if not process.first:

@@ -107,6 +107,8 @@ class Detector(nn.Module):
         sizes: Tensor,
         *,
         voting: bool = True,
+        threshold: float = 0.05,
+        nms_iou: float = 0.6,
         limit: int = 100,
     ) -> DetectedBatch:
         """Return the detections of a batch, in its pixels; see `postprocess.detect`. A training model stays one."""
@@ -123,6 +125,9 @@ class Detector(nn.Module):
             self.anchors(outputs),
             sizes,
             voting=voting,
+            threshold=threshold,
             threshold_joint=self.config.threshold_joint,
+            nms_iou=nms_iou,
             limit=limit,
+            legacy=self.config.legacy,
         )

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from paa.config import MultiScaleConfig
+from paa.config import InferenceConfig
 from paa.engine.predict import predict
 from paa.engine.run_folder import check_folder, write_text
 from paa.errors import ConfigError
@@ -20,16 +20,14 @@ def write_predictions(
     folder: Path,
     *,
     threshold: float = 0.3,
-    voting: bool = True,
-    multi_scale: MultiScaleConfig | None = None,
+    inference: InferenceConfig = InferenceConfig(),
     batch_size: int = 1,
     precision: str = "float32",
 ) -> list[int]:
     """Write each picture, drawn, and detections.json to `folder`; return the number of objects in each picture.
 
-    threshold: least score that is drawn and written. multi_scale: the views of each picture, if there is to be more
-    than one. detections.json is a list of {file, drawn, width, height, detections: [{box: xyxy, score, label, name}]},
-    written when all pictures are done.
+    threshold: least score that is drawn and written. detections.json is a list of
+    {file, drawn, width, height, detections: [{box: xyxy, score, label, name}]}, written when all pictures are done.
     ConfigError for a threshold outside 0..1, and where a drawing would take the place of one of the pictures.
     """
     if not 0 <= threshold <= 1:
@@ -40,9 +38,7 @@ def write_predictions(
     if lost:
         raise ConfigError(f"{min(lost)}: would be overwritten by its drawing; give another --output")
     records, counts = [], []
-    found = predict(
-        detector, pictures, voting=voting, multi_scale=multi_scale, batch_size=batch_size, precision=precision
-    )
+    found = predict(detector, pictures, inference=inference, batch_size=batch_size, precision=precision)
     for path, drawn, (image, detections) in zip(pictures, names, found):
         folder.mkdir(parents=True, exist_ok=True)  # not before there is something to put in it
         kept = detections.above(threshold)

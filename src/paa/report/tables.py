@@ -34,7 +34,7 @@ _LONG = {"meaning", "class"}  # wrapped where the terminal is narrow; numbers ne
 def summary_rows(metrics: CocoMetrics) -> list[Row]:
     """Return COCO's twelve numbers, one a row, each with what it measures."""
     return [
-        {"measure": name, "value": _percent(value), "meaning": _MEANINGS[name]}
+        {"measure": name, "value": _percent(value), "meaning": _MEANINGS.get(name) or f"{name[2:]} detections"}
         for name, value in metrics.summary.items()
     ]
 
