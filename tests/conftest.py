@@ -93,7 +93,8 @@ def micro(shapes: Path) -> Callable[..., TrainConfig]:
             "validation": changed("validation", ValidationConfig(batch_size=0)),
             "runtime": changed("runtime", RuntimeConfig(device="cpu", workers=0, log_interval=1)),
         }
-        return TrainConfig(**{"output": output, "recipe": recipe, "batch_size": 2, **given, **changes})
+        named = ("schedule.warmup_steps",)
+        return TrainConfig(**{"output": output, "recipe": recipe, "batch_size": 2, "named": named, **given, **changes})
 
     return make
 

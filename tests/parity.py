@@ -22,7 +22,8 @@ from torch import Tensor
 from paa.anchors import make_anchors
 from paa.assignment import candidates
 from paa.config import ScheduleConfig
-from paa.engine.optimizer import Schedule, make_optimizer, set_rate
+from paa.engine.optimizer import make_optimizer, set_rate
+from paa.engine.schedule import Schedule
 from paa.engine.speed import arrange
 from paa.losses import paa_losses
 from paa.merging import merge

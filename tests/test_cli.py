@@ -255,6 +255,57 @@ def test_unknown_command_and_recipe(fails: Fails) -> None:
     assert "unknown recipe 'r51'; known: r50_1x, " in fails("train", "--data", "x", "--recipe", "r51")
 
 
+def test_what_is_named_is_known() -> None:
+    given = [
+        "--model.norm-eps",
+        "0",
+        "--model.no-bgr",
+        "--no-voting",
+        "--schedule.epochs=12",
+        "--schedule.warmup-steps=100",
+    ]
+    command = parse(["train", "--data", "x", *given])
+    assert isinstance(command, Train)
+    assert command.named == (
+        "data", "model.norm_eps", "model.bgr", "voting", "schedule.epochs", "schedule.warmup_steps"
+    )  # fmt: skip
+
+
+def test_the_schedule_is_said_at_the_start_and_so_is_what_has_no_effect(
+    tmp_path: Path, shapes: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*more: str) -> str:
+        capsys.readouterr()
+        main(
+            [
+                "train",
+                "--data",
+                str(shapes),
+                *options,
+                "--val-batch-size",
+                "0",
+                "--output",
+                str(tmp_path / "run"),
+                *more,
+            ]
+        )
+        return capsys.readouterr().err
+
+    said = run("--val-interval", "3", "--schedule.warmup-steps", "0", "--no-voting", "--init-format", "paa")
+    assert "paa: schedule: 4 steps of 2 images (1 epochs), learning rate 0.002, a tenth of it from steps 3 on" in said
+    for option, reason in (
+        ("val-interval", "there is no validation"),
+        ("voting", "there is no validation"),
+        ("init-format", "there is no --init"),
+    ):
+        assert f"paa: --{option} has no effect: {reason}" in said
+    assert "--schedule.warmup has no effect: there is no warm-up" in said
+    written = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (written["schedule"]["steps"], written["schedule"]["warmup_steps"]) == (4, 0)
+    said = run("--resume", "--schedule.steps", "6", "--schedule.warmup-steps", "0", "--schedule.decays", "5")
+    assert "paa: the learning rate jumps from 0.0002 to 0.002 at step 4: the run had a schedule of 4 steps" in said
+
+
 def test_resume_alone_and_no_validation() -> None:
     """The two spellings that an option parser would take for something else."""
     command = parse(["train", "--data", "x", "--val-batch-size", "-1", "--resume", "--batch-size", "12"])
@@ -469,7 +520,7 @@ def test_starting_from_a_checkpoint_of_other_classes(
     said = capsys.readouterr().err
     assert f"paa: all starts from {checkpoint}\n" in said
     assert "but for 1 of 5 classes" in said
-    assert said.endswith("start fresh: moon\n")
+    assert "start fresh: moon\n" in said
 
 
 def test_resuming_another_run(trained: Path, shapes: Path, options: list[str], checkpoint: Path, fails: Fails) -> None:

@@ -17,7 +17,8 @@ from paa.cli import main
 from paa.config import CAFFE_MEAN, IMAGENET_MEAN, IMAGENET_STD, ModelConfig, model_config, to_dict
 from paa.data.shapes import NAMES
 from paa.engine.distributed import Process
-from paa.engine.optimizer import make_optimizer, make_schedule
+from paa.engine.optimizer import make_optimizer
+from paa.engine.schedule import make_schedule
 from paa.engine.settings import TrainConfig, check_settings
 from paa.engine.train import train
 from paa.errors import ConfigError

@@ -85,8 +85,8 @@ class Train:
     """Folder of the validation images; default: --images, where --val-data is not given."""
     skip_bad: bool = False
     """Leave out annotations and images that cannot be used (listed in left_out.txt), instead of stopping."""
-    chosen: Suppress[tuple[str, ...]] = ()
-    """Fields of the model that are named on the command line; not an option."""
+    named: Suppress[tuple[str, ...]] = ()
+    """What is named on the command line; not an option."""
     runtime: Annotated[RuntimeConfig, arg(name="")] = field(default_factory=RuntimeConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     pictures: PictureConfig = field(default_factory=PictureConfig)
@@ -95,6 +95,7 @@ class Train:
     def run(self, console: Console) -> None:
         """Train, and say where the checkpoints are."""
         from paa.engine.distributed import start
+        from paa.engine.schedule import fit_decays
         from paa.engine.settings import TrainConfig
         from paa.engine.train import train
         from paa.report.progress import TrainingProgress
@@ -102,6 +103,8 @@ class Train:
         output = self.output
         if output is None and self.resume not in (None, "last"):
             output = Path(str(self.resume)).parent
+        named = tuple(name.removeprefix("schedule.") for name in self.named if name.startswith("schedule."))
+        schedule = fit_decays(self.schedule, RECIPES[self.recipe].schedule, named)
         name = self.data.stem if self.data.suffix else self.data.resolve().name
         config = TrainConfig(
             data=DataConfig(
@@ -116,14 +119,14 @@ class Train:
                 skip_bad=self.skip_bad,
             ),
             output=output or Path("runs") / f"{self.recipe}-{name}",
-            recipe=Recipe(self.model, self.pictures, self.schedule),
+            recipe=Recipe(self.model, self.pictures, schedule),
             batch_size=self.batch_size,
             validation=ValidationConfig(max(self.val_batch_size, 0), self.val_interval, self.val_num, self.voting),
             runtime=self.runtime,
             resume=None if self.resume is None else "last" if self.resume == "last" else Path(self.resume),
             init=self.init,
             init_format=self.init_format,
-            chosen=self.chosen,
+            named=self.named,
         )
         with start(self.runtime.device) as process:
             run = train(config, process, TrainingProgress(console))
@@ -271,7 +274,7 @@ class Predict:
     """Most detections of an image."""
     candidate_threshold: float | None = None
     """Class probability (in MMDetection's models, score) above which an anchor takes part in NMS and voting; default:
-    0.05, or --threshold where that is lower."""
+    0.05, or a --threshold between 0 and that."""
     nms_iou: float = 0.6
     """A box goes when a better one of its class overlaps it by more than this IoU."""
     multi_scale: bool = False
@@ -418,7 +421,7 @@ def parse(arguments: Sequence[str]) -> Train | Eval | Predict | Convert | Demo:
             pictures=RECIPES[recipe].pictures,
             schedule=RECIPES[recipe].schedule,
             batch_size=RECIPES[recipe].schedule.reference_batch,
-            chosen=_model_fields_of(rest),
+            named=_named(rest),
         )
         return tyro.cli(Train, args=_fill_resume(rest), default=default, prog="paa train")
     result: Train | Eval | Predict | Convert | Demo = tyro.cli(kind, args=rest, prog=f"paa {command}")
@@ -438,10 +441,11 @@ def _recipe_of(arguments: list[str]) -> str:
     return name
 
 
-def _model_fields_of(arguments: list[str]) -> tuple[str, ...]:
-    """Return the fields of the model that a command line names: --model.norm-eps, --model.no-bgr, --model.bgr=False."""
-    names = [argument.split("=", 1)[0] for argument in arguments if argument.startswith("--model.")]
-    return tuple(name.removeprefix("--model.").removeprefix("no-").replace("-", "_") for name in names)
+def _named(arguments: list[str]) -> tuple[str, ...]:
+    """Return what a command line names, as fields: --model.norm-eps, --model.no-bgr, --no-voting, --model.bgr=False."""
+    names = [argument.split("=", 1)[0].removeprefix("--") for argument in arguments if argument.startswith("--")]
+    parts = [name.rpartition(".") for name in names]
+    return tuple(f"{group}{dot}{field.removeprefix('no-')}".replace("-", "_") for group, dot, field in parts)
 
 
 def _fill_resume(arguments: list[str]) -> list[str]:

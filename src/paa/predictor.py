@@ -71,7 +71,7 @@ class PAA(
         self,
         source: Source,
         *,
-        threshold: float | None = ...,
+        threshold: float = ...,
         limit: int = ...,
         voting: bool = ...,
         nms_iou: float = ...,
@@ -84,7 +84,7 @@ class PAA(
         self,
         source: Sequence[Source],
         *,
-        threshold: float | None = ...,
+        threshold: float = ...,
         limit: int = ...,
         voting: bool = ...,
         nms_iou: float = ...,
@@ -96,7 +96,7 @@ class PAA(
         self,
         source: Source | Sequence[Source],
         *,
-        threshold: float | None = None,
+        threshold: float = 0.0,
         limit: int = 100,
         voting: bool = True,
         nms_iou: float = 0.6,
@@ -107,10 +107,10 @@ class PAA(
         """Return the detections of an image, or of each of a list of images.
 
         source: a path, a PIL image, an array (H, W), (H, W, 3 or 4) or a tensor (3, H, W), of uint8 or of floats in
-        0..1, channels in the order red, green, blue, or a list of these. threshold: least score that is returned;
-        None: no least. limit: most boxes of an image. nms_iou: a box goes when a better one of its class overlaps it by
-        more. candidate_threshold: class probability (in MMDetection's models, score) above which an anchor takes part
-        in NMS and voting; None: 0.05, or the threshold where that is lower. multi_scale: detect at many sizes and
+        0..1, channels in the order red, green, blue, or a list of these. threshold: least score that is returned; 0:
+        all that is detected. limit: most boxes of an image. nms_iou: a box goes when a better one of its class overlaps
+        it by more. candidate_threshold: class probability (in MMDetection's models, score) above which an anchor takes
+        part in NMS and voting; None: 0.05, or a threshold between 0 and that. multi_scale: detect at many sizes and
         mirrored too, those of the paper or these, and merge. ImageError if an image cannot be read, ConfigError for an
         invalid value.
         """
@@ -125,7 +125,7 @@ class PAA(
         several = isinstance(source, (list, tuple))
         sources: Sequence[Source] = source if several else [source]  # type: ignore[assignment,list-item]
         pairs = predict(self, sources, inference=inference, batch_size=batch_size, precision=self.precision)
-        found = [detections if threshold is None else detections.above(threshold) for _, detections in pairs]
+        found = [detections.above(threshold) for _, detections in pairs]
         return found if several else found[0]
 
     def save(self, path: str | Path) -> None:

@@ -75,7 +75,7 @@ def test_settings_reach_every_view(checkpoint: Path) -> None:
 
 
 def test_the_defaults_are_the_papers() -> None:
-    assert make_inference(None, None) == InferenceConfig(True, 0.05, 0.6, 100, None)
+    assert make_inference(0.0, None) == InferenceConfig(True, 0.05, 0.6, 100, None)
     assert make_inference(0.3, None) == InferenceConfig()
     assert make_inference(0.01, None).candidate_threshold == 0.01
     assert make_inference(0.01, 0.2, nms_iou=0.5) == InferenceConfig(candidate_threshold=0.2, nms_iou=0.5)

@@ -123,7 +123,7 @@ def test_the_run_has_the_model_of_the_file_and_says_so(
 ) -> None:
     with caplog.at_level(logging.INFO, "paa"):
         run = train(micro(tmp_path / "run", schedule={"steps": 1, "decays": ()}, init=str(caffe2_file)), CPU)
-    lines = [record.getMessage() for record in caplog.records if record.name == "paa"]
+    lines = start_lines(caplog)
     changes = {
         "backbone": ("resnet18", "resnet50"),
         "norm_eps": (1e-5, 0.0),
@@ -154,9 +154,7 @@ def test_without_a_start_a_frozen_backbone_is_remarked_on(
 ) -> None:
     with caplog.at_level(logging.INFO, "paa"):
         train(micro(tmp_path / "run", schedule={"steps": 1}), CPU)
-    assert [record.getMessage() for record in caplog.records if record.name == "paa"] == [
-        "no --init: batch norm or stages are frozen at random weights; r18_nano starts from none"
-    ]
+    assert start_lines(caplog) == ["no --init: batch norm or stages are frozen at random weights; r18_nano starts from none"]
 
 
 def test_a_detector_starts_a_run_on_other_classes(
@@ -173,7 +171,7 @@ def test_a_detector_starts_a_run_on_other_classes(
     save_checkpoint(tmp_path / "old.pt", own.write(detector.config, names, detector.state_dict()))
     with caplog.at_level(logging.INFO, "paa"):
         run = train(replace(config, init=str(tmp_path / "old.pt")), CPU)
-    lines = [record.getMessage() for record in caplog.records if record.name == "paa"]
+    lines = start_lines(caplog)
     assert lines == [
         f"all starts from {tmp_path / 'old.pt'}",
         "but for 2 of 4 classes, whose rows of head.cls_logits.weight and head.cls_logits.bias start fresh: "
@@ -213,7 +211,7 @@ def test_a_run_that_cannot_start_so_writes_nothing(
     (tmp_path / "text.pkl").write_text("hello")
     init = given if "/" in given else str((caffe2_file.parent if given == "R-50.pkl" else tmp_path) / given)
     with pytest.raises(kind) as caught:
-        train(micro(tmp_path / "run", init=init, chosen=chosen), CPU)
+        train(micro(tmp_path / "run", init=init, named=tuple(f"model.{name}" for name in chosen)), CPU)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
@@ -232,6 +230,12 @@ def test_a_run_that_goes_on_is_the_one_never_stopped(tmp_path: Path, micro: Micr
     assert a["training"]["step"] == b["training"]["step"] == 2
     assert all(torch.equal(tensor, b["model"][name]) for name, tensor in a["model"].items())
     assert not torch.equal(a["model"]["fpn.p6.weight"], start["fpn.p6.weight"])
+
+
+def start_lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What a run says of its start from weights; not of the data set and the schedule."""
+    lines = [record.getMessage() for record in caplog.records if record.name == "paa"]
+    return [line for line in lines if not line.startswith(("train: ", "val: ", "schedule: "))]
 
 
 def _stop_at_2(record: dict[str, Any]) -> None:
@@ -253,4 +257,4 @@ def test_going_on_needs_no_more_the_file_that_a_run_started_from(tmp_path: Path,
     with pytest.raises(ConfigError, match=r"its run had init .*old\.pt, not None"):
         train(replace(longer, init=None, recipe=replace(longer.recipe, model=detector.config)), CPU)
     with pytest.raises(ConfigError, match="its run had channels 8, not 16"):
-        train(replace(longer, chosen=("channels",)), CPU)
+        train(replace(longer, named=("model.channels",)), CPU)

@@ -1,81 +1,23 @@
-"""The seed's learning rates at every step of its recipes, and which parameter learns how fast."""
+"""Which parameter learns how fast."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from itertools import pairwise
 
 import pytest
 import torch
 
 from paa.config import ModelConfig, ScheduleConfig
-from paa.engine.optimizer import Schedule, make_optimizer, make_schedule, set_rate
+from paa.engine.optimizer import make_optimizer, set_rate
+from paa.engine.schedule import Schedule
 from paa.model.detector import Detector
 from paa.recipes import RECIPES
 
-SEEDS = {
-    "r50_1x": (90_000, 60_000, 80_000),
-    "r50_1.5x": (135_000, 90_000, 120_000),
-    "r101_2x": (180_000, 120_000, 160_000),
-    "r101_dcn_2x": (180_000, 120_000, 160_000),
-}
 SMALL = ModelConfig(backbone="resnet18", channels=32, tower_depth=1)
 
 
 def build(**options: object) -> Detector:
     return Detector(dataclasses.replace(SMALL, **options), ("cat", "dog"))
-
-
-@pytest.mark.parametrize("batch_size", [16, 8, 4, 32])
-@pytest.mark.parametrize("name", SEEDS)
-def test_the_seeds_rates_at_every_step(name: str, batch_size: int) -> None:
-    """Half the batch: twice the steps at half the rate. The warm-up is 500 steps whatever the batch."""
-    schedule = make_schedule(RECIPES[name].schedule, batch_size, 118_287)
-    steps, *decays = (number * 16 // batch_size for number in SEEDS[name])
-    assert schedule.steps == steps
-    full = 0.01 * batch_size / 16
-    rates = torch.tensor([schedule.rate_at(step) for step in range(steps)], dtype=torch.float64)
-    expected = torch.full((steps,), full, dtype=torch.float64)
-    expected[:500] = full / 3
-    expected[decays[0] :] = full / 10
-    expected[decays[1] :] = full / 100
-    torch.testing.assert_close(rates, expected, rtol=1e-12, atol=0)
-
-
-def test_epochs_keep_the_shares() -> None:
-    config = ScheduleConfig(steps=90_000, decays=(60_000, 80_000), warmup_steps=500, epochs=12)
-    schedule = make_schedule(config, 16, 118_287)
-    assert schedule.steps == round(12 * 118_287 / 16)
-    assert schedule.decays == pytest.approx((schedule.steps * 2 / 3, schedule.steps * 8 / 9), abs=1)
-    assert schedule.warmup_steps == round(500 * schedule.steps / 90_000)
-    assert schedule.rate == 0.01
-    # another batch size: the same number of pictures
-    half = make_schedule(config, 8, 118_287)
-    assert abs(half.steps - 2 * schedule.steps) <= 1
-    assert half.rate == 0.005
-    # a run longer than the recipe's does not warm up longer
-    assert make_schedule(dataclasses.replace(config, epochs=36), 16, 118_287).warmup_steps == 500
-
-
-@pytest.mark.parametrize(("epochs", "pictures", "steps"), [(1, 1, 1), (0.001, 5, 1), (2, 100, 12), (3, 7, 1)])
-def test_few_pictures(epochs: float, pictures: int, steps: int) -> None:
-    schedule = make_schedule(ScheduleConfig(epochs=epochs), 16, pictures)
-    assert schedule.steps == steps
-    rates = [schedule.rate_at(step) for step in range(steps)]
-    assert all(0 < rate <= 0.01 for rate in rates)
-
-
-def test_linear_warm_up_and_cosine() -> None:
-    schedule = Schedule(100, (), 2.0, 10, 0.1, "linear", "cosine")
-    rates = [schedule.rate_at(step) for step in range(101)]
-    assert rates[0] == pytest.approx(0.2)
-    assert rates[5] == pytest.approx((0.1 + 0.9 * 0.5) * (1 + math.cos(0.05 * math.pi)))
-    assert rates[50] == pytest.approx(1.0)
-    assert rates[100] == pytest.approx(0.0, abs=1e-12)
-    assert schedule.rate_at(1000) == pytest.approx(0.0, abs=1e-12)
-    assert all(a > b for a, b in pairwise(rates[10:]))
-    assert all(a < b for a, b in pairwise(rates[:10]))
 
 
 def test_no_warm_up() -> None:

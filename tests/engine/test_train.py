@@ -556,6 +556,6 @@ def test_settings_that_cannot_be(tmp_path: Path, micro: Micro, changes: dict[str
 
 
 def test_fewer_than_one_step(tmp_path: Path, micro: Micro) -> None:
-    with pytest.raises(ConfigError, match="1 steps of 2 pictures are not one of 8"):
+    with pytest.raises(ConfigError, match="1 steps of 2 images are not one of 8"):
         train(micro(tmp_path / "run", batch_size=8, schedule={"steps": 1}), CPU)
     assert not (tmp_path / "run").exists()

@@ -28,6 +28,8 @@ class State:
 
     step: int = 0
     best: float = -1.0
+    schedule: dict[str, Any] | None = None
+    """The fields of the run's `Schedule`, by which a resumed run sees whether its learning rate jumps."""
 
 
 def save(
@@ -91,7 +93,7 @@ def restore(
         raise CheckpointError(
             f"{path}: another version's optimizer ({error}); start from its weights by --init"
         ) from error
-    state.step, state.best = training["step"], training["best"]
+    state.step, state.best, state.schedule = training["step"], training["best"], training.get("schedule")
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -30,16 +30,17 @@ def check_inference(config: InferenceConfig) -> None:
         check_views(config.views)
 
 
-def make_inference(threshold: float | None, candidate_threshold: float | None, **others: Any) -> InferenceConfig:
+def make_inference(threshold: float, candidate_threshold: float | None, **others: Any) -> InferenceConfig:
     """Return the settings under which detections of score `threshold` and more are found; `others`: further fields.
 
-    candidate_threshold: None is the default, or the threshold where that is lower: a threshold that is asked for would
+    candidate_threshold: None is the default, or a threshold between 0 and that: a threshold that is asked for would
     otherwise leave out, untold, what never became a candidate. ConfigError for an invalid value.
     """
-    if threshold is not None and not 0 <= threshold <= 1:
+    if not 0 <= threshold <= 1:
         raise ConfigError(f"the threshold must be from 0 to 1, got {threshold}")
     if candidate_threshold is None:
-        candidate_threshold = min(InferenceConfig.candidate_threshold, 1.0 if threshold is None else threshold)
+        default = InferenceConfig.candidate_threshold
+        candidate_threshold = min(default, threshold) if threshold else default
     config = InferenceConfig(candidate_threshold=candidate_threshold, **others)
     check_inference(config)
     return config

@@ -1,56 +1,12 @@
-"""The optimizer of a recipe and the learning rate of every step."""
+"""The optimizer of a recipe: which parameter learns how fast."""
 
 from __future__ import annotations
-
-import math
-from dataclasses import dataclass
 
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from paa.config import ScheduleConfig
 from paa.model.detector import Detector
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """The learning rate of every step of one run, for its own batch size."""
-
-    steps: int
-    decays: tuple[int, ...]
-    rate: float
-    warmup_steps: int
-    warmup_factor: float
-    warmup: str
-    shape: str
-
-    def rate_at(self, step: int) -> float:
-        """Return the rate of `step`, counted from 0."""
-        rate = self.rate
-        if self.shape == "cosine":
-            rate *= 0.5 * (1 + math.cos(math.pi * min(step / max(self.steps, 1), 1)))
-        else:
-            rate *= 0.1 ** sum(step >= decay for decay in self.decays)
-        if step < self.warmup_steps:
-            done = step / self.warmup_steps if self.warmup == "linear" else 0.0
-            rate *= self.warmup_factor + (1 - self.warmup_factor) * done
-        return rate
-
-
-def make_schedule(config: ScheduleConfig, batch_size: int, pictures: int) -> Schedule:
-    """Scale a recipe's schedule to a batch size: the rate by batch / reference, steps and decays by the inverse.
-
-    pictures: in the training set, for a schedule given in epochs.
-    """
-    scale = config.reference_batch / batch_size
-    steps, warmup = round(config.steps * scale), config.warmup_steps
-    decays = tuple(round(decay * scale) for decay in config.decays)
-    if config.epochs is not None:
-        share = config.epochs * pictures / batch_size / max(steps, 1)
-        decays = tuple(round(decay * share) for decay in decays)
-        warmup = min(warmup, round(warmup * share))
-        steps = max(1, round(steps * share))
-    return Schedule(steps, decays, config.rate / scale, warmup, config.warmup_factor, config.warmup, config.shape)
 
 
 def make_optimizer(detector: Detector, config: ScheduleConfig) -> Optimizer:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from paa.config import DataConfig, Recipe, RuntimeConfig, ValidationConfig, WeightsFormat, check_model
+from paa.engine.schedule import Schedule
 from paa.errors import ConfigError
 
 
@@ -29,8 +30,38 @@ class TrainConfig:
     """Start from these weights: a file of a detector or a backbone, or torchvision/NAME, timm/NAME."""
     init_format: WeightsFormat | None = None
     """Format of that file; found out from it, unless it is named."""
-    chosen: tuple[str, ...] = ()
-    """Fields of the model that the user named: weights that say otherwise are then an error."""
+    named: tuple[str, ...] = ()
+    """What the user named, as `model.backbone` or `schedule.steps`: it is taken as it stands, or refused, where what is
+    not named is made to fit weights, data and batch size."""
+
+    def named_in(self, part: str) -> tuple[str, ...]:
+        """Return the named fields of a part of the recipe, such as "model"."""
+        return tuple(name.removeprefix(f"{part}.") for name in self.named if name.startswith(f"{part}."))
+
+
+def ineffective(config: TrainConfig, schedule: Schedule) -> list[str]:
+    """Return a line for each thing that was named and changes nothing in this run, with the reason."""
+    model, runtime = config.recipe.model, config.runtime
+    late = [decay for decay in schedule.decays if decay >= schedule.steps]
+    validation = ("val_data", "val_split", "val_images", "val_interval", "val_num", "voting")
+    rules: tuple[tuple[tuple[str, ...], bool, str], ...] = (
+        (validation, config.validation.batch_size == 0, "there is no validation (--val-batch-size 0)"),
+        (("init_format",), config.init is None, "there is no --init"),
+        (("schedule.warmup", "schedule.warmup_factor"), schedule.warmup_steps == 0, "there is no warm-up"),
+        (("schedule.decays",), bool(late), f"{late} are not before the last step, {schedule.steps}"),
+        (("model.norm_eps",), model.backbone.startswith("timm/"), "timm's models have their own"),
+        (
+            ("fast_convolutions",),
+            runtime.fast_convolutions and (runtime.compile != "off" or runtime.precision == "bfloat16"),
+            "they are for float32 without torch.compile",
+        ),
+    )
+    return [
+        f"--{name.replace('_', '-')} has no effect: {reason}"
+        for names, applies, reason in rules
+        for name in names
+        if applies and name in config.named
+    ]
 
 
 def check_settings(config: TrainConfig, world: int) -> None:

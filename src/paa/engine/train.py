@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,10 @@ from paa.engine.checkpoint import State, model_of, restore, save
 from paa.engine.distributed import Process
 from paa.engine.evaluate import detect_dataset
 from paa.engine.metrics import evaluate
-from paa.engine.optimizer import Schedule, make_optimizer, make_schedule, set_rate
+from paa.engine.optimizer import make_optimizer, set_rate
 from paa.engine.run_folder import RunFolder
-from paa.engine.settings import TrainConfig, check_settings
+from paa.engine.schedule import Schedule, make_schedule, resume_schedule
+from paa.engine.settings import TrainConfig, check_settings, ineffective
 from paa.engine.speed import arrange, compile_network, resolve_precision
 from paa.errors import ConfigError, RunError
 from paa.losses import LossResult, paa_losses
@@ -50,7 +51,7 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
     Raises DataError, ConfigError, CheckpointError or RunError before anything is written, and RunError, with the last
     good checkpoint kept, when a loss is not finite.
     """
-    run, state = RunFolder(config.output), State()
+    run, state, jump = RunFolder(config.output), State(), None
     going_on = run.last if config.resume == "last" else config.resume
     if config.resume == "last" and run.config.exists() and not run.last.exists():
         going_on = None  # the run ended before its first checkpoint
@@ -66,12 +67,7 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
         told_of_start += load_start(detector, start)
     elif going_on is None and (recipe.model.norm != "batch" or recipe.schedule.frozen_stages):
         told_of_start.append("no --init: batch norm or stages are frozen at random weights; r18_nano starts from none")
-    schedule = make_schedule(recipe.schedule, config.batch_size, len(index))
-    if schedule.steps < 1:
-        raise ConfigError(
-            f"{recipe.schedule.steps} steps of {recipe.schedule.reference_batch} pictures "
-            f"are not one of {config.batch_size}: nothing would be trained"
-        )
+    schedule = make_schedule(recipe.schedule, config.batch_size, len(index), config.named_in("schedule"))
     detector.freeze(recipe.schedule.frozen_stages)
     detector.to(process.device)
     precision = resolve_precision(runtime.precision, process.device)
@@ -94,6 +90,8 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
     }
     if going_on is not None:
         restore(going_on, evaluated, detector, optimizer, state, told)
+        schedule, jump = resume_schedule(schedule, state.schedule, state.step, config.named_in("schedule"))
+    state.schedule = asdict(schedule)
     loader = train_loader(
         index,
         TrainTransform(**vars(recipe.pictures), legacy=recipe.model.legacy),
@@ -108,8 +106,11 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
         pin_memory=process.device.type == "cuda",
     )
     record_all = start_log(config, run, process, state, listen)
-    for line in told_of_start if process.first and state.step == 0 else ():
-        log.info(line)
+    if process.first:
+        for line in (*(told_of_start if state.step == 0 else ()), schedule.line(config.batch_size, len(index))):
+            log.info(line)
+        for line in (*ineffective(config, schedule), *([jump] if jump else [])):
+            log.warning(line)
     compile_network(detector, runtime.compile)
     losses = paa_losses if runtime.compile == "off" else torch.compile(paa_losses, fullgraph=True)
     model = parallel(detector, process).train()
@@ -211,10 +212,10 @@ def follow_start(
         return config, None, []
     asked = config.recipe.model
     if going_on is not None:
-        model = model_of(going_on, asked, config.chosen)
+        model = model_of(going_on, asked, config.named_in("model"))
         return replace(config, recipe=replace(config.recipe, model=model)), None, []
     start = read_start(config.init, asked.backbone, config.init_format)
-    model, changed = starting_model(start, asked, config.chosen)
+    model, changed = starting_model(start, asked, config.named_in("model"))
     lines = [f"model.{name}: {value}, as {start.source} has it (not {was})" for name, (was, value) in changed.items()]
     return replace(config, recipe=replace(config.recipe, model=model)), start, lines
 
@@ -337,7 +338,7 @@ def start_log(config: TrainConfig, run: RunFolder, process: Process, state: Stat
         run.forget_after(state.step)
     else:
         run.create()
-    run.write_config({**to_dict(config), "processes": process.world})
+    run.write_config({**to_dict(config), "processes": process.world, "schedule": state.schedule})
     board = SummaryWriter(run.tensorboard, purge_step=state.step + 1 if config.resume else None)
 
     def log(record: dict[str, Any]) -> None:
