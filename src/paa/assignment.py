@@ -47,7 +47,7 @@ class Assignment(NamedTuple):
         return result.scatter_(1, slots, owner)[:, :num_anchors]
 
 
-@torch.no_grad()
+@torch.library.custom_op("paa::match", mutates_args=())
 def match(anchors: Tensor, gt_boxes: Tensor, gt_labels: Tensor, threshold: float = MATCH_THRESHOLD) -> Tensor:
     """Give each anchor at most one object (step 1): the one of highest IoU if that is at least `threshold`.
 
@@ -70,6 +70,12 @@ def match(anchors: Tensor, gt_boxes: Tensor, gt_labels: Tensor, threshold: float
         owner = torch.where(value > highest, place + first, owner)
         highest = torch.maximum(highest, value)
     return owner.masked_fill_((highest < threshold) & ~best_of_some, -1)
+
+
+@match.register_fake
+def _(anchors: Tensor, gt_boxes: Tensor, gt_labels: Tensor, threshold: float = MATCH_THRESHOLD) -> Tensor:
+    """Tell torch.compile, to which a matching is one operator, what comes out: its loop depends on the shapes."""
+    return gt_labels.new_empty((gt_labels.shape[0], anchors.shape[0]))  # len would make them constants
 
 
 def candidates(

@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from paa.cli import main
 from paa.config import ModelConfig
@@ -66,6 +68,22 @@ def validate(detector, index, process, config):
 
 engine.validate = validate
 main(sys.argv[2:])
+"""
+
+
+COMPILED = """
+import json, os, sys
+import torch
+from pathlib import Path
+from torch._dynamo.utils import counters
+from paa.cli import main
+
+torch._dynamo.config.recompile_limit = 4
+compile_ = torch.compile
+torch.compile = lambda function, **options: compile_(function, **{**options, "backend": "eager", "mode": None})
+main(sys.argv[2:])
+said = {"graphs": counters["stats"]["unique_graphs"], "breaks": list(counters["graph_break"])}
+Path(sys.argv[1], os.environ["RANK"] + ".json").write_text(json.dumps(said))
 """
 
 
@@ -190,13 +208,17 @@ def test_trained_batch_norm_is_synchronised_on_gpus(
     monkeypatch: pytest.MonkeyPatch, model: dict[str, Any], batch_norms: int, synchronised: int
 ) -> None:
     """And the activations stay that some of timm's norms have inside."""
-    monkeypatch.setattr(engine, "DistributedDataParallel", lambda detector, device_ids: detector)
+    wrapped: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        engine, "DistributedDataParallel", lambda detector, **options: wrapped.append(options) or detector
+    )
     config = ModelConfig(**{"backbone": "resnet18", "channels": 8, "tower_depth": 0, **model})
     detector = Detector(config, ("a",)).eval()
     images, sizes = torch.randint(256, (1, 3, 64, 64), dtype=torch.uint8), torch.tensor([[64, 64]])
     with torch.inference_mode():
         before = detector(images, sizes)
         engine.parallel(detector, Process(torch.device("cuda", 0), 0, 2))
+        assert [value for name, value in wrapped[0].items() if "buffers" in name] == [False]
         # batch norm that is synchronised is not part of the convolutions, and rounded otherwise
         torch.testing.assert_close(detector(images, sizes).cls_logits, before.cls_logits)
     kinds = [type(module) for module in detector.backbone.modules()]
@@ -268,3 +290,35 @@ def test_pick_device(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_such_device(name: str, says: str) -> None:
     with pytest.raises(RunError, match=says):
         pick_device(name)
+
+
+def test_compiled_for_images_of_many_sizes(tmp_path: Path, options: list[str]) -> None:
+    """Two processes, six steps, each of another size: no code for each of them."""
+    (tmp_path / "compiled.py").write_text(COMPILED)
+    data, random = tmp_path / "data", np.random.default_rng(0)
+    (data / "images").mkdir(parents=True)
+    images, boxes = [], []
+    for number in range(1, 7):
+        for copy in range(2):
+            name, width = f"{number}-{copy}.png", 160 + 32 * number
+            Image.fromarray(random.integers(0, 256, (160, width, 3), dtype=np.uint8)).save(data / "images" / name)
+            images.append({"id": 2 * number + copy, "file_name": name, "height": 160, "width": width})
+            boxes.append({"id": len(images), "image_id": images[-1]["id"], "category_id": 1, "bbox": [20, 20, 90, 99]})
+    content = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "noise"}]}
+    (data / "train.json").write_text(json.dumps(content))
+    more = ["--batch-size", 2, "--schedule.steps", 6, "--val-batch-size", 0, "--pictures.short-sides", 160]
+    more += ["--pictures.longest", 999, "--workers", 0]
+
+    def run(*flags: object, output: str) -> list[float]:
+        command = ["train", "--data", data, *options, *more, "--output", tmp_path / output, *flags]
+        done = torchrun(tmp_path / "compiled.py", tmp_path, *command)
+        assert done.returncode == 0, done.stderr
+        return [record["loss"] for record in read_log(tmp_path / output)]
+
+    eager = run(output="eager")
+    assert len(eager) == 6
+    assert run("--compile", "default", output="compiled") == pytest.approx(eager, rel=1e-4)
+    for rank in (0, 1):
+        said = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert said["breaks"] == []
+        assert 2 <= said["graphs"] <= 6  # of network and losses: the first size's, and those of all others

@@ -154,7 +154,9 @@ def test_without_a_start_a_frozen_backbone_is_remarked_on(
 ) -> None:
     with caplog.at_level(logging.INFO, "paa"):
         train(micro(tmp_path / "run", schedule={"steps": 1}), CPU)
-    assert start_lines(caplog) == ["no --init: batch norm or stages are frozen at random weights; r18_nano starts from none"]
+    assert start_lines(caplog) == [
+        "no --init: batch norm or stages are frozen at random weights; r18_nano starts from none"
+    ]
 
 
 def test_a_detector_starts_a_run_on_other_classes(

@@ -37,9 +37,13 @@ def arrange(detector: Detector, *, channels_last: bool, fast_convolutions: bool)
 
 
 def compile_network(network: nn.Module, compilation: Compilation) -> None:
-    """Have a network compiled, in place, when it is first called; nothing is done for "off"."""
+    """Have a network compiled, in place, when it is first called; nothing is done for "off".
+
+    The second image size makes the code one for any size. `fullgraph` is not set, though there is no graph break: with
+    it, a run that meets torch's limit of recompilations ends in an error, where otherwise the network runs uncompiled.
+    """
     if compilation != "off":
-        network.compile(fullgraph=True, mode=None if compilation == "default" else compilation)
+        network.compile(mode=None if compilation == "default" else compilation)
 
 
 def _name(device: torch.device) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 import time
@@ -41,6 +42,11 @@ from paa.weights.start import load_start, starting_model
 from paa.weights.state import BackboneWeights, Weights
 
 log = logging.getLogger("paa")
+
+_WRAPPER_OPTIONS = inspect.signature(DistributedDataParallel).parameters
+_BUFFER_OPTION = (
+    "forward_sync_buffers" if "forward_sync_buffers" in _WRAPPER_OPTIONS else "broadcast_buffers"
+)  # torch 2.15
 
 Listener = Callable[[dict[str, Any]], object]
 
@@ -112,7 +118,7 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
         for line in (*ineffective(config, schedule), *([jump] if jump else [])):
             log.warning(line)
     compile_network(detector, runtime.compile)
-    losses = paa_losses if runtime.compile == "off" else torch.compile(paa_losses, fullgraph=True)
+    losses = paa_losses if runtime.compile == "off" else torch.compile(paa_losses)
     model = parallel(detector, process).train()
     check = FiniteCheck(index, process)
     save_every = runtime.checkpoint_interval
@@ -237,7 +243,9 @@ def parallel(detector: Detector, process: Process) -> nn.Module:
         else:
             nn.SyncBatchNorm.convert_sync_batchnorm(detector)
     devices = [process.device.index] if process.device.type == "cuda" else None
-    return DistributedDataParallel(detector, device_ids=devices)
+    # not at each step: frozen statistics never change, trained ones come from the first process when they are used
+    sync: dict[str, Any] = {_BUFFER_OPTION: False}
+    return DistributedDataParallel(detector, device_ids=devices, **sync)
 
 
 def validate(detector: Detector, index: DatasetIndex, process: Process, config: TrainConfig) -> dict[str, Any]:
