@@ -86,11 +86,11 @@ def is_coco(file: Path) -> bool:
         stat = file.stat()
     except OSError:
         return False
-    return _has_keys(file, stat.st_size, stat.st_mtime_ns)
+    return _has_keys(file, (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns))
 
 
 @lru_cache(4096)
-def _has_keys(file: Path, size: int, modified: int) -> bool:
+def _has_keys(file: Path, state: tuple[int, ...]) -> bool:
     try:
         with file.open("rb") as opened:
             text = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
@@ -214,7 +214,8 @@ def _only(path: Path, split: str, candidates: Sequence[_Candidate]) -> _Candidat
         files = ", ".join(f"{c.file}" + ("" if c.splits else " (no split in its name)") for c in candidates[:6])
         raise DataError(
             f"{path}: no COCO annotations for {split!r}; there is {files}. Give the file itself as the path, another "
-            "split (--val-split, --split), or other validation data (--val-data); --val-batch-size 0 trains without"
+            "split (--val-split, --split), or other validation data (--val-data); --val-batch-size 0 trains "
+            "without validation"
         )
     others = [candidate.file for candidate in _own(path)]
     raise DataError(
