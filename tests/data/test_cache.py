@@ -144,6 +144,29 @@ def test_each_image_must_still_be_there(tmp_path: Path, folder: Path, reads: lis
     assert len(coco.read(path, "train", ReadReport(skip_bad=True))) == 40
 
 
+def test_what_was_told_before_is_not_told_twice(tmp_path: Path, folder: Path, reads: list[Path]) -> None:
+    coco_json(tmp_path / "train.json", GOOD)
+    coco_json(tmp_path / "old" / "train.json")
+    first, second = ReadReport(), ReadReport()
+    for report in (first, second):
+        coco.read(tmp_path, "train", report)
+    assert len(reads) == 1
+    assert first == second
+    assert len(set(first.warnings)) == len(first.warnings) > 1
+
+
+def test_a_link_to_nothing_is_a_missing_image(tmp_path: Path, folder: Path) -> None:
+    path = coco_json(tmp_path / "train.json", GOOD)
+    store = tmp_path / "store.png"
+    (tmp_path / "images" / "2.png").rename(store)
+    (tmp_path / "images" / "2.png").symlink_to(store)
+    for _ in range(2):
+        assert len(coco.read(path, "train")) == 2
+    store.unlink()
+    with pytest.raises(ImageError, match=r"image 2, 2\.png, is not found"):
+        coco.read(path, "train")
+
+
 def test_relative_paths_stay_relative(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for x, name in enumerate(("a", "b")):
         coco_json(tmp_path / name / "train.json", [box(1, 1, (x, 1, 5, 5))])

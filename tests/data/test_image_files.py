@@ -264,3 +264,28 @@ def test_the_folder_named_is_the_only_one(tmp_path: Path) -> None:
     assert "images not found" in fails(tmp_path, DataError, images=tmp_path / "empty")
     message = fails(tmp_path, DataError, images=tmp_path / "gone")
     assert message == f"{tmp_path}/gone: no such folder of images (--images)"
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg")
+    coco(tmp_path / "train.json", images("a.jpg", "b\ud800.jpg"))
+    assert "image 2, b\\ud800.jpg, is not found" in fails(tmp_path, ImageError)
+    coco(tmp_path / "train.json", images("b\ud800.jpg"), [])
+    fails(tmp_path, DataError).encode()
+
+
+def test_folders_that_tools_and_people_make(tmp_path: Path) -> None:
+    layouts = {  # annotations, images, and folders with images of the same names that are others'
+        "fiftyone/train/labels.json": ("fiftyone/train/data", "fiftyone/validation/data"),
+        "kaggle/train.json": ("kaggle/training_set/training_set", "kaggle/test_set/test_set"),
+        "cvat/annotations/instances_Train.json": ("cvat/images/Train", "cvat/images/Validation"),
+        "classes/train.json": ("classes/train/cats", "classes/val/cats"),
+        "years/annotations/instances_train2017.json": ("years/train2017", "years/train2014"),
+        "both/train_v2.json": ("both/JPEGImages/train", "both/JPEGImages/test"),
+    }
+    for file, (folder, other) in layouts.items():
+        put(tmp_path / folder, "a.jpg", "b.jpg")
+        put(tmp_path / other, "a.jpg", "b.jpg")
+        path = coco(tmp_path / file)
+        for given in (path, tmp_path / file.split("/")[0]):
+            assert files(read(given)[0], tmp_path) == [f"{folder}/a.jpg", f"{folder}/b.jpg"]

@@ -30,6 +30,7 @@ from safetensors.torch import save
 
 from paa import __version__
 from paa.data.index import DatasetIndex
+from paa.data.listings import exists
 from paa.data.report import ReadReport
 from paa.errors import one_line
 
@@ -82,11 +83,12 @@ def cached(
     if known is not None:
         return known
     settled = time.time_ns() - max(state.modified, state.moved) > _SETTLED
+    told_before = len(report.left_out), len(report.warnings)
     index = read()
     if not settled or _state(file) != state or report.images_left_out:  # images may be mended, unseen here
         return index
     try:
-        _store(entry, index, report)
+        _store(entry, index, report.left_out[told_before[0] :], report.warnings[told_before[1] :])
         _forget_unused(folder)
         return map_index(entry)
     except (OSError, SafetensorError) as error:
@@ -139,7 +141,7 @@ def _has_all_files(index: DatasetIndex) -> bool:
     for folder, expected in names.items():
         try:
             with os.scandir(index.root / folder) as entries:
-                expected -= {entry.name for entry in entries}
+                expected -= {entry.name for entry in entries if exists(entry)}
         except OSError:
             return False
         if expected:
@@ -147,14 +149,14 @@ def _has_all_files(index: DatasetIndex) -> bool:
     return True
 
 
-def _store(entry: Path, index: DatasetIndex, report: ReadReport) -> None:
-    """Write an index to a file of the cache, whole or not at all. Raises OSError."""
+def _store(entry: Path, index: DatasetIndex, left_out: list[str], warnings: list[str]) -> None:
+    """Write an index, and what its reading told, to a file of the cache, whole or not at all. Raises OSError."""
     facts = json.dumps(
         {
             "root": str(index.root),
             "names": index.names,
-            "left_out": report.left_out,
-            "warnings": report.warnings,
+            "left_out": left_out,
+            "warnings": warnings,
         }
     )
     columns = {name: getattr(index, name) for name in _COLUMNS}

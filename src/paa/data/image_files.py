@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from paa.data.build import split_names
 from paa.data.listings import Listings, Place
-from paa.data.report import ReadReport
+from paa.data.report import ReadReport, printable
 from paa.data.splits import is_annotation_folder, is_split_folder, splits_in
 from paa.errors import DataError, ImageError
 
@@ -87,7 +87,9 @@ def locate_images(search: Search, records: Records, report: ReadReport) -> Locat
     if records.file_names and not places:
         where = ", ".join(looked[:4]) + (f" and {len(looked) - 4} more folders" if len(looked) > 4 else "")
         raise DataError(
-            f"{search.file}: images not found: {records.file_names[0]} is not in {where}, nor below; {_OPTION}"
+            printable(
+                f"{search.file}: images not found: {records.file_names[0]} is not in {where}, nor below; {_OPTION}"
+            )
         )
     _check_shared_files(search.file, records, names, places, report)
     missing = [i for i in pending if i not in places]

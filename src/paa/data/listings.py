@@ -22,6 +22,11 @@ class Place(NamedTuple):
         return os.path.join(self.folder, self.name)  # noqa: PTH118 (of a hundred thousand images)
 
 
+def exists(entry: os.DirEntry[str]) -> bool:
+    """Return whether a folder's entry is more than a link to nothing, as some stores of large files leave them."""
+    return not entry.is_symlink() or Path(entry.path).exists()
+
+
 class Listings:
     """The content of folders, each listed once, when it is asked for."""
 
@@ -73,7 +78,8 @@ class Listings:
             try:
                 with os.scandir(folder) as entries:
                     for entry in entries:
-                        (folders if entry.is_dir() else files).append(entry.name)
+                        if exists(entry):
+                            (folders if entry.is_dir() else files).append(entry.name)
             except OSError:
                 pass
             self._known[folder] = files, sorted(folders)

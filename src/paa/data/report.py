@@ -39,6 +39,7 @@ class ReadReport:
 
         Raises `kind`, naming the option that goes on without such items, unless `skip_bad` is set.
         """
+        problem = printable(problem)
         if not self.skip_bad:
             raise kind(f"{problem}; fix it, or go on without it: {OPTION}")
         self.left_out.append(problem)
@@ -46,7 +47,7 @@ class ReadReport:
 
     def warn(self, remark: str) -> None:
         """Note what is used although it looks wrong, in words that name the file."""
-        self.warnings.append(remark)
+        self.warnings.append(printable(remark))
 
     def lines(self, split: str, index: DatasetIndex) -> list[str]:
         """Return what a person is told of the split at the start, a line each; warnings are not among them."""
@@ -62,6 +63,11 @@ class ReadReport:
             f"{f' ({crowd} of crowds or difficult)' if crowd else ''}, {len(index.names)} classes: {names}",
             *left_out_lines(self.left_out, split),
         ]
+
+
+def printable(text: str) -> str:
+    """Return a text in which what is no character, such as a foreign byte in a file's name, is written out."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def left_out_lines(left_out: list[str], split: str) -> list[str]:
