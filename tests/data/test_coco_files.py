@@ -77,6 +77,14 @@ def test_the_only_file_is_the_training_set(tmp_path: Path, file: str, folder: st
     assert "--val-batch-size 0" in message
 
 
+def test_a_file_of_another_kind_is_not_in_the_way(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "train.json").write_text('{"lr": 0.1}')
+    path = coco(tmp_path / "result.json")
+    assert read(tmp_path)[1].annotations == str(path)
+    assert "train.json: not COCO annotations" not in fails(tmp_path, DataError, "val")
+
+
 def test_one_split_of_roboflow_s(tmp_path: Path) -> None:
     for split in ("train", "valid"):
         put(tmp_path / split, "a.jpg", "b.jpg")
@@ -143,6 +151,11 @@ def test_json_of_other_tools_is_no_data_set(tmp_path: Path) -> None:
     put(tmp_path, "a.jpg")
     (tmp_path / "a.json").write_text('{"version": "5.0", "shapes": [], "imagePath": "a.jpg"}')
     (tmp_path / "train.json").write_text("[]")
-    assert "no data set" in fails(tmp_path, DataError)
-    message = fails(tmp_path, DataError, format="coco")
-    assert f"there is {tmp_path}/a.json, {tmp_path}/train.json, not COCO" in message
+    message = fails(tmp_path, DataError)
+    assert "no data set: expected COCO" in message
+    assert message.endswith(f"; {tmp_path}/a.json, {tmp_path}/train.json is not COCO")
+    for split, says in (
+        ("train", f"{tmp_path}/train.json: not COCO annotations: expected an object with lists 'images'"),
+        ("val", f"there is {tmp_path}/a.json, {tmp_path}/train.json, not COCO"),
+    ):
+        assert says in fails(tmp_path, DataError, split, format="coco")

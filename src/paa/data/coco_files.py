@@ -71,7 +71,9 @@ def find_split_file(path: Path, split: str, report: ReadReport) -> SplitFile:
             report.warn(f"another COCO data set lies in {child} and is not read")
     else:
         candidates = [c for child in children for c in _own(child) if is_coco(c.file)]
-    chosen = _choose(path, split, candidates, report) or _only(path, split, candidates)
+    chosen = _choose(path, split, candidates, report)
+    if chosen is None:
+        chosen = _only(path, split, candidates)
     bases = [chosen.base]
     if chosen.base != path:
         bases.append(path)
@@ -87,6 +89,11 @@ def is_coco(file: Path) -> bool:
     except OSError:
         return False
     return _has_keys(file, (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+
+
+def other_json(path: Path) -> list[Path]:
+    """Return the .json files in the places of annotation files that are not COCO."""
+    return [candidate.file for candidate in _own(path) if not is_coco(candidate.file)]
 
 
 @lru_cache(4096)
@@ -210,6 +217,11 @@ def _only(path: Path, split: str, candidates: Sequence[_Candidate]) -> _Candidat
                 f"{path}: several files that may be {split!r}: {_join([c.file for c in candidates])}; "
                 "give the one wanted as the path"
             )
+    others = other_json(path)
+    for file in others:
+        fit = _fit(_Candidate(file, path), split)
+        if fit is not None and fit <= _SYNONYM:
+            raise DataError(f"{file}: not COCO annotations: expected an object with lists 'images' and 'categories'")
     if candidates:
         files = ", ".join(f"{c.file}" + ("" if c.splits else " (no split in its name)") for c in candidates[:6])
         raise DataError(
@@ -217,7 +229,6 @@ def _only(path: Path, split: str, candidates: Sequence[_Candidate]) -> _Candidat
             "split (--val-split, --split), or other validation data (--val-data); --val-batch-size 0 trains "
             "without validation"
         )
-    others = [candidate.file for candidate in _own(path)]
     raise DataError(
         f"{path}: no COCO annotations for {split!r}: expected {split}.json or annotations/instances_{split}*.json; "
         f"there is {_join(others) + ', not COCO' if others else 'no .json file'}"

@@ -325,17 +325,18 @@ def _check_shared_files(
         other = first.setdefault(places[i].path, i)
         if other == i:
             continue
-        if os.path.normpath(names[i][-1]) != os.path.normpath(names[other][-1]):
+        one, two = names[i][-1], names[other][-1]
+        if one != two and os.path.normpath(one) != os.path.normpath(two):
             raise DataError(
                 f"{file}: {records.file_names[other]} (image {records.ids[other]}) and {records.file_names[i]} "
                 f"(image {records.ids[i]}) both end at {places[i].path}; {_OPTION}"
             )
         repeated.append((other, i))
     if repeated:
-        one, two = repeated[0]
+        other, i = repeated[0]
         report.warn(
-            f"{file}: {len(repeated)} images have the file of another; {records.file_names[one]} is image "
-            f"{records.ids[one]} and image {records.ids[two]}"
+            f"{file}: {len(repeated)} images have the file of another; {records.file_names[other]} is image "
+            f"{records.ids[other]} and image {records.ids[i]}"
         )
 
 

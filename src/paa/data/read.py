@@ -10,6 +10,7 @@ import yaml
 
 from paa.data import coco, voc, yolo
 from paa.data.build import read_text
+from paa.data.coco_files import other_json
 from paa.data.folders import subfolders
 from paa.data.index import DatasetIndex
 from paa.data.report import ReadReport
@@ -86,7 +87,8 @@ def _find_format(path: Path, report: ReadReport) -> str:
     """Return the format of a path's own annotations, else of a folder's inside it. Raises DataError for two or none."""
     levels = {name: at for name, (level, _) in _FORMATS.items() if (at := level(path)) is not None}
     if not levels:
-        raise DataError(f"{path}: no data set: {_EXPECTED}")
+        others = ", ".join(map(str, other_json(path)[:3])) if path.is_dir() else ""
+        raise DataError(f"{path}: no data set: {_EXPECTED}" + (f"; {others} is not COCO" if others else ""))
     best = min(levels.values())
     names = [name for name, at in levels.items() if at == best]
     if len(names) > 1:

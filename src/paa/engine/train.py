@@ -194,7 +194,8 @@ def read_data(config: DataConfig, validate: bool) -> tuple[DatasetIndex, Dataset
         return index, None
     if config.val_path is None and config.path.is_file() and config.path.suffix.lower() == ".json":
         raise ConfigError(
-            f"{config.path} is one annotation file: name the validation set too, or do without validation"
+            f"{config.path} is one annotation file: name the validation set too (--val-data), or do without "
+            "validation (--val-batch-size 0)"
         )
     images = config.val_images or (config.images if config.val_path is None else None)
     path = config.val_path or config.path
