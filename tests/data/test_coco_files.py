@@ -85,6 +85,19 @@ def test_a_file_of_another_kind_is_not_in_the_way(tmp_path: Path) -> None:
     assert "train.json: not COCO annotations" not in fails(tmp_path, DataError, "val")
 
 
+def test_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "images", "a.jpg", "b.jpg")
+    put(tmp_path / "valid", "a.jpg", "b.jpg")
+    coco(tmp_path / "annotations" / "instances_default.json")
+    coco(tmp_path / "valid" / "_annotations.coco.json")
+    monkeypatch.chdir(tmp_path / "annotations")
+    for path in (Path(), Path("instances_default.json")):
+        assert files(read(path)[0], tmp_path) == ["images/a.jpg", "images/b.jpg"]
+    monkeypatch.chdir(tmp_path / "valid")
+    for path in (Path(), Path("_annotations.coco.json")):
+        assert files(read(path, "val")[0], tmp_path) == ["valid/a.jpg", "valid/b.jpg"]
+
+
 def test_one_split_of_roboflow_s(tmp_path: Path) -> None:
     for split in ("train", "valid"):
         put(tmp_path / split, "a.jpg", "b.jpg")

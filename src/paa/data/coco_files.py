@@ -77,8 +77,8 @@ def find_split_file(path: Path, split: str, report: ReadReport) -> SplitFile:
     bases = [chosen.base]
     if chosen.base != path:
         bases.append(path)
-    if is_annotation_folder(path.name):
-        bases.append(path.parent)
+    if is_annotation_folder(path.absolute().name):
+        bases.append(_up(path))
     return SplitFile(chosen.file, chosen.splits, tuple(bases))
 
 
@@ -208,7 +208,8 @@ def _only(path: Path, split: str, candidates: Sequence[_Candidate]) -> _Candidat
     It is the split "train", or the one that the folder's own name says.
     """
     unnamed = [c for c in candidates if not c.splits]
-    folder_says = is_split_folder(path.name) and main_name(split) in splits_in(path.name)
+    folder = path.absolute().name
+    folder_says = is_split_folder(folder) and main_name(split) in splits_in(folder)
     if len(unnamed) == len(candidates) and (main_name(split) == "train" or folder_says):
         if len(candidates) == 1:
             return candidates[0]
