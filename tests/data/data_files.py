@@ -50,7 +50,7 @@ def coco_json(
     return path
 
 
-def box(number: int, image: int, xywh: Sequence[float], category: int = 3, **more: Any) -> dict[str, Any]:
+def box(number: int, image: Any, xywh: Sequence[Any], category: Any = 3, **more: Any) -> dict[str, Any]:
     """Return a COCO annotation."""
     return {"id": number, "image_id": image, "category_id": category, "bbox": list(xywh), **more}
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 import os
 import pickle
 import time
@@ -11,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_files import box, coco_json
+from data_files import box, coco_json, write_picture
 
 from paa.data import cache, coco
 from paa.data.cache import MappedIndex
 from paa.data.index import DatasetIndex
 from paa.data.report import ReadReport
-from paa.errors import DataError
+from paa.errors import DataError, ImageError
 
 OUTSIDE = box(3, 1, (90, 10, 5, 5))
 GOOD = [box(1, 1, (1, 2, 5, 5)), box(2, 2, (10, 10, 5, 5), 7, iscrowd=1), OUTSIDE]
@@ -51,25 +50,23 @@ def entry(folder: Path) -> Path:
     return file
 
 
-def test_the_second_time_it_is_mapped(
-    tmp_path: Path, folder: Path, reads: list[Path], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_second_time_it_is_mapped(tmp_path: Path, folder: Path, reads: list[Path]) -> None:
     path = coco_json(tmp_path / "train.json", [*GOOD, box(4, 1, (0, 0, -1, 1))], count=3)
-    with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.WARNING, "paa"):
+    first = ReadReport(skip_bad=True)
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PAA_CACHE", "off")
-        plain = coco.read(path, "train", ReadReport(skip_bad=True))
-        told = [record.getMessage() for record in caplog.records]
-    assert len(told) == 2
+        plain = coco.read(path, "train", first)
+    assert len(first.left_out) == 1
+    assert len(first.warnings) == 2
     assert not folder.exists()
     for count in (2, 2, 2):
-        caplog.clear()
-        with caplog.at_level(logging.WARNING, "paa"):
-            index = coco.read(path, "train", ReadReport(skip_bad=True))
+        report = ReadReport(skip_bad=True)
+        index = coco.read(path, "train", report)
+        assert report == first
         assert same(plain, index)
         assert isinstance(index, MappedIndex)
         assert index.file == entry(folder)
         assert len(reads) == count
-        assert [record.getMessage() for record in caplog.records] == told
     dtypes = {name: value.dtype for name, value in vars(plain).items() if isinstance(value, np.ndarray)}
     assert {name: getattr(index, name).dtype for name in dtypes} == dtypes
 
@@ -85,11 +82,19 @@ def test_no_annotations(tmp_path: Path, folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"names": ["dog", "cat"]}, {"names": ["cat", "dog"]}, {"keep_empty": False}, {"skip_invalid": True}],
+    [
+        {"names": ["dog", "cat"]},
+        {"names": ["cat", "dog"]},
+        {"keep_empty": False},
+        {"report": ReadReport(skip_bad=True)},
+        {"images": Path("images")},
+    ],
     ids=str,
 )
 def test_other_options_are_read_anew(tmp_path: Path, folder: Path, reads: list[Path], changes: dict[str, Any]) -> None:
     path = coco_json(tmp_path / "train.json", GOOD, count=4)
+    if "images" in changes:
+        changes = {"images": tmp_path / "images"}
     coco.read(path, "train")
     for _ in range(2):
         changed = coco.read(path, "train", **changes)
@@ -125,16 +130,51 @@ def test_moved_pictures_are_found_again(tmp_path: Path, folder: Path, reads: lis
     assert len(reads) == 2
 
 
+def test_each_image_must_still_be_there(tmp_path: Path, folder: Path, reads: list[Path]) -> None:
+    path = coco_json(tmp_path / "train.json", GOOD, count=40)
+    coco.read(path, "train")
+    coco.read(path, "train")
+    assert len(reads) == 1
+    (tmp_path / "images" / "23.png").unlink()
+    with pytest.raises(ImageError, match=r"image 23, 23\.png, is not found"):
+        coco.read(path, "train")
+    report = ReadReport(skip_bad=True)
+    assert len(coco.read(path, "train", report)) == 39
+    write_picture(tmp_path / "images" / "23.png")  # what was left out is looked for again
+    assert len(coco.read(path, "train", ReadReport(skip_bad=True))) == 40
+
+
+def test_what_was_told_before_is_not_told_twice(tmp_path: Path, folder: Path, reads: list[Path]) -> None:
+    coco_json(tmp_path / "train.json", GOOD)
+    coco_json(tmp_path / "old" / "train.json")
+    first, second = ReadReport(), ReadReport()
+    for report in (first, second):
+        coco.read(tmp_path, "train", report)
+    assert len(reads) == 1
+    assert first == second
+    assert len(set(first.warnings)) == len(first.warnings) > 1
+
+
+def test_a_link_to_nothing_is_a_missing_image(tmp_path: Path, folder: Path) -> None:
+    path = coco_json(tmp_path / "train.json", GOOD)
+    store = tmp_path / "store.png"
+    (tmp_path / "images" / "2.png").rename(store)
+    (tmp_path / "images" / "2.png").symlink_to(store)
+    for _ in range(2):
+        assert len(coco.read(path, "train")) == 2
+    store.unlink()
+    with pytest.raises(ImageError, match=r"image 2, 2\.png, is not found"):
+        coco.read(path, "train")
+
+
 def test_relative_paths_stay_relative(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("a", "b"):
-        coco_json(tmp_path / name / "train.json", [box(1, 1, (ord(name), 1, 5, 5))], pictures=name == "a")
-        (tmp_path / "b" / "images").mkdir(parents=True, exist_ok=True)
-    (tmp_path / "a" / "images" / "1.png").rename(tmp_path / "b" / "images" / "1.png")
+    for x, name in enumerate(("a", "b")):
+        coco_json(tmp_path / name / "train.json", [box(1, 1, (x, 1, 5, 5))])
     for name in ("a", "b", "a", "b"):
         monkeypatch.chdir(tmp_path / name)
         index = coco.read(Path("train.json"), "train")
         assert index.root == Path("images")
-        assert index.boxes.size == 0 or index.boxes[0, 0] == ord(name)
+        assert index.boxes[0, 0] == "ab".index(name)
     assert coco.read(tmp_path / "a" / "train.json", "train").root == tmp_path / "a" / "images"
 
 

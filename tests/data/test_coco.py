@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +133,7 @@ def test_pictures_of_another_data_set_beside_are_not_taken(tmp_path: Path) -> No
     coco_json(tmp_path / "mine" / "train.json", pictures=False)
     for i in (1, 2):
         write_picture(tmp_path / "other" / f"{i}.png")
-    assert "pictures not found" in fails(tmp_path / "mine" / "train.json")
+    assert "images not found" in fails(tmp_path / "mine" / "train.json")
 
 
 def test_names_of_any_alphabet(tmp_path: Path) -> None:
@@ -151,10 +150,12 @@ def test_given_class_names_order_the_labels(tmp_path: Path) -> None:
     assert index.labels.tolist() == [2, 1]
     assert index.category_ids.tolist() == [8, 7, 3]
     message = fails(path, names=["dog", "bird"])
-    assert message == f"{path}: class 'cat' is unknown to the model, which knows dog, bird"
+    assert message == (
+        f"{path}: class 'cat' is unknown to the model, which knows dog, bird; fix it, or go on without it: --skip-bad"
+    )
 
 
-def test_boxes_are_clipped_and_empty_ones_dropped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_boxes_are_clipped_and_empty_ones_dropped(tmp_path: Path) -> None:
     annotations = [
         box(1, 1, (-5, -5, 20, 20)),
         box(2, 1, (70, 50, 20, 20)),
@@ -163,11 +164,15 @@ def test_boxes_are_clipped_and_empty_ones_dropped(tmp_path: Path, caplog: pytest
         box(5, 2, (10, 10, 0.0005, 5)),
     ]
     path = coco_json(tmp_path / "train.json", annotations)
-    with caplog.at_level(logging.WARNING, "paa"):
-        index = coco.read(path, "train")
+    report = ReadReport()
+    index = coco.read(path, "train", report)
     assert index.boxes.tolist() == [[0, 0, 15, 15], [70, 50, 80, 60]]
-    assert [record.getMessage() for record in caplog.records] == [
-        f"{path}: dropped 3 boxes that have no area inside their picture"
+    assert report.warnings == [
+        f"{path}: dropped 3 boxes that have no area inside their image",
+        f"{path}: 3 of 5 boxes leave their image by more than a pixel; "
+        "are they corners, and not x, y, width and height?",
+        f"{path}: 2 of 5 boxes have a side below one pixel; are they fractions of the image's size, and not pixels?",
+        f"{path}: no object of class dog",
     ]
 
 
@@ -180,7 +185,7 @@ def test_pictures_without_objects(tmp_path: Path) -> None:
     assert index.boxes.tolist() == [[0, 0, 5, 5]]
     empty = coco_json(tmp_path / "empty.json", count=2)
     assert len(coco.read(empty, "train")) == 2
-    assert fails(empty, keep_empty=False) == f"{empty}: no pictures with objects"
+    assert fails(empty, keep_empty=False) == f"{empty}: no images with objects"
 
 
 def test_no_annotations_key_is_a_test_set(tmp_path: Path) -> None:
@@ -198,28 +203,46 @@ WRONG_ANNOTATIONS = [
     (box(17, 2, (1, 2, float("inf"), 4)), "annotation 17 (image 2) has width inf"),
     (box(17, 9, (1, 2, 3, 4)), "annotation 17 (image 9) has unknown image 9"),
     (box(17, 2, (1, 2, 3, 4), 5), "annotation 17 (image 2) has unknown category 5"),
-    (box(17, 2, (1, 2, 3)), "annotation 17 (image 2) lacks a usable image_id, category_id or bbox of 4 numbers"),
-    (box(17, 2, ("a", 2, 3, 4)), "annotation 17 (image 2) lacks a usable"),
-    ({"id": 17, "image_id": 2, "bbox": [1, 2, 3, 4]}, "annotation 17 (image 2) lacks a usable"),
-    ({"id": 17, "image_id": "x", "category_id": 3, "bbox": [1, 2, 3, 4]}, "annotation 17 (image x) lacks a usable"),
-    ("nonsense", "annotation 'nonsense' lacks a usable"),
+    (box(17, 2, (1, 2, 3)), "annotation 17 (image 2) has a bbox of 3 numbers, not 4"),
+    (box(17, 2, ("a", 2, 3, 4)), 'annotation 17 (image 2) has a bbox whose x is "a"'),
+    (box(17, 2, (1, 2, None, 4)), "annotation 17 (image 2) has a bbox whose width is null"),
+    (box(17, 2, (1, 2, 3, 10**400)), f"annotation 17 (image 2) has a bbox whose height is 1{'0' * 36}..."),
+    (
+        {**box(17, 2, ()), "bbox": {"x": 1}},
+        'annotation 17 (image 2) has bbox {"x": 1}, which is not a list of 4 numbers',
+    ),
+    (box(17, 2, ()), "annotation 17 (image 2) has no bbox"),
+    ({"id": 17, "image_id": 2, "bbox": [1, 2, 3, 4]}, "annotation 17 (image 2) has no category_id"),
+    ({"id": 17, "category_id": 3, "bbox": [1, 2, 3, 4]}, "annotation 17 (image None) has no image_id"),
+    (box(17, "x", (1, 2, 3, 4)), 'annotation 17 (image x) has image_id "x", which is not a whole number'),
+    (box(17, 2, (1, 2, 3, 4), 3.5), "annotation 17 (image 2) has category_id 3.5, which is not a whole number"),
+    (box(17, 2, (1, 2, 3, 4), True), "annotation 17 (image 2) has category_id true, which is not a whole number"),
+    (box(17, 2, (1, 2, 3, 4), None), "annotation 17 (image 2) has category_id null, which is not a whole number"),
+    (box(17, 2, (1, 2, 3, 4), iscrowd="no"), 'annotation 17 (image 2) has iscrowd "no", which is neither 0 nor 1'),
+    (box(17, 2, (1, 2, 3, 4), iscrowd=2), "annotation 17 (image 2) has iscrowd 2, which is neither 0 nor 1"),
+    (
+        box(17, 1 << 63, (1, 2, 3, 4)),
+        f"annotation 17 (image {1 << 63}) has image_id {1 << 63}, which does not fit int64",
+    ),
+    (box(17, 2, (1, 2, 3, 4), 1e300), "annotation 17 (image 2) has category_id 1e+300, which is not a whole number"),
+    ("nonsense", 'annotation "nonsense" is not an object'),
 ]
 
 
 @pytest.mark.parametrize(
     ("wrong", "says"), WRONG_ANNOTATIONS, ids=lambda value: value if isinstance(value, str) else ""
 )
-def test_wrong_annotation(tmp_path: Path, caplog: pytest.LogCaptureFixture, wrong: Any, says: str) -> None:
+def test_wrong_annotation(tmp_path: Path, wrong: Any, says: str) -> None:
     good = [box(1, 1, (0, 0, 5, 5)), box(2, 2, (10, 10, 5, 5), 7)]
     path = coco_json(tmp_path / "instances.json", [good[0], wrong, good[1], wrong])
     message = fails(path, AnnotationError)
     assert message.startswith(f"{path}: {says}")
     assert message.endswith("; fix it, or go on without it: --skip-bad")
-    with caplog.at_level(logging.WARNING, "paa"):
-        index = coco.read(path, "train", ReadReport(skip_bad=True))
+    report = ReadReport(skip_bad=True)
+    index = coco.read(path, "train", report)
     assert_same(index, coco.read(coco_json(tmp_path / "good.json", good), "train"))
-    assert len(caplog.records) == 1
-    assert f"{path}: left out 2 invalid annotations; the first: {says}" in caplog.records[0].getMessage()
+    assert report.left_out == [f"{path}: {says}"] * 2
+    assert report.images_left_out == 0
 
 
 def test_broken_json_says_where(tmp_path: Path) -> None:
@@ -235,22 +258,79 @@ def test_broken_json_says_where(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"images": []}, "no pictures"),
+        ({"images": []}, "no images"),
         ({"images": None}, "expected an object with a list 'images'"),
-        ({"images": [{"id": 1, "file_name": "1.png"}]}, "lacks id, file_name, height or width"),
-        ({"images": [{"id": "a", "file_name": "1.png", "height": 1, "width": 1}]}, "not a whole number"),
-        ({"images": [{"id": 1, "file_name": "1.png", "height": 0, "width": 1}]}, "image 1 has height 0 and width 1"),
-        ({"images": [{"id": 1, "file_name": "1.png", "height": 9, "width": 9}] * 2}, "two pictures have the id 1"),
-        ({"images": ["1.png"]}, "lacks id, file_name, height or width"),
         ({"categories": []}, "no classes"),
         ({"categories": None}, "'categories' must be a list"),
-        ({"categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}, "two classes have the same id"),
+        ({"categories": ["cat"]}, 'categories[0] is "cat", not an object with id and name'),
+        ({"categories": [{"name": "a"}]}, 'categories[0] ("a") has no id'),
+        ({"categories": [{"id": "x", "name": "a"}]}, 'categories[0] ("a") has id "x", which is not a whole number'),
+        ({"categories": [{"id": 1, "name": None}]}, "category 1 has name null"),
+        ({"categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}, "two classes have the same id 1: a and b"),
         ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "two classes are named 'a'"),
-        ({"images": [{"id": 1, "file_name": "gone.png", "height": 9, "width": 9}]}, "pictures not found: gone.png"),
+        ({"images": [{"id": 1, "file_name": "gone.png", "height": 9, "width": 9}]}, "images not found: gone.png"),
     ],
 )
 def test_wrong_file(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
     assert says in fails(coco_json(tmp_path / "train.json", **{"annotations": [], **changes}))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"id": "a", "file_name": "1.png"}, 'images[1] (1.png) has id "a", which is not a whole number'),
+        ({"id": 1.5, "file_name": "1.png"}, "images[1] (1.png) has id 1.5, which is not a whole number"),
+        ({"id": 1 << 63, "file_name": "1.png"}, f"images[1] (1.png) has id {1 << 63}, which does not fit int64"),
+        ({"file_name": "1.png"}, "images[1] (1.png) has no id"),
+        ({"id": 1}, "images[1] has no file_name"),
+        ({"id": 1, "file_name": ""}, 'images[1] has file_name ""'),
+        ({"id": 1, "file_name": 7}, "images[1] has file_name 7"),
+        ({"id": 1, "file_name": "1.png", "height": -1, "width": 5}, "images[1] (1.png) has height -1"),
+        ({"id": 1, "file_name": "1.png", "height": 5, "width": 1 << 40}, f"images[1] (1.png) has width {1 << 40}"),
+        ({"id": 1, "file_name": "1.png", "height": "tall", "width": 5}, 'images[1] (1.png) has height "tall"'),
+        ("1.png", 'images[1] is "1.png", not an object with id and file_name'),
+    ],
+)
+def test_wrong_image_record(tmp_path: Path, wrong: Any, says: str) -> None:
+    own = wrong.get("id", 1) if isinstance(wrong, dict) else 1
+    boxes = [box(1, 2, (0, 0, 5, 5)), box(2, own, (0, 0, 5, 5))]
+    good = {"id": 2, "file_name": "2.png", "height": 60, "width": 80}
+    path = coco_json(tmp_path / "train.json", boxes[: 1 + (own != 1)], images=[good, wrong])
+    message = fails(path, AnnotationError)
+    assert message.startswith(f"{path}: {says}")
+    assert message.endswith("; fix it, or go on without it: --skip-bad")
+    report = ReadReport(skip_bad=True)
+    index = coco.read(path, "train", report)
+    assert index.image_ids.tolist() == [2]
+    assert index.boxes.tolist() == [[0, 0, 5, 5]]
+    assert len(report.left_out) == 1  # its annotations go with it
+
+
+def test_sizes_that_are_not_given_are_those_of_the_images(tmp_path: Path) -> None:
+    images = [
+        {"id": 1, "file_name": "1.png"},
+        {"id": 2, "file_name": "2.png", "height": 0, "width": 80},
+        {"id": 3, "file_name": "3.png", "height": "60", "width": 80.0},
+    ]
+    report = ReadReport()
+    path = coco_json(tmp_path / "train.json", count=3, images=images)
+    assert coco.read(path, "train", report).sizes.tolist() == [[60, 80]] * 3
+    assert "2 images have no height or width; those of the images themselves are taken" in report.warnings[0]
+
+
+def test_an_id_of_two_images(tmp_path: Path) -> None:
+    record = {"id": 1, "file_name": "1.png", "height": 60, "width": 80}
+    other, last = {**record, "file_name": "2.png"}, {**record, "id": 3, "file_name": "3.png"}
+    boxes = [box(1, 1, (0, 0, 5, 5)), box(2, 3, (1, 1, 5, 5))]
+    path = coco_json(tmp_path / "train.json", boxes, count=3, images=[record, other, last])
+    assert "two images have the id 1: 1.png and 2.png" in fails(path, AnnotationError)
+    index = coco.read(path, "train", ReadReport(skip_bad=True))
+    assert index.image_ids.tolist() == [3]
+    assert index.boxes.tolist() == [[1, 1, 6, 6]]
+    report = ReadReport()
+    path = coco_json(tmp_path / "train.json", boxes, count=3, images=[record, last, record])
+    assert coco.read(path, "train", report).image_ids.tolist() == [1, 3]
+    assert "1 images stand in the file more than once, with the same id and name" in report.warnings[0]
 
 
 def test_annotations_must_be_a_list(tmp_path: Path) -> None:

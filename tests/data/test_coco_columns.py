@@ -11,6 +11,8 @@ from test_coco import assert_same
 
 from paa.data import coco, coco_columns
 from paa.data.coco_columns import read_columns
+from paa.data.coco_fields import read_fields
+from paa.data.report import ReadReport
 
 CUTS = {
     "segmentation": [[1, 2, 3, 4], [5, 6, 7, 8]],
@@ -94,3 +96,46 @@ def test_the_unusual_is_left_to_others(tmp_path: Path, wrong: dict[str, Any]) ->
 
 def test_no_such_file(tmp_path: Path) -> None:
     assert read_columns(tmp_path / "gone.json") is None
+
+
+ODD: dict[str, list[Any]] = {
+    "id": ["7", 7.0, None, 1 << 63, -1, True],
+    "image_id": ["1", 1.0, 1.5, "x", None, 1 << 63, (1 << 63) - 1, -(1 << 63), False, 9],
+    "category_id": ["3", 3.0, " 7 ", 1e300, None, 4],
+    "bbox": [["1", 2, 3, 4], [1, 2, 3], [], None, [1, 2, None, 4], [1.5, 2.5, -3, 4], [1, 2, float("nan"), 4], {}],
+    "area": ["", "7.5", -1, -0.0, None, True, float("inf"), 1e308, 10**400, [1]],
+    "iscrowd": [True, "1", "no", 2, -1, None, 1.0, 0],
+    "segmentation": [[[1, 2, 3, 4]], {"size": [60, 80], "counts": [100, 50, 4650]}, "x", None],
+    "file_name": ["", 7, None, "a\ud800.png", "ü\\x.png"],
+    "height": ["60", 60.0, 60.5, 0, -1, 1 << 31, (1 << 31) - 1, None, True],
+    "width": ["80", 0, None, 1 << 40],
+}
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_the_same_as_field_by_field_or_nothing(tmp_path: Path, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    made = annotations(seed, 12)
+    images = [{"id": i, "file_name": f"{i}.png", "height": 60, "width": 80} for i in range(1, 9)]
+    for record in [*made, *images]:
+        for key, values in ODD.items():
+            if random.random() < 0.01 * (seed % 4) and (key in record or key in ("area", "iscrowd", "segmentation")):
+                record[key] = values[random.integers(len(values))]
+                if random.random() < 0.2:
+                    del record[key]
+    path = tmp_path / "train.json"
+    path.write_text(json.dumps({"images": images, "annotations": made, "categories": [{"id": 3, "name": "cat"}]}))
+    fast, report = read_columns(path), ReadReport(skip_bad=True)
+    careful = read_fields(path, report)
+    assert fast is not None or seed % 4  # what has nothing odd is read
+    if fast is None:
+        return
+    assert report.left_out == report.warnings == []
+    assert fast.file_names == careful.file_names
+    assert fast.categories == careful.categories
+    for name in ("image_ids", "sizes"):
+        np.testing.assert_array_equal(getattr(fast, name), getattr(careful, name))
+        assert getattr(fast, name).dtype == getattr(careful, name).dtype
+    for name, column in fast.annotations.items():
+        np.testing.assert_array_equal(column.tolist(), careful.annotations[name].tolist())
+        assert name == "id" or column.dtype == careful.annotations[name].dtype

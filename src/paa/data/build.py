@@ -13,12 +13,12 @@ import numpy.typing as npt
 from paa.data.images import read_size
 from paa.data.index import DatasetIndex
 from paa.data.report import ReadReport
+from paa.data.splits import SYNONYMS
 from paa.errors import DataError, ImageError, one_line
 
 _SMALLEST_SIDE = 1e-3
 _MANY = 0.1  # the share of boxes from which on what they have in common is taken for a mistake of the whole file
 _HEADERS = 2000  # images whose headers are read to check a size that the annotations give: half a second
-_SYNONYMS = (("train", "training"), ("val", "valid", "validation"), ("test", "testing"))
 
 
 _MARKS = (  # UTF-32's begins with UTF-16's
@@ -67,7 +67,7 @@ class Classes:
 
 def split_names(split: str) -> tuple[str, ...]:
     """Return the split's name and the others in use for it, the one asked for first."""
-    for names in _SYNONYMS:
+    for names in SYNONYMS:
         if split in names:
             return (split, *(name for name in names if name != split))
     return (split,)

@@ -30,17 +30,17 @@ from safetensors.torch import save
 
 from paa import __version__
 from paa.data.index import DatasetIndex
+from paa.data.listings import exists
 from paa.data.report import ReadReport
 from paa.errors import one_line
 
 log = logging.getLogger("paa")
 
-_FORMAT = 2  # to be raised when the same file and options give another index
+_FORMAT = 3  # to be raised when the same file and options give another index
 _SUFFIX = ".paa-index"
 _SMALLEST = 10_000_000  # bytes of annotations; fewer are read in a fraction of a second
 _SETTLED = 2_000_000_000  # nanoseconds; a younger file may change again and keep its time stamps
 _KEPT = 30 * 24 * 3600  # seconds without use
-_SAMPLE = 10  # pictures that must still be where they were
 
 _COLUMNS = ("file_names", "image_ids", "sizes", "offsets", "boxes", "labels", "crowd", "areas", "category_ids")
 
@@ -83,11 +83,12 @@ def cached(
     if known is not None:
         return known
     settled = time.time_ns() - max(state.modified, state.moved) > _SETTLED
+    told_before = len(report.left_out), len(report.warnings)
     index = read()
-    if not settled or _state(file) != state:
+    if not settled or _state(file) != state or report.images_left_out:  # images may be mended, unseen here
         return index
     try:
-        _store(entry, index, report)
+        _store(entry, index, report.left_out[told_before[0] :], report.warnings[told_before[1] :])
         _forget_unused(folder)
         return map_index(entry)
     except (OSError, SafetensorError) as error:
@@ -122,7 +123,7 @@ def _recall(entry: Path, report: ReadReport) -> MappedIndex | None:
     except (OSError, SafetensorError, LookupError, TypeError, ValueError) as error:
         log.info("%s: cannot be used, the annotations are read anew: %s", entry, one_line(error))
         return None
-    if not all(index.path(i).is_file() for i in range(0, len(index), max(1, len(index) // _SAMPLE))):
+    if not _has_all_files(index):
         return None
     with suppress(OSError):  # a cache that one may only read
         os.utime(entry)
@@ -131,14 +132,31 @@ def _recall(entry: Path, report: ReadReport) -> MappedIndex | None:
     return index
 
 
-def _store(entry: Path, index: DatasetIndex, report: ReadReport) -> None:
-    """Write an index to a file of the cache, whole or not at all. Raises OSError."""
+def _has_all_files(index: DatasetIndex) -> bool:
+    """Return whether each image is still where it was, from one listing of each folder."""
+    names: dict[str, set[str]] = {}
+    for name in index.file_names.tolist():
+        folder, last = os.path.split(name.decode("utf-8", "surrogateescape"))
+        names.setdefault(folder, set()).add(last)
+    for folder, expected in names.items():
+        try:
+            with os.scandir(index.root / folder) as entries:
+                expected -= {entry.name for entry in entries if exists(entry)}
+        except OSError:
+            return False
+        if expected:
+            return False
+    return True
+
+
+def _store(entry: Path, index: DatasetIndex, left_out: list[str], warnings: list[str]) -> None:
+    """Write an index, and what its reading told, to a file of the cache, whole or not at all. Raises OSError."""
     facts = json.dumps(
         {
             "root": str(index.root),
             "names": index.names,
-            "left_out": report.left_out,
-            "warnings": report.warnings,
+            "left_out": left_out,
+            "warnings": warnings,
         }
     )
     columns = {name: getattr(index, name) for name in _COLUMNS}

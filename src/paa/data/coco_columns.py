@@ -1,8 +1,8 @@
 """The content of a COCO file as columns, without a Python object for each annotation, whatever the file's size.
 
 The text is mapped, not read, and decoded in pieces; what is not needed, such as masks, is skipped in the text. There is
-one shape of file that this reads: the usual one. Of any other it says so, and leaves it to a reader that can name what
-is wrong.
+one shape of file that this reads: the usual one. Of any other it says so, and leaves it to `coco_fields.py`, which
+reads what is written in another way and names what is wrong. What both read comes out the same.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+LARGEST_SIZE = (1 << 31) - 1  # pixels of a side
 _PIECE = 1 << 25  # bytes of text that are decoded at a time
 
 Column = npt.NDArray[Any]
@@ -32,8 +33,8 @@ class _Document(msgspec.Struct):
 class _Image(msgspec.Struct, gc=False):
     id: int
     file_name: str
-    height: int
-    width: int
+    height: int | None = None
+    width: int | None = None
 
 
 class _Annotation(msgspec.Struct, gc=False):
@@ -50,11 +51,12 @@ Entry = TypeVar("Entry", _Image, _Annotation)
 
 @dataclass(frozen=True)
 class Content:
-    """What a COCO file says: I pictures, A annotations, unchecked.
+    """What a COCO file says: I images, A annotations, each field by itself valid.
 
-    file_names: I of them. image_ids (I,): int64. sizes (I, 2): float64 (height, width). categories: as in the file.
-    annotations: "id", "image_id", "category_id" (A,) int64; "bbox" (A, 4) float64 (x, y, width, height); "iscrowd" (A,)
-    and "area" (A,) float64, NaN where the file has none.
+    file_names: I of them. image_ids (I,): int64. sizes (I, 2): float64 (height, width), 0 where the file has none.
+    categories: as in the file.
+    annotations: "image_id", "category_id" (A,) int64; "id" (A,) int64 or objects; "bbox" (A, 4) float64 (x, y, width,
+    height); "iscrowd" (A,) float64 of 0 and 1; "area" (A,) float64, NaN where the file has none that can be used.
     """
 
     file_names: list[str]
@@ -75,14 +77,25 @@ def read_columns(file: Path) -> Content | None:
         for images in _pieces(memoryview(document.images), _Image):
             file_names += [image.file_name for image in images]
             image_pieces.append(
-                (_whole([i.id for i in images]), np.array([(i.height, i.width) for i in images], np.float64))
+                (
+                    _whole([i.id for i in images]),
+                    np.array([(i.height or 0, i.width or 0) for i in images], np.float64).reshape(-1, 2),
+                )
             )
         pieces = [_columns(piece) for piece in _pieces(memoryview(document.annotations), _Annotation)]
     except (OSError, ValueError, OverflowError, RecursionError):  # msgspec's are ValueErrors
         return None
     image_ids, sizes = (np.concatenate(column) for column in zip(*image_pieces))
     annotations = {key: np.concatenate([piece.pop(key) for piece in pieces]) for key in list(pieces[0])}
-    return Content(file_names, image_ids, sizes.reshape(-1, 2), document.categories, annotations)
+    usual = (
+        all(file_names)
+        and bool(((sizes >= 0) & (sizes <= LARGEST_SIZE)).all())
+        and bool(np.isin(annotations["iscrowd"], (0, 1)).all())
+        and not bool((annotations["area"] < 0).any())
+        and bool(np.isfinite(annotations["bbox"]).all())
+        and not bool(np.isinf(annotations["area"]).any())
+    )
+    return Content(file_names, image_ids, sizes.reshape(-1, 2), document.categories, annotations) if usual else None
 
 
 def _pieces(array: memoryview, kind: type[Entry]) -> Iterator[list[Entry]]:

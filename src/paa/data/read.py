@@ -6,14 +6,40 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
 from paa.data import coco, voc, yolo
+from paa.data.build import read_text
+from paa.data.coco_files import other_json
+from paa.data.folders import subfolders
 from paa.data.index import DatasetIndex
 from paa.data.report import ReadReport
 from paa.errors import DataError
 
 log = logging.getLogger("paa")
 
-_FORMATS = {"voc": (voc.holds, voc.read), "yolo": (yolo.holds, yolo.read), "coco": (coco.holds, coco.read)}
+
+def _voc_level(path: Path) -> int | None:
+    if not voc.holds(path):
+        return None
+    return 0 if any((path / name).is_dir() for name in ("Annotations", "annotations")) else 1
+
+
+def _yolo_level(path: Path) -> int | None:
+    if path.is_file() or not yolo.holds(path):
+        return 0 if yolo.holds(path) else None
+    for file in (*path.glob("*.yaml"), *path.glob("*.yml")):
+        try:
+            keys = yaml.safe_load(read_text(file))
+        except (yaml.YAMLError, DataError):
+            continue
+        if isinstance(keys, dict) and "names" in keys:
+            return 0
+    return None
+
+
+_FORMATS = {"coco": (coco.level, coco.read), "voc": (_voc_level, voc.read), "yolo": (_yolo_level, yolo.read)}
+_EXPECTED = "expected COCO (train.json, annotations/instances_train*.json), VOC (Annotations/*.xml) or YOLO (data.yaml)"
 
 
 def read_dataset(
@@ -38,21 +64,45 @@ def read_dataset(
     path = Path(path)
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
+    if images is not None and not Path(images).is_dir():
+        raise DataError(f"{images}: no such folder of images (--images)")
+    report = ReadReport() if report is None else report
+    report.skip_bad = report.skip_bad or skip_bad
     if format is None:
-        format = next((name for name, (holds, _) in _FORMATS.items() if holds(path)), None)
-        if format is None:
-            raise DataError(
-                f"{path}: no data set: expected COCO (train.json, annotations/instances_train*.json), "
-                "VOC (Annotations/*.xml) or YOLO (data.yaml)"
-            )
+        format = _find_format(path, report)
     if format not in _FORMATS:
         raise DataError(f"unknown format {format!r}: expected {', '.join(sorted(_FORMATS))}")
     _, read = _FORMATS[format]
-    report = ReadReport() if report is None else report
-    report.skip_bad = report.skip_bad or skip_bad
-    index = read(path, split, report, images=images, names=names, keep_empty=keep_empty)
+    index = read(
+        path, split, report, images=None if images is None else Path(images), names=names, keep_empty=keep_empty
+    )
     for line in report.lines(split, index):
         log.info(line)
     for warning in report.warnings:
         log.warning(warning)
     return index
+
+
+def _find_format(path: Path, report: ReadReport) -> str:
+    """Return the format of a path's own annotations, else of a folder's inside it. Raises DataError for two or none."""
+    levels = {name: at for name, (level, _) in _FORMATS.items() if (at := level(path)) is not None}
+    if not levels:
+        others = ", ".join(map(str, other_json(path)[:3])) if path.is_dir() else ""
+        raise DataError(f"{path}: no data set: {_EXPECTED}" + (f"; {others} is not COCO" if others else ""))
+    best = min(levels.values())
+    names = [name for name, at in levels.items() if at == best]
+    if len(names) > 1:
+        where = {name: _where(path, name, best) for name in names}
+        found = " and ".join(f"{name.upper()} in {place}" for name, place in where.items())
+        raise DataError(f"{path}: data sets of {len(names)} formats, {found}; name the one wanted: --format {names[0]}")
+    for name, at in levels.items():
+        if at > best:
+            report.warn(f"another data set, {name.upper()}, lies in {_where(path, name, at)} and is not read")
+    return names[0]
+
+
+def _where(path: Path, name: str, at: int) -> Path:
+    """Return the folder that holds a format's annotations, as near as its level says."""
+    level, _ = _FORMATS[name]
+    inside = (child for child in subfolders(path) if at > 0 and level(child) == 0)
+    return next(inside, path)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from paa.data.index import DatasetIndex
-from paa.errors import AnnotationError, DataError
+from paa.errors import AnnotationError, DataError, ImageError
 
 OPTION = "--skip-bad"
 _NAMED = 10  # items that are named one by one; all of them are in the file of what was left out
@@ -19,6 +19,8 @@ class ReadReport:
 
     skip_bad: leave out what cannot be used, instead of stopping at it. format: "COCO", "VOC" or "YOLO".
     annotations, images: the file or folders they were read from. unlabelled: images without a label file.
+    split: the one that the annotation file's name says, where it is not the one asked for.
+    images_left_out: how many of what was left out are images.
     left_out: a line for each item that was left out. warnings: a line for each thing that was used and looks wrong.
     """
 
@@ -27,6 +29,8 @@ class ReadReport:
     annotations: str = ""
     images: str = ""
     unlabelled: int = 0
+    split: str = ""
+    images_left_out: int = 0
     left_out: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -35,16 +39,19 @@ class ReadReport:
 
         Raises `kind`, naming the option that goes on without such items, unless `skip_bad` is set.
         """
+        problem = printable(problem)
         if not self.skip_bad:
             raise kind(f"{problem}; fix it, or go on without it: {OPTION}")
         self.left_out.append(problem)
+        self.images_left_out += issubclass(kind, ImageError)
 
     def warn(self, remark: str) -> None:
         """Note what is used although it looks wrong, in words that name the file."""
-        self.warnings.append(remark)
+        self.warnings.append(printable(remark))
 
     def lines(self, split: str, index: DatasetIndex) -> list[str]:
         """Return what a person is told of the split at the start, a line each; warnings are not among them."""
+        split = self.split or split
         boxes = np.diff(index.offsets)
         crowd = int(index.crowd.sum())
         notes = {"without objects": int((boxes == 0).sum()), "without a label file": self.unlabelled}
@@ -56,6 +63,11 @@ class ReadReport:
             f"{f' ({crowd} of crowds or difficult)' if crowd else ''}, {len(index.names)} classes: {names}",
             *left_out_lines(self.left_out, split),
         ]
+
+
+def printable(text: str) -> str:
+    """Return a text in which what is no character, such as a foreign byte in a file's name, is written out."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def left_out_lines(left_out: list[str], split: str) -> list[str]:

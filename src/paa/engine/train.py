@@ -23,6 +23,7 @@ from paa.data.augment import TrainTransform
 from paa.data.batch import Batch
 from paa.data.index import DatasetIndex
 from paa.data.loader import train_loader
+from paa.data.overlap import shared_images
 from paa.data.read import read_dataset
 from paa.engine.average import WeightAverage
 from paa.engine.checkpoint import State, model_of, restore, save
@@ -198,13 +199,17 @@ def read_data(config: DataConfig, validate: bool) -> tuple[DatasetIndex, Dataset
     index = read_dataset(config.path, config.train_split, images=config.images, keep_empty=config.keep_empty, **options)
     if not validate:
         return index, None
-    if config.val_path is None and config.path.is_file() and config.path.suffix == ".json":
+    if config.val_path is None and config.path.is_file() and config.path.suffix.lower() == ".json":
         raise ConfigError(
-            f"{config.path} is one annotation file: name the validation set too, or do without validation"
+            f"{config.path} is one annotation file: name the validation set too (--val-data), or do without "
+            "validation (--val-batch-size 0)"
         )
     images = config.val_images or (config.images if config.val_path is None else None)
     path = config.val_path or config.path
-    return index, read_dataset(path, config.val_split, images=images, names=index.names, **options)
+    val_index = read_dataset(path, config.val_split, images=images, names=index.names, **options)
+    if (line := shared_images(index, val_index)) is not None:
+        log.warning(line)
+    return index, val_index
 
 
 def follow_start(

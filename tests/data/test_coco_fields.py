@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from coco_cases import BOXES, CLASSES, CORNERS, coco, fails, files, images, put, read
+
+from paa.errors import AnnotationError, DataError
+
+
+@pytest.mark.parametrize("form", [str, "{}.0".format, " {} ".format, float])
+@pytest.mark.parametrize("places", [("image",), ("annotation",), ("image", "annotation", "category")])
+def test_ids_that_are_numbers_in_another_form(tmp_path: Path, form: Any, places: Sequence[str]) -> None:
+    put(tmp_path, "a.jpg", "b.jpg")
+    ids = [form(i) if "image" in places else i for i in (10, 11)]
+    annotations = [
+        {**a, "image_id": form(i) if "annotation" in places else i, "category_id": c}
+        for a, i, c in zip(BOXES, (10, 11), (form(1), 2) if "category" in places else (1, 2))
+    ]
+    classes = [{**c, "id": form(c["id"])} for c in CLASSES] if "category" in places else CLASSES
+    coco(tmp_path / "train.json", images("a.jpg", "b.jpg", ids=ids), annotations, classes)
+    index, _ = read(tmp_path)
+    assert index.image_ids.tolist() == [10, 11]
+    assert index.category_ids.tolist() == [1, 2]
+    assert index.boxes.tolist() == CORNERS
+    assert index.labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("number", ["0000001_02999_d_0000005", "x2", "", "1e3", "٣", 1.5, None, True, [1]])
+def test_ids_that_are_not_numbers(tmp_path: Path, number: Any) -> None:
+    put(tmp_path, "a.jpg", "b.jpg")
+    path = coco(tmp_path / "train.json", images("a.jpg", "b.jpg", ids=(number, 2)), [{**BOXES[0], "image_id": number}])
+    message = fails(tmp_path, AnnotationError)
+    shown = json.dumps(number, ensure_ascii=False)
+    assert message.startswith(f"{path}: images[0] (a.jpg) has id {shown}, which is not a whole number")
+    assert "--skip-bad" in message
+
+
+@pytest.mark.parametrize("first", [17870283321406128128, 1 << 63, -(1 << 63) - 1, str(1 << 64), 10**25])
+@pytest.mark.parametrize("second", [4242424242424242421, 17870283321406128129])
+def test_ids_that_do_not_fit(tmp_path: Path, first: Any, second: int) -> None:
+    put(tmp_path, "a.jpg", "b.jpg")
+    path = coco(tmp_path / "train.json", images("a.jpg", "b.jpg", ids=(first, second)))
+    assert f"{path}: images[0] (a.jpg) has id {int(first)}, which does not fit int64" in fails(
+        tmp_path, AnnotationError
+    )
+
+
+@pytest.mark.parametrize("form", [int, str])
+def test_ids_are_exact(tmp_path: Path, form: Any) -> None:
+    put(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+    ids = [(1 << 63) - 1, (1 << 63) - 2, 5]
+    annotations = [{**BOXES[0], "image_id": form(i)} for i in ids]
+    path = coco(tmp_path / "train.json", images("a.jpg", "b.jpg", "c.jpg", ids=ids), annotations)
+    index, _ = read(path)
+    assert index.image_ids.tolist() == ids
+    assert np.diff(index.offsets).tolist() == [1, 1, 1]
+    coco(path, images("a.jpg", "b.jpg", "c.jpg", ids=ids), [*annotations, {**BOXES[0], "image_id": 1 << 63}])
+    assert f"annotation 1 (image {1 << 63}) has image_id {1 << 63}, which does not fit int64" in fails(
+        path, AnnotationError
+    )
+
+
+@pytest.mark.parametrize("area", ["", "big", -1, "nan", [200], True, float("nan"), float("inf")])
+def test_an_area_that_cannot_be_used_is_the_box_s(tmp_path: Path, area: Any) -> None:
+    put(tmp_path, "a.jpg", "b.jpg")
+    path = coco(tmp_path / "train.json", annotations=[{**BOXES[0], "area": area}, {**BOXES[1], "area": "70.5"}])
+    index, report = read(tmp_path)
+    assert index.areas.tolist() == [200, 70.5]
+    assert report.warnings == [
+        f"{path}: 1 annotations have an unusable area, the box's is taken; first annotation 1 (image 1)"
+    ]
+
+
+@pytest.mark.parametrize("value", ["no", "false", "True", "", 2, -1, 0.5, [0]])
+def test_iscrowd_that_is_neither(tmp_path: Path, value: Any) -> None:
+    put(tmp_path, "a.jpg", "b.jpg")
+    path = coco(tmp_path / "train.json", annotations=[BOXES[0], {**BOXES[1], "iscrowd": value}])
+    message = fails(tmp_path, AnnotationError)
+    assert message.startswith(f"{path}: annotation 2 (image 2) has iscrowd {json.dumps(value)}, which is neither 0")
+    assert len(read(tmp_path, skip_bad=True)[0].boxes) == 1
+
+
+@pytest.mark.parametrize(("value", "crowd"), [(True, True), ("1", True), ("0", False), (1.0, True), (None, False)])
+def test_iscrowd_in_another_form(tmp_path: Path, value: Any, crowd: bool) -> None:
+    put(tmp_path, "a.jpg", "b.jpg")
+    coco(tmp_path / "train.json", annotations=[{**BOXES[0], "iscrowd": value}])
+    assert read(tmp_path)[0].crowd.tolist() == [crowd]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "corners", "says"),
+    [
+        (
+            [(40, 30, 60, 47), (30, 20, 40, 30)],
+            [[40, 30, 64, 48], [30, 20, 64, 48]],
+            "2 of 2 boxes leave their image",
+        ),
+        ([(0.1, 0.1, 0.3, 0.3), (0.5, 0.5, 0.1, 0.2)], None, "2 of 2 boxes have a side below one pixel"),
+        ([("4", "5.0", " 20", "1e1"), (30, 20, 10, 10)], CORNERS, None),
+    ],
+)
+def test_boxes_of_other_kinds(tmp_path: Path, boxes: Any, corners: Any, says: str | None) -> None:
+    put(tmp_path, "a.jpg", "b.jpg")
+    coco(tmp_path / "train.json", annotations=[{**a, "bbox": b} for a, b in zip(BOXES, boxes)])
+    index, report = read(tmp_path)
+    assert corners is None or index.boxes.tolist() == corners
+    assert len(index.boxes) == 2
+    assert [says in warning for warning in report.warnings] == [True] if says else report.warnings == []
+
+
+@pytest.mark.parametrize(
+    ("mask", "corners"),
+    [
+        ({"size": [48, 64], "counts": [100, 50, 2922]}, [2, 0, 4, 48]),
+        ({"size": [48, 64], "counts": [100, 10, 38, 12, 2912]}, [2, 4, 4, 16]),
+        ({"size": [48, 64], "counts": "T3b1Zk2"}, [2, 0, 4, 48]),
+        ([[10, 20, 30, 20, 30, 40]], [10, 20, 30, 40]),
+        ([[10, 20, 12, 20, 12, 21], [], [50.5, 5, 51, 6, 50, 7]], [10, 5, 51, 21]),
+        ([10, 20, 30, 20, 30, 40], [10, 20, 30, 40]),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("empty", [{}, {"bbox": []}, {"bbox": None}])
+def test_a_mask_without_box(tmp_path: Path, mask: Any, corners: list[float], empty: dict[str, Any]) -> None:
+    put(tmp_path, "a.jpg", "b.jpg")
+    masked = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": mask, **empty}
+    path = coco(tmp_path / "train.json", annotations=[masked, BOXES[1]])
+    index, report = read(tmp_path)
+    assert index.boxes.tolist() == [corners, CORNERS[1]]
+    assert report.warnings == [
+        f"{path}: 1 annotations have no bbox but a mask, whose box is taken; first annotation 1 (image 1)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("mask", "says"),
+    [
+        ([], "has no bbox"),
+        (None, "has no bbox"),
+        ([[]], "has no bbox, and its segmentation is empty"),
+        ({"size": [48, 64], "counts": [3072]}, "has no bbox, and its segmentation is empty"),
+        (
+            {"size": [48, 64], "counts": [100, 50]},
+            "has no bbox, and run lengths that do not add up to 48 x 64 pixels",
+        ),
+        (
+            {"size": [24, 32], "counts": [768]},
+            "has no bbox, and a mask 24 high and 32 wide, but its image",
+        ),
+        ({"size": [48, 64]}, "has no bbox, and a segmentation that is neither polygons nor run lengths"),
+        ({"size": [48, 64], "counts": "~~"}, "has no bbox, and run lengths in an unknown encoding"),
+        ([[1, 2, 3]], "has no bbox, and a polygon that is not pairs of finite numbers"),
+        ([["a", 2, 3, 4]], "has no bbox, and a polygon that is not numbers"),
+    ],
+    ids=str,
+)
+def test_a_mask_that_gives_no_box(tmp_path: Path, mask: Any, says: str) -> None:
+    put(tmp_path, "a.jpg", "b.jpg")
+    masked = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": mask}
+    path = coco(tmp_path / "train.json", annotations=[masked, BOXES[1]])
+    assert fails(tmp_path, AnnotationError).startswith(f"{path}: annotation 1 (image 1) {says}")
+    index, report = read(tmp_path, skip_bad=True)
+    assert index.boxes.tolist() == [CORNERS[1]]
+    assert len(report.left_out) == 1
+
+
+@pytest.mark.parametrize("group", ["pets", "dog"])
+@pytest.mark.parametrize("above", ["none", None, ""])
+def test_a_class_that_only_groups_others_is_left_out(tmp_path: Path, group: str, above: Any) -> None:
+    put(tmp_path, "a.jpg", "b.jpg")
+    classes = [{"id": 0, "name": group, "supercategory": above}, *({**c, "supercategory": group} for c in CLASSES)]
+    path = coco(tmp_path / "train.json", categories=classes)
+    index, report = read(tmp_path)
+    assert index.names == ("cat", "dog")
+    assert index.category_ids.tolist() == [1, 2]
+    assert f"{path}: {group} (id 0) is no class: it only groups others (supercategory) and has no annotation" in (
+        report.warnings
+    )
+    assert read(tmp_path, names=("cat", "dog"))[0].labels.tolist() == [0, 1]
+
+
+def test_a_group_that_has_objects_is_a_class(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg", "b.jpg")
+    classes = [{"id": 0, "name": "pets"}, *({**c, "supercategory": "pets"} for c in CLASSES)]
+    coco(tmp_path / "train.json", annotations=[*BOXES, {**BOXES[0], "category_id": 0}], categories=classes)
+    assert read(tmp_path)[0].names == ("pets", "cat", "dog")
+    coco(tmp_path / "train.json", categories=[{**c, "supercategory": c["name"]} for c in CLASSES])
+    assert read(tmp_path)[0].names == ("cat", "dog")
+
+
+def test_a_class_that_only_validation_has(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg", "b.jpg")
+    more = [*CLASSES, {"id": 3, "name": "bird"}]
+    path = coco(tmp_path / "val.json", annotations=[*BOXES, {**BOXES[0], "category_id": 3}], categories=more)
+    message = fails(tmp_path, DataError, "val", names=("cat", "dog"))
+    assert message.startswith(f"{path}: class 'bird' is unknown to the model, which knows cat, dog")
+    assert "--skip-bad" in message
+    index, report = read(tmp_path, "val", names=("cat", "dog"), skip_bad=True)
+    assert index.boxes.tolist() == CORNERS
+    assert len(report.left_out) == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig", "utf-32"])
+def test_encodings(tmp_path: Path, encoding: str) -> None:
+    put(tmp_path, "ä.jpg", "b.jpg")
+    coco(tmp_path / "train.json", images("ä.jpg", "b.jpg"), encoding=encoding)
+    index, _ = read(tmp_path)
+    assert files(index, tmp_path) == ["ä.jpg", "b.jpg"]
+    assert index.boxes.tolist() == CORNERS
+
+
+def test_another_encoding_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "train.json"
+    path.write_bytes('{"images": [{"id": 1, "file_name": "ä.jpg"}], "categories": []}'.encode("latin-1"))
+    assert fails(tmp_path, DataError).startswith(f"{path}: cannot be read as text: 'utf-8' codec can't decode")
