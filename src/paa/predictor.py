@@ -92,9 +92,9 @@ class PAA(
         """Return the detections of a picture, or of each of a list of pictures.
 
         source: a path, a PIL picture, an array (H, W), (H, W, 3 or 4) or a tensor (3, H, W), of uint8 or of floats in
-        0..1, or a list of these. threshold: least score that is returned. limit: boxes a picture. multi_scale:
-        detect at many sizes and mirrored too, those of the paper or these, and merge. ImageError if a picture cannot be
-        read, ConfigError for a number that cannot be.
+        0..1, or a list of these. Arrays and tensors are RGB; OpenCV's are BGR: `array[:, :, ::-1]`. threshold: least
+        score that is returned. limit: boxes a picture. multi_scale: detect at many sizes and mirrored too, those of the
+        paper or these, and merge. ImageError if a picture cannot be read, ConfigError for a number that cannot be.
         """
         if not 0 <= threshold <= 1:
             raise ConfigError(f"the threshold must be from 0 to 1, got {threshold}")

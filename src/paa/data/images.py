@@ -55,8 +55,9 @@ def read_size(path: Path) -> tuple[int, int]:
 def as_rgb(source: str | Path | Image.Image | npt.NDArray[Any] | Tensor) -> Rgb:
     """Return any form of picture as (H, W, 3) uint8 RGB.
 
-    source: a file; a PIL image; an array (H, W) or (H, W, 1, 3 or 4), RGB order; a tensor (1, 3 or 4, H, W). Arrays and
-    tensors hold uint8, uint16 or floats from 0 to 1. Raises ImageError for anything else.
+    source: a file; a PIL image; an array (H, W) or (H, W, 1, 3 or 4); a tensor (1, 3 or 4, H, W). Arrays and tensors
+    are RGB (OpenCV's are BGR: `array[:, :, ::-1]`), and hold uint8, uint16 or floats from 0 to 1. Raises ImageError for
+    anything else.
     """
     if isinstance(source, (str, Path)):
         return read_image(Path(source))

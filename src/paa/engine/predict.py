@@ -38,8 +38,8 @@ def predict(
     """Yield each source's picture, (H, W, 3) uint8 RGB as shown, and what is detected in it.
 
     A source is a path, a PIL picture, an array (H, W), (H, W, 3 or 4) or a tensor (3, H, W), of uint8 or of floats in
-    0..1. multi_scale: the views of each picture, if there is to be more than one. ImageError if a picture cannot be
-    read, ConfigError for a number that cannot be.
+    0..1; arrays and tensors are RGB (OpenCV's are BGR: `array[:, :, ::-1]`). multi_scale: the views of each picture, if
+    there is to be more than one. ImageError if a picture cannot be read, ConfigError for a number that cannot be.
     """
     for name, value in (("batch size", batch_size), ("limit", limit)):
         if value < 1:
