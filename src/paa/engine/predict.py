@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from paa.config import MultiScaleConfig
-from paa.data.images import SUFFIXES, as_rgb
+from paa.data.folders import files_in
+from paa.data.images import as_rgb, decodable_suffixes, undecodable_suffixes
 from paa.data.loader import collate
 from paa.data.transforms import resize, resized_size
 from paa.detections import Detections
@@ -21,6 +23,7 @@ from paa.engine.evaluate import to_original
 from paa.engine.multi_scale import check_views, detect_multi_scale
 from paa.errors import ConfigError, DataError
 from paa.model.detector import PADDING, Detector
+from paa.urls import url_of
 
 Source = str | Path | Image.Image | npt.NDArray[Any] | Tensor
 
@@ -71,17 +74,37 @@ def _resized(picture: Tensor, short: int, longest: int) -> Tensor:
     return resize(picture, torch.zeros(0, 4), size, legacy=False)[0]
 
 
-def find_pictures(paths: Sequence[Path]) -> list[Path]:
-    """Return the picture files among paths and, sorted, in folders; DataError for a path that is none."""
+def find_pictures(paths: Sequence[Path], output: Path | None = None) -> list[Path]:
+    """Return the image files among paths and, sorted, in folders and the folders inside; hidden ones are left out.
+
+    Of folders, files with an image's suffix are taken, also such as cannot be decoded here. output: the folder that
+    results go to, of which the drawings of an earlier run are no images to detect in. DataError for a path that is
+    none, and a folder without images.
+    """
     found: list[Path] = []
+    suffixes = decodable_suffixes() | undecodable_suffixes()
+    drawn = set() if output is None else _earlier_drawings(output)
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            inside = [p for p in files_in(path, recursive=True) if p.suffix.lower() in suffixes]
+            if drawn:
+                inside = [p for p in inside if p.resolve() not in drawn]
             if not inside:
-                raise DataError(f"{path}: no pictures in this folder ({', '.join(sorted(SUFFIXES))})")
+                raise DataError(f"{path}: no pictures in this folder ({', '.join(sorted(decodable_suffixes()))})")
             found.extend(inside)
         elif path.is_file():
             found.append(path)
+        elif (url := url_of(path)) is not None:
+            raise DataError(f"{url}: a URL, not a path: download it first")
         else:
             raise DataError(f"{path}: no such file or folder")
     return found
+
+
+def _earlier_drawings(output: Path) -> set[Path]:
+    """Return the drawings that the detections.json of a folder names, none if there is no such file."""
+    try:
+        records = json.loads((output / "detections.json").read_text(encoding="utf-8"))
+        return {(output / record["drawn"]).resolve() for record in records}
+    except (OSError, ValueError, TypeError, KeyError):
+        return set()
