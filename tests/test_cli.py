@@ -462,12 +462,15 @@ def test_unreadable_pictures(tmp_path: Path, shapes: Path, options: list[str], c
     assert ".jpg: not a picture" in fails("train", "--data", data, *options, "--output", tmp_path / "out")
     more = ["--data", data, "--split", "train", "--device", "cpu", "--output", tmp_path / "out"]
     assert ".jpg: not a picture" in fails("eval", checkpoint, *more)
-    assert ".jpg: not a picture" in fails("predict", checkpoint, data / "images", "--output", tmp_path / "out")
     whole = (data / "images" / "000001.jpg").read_bytes()
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     assert "cut.jpg: cannot be read: " in fails(
         "predict", checkpoint, tmp_path / "cut.jpg", "--output", tmp_path / "out"
     )
+    for path in (data / "images").iterdir():
+        path.write_bytes(b"\xff\xd8 no more")
+    says = "none of the 10 images can be read; the first: "
+    assert says in fails("predict", checkpoint, data / "images", "--output", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
