@@ -86,15 +86,23 @@ def as_it_comes(run: Callable[[], object]) -> Callable[[], object]:
     return returned
 
 
-def print_limit(benchmark: str, case: str, run: Callable[[], object], seconds: float, device: str) -> None:
+def print_limit(
+    benchmark: str,
+    case: str,
+    run: Callable[[], object],
+    seconds: float,
+    device: str,
+    dtype: torch.dtype = torch.float32,
+) -> None:
     """Print the JSON line of what multiplying matrices alone would take: the run's operations over the device's rate.
 
-    gflop: 10^9 multiplications and additions in convolutions and matrix products, as torch counts them. rate: 10^9 of
-    them a second in the product of two float32 matrices of 2048 x 2048, the best of ten.
+    run: is not compiled, as torch counts operations one by one when they are called. seconds: what they take, compiled
+    or not. dtype: of its convolutions. gflop: 10^9 multiplications and additions in convolutions and matrix products,
+    as torch counts them. rate: 10^9 of them a second in the product of two matrices of 2048 x 2048, the best of ten.
     """
     with FlopCounterMode(display=False) as counter:
         run()
-    matrix = torch.randn(2048, 2048, device=device)
+    matrix = torch.randn(2048, 2048, device=device, dtype=dtype)
     arguments = argparse.Namespace(device=device, repeats=10)
     rate = 2 * 2048**3 / min(measure(lambda: matrix @ matrix, arguments)) / 1e9
     gflop = counter.get_total_flops() / 1e9

@@ -2,7 +2,8 @@
 
 Every other script here that can be run is a benchmark. What they print goes into docs/benchmarks.jsonl (with --device
 cuda: docs/benchmarks-cuda.jsonl): first a line that describes the machine, then, for each script, a line that tells how
-it was run, and its own lines. --only runs some and keeps the others' lines. Other flags go to every script.
+it was run, and its own lines. --only runs some and keeps the others' lines. Other flags go to every script. A script
+that fails is named in one line, and what it said is kept in build/benchmarks/.
 
     python benchmarks/run.py [--only assignment loading] [--device cuda] [--threads 1]
 """
@@ -13,6 +14,7 @@ import argparse
 import datetime
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -23,6 +25,9 @@ import machine
 import report
 
 FOLDER = Path(__file__).parent
+LOGS = FOLDER.parent / "build" / "benchmarks"
+
+_ERROR = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)\b.*")
 
 
 def scripts() -> list[str]:
@@ -31,10 +36,14 @@ def scripts() -> list[str]:
     return [f.stem for f in files if f.stem not in ("run", "report") and '__name__ == "__main__"' in f.read_text()]
 
 
-def run_script(name: str, flags: list[str]) -> list[dict[str, Any]] | None:
+class BenchmarkError(Exception):
+    """A benchmark did not end well; its text is one line that says how, and where to read the rest."""
+
+
+def run_script(name: str, flags: list[str]) -> list[dict[str, Any]]:
     """Run one benchmark, show its lines as they come, and return them behind the line about the run.
 
-    None if it failed.
+    Raises BenchmarkError if it ends with an error; what it said is kept then.
     """
     told = {
         "run": name,
@@ -45,14 +54,35 @@ def run_script(name: str, flags: list[str]) -> list[dict[str, Any]] | None:
     }
     start, lines = time.perf_counter(), []
     command = [sys.executable, str(FOLDER / f"{name}.py"), *flags]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    LOGS.mkdir(parents=True, exist_ok=True)
+    log = LOGS / f"{name}.log"
+    with (
+        log.open("wb") as said,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True) as process,
+    ):
         for text in process.stdout or ():
             print(text, end="", flush=True)
             if text.startswith("{"):
                 lines.append(json.loads(text))
     if process.returncode:
-        return None
+        raise BenchmarkError(
+            f"{name}: {how_it_failed(log.read_text(errors='replace'), process.returncode)}; all of it: {log}"
+        )
+    log.unlink()
     return [told | {"took_s": round(time.perf_counter() - start)}, *lines]
+
+
+def how_it_failed(said: str, code: int) -> str:
+    """Return the line of what a script said on stderr that tells best why it failed: the last that names an error.
+
+    torch.compile puts thousands of lines behind it. code: the script's exit code, below 0 the signal that ended it.
+    """
+    lines = [line.rstrip() for line in said.splitlines() if line.strip()]
+    if code < 0 or not lines:
+        return f"ended by signal {-code}" if code < 0 else f"exit code {code}"
+    errors = [line for line in lines if _ERROR.fullmatch(line)]
+    line = (errors or lines)[-1].strip()
+    return line if len(line) <= 160 else f"{line[:157]}..."
 
 
 def replace(kept: list[dict[str, Any]], name: str, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -87,8 +117,10 @@ def main() -> None:
     failed = []
     for name in arguments.only or scripts():
         print(f"== {name}", file=sys.stderr, flush=True)
-        new = run_script(name, flags)
-        if new is None:
+        try:
+            new = run_script(name, flags)
+        except BenchmarkError as failure:
+            print(f"error: {failure}", file=sys.stderr, flush=True)
             failed.append(name)
             continue
         lines = replace(lines, name, new)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(FOLDER))  # as it is for a script there
@@ -18,7 +19,9 @@ sys.path.insert(0, str(FOLDER))  # as it is for a script there
 import assignment  # noqa: E402
 import evaluation  # noqa: E402
 import goals  # noqa: E402
+import inference  # noqa: E402
 import machine  # noqa: E402
+import network  # noqa: E402
 import report  # noqa: E402
 import run  # noqa: E402
 import scenes  # noqa: E402
@@ -174,7 +177,7 @@ def test_lines_of_one_script_are_replaced() -> None:
 
 
 def test_running_some_keeps_the_others_and_a_failure_its_old_lines(
-    docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scripts = tmp_path / "scripts"
     scripts.mkdir()
@@ -188,6 +191,7 @@ if __name__ == "__main__":
     (scripts / "bad.py").write_text(f"{script}    sys.exit('broken' if sys.argv[2:] else 0)")
     (scripts / "shared.py").write_text("")
     monkeypatch.setattr(run, "FOLDER", scripts)
+    monkeypatch.setattr(run, "LOGS", tmp_path / "logs")
 
     def cases(*flags: str) -> list[str]:
         monkeypatch.setattr(sys, "argv", ["run.py", *flags])
@@ -203,12 +207,66 @@ if __name__ == "__main__":
     assert cases("--only", "good", "--second") == ["--first", "--second"]
     with pytest.raises(SystemExit, match="failed, and left as they were: bad"):
         cases("--third", "--fail")
+    log = tmp_path / "logs" / "bad.log"
+    said = capsys.readouterr().err.splitlines()
+    assert [line for line in said if not line.startswith("== ")] == [f"error: bad: broken; all of it: {log}"]
+    assert log.read_text() == "broken\n"
+    assert list(log.parent.iterdir()) == [log]
     assert [line["case"] for line in report.read(report.CPU_FILE).lines if "case" in line] == ["--first", "--third"]
 
     monkeypatch.setattr(machine, "describe", lambda device: MACHINE)
     with pytest.raises(SystemExit, match=r"measured on another machine .*cpu .*, here Some CPU.*run all"):
         cases("--only", "good", "--fourth")
     assert cases("--fifth") == ["--fifth", "--fifth"]
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "line"),
+    [
+        ("a warning\nTraceback (most recent call last):\n  x\nValueError: no\n", 1, "ValueError: no"),
+        ("torch.Problem.Error: why\n\n  frames skipped:\n - a\n - b: RuntimeError: x\n", 1, "torch.Problem.Error: why"),
+        ("paa: error: nothing there\n\n", 2, "paa: error: nothing there"),
+        ("", 3, "exit code 3"),
+        ("half a", -9, "ended by signal 9"),
+        ("MemoryError\n", 1, "MemoryError"),
+        ("KeyError: " + 500 * "x", 1, "KeyError: " + 147 * "x" + "..."),
+    ],
+)
+def test_a_failure_is_one_line(said: str, code: int, line: str) -> None:
+    assert run.how_it_failed(said, code) == line
+
+
+def test_the_limit_counts_the_operations_of_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    matrix = torch.ones(1000, 1000)
+    network.print_limit("made_up", "product", lambda: matrix @ matrix, 0.5, "cpu", torch.bfloat16)
+    line = json.loads(capsys.readouterr().out)
+    assert (line["case"], line["gflop"], line["measured_s"]) == ("limit: product", 2, 0.5)
+
+
+def test_inference_counts_what_is_not_compiled(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """On a machine with bfloat16, where the best settings compile, which counting cannot look into."""
+    compiled: list[str] = []
+
+    def compile_network(model: Any, compilation: str) -> None:
+        compiled.append(compilation)
+        if compilation != "off":
+            forward = model.forward
+
+            def run(*inputs: Any) -> Any:
+                assert not torch.utils._python_dispatch._get_current_dispatch_mode_stack(), "counted when compiled"
+                return forward(*inputs)
+
+            monkeypatch.setattr(model, "forward", run)
+
+    monkeypatch.setattr("paa.predictor.compile_network", compile_network)
+    monkeypatch.setattr("paa.engine.speed.has_bfloat16", lambda device: True)
+    monkeypatch.setattr(inference, "has_bfloat16", lambda device: True)
+    monkeypatch.setattr(network, "HEIGHT", 64)
+    monkeypatch.setattr(network, "WIDTH", 96)
+    lines = printed(inference, "--repeats 2", monkeypatch, capsys)
+    limits = [line for line in lines if line["case"].startswith("limit: ")]
+    assert [line["case"] for line in limits] == ["limit: best settings (bfloat16, compiled)", "limit: FCOS"]
+    assert compiled == ["default", "off"]
 
 
 @pytest.mark.parametrize("name", run.scripts())

@@ -179,6 +179,60 @@ def test_predict(tmp_path: Path, shapes: Path, checkpoint: Path, capsys: pytest.
     assert len(files(tmp_path / "all")) == 12
 
 
+def test_predict_goes_through_the_whole_folder(
+    tmp_path: Path, shapes: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = shutil.copytree(shapes / "images", tmp_path / "in")
+    bad = [given / f"00000{i}.jpg" for i in (0, 2, 3)]
+    for path in bad:
+        path.write_bytes(b"")
+    (given / "html.jpg").write_text("<!doctype html><html>")
+    (given / ".hidden.jpg").write_bytes(b"")
+    (given / "a.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    output = tmp_path / "out"
+    command = ["predict", str(checkpoint), str(given), "--device", "cpu", "--output", str(output)]
+    with pytest.raises(SystemExit) as caught:
+        main(command)
+    assert caught.value.code == 1
+    printed = capsys.readouterr()
+    lines = [
+        *(f"{path}: an empty file" for path in bad),
+        f"{given / 'a.heic'}: a HEIC image, which needs the package pillow-heif (pip install pillow-heif)",
+        f"{given / 'html.jpg'}: a web page, not an image: its address gave an error or a log-in page",
+    ]
+    assert printed.err.splitlines() == [
+        "paa: images: left out 5:",
+        *(f"paa:   {line}" for line in lines),
+        f"paa: all of them are in {output / 'left_out.txt'}; --skip-bad takes this as success",
+    ]
+    assert printed.out.count(" objects\n") == 7
+    assert (output / "left_out.txt").read_text().splitlines() == lines
+    records = json.loads((output / "detections.json").read_text())
+    assert [Path(record["file"]).name for record in records] == [f"00000{i}.jpg" for i in (1, 4, 5, 6, 7, 8, 9)]
+    assert files(output) == {"detections.json", "left_out.txt", *(record["drawn"] for record in records)}
+
+    shutil.rmtree(output)
+    main([*command, "--skip-bad"])
+    again = capsys.readouterr()
+    assert again.err == printed.err
+    assert json.loads((output / "detections.json").read_text()) == records
+
+
+def test_max_pixels(
+    tmp_path: Path, shapes: Path, options: list[str], checkpoint: Path, fails: Fails, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAA_MAX_PIXELS", "100")  # also what it is set back to
+    out = ["--output", str(tmp_path / "out")]
+    evaluate = ["eval", str(checkpoint), "--data", str(shapes), "--device", "cpu", "--workers", "1", *out]
+    train = ["train", "--data", str(shapes), *options, "--val-batch-size", "0", "--schedule.steps", "1"]
+    for command in (evaluate, [*train, *out]):
+        assert "more than the limit of 100: --max-pixels" in fails(*command)
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+    for command in (evaluate, [*train, "--workers", "1", "--output", str(tmp_path / "run")]):
+        monkeypatch.setenv("PAA_MAX_PIXELS", "100")
+        main([*command, "--max-pixels", "1000000"])
+
+
 def test_odd_names(tmp_path: Path, shapes: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = shapes / "images" / "000000.jpg"
     for name in ("[/b].jpg", "[red]x.jpg", "b 猫.jpg"):
@@ -460,12 +514,15 @@ def test_unreadable_pictures(tmp_path: Path, shapes: Path, options: list[str], c
     assert not (tmp_path / "out").exists()
     more = ["--data", data, "--split", "train", "--device", "cpu", "--output", tmp_path / "out"]
     assert ".jpg: not a picture" in fails("eval", checkpoint, *more)
-    assert ".jpg: not a picture" in fails("predict", checkpoint, data / "images", "--output", tmp_path / "out")
     whole = (data / "images" / "000001.jpg").read_bytes()
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     assert "cut.jpg: cannot be read: " in fails(
         "predict", checkpoint, tmp_path / "cut.jpg", "--output", tmp_path / "out"
     )
+    for path in (data / "images").iterdir():
+        path.write_bytes(b"\xff\xd8 no more")
+    says = "none of the 10 images can be read; the first: "
+    assert says in fails("predict", checkpoint, data / "images", "--output", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -559,7 +616,12 @@ def test_evaluation_settings_that_cannot_be(
         ("", "no pictures given: name picture files or folders"),
         ("nowhere", "nowhere: no such file or folder"),
         ("empty", "empty: no pictures in this folder"),
-        ("notes.txt", "notes.txt: not a picture of a known format"),
+        ("notes.txt", "notes.txt: a text, not an image"),
+        ("notes.txt --skip-bad", "notes.txt: a text, not an image"),
+        ("a.png nowhere.png", "nowhere.png: no such file or folder"),
+        ("https://example.com/a.jpg", "https://example.com/a.jpg: a URL, not a path: download it first"),
+        ("a.png --max-pixels 0", "--max-pixels must be at least 1, got 0"),
+        ("a.png --max-pixels 1599", "a.png: has 1,600 pixels (40 x 40), more than the limit of 1,599"),
         ("a.png --threshold 1.5", "the threshold must be from 0 to 1, got 1.5"),
         ("a.png --threshold -0.1", "the threshold must be from 0 to 1, got -0.1"),
         ("a.png --threshold nan", "the threshold must be from 0 to 1, got nan"),
@@ -572,6 +634,7 @@ def test_predictions_that_cannot_be(
     tmp_path: Path, checkpoint: Path, fails: Fails, monkeypatch: pytest.MonkeyPatch, given: str, says: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PAA_MAX_PIXELS", "")  # what it is set back to
     (tmp_path / "empty").mkdir()
     (tmp_path / "same").mkdir()
     (tmp_path / "notes.txt").write_text("hello")

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from paa import Detections
 
@@ -56,3 +58,74 @@ def test_none() -> None:
 def test_cannot_be_changed(detections: Detections) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         detections.names = ()  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("index", "rows"),
+    [
+        (0, [0]),
+        (-1, [2]),
+        (np.int64(1), [1]),
+        (torch.tensor(1), [1]),
+        (slice(1, None), [1, 2]),
+        (slice(None, None, -1), [2, 1, 0]),
+        (slice(5, 9), []),
+        (np.array([True, False, True]), [0, 2]),
+        ([False, True, False], [1]),
+        (torch.tensor([True, False, True]), [0, 2]),
+        (np.array([2, 0, 0]), [2, 0, 0]),
+        ([1, -3], [1, 0]),
+        ([], []),
+        (np.zeros(0, np.int64), []),
+    ],
+    ids=str,
+)
+def test_selects(detections: Detections, index: Any, rows: list[int]) -> None:
+    chosen = detections[index]
+    assert isinstance(chosen, Detections)
+    assert chosen.boxes.shape == (len(rows), 4)
+    assert chosen.boxes.tolist() == [detections.boxes[row].tolist() for row in rows]
+    assert chosen.scores.tolist() == [detections.scores[row].item() for row in rows]
+    assert chosen.labels.tolist() == [detections.labels[row].item() for row in rows]
+    assert chosen.names == detections.names
+    assert chosen.scores.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "index", [3, -4, [3], [True, False], np.ones((3, 3), bool), 0.5, "dog", None, (0, 1, 5), np.zeros(0)], ids=repr
+)
+def test_what_selects_nothing(detections: Detections, index: Any) -> None:
+    with pytest.raises(IndexError):
+        detections[index]
+
+
+def test_equal_by_value(detections: Detections) -> None:
+    same = dataclasses.replace(detections, boxes=detections.boxes.copy())
+    assert detections == same
+    assert (detections != same) is False
+    assert [detections] == [same]
+    for other in (
+        dataclasses.replace(detections, scores=detections.scores / 2),
+        dataclasses.replace(detections, names=("cat", "wolf")),
+        detections[:2],
+        detections[::-1],
+        detections[[]],
+        None,
+        "Detections",
+        3,
+    ):
+        assert detections != other
+        assert (detections == other) is False
+    assert detections[[]] == detections.above(0.99)
+
+
+def test_cannot_be_hashed(detections: Detections) -> None:
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(detections)
+
+
+def test_says_what_it_holds(detections: Detections) -> None:
+    assert repr(detections) == "Detections(3: 2 dog, 1 cat; scores 0.90 to 0.25)"
+    assert repr(detections[[]]) == "Detections(0)"
+    many = Detections(np.zeros((9, 4), np.float32), np.ones(9, np.float32), np.arange(9), tuple("abcdefghi"))
+    assert repr(many).endswith("1 h, and 1 classes more; scores 1.00 to 1.00)")

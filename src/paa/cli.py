@@ -85,6 +85,8 @@ class Train:
     """Folder of the validation images; default: --images, where --val-data is not given."""
     skip_bad: bool = False
     """Leave out annotations and images that cannot be used (listed in left_out.txt), instead of stopping."""
+    max_pixels: int | None = None
+    """Pixels that an image may have; default: 178956970, or PAA_MAX_PIXELS of the environment."""
     named: Suppress[tuple[str, ...]] = ()
     """What is named on the command line; not an option."""
     runtime: Annotated[RuntimeConfig, arg(name="")] = field(default_factory=RuntimeConfig)
@@ -100,6 +102,7 @@ class Train:
         from paa.engine.train import train
         from paa.report.progress import TrainingProgress
 
+        _limit_pixels(self.max_pixels)
         output = self.output
         if output is None and self.resume not in (None, "last"):
             output = Path(str(self.resume)).parent
@@ -140,6 +143,14 @@ def _views(multi_scale: bool, views: MultiScaleConfig) -> MultiScaleConfig | Non
     if not multi_scale and views != MultiScaleConfig():
         raise ConfigError("the options --views.* need --multi-scale")
     return views if multi_scale else None
+
+
+def _limit_pixels(number: int | None) -> None:
+    """Set how many pixels an image may have, if --max-pixels says so."""
+    if number is not None:
+        from paa.data.decoders import limit_pixels
+
+        limit_pixels(number)
 
 
 @dataclass(frozen=True)
@@ -186,6 +197,8 @@ class Eval:
     """Folder of the images; default: found out from the annotations."""
     skip_bad: bool = False
     """Leave out annotations and images that cannot be used (listed in left_out.txt), instead of stopping."""
+    max_pixels: int | None = None
+    """Pixels that an image may have; default: 178956970, or PAA_MAX_PIXELS of the environment."""
     views: MultiScaleConfig = field(default_factory=MultiScaleConfig)
 
     def run(self, console: Console) -> None:
@@ -207,6 +220,7 @@ class Eval:
 
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"--limit must be at least 1, got {self.limit}")
+        _limit_pixels(self.max_pixels)
         inference = InferenceConfig(
             voting=self.voting,
             candidate_threshold=self.candidate_threshold,
@@ -285,18 +299,26 @@ class Predict:
     """bfloat16: autocast; auto: bfloat16 where the device has instructions for it."""
     compile: Compilation = "off"
     """torch.compile in this mode (reduce-overhead: CUDA graphs); takes minutes at the start."""
+    skip_bad: bool = False
+    """Take it as success (exit code 0, not 1) that images were left out as they cannot be read; left_out.txt lists
+    them either way."""
+    max_pixels: int | None = None
+    """Pixels that an image may have; default: 178956970, or PAA_MAX_PIXELS of the environment."""
     views: MultiScaleConfig = field(default_factory=MultiScaleConfig)
 
     def run(self, console: Console) -> None:
-        """Predict, draw, write."""
+        """Predict, draw, write; exit code 1 if an image was left out."""
+        from functools import partial
+
         from paa.engine.detect import make_inference
         from paa.engine.distributed import keep_memory
-        from paa.engine.predict import find_pictures
+        from paa.engine.predict import find_pictures, predict
         from paa.predictor import load
         from paa.report.predictions import write_predictions
 
         if not self.paths:
             raise ConfigError("no pictures given: name picture files or folders")
+        _limit_pixels(self.max_pixels)
         inference = make_inference(
             self.threshold,
             self.candidate_threshold,
@@ -305,23 +327,40 @@ class Predict:
             max_detections=self.max_detections,
             views=_views(self.multi_scale, self.views),
         )
-        pictures = find_pictures(self.paths)
+        pictures = find_pictures(self.paths, self.output)
         model = load(self.checkpoint, self.device, format=self.checkpoint_format)
         if model.mean.device.type == "cpu":
             keep_memory()
         model.optimise(self.precision, self.compile)
-        counts = write_predictions(
-            model,
+        written = write_predictions(
+            partial(
+                predict,
+                model,
+                inference=inference,
+                batch_size=self.batch_size,
+                precision=model.precision,
+            ),
             pictures,
             self.output,
             threshold=self.threshold,
-            inference=inference,
             batch_size=self.batch_size,
-            precision=model.precision,
+            listen=lambda path, count: console.print(f"{path}: {count} objects", highlight=False, markup=False),
         )
-        for path, count in zip(pictures, counts):
-            console.print(f"{path}: {count} objects", highlight=False, markup=False)
         console.print(f"written to {self.output}", markup=False)
+        self._tell_left_out(written.left_out)
+
+    def _tell_left_out(self, left_out: list[str]) -> None:
+        """Name what was left out, if anything was, and end with code 1 unless --skip-bad takes it as success."""
+        from paa.data.report import left_out_lines
+        from paa.report.predictions import LEFT_OUT
+
+        log = logging.getLogger("paa")
+        for line in left_out_lines(left_out, "images"):
+            log.warning(line)
+        if left_out:
+            log.warning("all of them are in %s; --skip-bad takes this as success", self.output / LEFT_OUT)
+            if not self.skip_bad:
+                sys.exit(1)
 
 
 @dataclass(frozen=True)
@@ -459,7 +498,8 @@ def _fill_resume(arguments: list[str]) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command line; exit code 0, 2 for an error that the input caused, 130 when interrupted."""
+    """Run a command line; exit code 0, 1 where `paa predict` left images out, 2 for an error that the input caused,
+    130 when interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help", "help"):
         print(USAGE)

@@ -107,12 +107,12 @@ class PAA(
         """Return the detections of an image, or of each of a list of images.
 
         source: a path, a PIL image, an array (H, W), (H, W, 3 or 4) or a tensor (3, H, W), of uint8 or of floats in
-        0..1, channels in the order red, green, blue, or a list of these. threshold: least score that is returned; 0:
-        all that is detected. limit: most boxes of an image. nms_iou: a box goes when a better one of its class overlaps
-        it by more. candidate_threshold: class probability (in MMDetection's models, score) above which an anchor takes
-        part in NMS and voting; None: 0.05, or a threshold between 0 and that. multi_scale: detect at many sizes and
-        mirrored too, those of the paper or these, and merge. ImageError if an image cannot be read, ConfigError for an
-        invalid value.
+        0..1, or a list of these. Arrays and tensors are RGB; OpenCV's are BGR: `array[:, :, ::-1]`. threshold: least
+        score that is returned; 0: all that is detected. limit: most boxes of an image. nms_iou: a box goes when a
+        better one of its class overlaps it by more. candidate_threshold: class probability (in MMDetection's models,
+        score) above which an anchor takes part in NMS and voting; None: 0.05, or a threshold between 0 and that.
+        multi_scale: detect at many sizes and mirrored too, those of the paper or these, and merge. ImageError if an
+        image cannot be read, ConfigError for an invalid value.
         """
         inference = make_inference(
             threshold,

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import logging
+import re
 import struct
 import warnings
 import zlib
@@ -11,8 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
-from paa.data.images import as_rgb, read_image, read_size
-from paa.errors import ImageError
+from paa.data import decoders
+from paa.data.images import as_rgb, limit_pixels, read_image, read_size
+from paa.errors import ConfigError, ImageError
 
 RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 
@@ -20,6 +23,12 @@ RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 def save(path: Path, picture: Image.Image, **options: object) -> Path:
     picture.save(path, **options)
     return path
+
+
+def smooth(size: tuple[int, int]) -> Image.Image:
+    """Return an image (height, width) whose rows differ."""
+    coarse = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((size[1], size[0]), Image.Resampling.BICUBIC)
 
 
 def error_of(path: Path, size: tuple[int, int] | None = None) -> str:
@@ -143,7 +152,7 @@ def test_first_frame_of_an_animation(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "webp", "tif", "gif"])
-def test_truncated(tmp_path: Path, suffix: str) -> None:
+def test_half_a_file(tmp_path: Path, suffix: str) -> None:
     buffer = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(
         buffer, {"jpg": "JPEG", "tif": "TIFF"}.get(suffix, suffix)
@@ -151,6 +160,32 @@ def test_truncated(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a.{suffix}"
     path.write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
     error_of(path)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_an_end_that_is_missing_is_warned_of_once(
+    tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "paa")
+    path = save(tmp_path / f"a.{suffix}", smooth((60, 80)))
+    whole = read_image(path)
+    path.write_bytes(path.read_bytes()[:-30])  # a PNG without its last 12 bytes lacks nothing
+    for _ in range(3):
+        rgb = read_image(path, (60, 80))
+        assert rgb.flags.writeable
+        assert np.abs(rgb[:40].astype(int) - whole[:40]).max() <= 1
+    (message,) = caplog.messages
+    assert message.startswith(f"{path}: the end of the file is missing")
+    assert "; read as far as it goes" in message
+
+
+def test_a_turned_image_whose_end_is_missing(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    path = save(tmp_path / "a.jpg", smooth((60, 80)), exif=exif)
+    whole = read_image(path)
+    path.write_bytes(path.read_bytes()[:-2])
+    np.testing.assert_array_equal(read_image(path, (80, 60)), whole)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -171,22 +206,107 @@ def test_damaged_bytes_give_a_picture_or_an_image_error(tmp_path: Path, seed: in
             error_of(path)
 
 
-def test_not_a_picture(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "an empty file"),
+        (b"hello", "a text, not an image"),
+        (b"1 0.5 0.5 0.2 0.2\n", "a text, not an image"),
+        ("Grüße".encode(), "a text, not an image"),
+        ("hello".encode("utf-16"), "a text, not an image"),
+        (b"<!DOCTYPE html>\n<html><body>404", "a web page, not an image: its address gave an error or a log-in page"),
+        (b"\xef\xbb\xbf\n  <HTML>", "a web page, not an image: its address gave an error or a log-in page"),
+        (b"<!-- made by x -->\n<html lang=en>", "a web page, not an image: its address gave an error or a log-in page"),
+        (b"<?xml version='1.0'?><annotation/>", "an XML file, not an image"),
+        (b"<?xml version='1.0'?>\n<svg width='3'/>", "an SVG drawing: convert it to PNG"),
+        (bytes(5000), "holds zeros only: its copy or download failed"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "a Git LFS pointer, not the image it points to"),
+        (b"%PDF-1.7", "a PDF, not an image"),
+        (b"PK\x03\x04 and more", "a zip archive, not an image"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0", "a video, not an image"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1", "a HEIC image, which needs the package pillow-heif"),
+        (b"\0\x05\x16\x07\0\2\0\0Mac OS X", "macOS's notes on a file, not the image itself"),
+        (b"\xff\xd8 no more", "not a picture of a known format"),
+        (b"\x01\x02\x03\x04", "not a picture of a known format"),
+    ],
+    ids=repr,
+)
+def test_what_is_not_an_image(tmp_path: Path, content: bytes, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoders, "_register_heif", lambda: False)
     path = tmp_path / "a.jpg"
-    path.write_text("hello")
-    assert error_of(path).endswith("not a picture of a known format")
-    path.write_bytes(b"")
-    error_of(path)
-    with pytest.raises(ImageError, match="not a picture"):
+    path.write_bytes(content)
+    assert f"a.jpg: {says}" in error_of(path)
+    with pytest.raises(ImageError, match=re.escape(says)):
         read_size(path)
+
+
+def test_no_file(tmp_path: Path) -> None:
     assert error_of(tmp_path / "b.jpg").endswith("no such picture")
-    error_of(tmp_path)
+    assert error_of(tmp_path).endswith("a folder, not an image")
 
 
-def test_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("url", ["https://example.com/a%20b.jpg?x=1", "http://example.com/a.jpg", "s3://bucket/a.png"])
+def test_a_url_is_no_path(url: str) -> None:
+    for source in (url, Path(url)):
+        with pytest.raises(ImageError) as caught:
+            as_rgb(source)
+        assert str(caught.value) == f"{url}: a URL, not a file: download it first"
+
+
+@pytest.fixture
+def _limit_is_reset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PAA_MAX_PIXELS", raising=False)
+
+
+@pytest.mark.usefixtures("_limit_is_reset")
+def test_too_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(tmp_path / "a.png", Image.fromarray(RGB))
+    monkeypatch.setenv("PAA_MAX_PIXELS", "599")
+    says = "has 600 pixels (30 x 20), more than the limit of 599: --max-pixels 600 reads it"
+    assert f"a.png: {says}" in error_of(path)
+    with pytest.raises(ImageError, match=re.escape(says)):
+        read_size(path)
+    limit_pixels(600)
+    assert read_image(path).shape == RGB.shape
+    assert read_size(path) == (20, 30)
+    limit_pixels(None)
+    assert read_image(path).shape == RGB.shape
+
+
+@pytest.mark.usefixtures("_limit_is_reset")
+def test_pixel_limits_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path / "a.png", Image.fromarray(RGB))
+    with pytest.raises(ConfigError, match="--max-pixels must be at least 1, got 0"):
+        limit_pixels(0)
+    for value in ("many", "-3", "0", "1e9"):
+        monkeypatch.setenv("PAA_MAX_PIXELS", value)
+        for read in (read_image, read_size):
+            with pytest.raises(ConfigError, match="PAA_MAX_PIXELS must be a whole number above 0, got"):
+                read(path)
+
+
+@pytest.mark.usefixtures("_limit_is_reset")
+def test_pillows_limits_are_not_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither its warning, from half of its limit, nor its error are; a program's own setting stays as it is."""
+    path = save(tmp_path / "a.png", Image.fromarray(RGB))
+    for pixels in (590, 100):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pixels)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert read_image(path).shape == RGB.shape
+            assert read_size(path) == (20, 30)
+        assert pixels == Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.usefixtures("_limit_is_reset")
+def test_a_raised_limit_holds_for_decoders_that_look_at_pillows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path / "a.webp", Image.fromarray(RGB), lossless=True)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    assert "decompression bomb" in error_of(path)
+    assert "pixels than the limit of 178,956,970: --max-pixels N reads it" in error_of(path)
+    limit_pixels(200_000_000)
+    np.testing.assert_array_equal(read_image(path), RGB)
 
 
 def test_other_size_than_annotated(tmp_path: Path) -> None:

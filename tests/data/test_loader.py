@@ -117,7 +117,7 @@ def test_an_unreadable_picture_stops_with_one_line(tmp_path: Path, workers: int)
     ):
         with pytest.raises(ImageError) as caught:
             list(loader)
-        assert str(caught.value) == f"{index.path(3)}: not a picture of a known format"
+        assert str(caught.value) == f"{index.path(3)}: a text, not an image"
 
 
 def test_another_size_than_annotated_stops(tmp_path: Path) -> None:

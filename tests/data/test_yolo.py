@@ -151,7 +151,7 @@ def test_wrong_line(tmp_path: Path, line: str, says: str) -> None:
 def test_unreadable_picture(tmp_path: Path) -> None:
     make(tmp_path, YAML)
     (tmp_path / "images" / "train" / "a.png").write_text("no picture")
-    assert "not a picture" in fails(tmp_path, ImageError)
+    assert "a text, not an image" in fails(tmp_path, ImageError)
     assert len(yolo.read(tmp_path, "train", ReadReport(skip_bad=True))) == 2
 
 

@@ -99,7 +99,7 @@ def test_an_unreadable_picture_is_named(tmp_path: Path, shapes: Path, checkpoint
     data = shutil.copytree(shapes, tmp_path / "data")
     name = json.loads((data / "val.json").read_text())["images"][1]["file_name"]
     (data / "images" / name).write_bytes(b"no picture")
-    with pytest.raises(ImageError, match=f"{name}: not a picture of a known format"):
+    with pytest.raises(ImageError, match=f"{name}: a text, not an image"):
         detect_dataset(paa.load(checkpoint, "cpu"), read_dataset(data, "val"), CPU, workers=workers)
 
 

@@ -28,11 +28,44 @@ def test_find_pictures(tmp_path: Path) -> None:
     assert find_pictures([odd, tmp_path / "in", a]) == [odd, a, b, deep, a]
 
 
+def test_find_pictures_of_newer_kinds_and_not_hidden_ones(tmp_path: Path) -> None:
+    kinds = [picture(tmp_path / "a.png").rename(tmp_path / f"a{suffix}") for suffix in (".JFIF", ".avif", ".heic")]
+    for hidden in (".b.jpg", "._a.png", ".ipynb_checkpoints/a.png", ".trash/deep/a.png"):
+        picture(tmp_path / "x.png").rename(tmp_path / "x.moved")
+        (tmp_path / hidden).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "x.moved").rename(tmp_path / hidden)
+    assert find_pictures([tmp_path]) == sorted(kinds)
+
+
+def test_find_pictures_in_linked_folders(tmp_path: Path) -> None:
+    inside = picture(tmp_path / "elsewhere" / "a.png")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "link").symlink_to(inside.parent)
+    (tmp_path / "elsewhere" / "round").symlink_to(tmp_path / "in")
+    assert find_pictures([tmp_path / "in"]) == [tmp_path / "in" / "link" / "a.png"]
+
+
+def test_find_pictures_leaves_out_what_an_earlier_run_drew(tmp_path: Path) -> None:
+    given = picture(tmp_path / "a.png")
+    output = tmp_path / "predictions"
+    drawn, other = picture(output / "a.jpg"), picture(output / "b.jpg")
+    assert find_pictures([tmp_path], output) == [given, drawn, other]
+    (output / "detections.json").write_text('[{"file": "a.png", "drawn": "a.jpg"}]')
+    assert find_pictures([tmp_path], output) == [given, other]
+    assert find_pictures([drawn], output) == [drawn]  # it is named
+    for broken in ("[", "3", '[{"file": 1}]', "[3]"):
+        (output / "detections.json").write_text(broken)
+        assert find_pictures([tmp_path], output) == [given, drawn, other]
+
+
 def test_find_pictures_says_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere: no such file or folder"):
         find_pictures([picture(tmp_path / "a.png"), tmp_path / "nowhere"])
+    for url in ("https://example.com/a.jpg", "http://example.com/"):
+        with pytest.raises(DataError, match=f"{url[:-1]}.*: a URL, not a path: download it first"):
+            find_pictures([Path(url)])
     (tmp_path / "empty" / "a.jpg").mkdir(parents=True)
-    with pytest.raises(DataError, match=r"empty: no pictures in this folder \(\.bmp, "):
+    with pytest.raises(DataError, match=r"empty: no pictures in this folder \(.*\.bmp, "):
         find_pictures([tmp_path / "empty"])
 
 

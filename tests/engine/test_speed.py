@@ -116,6 +116,7 @@ def test_a_model_is_arranged_when_it_is_loaded_and_saved_as_ever(tmp_path: Path,
 def test_auto_is_what_the_device_has(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "paa")
     for there in (False, True):
+        speed._warn_of_slow_bfloat16.cache_clear()
         monkeypatch.setattr(speed, "has_bfloat16", lambda device, there=there: there)
         assert resolve_precision("auto", CPU) == ("bfloat16" if there else "float32")
         assert resolve_precision("float32", CPU) == "float32"
@@ -123,6 +124,15 @@ def test_auto_is_what_the_device_has(monkeypatch: pytest.MonkeyPatch, caplog: py
         assert resolve_precision("bfloat16", CPU) == "bfloat16"
         assert bool(caplog.messages) != there
     assert isinstance(has_bfloat16(CPU), bool)
+
+
+def test_slow_bfloat16_is_warned_of_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "paa")
+    speed._warn_of_slow_bfloat16.cache_clear()
+    monkeypatch.setattr(speed, "has_bfloat16", lambda device: False)
+    for _ in range(3):  # as at each validation of a run
+        assert resolve_precision("bfloat16", CPU) == "bfloat16"
+    assert caplog.messages == ["this CPU has no instructions for bfloat16, in which it is slower than in float32"]
 
 
 @GPU

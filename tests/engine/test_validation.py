@@ -49,9 +49,8 @@ def test_what_is_logged_is_what_eval_says_of_the_checkpoint(
     torch.nn.init.normal_(detector.head.cls_logits.weight, std=0.3)
     torch.nn.init.constant_(detector.head.cls_logits.bias, -1)  # detects a lot, if little of it right
     save_checkpoint(tmp_path / "start.pt", own.write(detector.config, detector.names, detector.state_dict()))
-    schedule = {
-        "steps": 7, "optimizer": "adamw", "rate": 0.0005, "frozen_stages": 0, "ema": ema, "decays": (), "warmup_steps": 0
-    }  # fmt: skip
+    trained = {"optimizer": "adamw", "rate": 0.0005, "decays": (), "warmup_steps": 0}
+    schedule = {"steps": 7, "frozen_stages": 0, "ema": ema, **trained}
     config = micro(
         tmp_path / "run",
         data={"val_split": "train"},

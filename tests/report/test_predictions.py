@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
-import shutil
+import weakref
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,11 @@ from PIL import Image
 
 import paa
 from paa import PAA
+from paa.data.images import Rgb
+from paa.detections import Detections
+from paa.engine.predict import predict
 from paa.errors import ConfigError, ImageError, RunError
-from paa.report.predictions import write_predictions
+from paa.report.predictions import _drawn_names, _save_drawing, write_predictions
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +37,23 @@ def pictures(tmp_path: Path, shapes: Path) -> list[Path]:
 
 def test_files(tmp_path: Path, model: PAA, pictures: list[Path]) -> None:
     out = tmp_path / "out" / "deep"
-    counts = write_predictions(model.train(), pictures, out, threshold=0.35)
-    records = json.loads((out / "detections.json").read_text())
+    told: list[tuple[Path, int]] = []
+    counts, left_out = write_predictions(
+        partial(predict, model.train()),
+        pictures,
+        out,
+        threshold=0.35,
+        listen=lambda path, count: told.append((path, count)),
+    )
+    text = (out / "detections.json").read_text()
+    records = json.loads(text)
+    assert text == json.dumps(records, indent=1) + "\n"
     assert [record["file"] for record in records] == [str(path) for path in pictures]
     assert len({record["drawn"] for record in records}) == 4
     assert {path.name for path in out.iterdir()} == {"detections.json", *(record["drawn"] for record in records)}
     assert counts == [len(record["detections"]) for record in records]
+    assert told == list(zip(pictures, counts))
+    assert left_out == []
     assert sum(counts) > 0
     for path, record in zip(pictures, records):
         expected = model.eval().predict(path).above(0.35)
@@ -48,14 +64,25 @@ def test_files(tmp_path: Path, model: PAA, pictures: list[Path]) -> None:
         assert (difference.max() > 60) == (len(expected) > 0)  # boxes are drawn, if there are any
 
 
+def test_batches(tmp_path: Path, model: PAA, pictures: list[Path]) -> None:
+    several = [*pictures, *pictures] * 3
+    for batch_size in (1, 3):
+        write_predictions(
+            partial(predict, model, batch_size=batch_size), several, tmp_path / str(batch_size), batch_size=batch_size
+        )
+    one, three = ((tmp_path / name / "detections.json").read_text() for name in ("1", "3"))
+    assert [record["drawn"] for record in json.loads(one)] == [record["drawn"] for record in json.loads(three)]
+    assert len({record["drawn"] for record in json.loads(three)}) == 24
+
+
 def test_threshold(tmp_path: Path, model: PAA, pictures: list[Path]) -> None:
-    every = write_predictions(model, pictures[:1], tmp_path / "0", threshold=0)
-    none = write_predictions(model, pictures[:1], tmp_path / "1", threshold=1)
+    every, _ = write_predictions(partial(predict, model), pictures[:1], tmp_path / "0", threshold=0)
+    none, _ = write_predictions(partial(predict, model), pictures[:1], tmp_path / "1", threshold=1)
     assert every[0] > 10
     assert none == [0]
     for threshold in (-0.1, 1.1, float("nan")):
         with pytest.raises(ConfigError, match="the threshold must be from 0 to 1"):
-            write_predictions(model, pictures, tmp_path / "out", threshold=threshold)
+            write_predictions(partial(predict, model), pictures, tmp_path / "out", threshold=threshold)
     assert not (tmp_path / "out").exists()
 
 
@@ -65,23 +92,94 @@ def test_pictures_are_never_overwritten(tmp_path: Path, model: PAA, pictures: li
     link.symlink_to(pictures[0].parent)
     for folder in (pictures[0].parent, pictures[1].parent, link):
         with pytest.raises(ConfigError, match="would be overwritten by its drawing; give another --output"):
-            write_predictions(model, pictures, folder)
+            write_predictions(partial(predict, model), pictures, folder)
     assert [path.read_bytes() for path in pictures] == before
 
 
-def test_a_picture_that_cannot_be_read(tmp_path: Path, model: PAA, pictures: list[Path]) -> None:
-    pictures[1].write_bytes(pictures[1].read_bytes()[:500])
-    with pytest.raises(ImageError, match=r"y/a\.jpg: cannot be read"):
-        write_predictions(model, pictures, tmp_path / "out")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [
-        "a.jpg"
-    ]  # what was drawn before; no detections.json
-    shutil.rmtree(tmp_path / "out")
-    with pytest.raises(ImageError):
-        write_predictions(model, pictures[1:], tmp_path / "out")
+@pytest.mark.parametrize("batch_size", [1, 2])
+@pytest.mark.parametrize("bad", [(1,), (0, 3), (1, 2, 3)])
+def test_a_picture_that_cannot_be_read(
+    tmp_path: Path, model: PAA, pictures: list[Path], bad: tuple[int, ...], batch_size: int
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "left_out.txt").write_text("of an earlier run")
+    for i in bad:
+        pictures[i].write_bytes(pictures[i].read_bytes()[:500])
+    detect = partial(predict, model, batch_size=batch_size)
+    counts, left_out = write_predictions(detect, pictures, out, batch_size=batch_size)
+    good = [str(path) for i, path in enumerate(pictures) if i not in bad]
+    records = json.loads((out / "detections.json").read_text())
+    assert [record["file"] for record in records] == good
+    assert len(counts) == len(good)
+    assert [line.split(": ")[0] for line in left_out] == [str(pictures[i]) for i in bad]
+    assert (out / "left_out.txt").read_text().splitlines() == left_out
+    write_predictions(detect, [Path(path) for path in good], out)
+    assert not (out / "left_out.txt").exists()
+
+
+def test_nothing_that_can_be_read(tmp_path: Path, model: PAA, pictures: list[Path]) -> None:
+    for path in pictures:
+        path.write_bytes(b"")
+    for given, says in ((pictures, "none of the 4 images can be read; the first: .*: an empty"), (pictures[:1], "^/")):
+        with pytest.raises(ImageError, match=says):
+            write_predictions(partial(predict, model), given, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_done_stays_when_the_rest_fails(tmp_path: Path, model: PAA, pictures: list[Path]) -> None:
+    """Whatever ends it, detections.json is whole after every image, and so is each drawing."""
+    seen: list[int] = []
+
+    def detect(images: Sequence[Rgb]) -> Iterator[tuple[Rgb, Detections]]:
+        if (tmp_path / "detections.json").exists():
+            records = json.loads((tmp_path / "detections.json").read_text())
+            seen.append(len(records))
+            for record in records:
+                with Image.open(tmp_path / record["drawn"]) as drawn:
+                    drawn.load()
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        yield from predict(model, images)
+
+    with pytest.raises(KeyboardInterrupt):
+        write_predictions(detect, pictures, tmp_path)
+    assert seen == [1, 2, 3]
+    assert len(json.loads((tmp_path / "detections.json").read_text())) == 3
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_memory_does_not_grow_with_the_images(tmp_path: Path, pictures: list[Path]) -> None:
+    """No image is kept once its files are written."""
+    alive: list[weakref.ref[Rgb]] = []
+    most = []
+    empty = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), ("a",))
+
+    def detect(images: Sequence[Rgb]) -> Iterator[tuple[Rgb, Detections]]:
+        most.append(sum(image() is not None for image in alive))
+        for image in images:
+            alive.append(weakref.ref(image))
+            yield image, empty
+
+    write_predictions(detect, pictures * 10, tmp_path)
+    assert len(alive) == 40
+    assert max(most) <= 2
+
+
+def test_many_files_of_one_name() -> None:
+    paths = [Path(f"{folder}/a.jpg") for folder in range(20_000)]
+    names = _drawn_names([*paths, Path("a-2.png"), Path("b.png")])
+    assert names[:3] == ["a.jpg", "a-2.jpg", "a-3.jpg"]
+    assert names[-2:] == ["a-2-2.jpg", "b.jpg"]
+    assert len(set(names)) == len(names)
+
+
+def test_a_drawing_longer_than_a_jpeg_can_be(tmp_path: Path) -> None:
+    _save_drawing(Image.new("RGB", (70_000, 2)), tmp_path / "a.jpg")
+    with Image.open(tmp_path / "a.jpg") as drawn:
+        assert drawn.size[0] <= 65_500
 
 
 def test_a_folder_that_is_a_file(model: PAA, pictures: list[Path]) -> None:
     with pytest.raises(RunError, match="is not a folder one can write to"):
-        write_predictions(model, pictures, pictures[0])
+        write_predictions(partial(predict, model), pictures, pictures[0])

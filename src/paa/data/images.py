@@ -1,7 +1,8 @@
-"""Pictures of every kind a person has, as RGB bytes."""
+"""Images of every kind that people have, as RGB bytes."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,27 +11,46 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from paa.errors import ImageError, one_line
+from paa.data.decoders import SUFFIXES, decodable_suffixes, limit_pixels, opened, undecodable_suffixes
+from paa.data.foreign import what_it_is
+from paa.data.truncated import mend
+from paa.errors import ConfigError, ImageError, PaaError, one_line
+from paa.urls import url_of
 
-SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".mpo"}
-)
+__all__ = [
+    "SUFFIXES",
+    "as_rgb",
+    "decodable_suffixes",
+    "limit_pixels",
+    "read_image",
+    "read_size",
+    "undecodable_suffixes",
+]
+
+log = logging.getLogger("paa")
+
 _EXIF_ORIENTATION = 274
 _TRANSPARENT_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
 
 Rgb = npt.NDArray[np.uint8]
 
 
-def read_image(path: Path, size: tuple[int, int] | None = None) -> Rgb:
-    """Return the picture as a person sees it: (H, W, 3) uint8 RGB, turned as its EXIF orientation says.
+_warned: set[Path] = set()  # of files without their end; each process warns of a file once
 
-    size: the (height, width) its annotations were made for. Transparent pictures are laid on white, as most viewers and
+
+def read_image(path: Path, size: tuple[int, int] | None = None) -> Rgb:
+    """Return the image as a person sees it: (H, W, 3) uint8 RGB, turned as its EXIF orientation says.
+
+    size: the (height, width) its annotations were made for. Transparent images are laid on white, as most viewers and
     annotation tools show them: what is stored under a transparent pixel is arbitrary. 16-bit grey is scaled to 8 bits.
-    Of an animation, the first frame. Raises ImageError for what cannot be decoded whole, and for another size.
+    Of an animation, the first frame. A JPEG, PNG or WebP whose end is missing is read with a warning, if at most a
+    quarter of it is. Raises ImageError for what cannot be decoded, for too many pixels (`limit_pixels`), and for
+    another size.
     """
     try:
-        with Image.open(path) as picture:
-            rgb = _pil_to_rgb(picture)
+        rgb = _decoded(path)
+    except ConfigError:
+        raise
     except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them stumble on
         raise _unreadable(path, error) from error
     if size is not None and rgb.shape[:2] != size:
@@ -42,21 +62,43 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Rgb:
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """Return (height, width) as shown, from the file's header alone. Raises ImageError."""
+    """Return (height, width) as shown, from the file's header alone. Raises ImageError, for too many pixels too."""
     try:
-        with Image.open(path) as picture:
+        with opened(path) as picture:
             width, height = picture.size
             turned = picture.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+    except ConfigError:
+        raise
     except Exception as error:
         raise _unreadable(path, error) from error
     return (width, height) if turned else (height, width)
 
 
+def _decoded(path: Path) -> Rgb:
+    try:
+        with opened(path) as picture:
+            return _pil_to_rgb(picture)
+    except PaaError:
+        raise
+    except Exception:
+        mended = mend(path.read_bytes()) if path.is_file() else None
+        if mended is None:
+            raise
+    with opened(mended.data) as picture:
+        rgb = _pil_to_rgb(picture)
+    if path not in _warned:
+        _warned.add(path)
+        share = f", {mended.lost:.0%} of its rows" if mended.lost >= 0.005 else ""
+        log.warning("%s: the end of the file is missing%s; read as far as it goes", path, share)
+    return rgb
+
+
 def as_rgb(source: str | Path | Image.Image | npt.NDArray[Any] | Tensor) -> Rgb:
     """Return any form of picture as (H, W, 3) uint8 RGB.
 
-    source: a file; a PIL image; an array (H, W) or (H, W, 1, 3 or 4), RGB order; a tensor (1, 3 or 4, H, W). Arrays and
-    tensors hold uint8, uint16 or floats from 0 to 1. Raises ImageError for anything else.
+    source: a file; a PIL image; an array (H, W) or (H, W, 1, 3 or 4); a tensor (1, 3 or 4, H, W). Arrays and tensors
+    are RGB (OpenCV's are BGR: `array[:, :, ::-1]`), and hold uint8, uint16 or floats from 0 to 1. Raises ImageError for
+    anything else.
     """
     if isinstance(source, (str, Path)):
         return read_image(Path(source))
@@ -117,8 +159,14 @@ def _to_bytes(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 
 def _unreadable(path: Path, error: Exception) -> ImageError:
+    """Return what is wrong with a file that cannot be read: what it is instead, or what the decoder says."""
+    if isinstance(error, ImageError):
+        return ImageError(f"{path}: {error}")
     if isinstance(error, FileNotFoundError):
-        return ImageError(f"{path}: no such picture")
+        url = url_of(path)
+        return ImageError(f"{path}: no such picture" if url is None else f"{url}: a URL, not a file: download it first")
+    if path.is_dir():
+        return ImageError(f"{path}: a folder, not an image")
     if isinstance(error, UnidentifiedImageError):
-        return ImageError(f"{path}: not a picture of a known format")
+        return ImageError(f"{path}: {what_it_is(path) or 'not a picture of a known format'}")
     return ImageError(f"{path}: cannot be read: {one_line(error)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,13 +15,15 @@ from torch import Tensor
 
 from paa.config import InferenceConfig
 from paa.data.augment import padded_size
-from paa.data.images import SUFFIXES, as_rgb
+from paa.data.folders import files_in
+from paa.data.images import as_rgb, decodable_suffixes, undecodable_suffixes
 from paa.data.loader import collate
 from paa.data.transforms import resize, resized_size
 from paa.detections import Detections
 from paa.engine.detect import check_inference, detect_batch
 from paa.errors import ConfigError, DataError
 from paa.model.detector import PADDING, Detector
+from paa.urls import url_of
 
 _PATIENCE = 4  # batches that the first image may wait for others of its size
 
@@ -38,9 +41,9 @@ def predict(
     """Yield each source's image, (H, W, 3) uint8 RGB as shown, and what is detected in it, in the order given.
 
     A source is a path, a PIL image, an array (H, W), (H, W, 3 or 4) or a tensor (3, H, W), of uint8 or of floats in
-    0..1; channels are in the order red, green, blue. Images are batched with others of their padded size only, so that
-    a batch gives each what it would give alone; one of a rare size waits, and with it those behind it, for a few
-    batches at most. ImageError if an image cannot be read, ConfigError for an invalid setting.
+    0..1; arrays and tensors are RGB (OpenCV's are BGR: `array[:, :, ::-1]`). Images are batched with others of their
+    padded size only, so that a batch gives each what it would give alone; one of a rare size waits, and with it those
+    behind it, for a few batches at most. ImageError if an image cannot be read, ConfigError for an invalid setting.
     """
     if batch_size < 1:
         raise ConfigError(f"the batch size must be at least 1, got {batch_size}")
@@ -102,17 +105,37 @@ def _resized(picture: Tensor, short: int, longest: int) -> Tensor:
     return resize(picture, torch.zeros(0, 4), size, legacy=False)[0]
 
 
-def find_pictures(paths: Sequence[Path]) -> list[Path]:
-    """Return the picture files among paths and, sorted, in folders; DataError for a path that is none."""
+def find_pictures(paths: Sequence[Path], output: Path | None = None) -> list[Path]:
+    """Return the image files among paths and, sorted, in folders and the folders inside; hidden ones are left out.
+
+    Of folders, files with an image's suffix are taken, also such as cannot be decoded here. output: the folder that
+    results go to, of which the drawings of an earlier run are no images to detect in. DataError for a path that is
+    none, and a folder without images.
+    """
     found: list[Path] = []
+    suffixes = decodable_suffixes() | undecodable_suffixes()
+    drawn = set() if output is None else _earlier_drawings(output)
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            inside = [p for p in files_in(path, recursive=True) if p.suffix.lower() in suffixes]
+            if drawn:
+                inside = [p for p in inside if p.resolve() not in drawn]
             if not inside:
-                raise DataError(f"{path}: no pictures in this folder ({', '.join(sorted(SUFFIXES))})")
+                raise DataError(f"{path}: no pictures in this folder ({', '.join(sorted(decodable_suffixes()))})")
             found.extend(inside)
         elif path.is_file():
             found.append(path)
+        elif (url := url_of(path)) is not None:
+            raise DataError(f"{url}: a URL, not a path: download it first")
         else:
             raise DataError(f"{path}: no such file or folder")
     return found
+
+
+def _earlier_drawings(output: Path) -> set[Path]:
+    """Return the drawings that the detections.json of a folder names, none if there is no such file."""
+    try:
+        records = json.loads((output / "detections.json").read_text(encoding="utf-8"))
+        return {(output / record["drawn"]).resolve() for record in records}
+    except (OSError, ValueError, TypeError, KeyError):
+        return set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 
 import torch
@@ -20,8 +21,13 @@ def resolve_precision(precision: Precision, device: torch.device) -> Precision:
     if precision == "auto":
         return "bfloat16" if has_bfloat16(device) else "float32"
     if precision == "bfloat16" and not has_bfloat16(device):
-        log.warning("this %s has no instructions for bfloat16, in which it is slower than in float32", _name(device))
+        _warn_of_slow_bfloat16(_name(device))
     return precision
+
+
+@functools.cache  # once in a process: a run resolves its precision at each validation
+def _warn_of_slow_bfloat16(device: str) -> None:
+    log.warning("this %s has no instructions for bfloat16, in which it is slower than in float32", device)
 
 
 def arrange(detector: Detector, *, channels_last: bool, fast_convolutions: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 import zipfile
 import zlib
@@ -15,6 +16,8 @@ from safetensors import safe_open
 from torch import Tensor
 
 from paa.errors import CheckpointError
+from paa.urls import url_of
+from paa.weights.foreign import describe_archive
 from paa.weights.pickles import STORAGES, Maker, check_left, checked_key, short, take, unpickle
 
 
@@ -38,7 +41,7 @@ def read_file(path: Path) -> FileContent:
     """
     try:
         if not path.is_file():
-            raise CheckpointError("a folder, not a file" if path.is_dir() else "no such file")
+            raise CheckpointError(_no_file(path))
         with path.open("rb") as file:
             content = _read(file)
     except CheckpointError as error:
@@ -50,11 +53,23 @@ def read_file(path: Path) -> FileContent:
             f"{path}: damaged, or no checkpoint ({short(f'{type(error).__name__}: {error}')})"
         ) from error
     if not isinstance(content.values, dict):
-        raise CheckpointError(f"{path}: holds a {type(content.values).__name__}, not a checkpoint")
+        what = f"holds a {type(content.values).__name__}, not a checkpoint"
+        raise CheckpointError(f"{path}: {what}: that is a dictionary of named tensors, as model.state_dict() gives it")
     if not all(isinstance(name, str) for name in content.values):
         raise CheckpointError(f"{path}: holds a dictionary with keys that are no names, not a checkpoint")
     return content
 
+
+def _no_file(path: Path) -> str:
+    """Return what is wrong with a path that is no file, and the file that may be meant."""
+    if path.is_dir():
+        meant = next((path / name for name in _IN_FOLDERS if (path / name).is_file()), None)
+        return "a folder, not a file" + (f": name the file in it, {meant}" if meant else "")
+    return "no such file" if url_of(path) is None else "a URL, not a path: download it first"
+
+
+_IN_FOLDERS = ("best.pt", "last.pt", "model.safetensors")
+"""Checkpoints in the folder of a run, and the model in one of the Hugging Face hub's."""
 
 _OTHERS = {
     b"version https://git-lfs": "a Git LFS pointer, not the file it points to (git lfs pull fetches it)",
@@ -63,8 +78,11 @@ _OTHERS = {
     b"\xff\xd8\xff": "an image, not a checkpoint",
     b"GIF8": "an image, not a checkpoint",
     b"\x1f\x8b": "compressed (gzip), not a checkpoint: unpack it first",
+    b"\x89HDF": "an HDF5 file (of Keras), not a checkpoint of PyTorch",
 }
 """What files of other kinds begin with; no dictionary's pickle begins so."""
+
+_ONNX = re.compile(rb"\x08[\x01-\x1f]\x12.[\w.-]{3}", re.DOTALL)  # its version, and a name of what wrote it
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # the first of the pickles of torch's legacy format
 
@@ -81,6 +99,8 @@ def _read(file: BinaryIO) -> FileContent:
     for start, what in _OTHERS.items():
         if head.lstrip().startswith(start):
             raise CheckpointError(what)
+    if _ONNX.match(head):
+        raise CheckpointError("an ONNX model, not a checkpoint: name the file that it was exported from")
     try:
         tree, _ = unpickle(file)
         if tree == _MAGIC:
@@ -111,6 +131,8 @@ def _read_zip(file: BinaryIO) -> Any:
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
     size = file.seek(0, os.SEEK_END)
+    if what := describe_archive([entry.filename for entry in entries]):
+        raise CheckpointError(what)
     if any(e.compress_type != zipfile.ZIP_STORED or e.compress_size != e.file_size for e in entries):
         raise CheckpointError("compressed: a zip archive, but not one of torch")
     if sum(entry.file_size for entry in entries) > size:

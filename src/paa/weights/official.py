@@ -13,8 +13,8 @@ from paa.weights.state import Weights
 
 
 def recognises(state: Mapping[str, Any]) -> bool:
-    """Say whether these are its names."""
-    return "rpn.head.cls_logits.weight" in state
+    """Say whether these are its names; torchvision's Faster R-CNN, which has the head's too, has a second stage."""
+    return "rpn.head.cls_logits.weight" in state and not any(str(name).startswith("roi_heads.") for name in state)
 
 
 def read(state: Mapping[str, Tensor], content: Mapping[str, Any]) -> Weights:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from paa.errors import CheckpointError
+from paa.weights.foreign import describe_code
 
 _MOST_STEPS = 500_000
 """Of a pickle, and of what is made of it: a byte may ask for an object of 200 bytes, and a few shared objects can be
@@ -84,7 +85,8 @@ def _named(module: Any, name: Any) -> Call:
     if not all(part.isidentifier() for part in full.split(".")):
         raise ValueError("a name that is none")
     if full not in _NAMES and not full.startswith(_METADATA):
-        raise CheckpointError(f"would run code ({short(full)}); it was not read")
+        what = describe_code(full)
+        raise CheckpointError(f"would run code ({short(full)}); it was not read{f': {what}' if what else ''}")
     return Call(full)
 
 

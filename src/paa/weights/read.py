@@ -13,6 +13,7 @@ from paa.errors import CheckpointError, ConfigError, one_line
 from paa.model.detector import Detector
 from paa.weights import caffe2, mmdet, official, own, seed, timm_models, torchvision_models
 from paa.weights.files import FileContent, read_file
+from paa.weights.foreign import describe_values
 from paa.weights.state import BackboneWeights, Weights, check_fit, load_tensors
 
 D = TypeVar("D", bound=Detector)
@@ -65,9 +66,10 @@ def _interpret(
     }
     read = next((read for name, (found, read) in readers.items() if found and format in (None, name)), None)
     if read is None:
-        what = f"not of the format {format}" if format else f"of none of the known formats ({', '.join(readers)})"
-        hint = "; for timm's name the model too: --model.backbone timm/NAME" if format in (None, "timm") else ""
-        raise CheckpointError(f"{path}: {what}{hint}")
+        if format:
+            hint = "; for timm's name the model too: --model.backbone timm/NAME" if format == "timm" else ""
+            raise CheckpointError(f"{path}: not of the format {format}{hint}")
+        raise CheckpointError(f"{path}: of none of the known formats{_described(values, state, list(readers))}")
     try:
         weights = read()
     except ConfigError as error:
@@ -77,6 +79,18 @@ def _interpret(
     if isinstance(weights, Weights):
         return weights._replace(provenance={"file": path.name, **weights.provenance}, source=source)
     return weights
+
+
+def _described(values: Mapping[str, Any], state: Mapping[str, Any], formats: list[WeightsFormat]) -> str:
+    """Return what a checkpoint of no known format is, as the end of a sentence."""
+    known = describe_values(values, state)
+    if known is not None:
+        return f": {known}"
+    first = ", ".join(str(name) for name in list(state)[:2])[:80]
+    return (
+        f" ({', '.join(formats)}): a state dict of {len(state)} tensors ({first}, ...); "
+        "for timm's name the model too: --model.backbone timm/NAME"
+    )
 
 
 def unwrapped(values: Mapping[str, Any]) -> Mapping[str, Any]:

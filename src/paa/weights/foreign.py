@@ -1,0 +1,86 @@
+"""What a file is that no reader takes, and what to do instead, in words."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from torch import Tensor
+
+_SAVE_WEIGHTS = "where it was saved, save its weights instead: torch.save(model.state_dict(), 'weights.pth')"
+
+_PROGRAMS = {
+    "paa.": "a whole model of this project (torch.save(model)): where it was saved, save it by "
+    "model.save('model.safetensors') instead",
+    "ultralytics.": "a model of Ultralytics (YOLO), another detector",
+    "models.yolo.": "a YOLOv5 or YOLOv7, another detector",
+    "models.common.": "a YOLOv5 or YOLOv7, another detector",
+    "yolox.": "a YOLOX, another detector",
+    "super_gradients.": "a YOLO-NAS, another detector",
+    "rfdetr.": "an RF-DETR, another detector",
+    "detectron2.": "of Detectron2, another detector",
+    "torchvision.models.detection.": "a whole model of torchvision, another detector",
+    "__torch__.": "a TorchScript program (torch.jit.save): save the weights of the module that it was made of",
+    "torch.jit.": "a TorchScript program (torch.jit.save): save the weights of the module that it was made of",
+    "torch.optim.": "an optimizer, not weights",
+    "pytorch_lightning.": "of Lightning, with its own objects: save its state_dict alone",
+    "lightning.": "of Lightning, with its own objects: save its state_dict alone",
+}
+"""What a pickle is that names something of these modules."""
+
+_DETECTORS = {
+    "DETR or one of its kind": ("class_embed.", "transformer.decoder.", "decoder.dec_score_head.", "bbox_embed."),
+    "Detectron2's": ("proposal_generator.", "backbone.bottom_up."),
+    "torchvision's": ("head.classification_head.", "rpn.head.conv.", "roi_heads.box_head.", "roi_heads.mask_head."),
+    "MMDetection's, of another detector than PAA": ("bbox_head.", "rpn_head.", "roi_head.", "neck."),
+    "YOLOX": ("head.cls_preds.",),
+    "YOLO": ("model.0.conv.", "model.model.0.conv.", "model.22.", "model.24.m."),
+    "EfficientDet": ("class_net.", "fpn.resample."),
+    "SSD": ("vgg.0.",),
+}
+"""Whose detector has tensors whose names start so."""
+
+
+def describe_archive(names: Collection[str]) -> str:
+    """Return what a zip archive with entries of these names is, if it is no checkpoint; empty if it may be one."""
+    inside = {name.partition("/")[2] for name in names}
+    if "constants.pkl" in inside and any(name.startswith("code/") for name in inside):
+        return _PROGRAMS["torch.jit."]
+    if any(name.startswith("models/model") or name == "serialized_exported_program.json" for name in inside):
+        return "an exported program (torch.export): name the checkpoint that it was exported from"
+    return ""
+
+
+def describe_code(name: str) -> str:
+    """Return what a pickle is that names this class or function of no known format; empty if there is no telling."""
+    known = next((words for start, words in _PROGRAMS.items() if name.startswith(start)), None)
+    if known is not None:
+        return known
+    root = name.partition(".")[0]
+    if name.startswith("torch.nn.") or root == "__main__":
+        return f"a whole module (torch.save(model)), not its weights: {_SAVE_WEIGHTS}"
+    if root in sys.stdlib_module_names or root == "torch":
+        return ""
+    return f"if it is a whole module (torch.save(model)), {_SAVE_WEIGHTS}"
+
+
+def describe_values(values: Mapping[str, Any], state: Mapping[str, Any]) -> str | None:
+    """Return what a checkpoint is that no reader recognises, None for a state dict of an unknown model.
+
+    state: its tensors, taken out of what is around them.
+    """
+    if set(values) == {"state", "param_groups"}:
+        return "an optimizer's state alone, without weights"
+    names = [str(name).removeprefix("_orig_mod.") for name, value in state.items() if isinstance(value, Tensor)]
+    if not names:
+        return f"a dictionary without a state dict: {', '.join(values)[:80]}" if values else "an empty dictionary"
+    if "head.cls_logits.weight" in names and "head.scales" in names:
+        return (
+            "the weights of this project's detector alone (a state dict), without configuration and class names: "
+            "save it by model.save('model.safetensors'), or fill a paa.PAA(config, names) by load_state_dict"
+        )
+    for owner, starts in _DETECTORS.items():
+        if any(name.startswith(starts) for name in names):
+            return f"a state dict of another detector ({owner})"
+    return None
