@@ -83,8 +83,12 @@ def read_text(file: Path) -> str:
 
 def decode_text(content: bytes) -> str:
     """Return UTF-8, or what a byte order mark says, as text, lines ending in a newline. Raises UnicodeDecodeError."""
-    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
-    return content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+    return content.decode(marked_encoding(content) or "utf-8").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def marked_encoding(content: bytes) -> str | None:
+    """Return the encoding that the byte order mark at the beginning stands for, None without one."""
+    return next((name for mark, name in _MARKS if content.startswith(mark)), None)
 
 
 def match_classes(
