@@ -17,6 +17,7 @@ from paa.data.report import ReadReport
 
 _MORE_SUFFIXES = frozenset({".jfif", ".jp2", ".j2k", ".avif", ".heic", ".heif", ".jxl", ".tga"})  # if Pillow can
 _RAW_SUFFIXES = frozenset({".dng", ".cr2", ".nef", ".arw", ".svg", ".psd"})  # never: not an image as it is shown
+KNOWN_SUFFIXES = SUFFIXES | _MORE_SUFFIXES | _RAW_SUFFIXES
 
 
 def files_in(folder: Path, *, recursive: bool = False) -> list[Path]:
@@ -40,7 +41,7 @@ def image_files(folder: Path, report: ReadReport, *, recursive: bool = False) ->
     """Return the images of a folder that can be decoded here, sorted; a warning counts those of other formats."""
     files = files_in(folder, recursive=recursive)
     known = decodable_suffixes()
-    others = [f for f in files if f.suffix.lower() in (_MORE_SUFFIXES | _RAW_SUFFIXES) - known]
+    others = [f for f in files if f.suffix.lower() in KNOWN_SUFFIXES - known]
     if others:
         hint = ", or for .heic: pip install pillow-heif" if any(_is_heif(f) for f in others) else ""
         count = "1 file" if len(others) == 1 else f"{len(others)} files"
@@ -57,6 +58,16 @@ def decodable_suffixes() -> frozenset[str]:
     Image.init()
     formats = Image.registered_extensions()
     return SUFFIXES | {suffix for suffix in _MORE_SUFFIXES if formats.get(suffix) in Image.OPEN}
+
+
+def holds_images(folder: Path) -> bool:
+    """Return whether there are images directly in the folder."""
+    suffixes = tuple(decodable_suffixes())
+    try:
+        with os.scandir(folder) as entries:
+            return any(e.name.lower().endswith(suffixes) for e in entries if not e.name.startswith("."))
+    except OSError:
+        return False
 
 
 def some(names: Iterable[object]) -> str:

@@ -9,13 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from paa.data.build import read_text, split_names
-from paa.data.folders import (
-    decodable_suffixes,
-    files_in,
-    find_folder,
-    some,
-    subfolders,
-)
+from paa.data.folders import files_in, find_folder, holds_images, some, subfolders
 from paa.data.report import ReadReport
 from paa.data.splits import is_split, split_folders, split_of
 from paa.data.voc_xml import is_voc
@@ -125,16 +119,6 @@ def holds_voc(folder: Path) -> bool:
         with os.scandir(folder) as entries:
             xml = (e.name for e in entries if e.name.lower().endswith(".xml") and not e.name.startswith("."))
             return any(is_voc(folder / name) for name in islice(xml, _LOOKED_AT))
-    except OSError:
-        return False
-
-
-def holds_images(folder: Path) -> bool:
-    """Return whether there are images directly in the folder."""
-    suffixes = tuple(decodable_suffixes())
-    try:
-        with os.scandir(folder) as entries:
-            return any(e.name.lower().endswith(suffixes) for e in entries if not e.name.startswith("."))
     except OSError:
         return False
 
