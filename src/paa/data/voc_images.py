@@ -26,7 +26,7 @@ _NEVER = (*ANNOTATION_FOLDERS, "imagesets", "segmentationclass", "segmentationob
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """A folder of images.
+    """A folder of images, and with `deep` those below it.
 
     files: those that can be decoded. splits: the folder named as a split that each lies in, "" for none.
     remarks: on files that cannot be decoded.
@@ -36,6 +36,7 @@ class ImageFolder:
     files: list[Path]
     splits: dict[Path, str]
     remarks: list[str]
+    deep: bool = True
 
 
 def find_image_folder(place: Place, keys: Iterable[str], images: Path | None) -> ImageFolder:
@@ -50,7 +51,7 @@ def find_image_folder(place: Place, keys: Iterable[str], images: Path | None) ->
     seen: list[ImageFolder] = []
     for tier in _tiers(place):
         listed = [_listed(folder, deep) for folder, deep in tier]
-        fitting = [folder for folder in listed if any(file.stem in stems for file in folder.files)]
+        fitting = _innermost([folder for folder in listed if any(file.stem in stems for file in folder.files)])
         if not place.split and len(fitting) > 1 and all(split_of(f.folder.name) for f in fitting):
             return _joined(place.base, fitting)
         if len(fitting) > 1:
@@ -140,7 +141,12 @@ def _listed(folder: Path, deep: bool) -> ImageFolder:
     inner = [file.relative_to(folder).parts[0] if file.parent != folder else "" for file in files]
     if not all(split_of(name) for name in inner):
         inner = [""] * len(files)
-    return ImageFolder(folder, files, dict(zip(files, inner)), remarks.warnings)
+    return ImageFolder(folder, files, dict(zip(files, inner)), remarks.warnings, deep)
+
+
+def _innermost(folders: Sequence[ImageFolder]) -> list[ImageFolder]:
+    """Return the folders without those that another of them lies in."""
+    return [one for one in folders if not any(one.folder in other.folder.parents for other in folders if one.deep)]
 
 
 def _joined(base: Path, folders: Sequence[ImageFolder]) -> ImageFolder:
