@@ -41,7 +41,7 @@ def read(
     row with keypoints the box is read. Raises DataError, AnnotationError and ImageError.
     """
     report = report or ReadReport()
-    description = find_description(path, report)
+    description = find_description(path, images, report)
     report.format, report.annotations = "YOLO", str(description.source)
     files = split_images(description, split, images, report)
     report.images = some(dict.fromkeys(file.parent for file in files))

@@ -181,9 +181,7 @@ class _Lines:
 
     def _exact(self, text: str) -> Path | None:
         native = text if self._find(self._file.parent / text) else text.replace("\\", "/")
-        starts = (self._file.parent,) if native.startswith("./") else (self._file.parent, *self._bases)
-        if self._images is not None:
-            starts = (self._images,)
+        starts = (self._file.parent, *self._bases) if self._images is None else (self._images,)
         return next((found for start in starts if (found := self._find(start / native))), None)
 
     def _find(self, path: Path) -> Path | None:

@@ -20,10 +20,10 @@ def level(path: Path) -> int | None:
     return 1 if any(map(_describes, subfolders(path))) else None
 
 
-def find_description(path: Path, report: ReadReport) -> Description:
+def find_description(path: Path, images: Path | None, report: ReadReport) -> Description:
     """Return what describes the data set at `path`: the file, one in the folder, or one in a folder inside it.
 
-    Raises DataError where there is none, and where two fit equally well.
+    images: the folder of its images, if that was named. Raises DataError where there is none, or two fit equally well.
     """
     if path.is_file():
         return read_data_file(path, report) if path.suffix.lower() == ".data" else read_yaml(path, path.parent, report)
@@ -42,7 +42,7 @@ def find_description(path: Path, report: ReadReport) -> Description:
             )
         if files:
             return read_data_file(files[0], report) if find is data_files else read_yaml(files[0], path, report)
-    return read_plain(folders[0])
+    return read_plain(folders[0], images)
 
 
 def _describes(folder: Path) -> bool:

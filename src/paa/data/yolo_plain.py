@@ -48,8 +48,11 @@ def read_data_file(file: Path, report: ReadReport) -> Description:
     return Description(file, file.parent, (file.parent,), tuple(names), entries)
 
 
-def read_plain(folder: Path) -> Description:
-    """Return what a folder with class names and labels is. Raises DataError where two readings fit equally well."""
+def read_plain(folder: Path, images: Path | None) -> Description:
+    """Return what a folder with class names and labels is; images: the folder of its images, if that was named.
+
+    Raises DataError where two readings fit equally well.
+    """
     files = _names_files(folder)
     names = names_in(files[0])
     for other in files[1:]:
@@ -59,11 +62,14 @@ def read_plain(folder: Path) -> Description:
     entries = {name: [str(lists[name].absolute())] for name in _LISTS if name in lists}
     if "images" in entries:  # FiftyOne's list of everything
         entries.setdefault("train", entries.pop("images"))
-    return Description(files[0], folder, (folder,), tuple(names), entries or _folders(folder))
+    return Description(files[0], folder, (folder,), tuple(names), entries or _folders(folder, images))
 
 
-def _folders(folder: Path) -> dict[str, list[str]]:
+def _folders(folder: Path, named: Path | None) -> dict[str, list[str]]:
     """Return the splits by the names of folders, or everything as `train`."""
+    if named is not None:
+        splits = split_folders(named)
+        return {child.name: [str(child.absolute())] for child in splits} or {"train": [str(named.absolute())]}
     images = [child for name in IMAGE_FOLDERS if (child := find_folder(folder, (name,)))]
     for parent in (folder, *images):
         if splits := split_folders(parent):
