@@ -185,7 +185,18 @@ def test_other_xml_is_not_voc(tmp_path: Path, text: str) -> None:
     if "<" in text:
         report = ReadReport()
         assert names(voc.read(tmp_path, "train", report)) == ["b.jpg"]
+        assert report.left_out == []
         assert "1 XML files are no VOC annotations, and were not read; the first is a.xml" in report.warnings[0]
+
+
+def test_other_xml_that_is_listed(tmp_path: Path) -> None:
+    make(tmp_path, "Annotations/b.xml", "JPEGImages/a.jpg", "JPEGImages/b.jpg")
+    (tmp_path / "Annotations" / "a.xml").write_text("<annotations/>")
+    lists(tmp_path, train="a\nb\n")
+    assert "a.xml: is listed, but is no VOC annotation" in fails(tmp_path, AnnotationError)
+    report = ReadReport(skip_bad=True)
+    assert names(voc.read(tmp_path, "train", report)) == ["JPEGImages/b.jpg"]
+    assert report.warnings == []
 
 
 @pytest.mark.parametrize(
@@ -233,6 +244,14 @@ def test_images_elsewhere(tmp_path: Path) -> None:
     assert "no images of these annotations near; name their folder: --images DIR" in fails(tmp_path / "set")
     index = voc.read(tmp_path / "set", "train", images=tmp_path / "disk")
     assert index.path(0) == tmp_path / "disk" / "deep" / "a.png"
+
+
+def test_images_of_splits_elsewhere(tmp_path: Path) -> None:
+    make(tmp_path / "set", "train/a.xml", "test/a.xml")
+    make(tmp_path / "disk", "Train/a.png", "Test/a.png")
+    for split in ("train", "test"):
+        index = voc.read(tmp_path / "set", split, images=tmp_path / "disk")
+        assert index.path(0) == tmp_path / "disk" / split.title() / "a.png"
 
 
 def test_the_folder_of_annotations_is_given(tmp_path: Path) -> None:

@@ -73,6 +73,11 @@ def test_a_wrong_shape_of_keypoints(tmp_path: Path, shape: str) -> None:
     assert "'kpt_shape' must be [keypoints, 2 or 3], not" in fails(tmp_path)
 
 
+def test_keypoints_without_their_shape(tmp_path: Path) -> None:
+    dataset(tmp_path, text="0 0.5 0.5 0.4 0.4 0.1 0.2 0.9 0.8\n", more="flip_idx: [1, 0]")
+    assert "has 'flip_idx', as data sets of keypoints have, but no 'kpt_shape'" in fails(tmp_path)
+
+
 @pytest.mark.parametrize(
     "row",
     [
@@ -97,7 +102,7 @@ def test_rows_with_what_is_no_number(tmp_path: Path, row: str) -> None:
 @pytest.mark.parametrize(
     "row", ["0 0.5 0.5 0.25 0.5", "0.0 0.5 0.5 0.25 0.5 ", "0\t0.5\t0.5\t0.25\t5e-1", " 0  .5 .5 .25 .5"]
 )
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r", ""])
 def test_forms_of_a_row(tmp_path: Path, row: str, encoding: str, ending: str) -> None:
     dataset(tmp_path)
@@ -105,7 +110,7 @@ def test_forms_of_a_row(tmp_path: Path, row: str, encoding: str, ending: str) ->
     np.testing.assert_allclose(boxes(tmp_path), [BOX])
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe0", b"0 0.5 \xb5", "0 0.5 0.5 0.2 0.2".encode("utf-16-le"), bytes(8)])
+@pytest.mark.parametrize("content", [b"\xff\xfe0", b"0 0.5 \xb5", b"0 0.5 0.5 0.2 0.2\n" + bytes(9), bytes(8)])
 def test_a_label_file_that_is_no_text(tmp_path: Path, content: bytes) -> None:
     dataset(tmp_path)
     (tmp_path / "labels" / "a.txt").write_bytes(content)

@@ -28,6 +28,17 @@ def files_in(folder: Path, *, recursive: bool = False) -> list[Path]:
     return sorted(_walk(folder, recursive, set()))
 
 
+def files_ending(folder: Path, endings: Iterable[str]) -> list[Path]:
+    """Return the files directly in a folder whose names end so, in any case, sorted; no hidden ones."""
+    lower = tuple(endings)
+    try:
+        with os.scandir(folder) as entries:
+            names = [e.name for e in entries if e.name.lower().endswith(lower) and e.is_file()]
+    except OSError:
+        return []
+    return sorted(folder / name for name in names if not name.startswith("."))
+
+
 def subfolders(folder: Path) -> list[Path]:
     """Return the folders directly inside a folder, sorted, without hidden ones."""
     try:

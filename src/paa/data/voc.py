@@ -55,7 +55,12 @@ def read(
     report.annotations = some(dict.fromkeys(section.place.annotations for section in wanted))
     report.images = some(dict.fromkeys(section.images.folder for section in wanted if section.images))
     stems = {file.stem for section in sections for file in section.files}
-    records = [record for section in wanted for record in read_section(section, split, stems, report)]
+    records = [
+        record
+        for section in wanted
+        if section.images is not None
+        for record in read_section(section, section.images, split, stems, report)
+    ]
     if not records:
         raise DataError(f"{path}: no images in {split!r}")
     own = _class_names(sections if names is None else wanted, None if names is None else records)

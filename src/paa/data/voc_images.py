@@ -16,7 +16,7 @@ from paa.data.folders import (
     subfolders,
 )
 from paa.data.report import ReadReport
-from paa.data.splits import split_of
+from paa.data.splits import is_split, split_folders, split_of
 from paa.data.voc_layout import ANNOTATION_FOLDERS, IMAGE_FOLDERS, STANDARD_IMAGES, Place
 from paa.data.voc_xml import Annotation
 from paa.errors import DataError
@@ -42,11 +42,13 @@ class ImageFolder:
 def find_image_folder(place: Place, keys: Iterable[str], images: Path | None) -> ImageFolder:
     """Return the folder that holds the images of the annotation files with these keys.
 
-    images: the folder that was named; else the one near the annotations in which images of their names are.
+    images: the folder that was named, in which those of a split may be apart; else the one near the annotations in
+    which images of their names are.
     Raises DataError where there are none, and where two folders fit equally well.
     """
     if images is not None:
-        return _listed(images, True)
+        own = [folder for folder in split_folders(images) if place.split and is_split(folder.name, place.split)]
+        return _listed(own[0] if len(own) == 1 else images, True)
     stems = {key.rpartition("/")[2] for key in keys}
     seen: list[ImageFolder] = []
     for tier in _tiers(place):

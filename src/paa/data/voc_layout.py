@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from paa.data.build import read_text, split_names
-from paa.data.folders import files_in, find_folder, holds_images, some, subfolders
+from paa.data.folders import files_ending, files_in, find_folder, holds_images, some, subfolders
 from paa.data.report import ReadReport
 from paa.data.splits import is_split, split_folders, split_of
 from paa.data.voc_xml import is_voc
@@ -97,7 +97,8 @@ def lists_of(base: Path) -> dict[str, Path]:
         )
         if lists:
             return lists
-    return {f.stem.lower(): f for f in files_in(base) if f.suffix.lower() == ".txt" and f.stem.lower() in _LISTS}
+    own = files_ending(base, (f"{name}.txt" for name in _LISTS))
+    return {file.stem.lower(): file for file in own if file.stem.lower() in _LISTS}
 
 
 def list_for(lists: dict[str, Path], split: str) -> Path | None:

@@ -58,17 +58,17 @@ class Section:
         return (content for content in contents if isinstance(content, Annotation))
 
 
-def read_section(section: Section, split: str, stems: set[str], report: ReadReport) -> list[Record]:
+def read_section(
+    section: Section, folder: ImageFolder, split: str, stems: set[str], report: ReadReport
+) -> list[Record]:
     """Return the images of a section that belong to the split, in the order of its list, else of its files.
 
-    stems: of all annotation files there are, also of other sections; images of other names have none. What has no
-    image, or shares it, is left out.
+    folder: of its images. stems: of all annotation files, also of other sections; images of other names have none.
+    What has no image, or shares it, is left out.
     """
-    folder = section.images
-    assert folder is not None
     report.warnings += folder.remarks
     finder = ImageFinder(folder)
-    files = _listed(section, folder, split, report) if section.list else section.files
+    files = _listed(section, section.list, folder, split, report) if section.list else section.files
     found = _images_of(section, files, finder, report)
     by_image: dict[Path, list[Annotation]] = {}
     for annotation, image in found:
@@ -99,6 +99,8 @@ def _images_of(
             report.leave_out(str(content))
             continue
         if content is None:
+            if section.list is not None:
+                report.leave_out(f"{file}: is listed, but is no VOC annotation (its root is not <annotation>)")
             strangers.append(file)
             continue
         if images:
@@ -112,7 +114,7 @@ def _images_of(
             report.leave_out(f"{file}: {_no_image(section, content, images)}")
         elif _in_split(section, images[0]):
             found.append((content, images[0]))
-    if strangers:
+    if strangers and section.list is None:
         report.warn(
             f"{section.place.annotations}: {len(strangers)} XML files are no VOC annotations, and were not read; "
             f"the first is {strangers[0].name}"
@@ -150,23 +152,22 @@ def _warn_of_unlabelled(section: Section, images: Sequence[Path], stems: set[str
         )
 
 
-def _listed(section: Section, folder: ImageFolder, split: str, report: ReadReport) -> list[Path]:
-    """Return the annotation files that the section's list names, in its order, each once."""
-    assert section.list is not None
+def _listed(section: Section, source: Path, folder: ImageFolder, split: str, report: ReadReport) -> Sequence[Path]:
+    """Return the annotation files that a list names, in its order, each once."""
     names = _ListedNames(section, {image.stem for image in folder.files})
     files: dict[Path, None] = {}
     repeated = 0
-    for line in list_lines(section.list):
+    for line in list_lines(source):
         named = names.find(line)
-        if len({section.place.key(file) for file in named}) > 1:
-            report.leave_out(f"{section.list}: {line} is the name of both {named[0]} and {named[1]}")
+        if len({section.place.key(its) for its in named}) > 1:
+            report.leave_out(f"{source}: {line} is the name of both {named[0]} and {named[1]}")
             continue
         if not named:
-            report.leave_out(f"{section.list}: {line} is listed in {split} but has no XML file")
-        repeated += any(file in files for file in named)
+            report.leave_out(f"{source}: {line} is listed in {split} but has no XML file")
+        repeated += any(its in files for its in named)
         files.update(dict.fromkeys(named))
     if repeated:
-        report.warn(f"{section.list}: {repeated} lines name an image that a line before them names already")
+        report.warn(f"{source}: {repeated} lines name an image that a line before them names already")
     return list(files)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from paa.data.build import read_text
-from paa.data.folders import files_in
+from paa.data.folders import files_ending
 from paa.data.report import ReadReport
 from paa.errors import DataError
 
@@ -45,7 +45,7 @@ def yaml_files(folder: Path) -> list[Path]:
 
     One that describes nothing, as a training's settings do, is none; a broken one of a usual name is, to be told of.
     """
-    files = [file for file in files_in(folder) if file.suffix.lower() in SUFFIXES]
+    files = files_ending(folder, SUFFIXES)
     usual = [file for file in files if file.stem.lower() in _USUAL]
     for candidates, test in ((usual, _describes), (files, _describes), (usual, _was_meant_to)):
         if found := [file for file in candidates if test(file)]:
@@ -143,6 +143,8 @@ def _entries(file: Path, key: str, value: Any) -> list[str]:
 def _keypoints(file: Path, data: dict[str, Any]) -> int:
     shape = data.get("kpt_shape")
     if _is_nothing(shape):
+        if not _is_nothing(data.get("flip_idx")):  # without the shape, keypoints would be taken for polygons
+            raise DataError(f"{file}: has 'flip_idx', as data sets of keypoints have, but no 'kpt_shape'")
         return 0
     if not isinstance(shape, list) or len(shape) != 2 or not all(str(side).isdigit() for side in shape):
         raise DataError(f"{file}: 'kpt_shape' must be [keypoints, 2 or 3], not {shape}")

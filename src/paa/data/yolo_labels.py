@@ -100,14 +100,10 @@ def assign_labels(images: Sequence[Path], finder: LabelFinder, report: ReadRepor
 def read_label(file: Path, report: ReadReport) -> str | None:
     """Return the text of a label file; one that is no text is left out, and None."""
     try:
-        text = decode_text(file.read_bytes())
+        return decode_text(file.read_bytes())
     except (OSError, UnicodeDecodeError) as error:
         report.leave_out(f"{file}: cannot be read as text: {one_line(error)}")
         return None
-    if "\0" in text:
-        report.leave_out(f"{file}: is not text")
-        return None
-    return text
 
 
 def label_rows(

@@ -7,8 +7,8 @@ import re
 from itertools import islice
 from pathlib import Path
 
-from paa.data.build import read_text
-from paa.data.folders import files_in, find_folder, holds_images, some, subfolders
+from paa.data.build import marked_encoding
+from paa.data.folders import files_ending, find_folder, holds_images, some, subfolders
 from paa.data.report import ReadReport
 from paa.data.splits import split_folders
 from paa.data.yolo_description import Description, names_in
@@ -20,12 +20,13 @@ IMAGE_FOLDERS = ("images", "jpegimages", "data", "obj_train_data", "image", "img
 _LABEL_FOLDERS = ("labels", "label", *IMAGE_FOLDERS)
 _LISTS = ("train", "val", "valid", "validation", "test", "images")
 _ROW = re.compile(r"\ufeff?\s*\d+(\.0+)?(\s+[-+.\deE]+){4}")
-_LOOKED_AT = 20
+_LOOKED_AT = 20  # text files of a folder that are opened to find out whether they are labels
+_HEAD = 4096  # bytes of them
 
 
 def data_files(folder: Path) -> list[Path]:
     """Return darknet's .data files in a folder: lines such as `names = data/obj.names`."""
-    files = [file for file in files_in(folder) if file.suffix.lower() == ".data" and "names" in _settings(file)]
+    files = [file for file in files_ending(folder, (".data",)) if "names" in _settings(file)]
     usual = [file for file in files if file.stem.lower() == "obj"]
     return usual or files
 
@@ -58,7 +59,7 @@ def read_plain(folder: Path, images: Path | None) -> Description:
     for other in files[1:]:
         if names_in(other) != names:
             raise DataError(f"{folder}: different class names in {files[0]} and {other}")
-    lists = {file.stem.lower(): file for file in files_in(folder) if file.suffix.lower() == ".txt"}
+    lists = {file.stem.lower(): file for file in files_ending(folder, (f"{name}.txt" for name in _LISTS))}
     entries = {name: [str(lists[name].absolute())] for name in _LISTS if name in lists}
     if "images" in entries:  # FiftyOne's list of everything
         entries.setdefault("train", entries.pop("images"))
@@ -86,7 +87,7 @@ def _names_files(folder: Path) -> list[Path]:
     for places in ([folder], _label_folders(folder)[1:]):
         found = []
         for place in places:
-            by_name = {file.name.lower(): file for file in files_in(place)}
+            by_name = {file.name.lower(): file for file in files_ending(place, (*NAMES_FILES, ".names"))}
             found += [by_name[name] for name in NAMES_FILES if name in by_name]
             found += [file for name, file in by_name.items() if name.endswith(".names") and file not in found]
         if found:
@@ -115,20 +116,24 @@ def _holds_rows(folder: Path) -> bool:
 
 
 def _is_label(file: Path) -> bool:
-    try:
-        return _ROW.match(read_text(file)) is not None
-    except DataError:
-        return False
+    return _ROW.match(_head(file)) is not None
 
 
 def _settings(file: Path) -> dict[str, str]:
-    """Return the `key = value` lines of darknet's file; none for one that is no text."""
-    try:
-        lines = read_text(file).splitlines()
-    except DataError:
-        return {}
-    pairs = (line.partition("=") for line in lines if not line.lstrip().startswith("#"))
+    """Return the `key = value` lines at the beginning of darknet's file; none for one that is no text."""
+    lines = [line for line in _head(file).splitlines() if not line.lstrip().startswith("#")]
+    pairs = (line.partition("=") for line in lines)
     return {key.strip().lower(): value.strip() for key, equals, value in pairs if equals and value.strip()}
+
+
+def _head(file: Path) -> str:
+    """Return the beginning of a file as text, "" for what is none."""
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(_HEAD)
+        return content.decode(marked_encoding(content) or "utf-8", "ignore")
+    except OSError:
+        return ""
 
 
 def _places(base: Path, text: str) -> list[Path]:
