@@ -30,13 +30,18 @@ def files_in(folder: Path, *, recursive: bool = False) -> list[Path]:
 
 def files_ending(folder: Path, endings: Iterable[str]) -> list[Path]:
     """Return the files directly in a folder whose names end so, in any case, sorted; no hidden ones."""
+    return [folder / name for name in names_ending(folder, endings)]
+
+
+def names_ending(folder: Path, endings: Iterable[str]) -> list[str]:
+    """Return the names of the files that `files_ending` returns."""
     lower = tuple(endings)
     try:
         with os.scandir(folder) as entries:
             names = [e.name for e in entries if e.name.lower().endswith(lower) and e.is_file()]
     except OSError:
         return []
-    return sorted(folder / name for name in names if not name.startswith("."))
+    return sorted(name for name in names if not name.startswith("."))
 
 
 def subfolders(folder: Path) -> list[Path]:

@@ -11,7 +11,7 @@ from paa.data.build import Found, build_index, match_classes, split_names
 from paa.data.folders import some
 from paa.data.index import DatasetIndex
 from paa.data.report import ReadReport
-from paa.data.splits import is_split, missing_split
+from paa.data.split_folders import is_split, missing_split
 from paa.data.voc_images import find_image_folder
 from paa.data.voc_layout import Place, chosen_split, find_places, list_for, lists_of, settle
 from paa.data.voc_section import Record, Section, read_section
@@ -136,8 +136,9 @@ def _build(
     places: list[str] = []
     odd: list[str] = []
     for i, record in enumerate(records):
+        file = _relative(record.annotation.file, path)
         for number, item in enumerate(record.annotation.objects, start=1):
-            place = f"{_relative(record.annotation.file, path)} object {number}"
+            place = f"{file} object {number}"
             if item.difficult is None:
                 odd.append(place)
             if item.name is None or item.box is None:

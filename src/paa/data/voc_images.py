@@ -16,7 +16,7 @@ from paa.data.folders import (
     subfolders,
 )
 from paa.data.report import ReadReport
-from paa.data.splits import is_split, split_folders, split_of
+from paa.data.split_folders import is_split, split_folders, split_of
 from paa.data.voc_layout import ANNOTATION_FOLDERS, IMAGE_FOLDERS, STANDARD_IMAGES, Place
 from paa.data.voc_xml import Annotation
 from paa.errors import DataError

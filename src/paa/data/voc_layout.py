@@ -11,7 +11,7 @@ from pathlib import Path
 from paa.data.build import read_text, split_names
 from paa.data.folders import files_ending, files_in, find_folder, holds_images, some, subfolders
 from paa.data.report import ReadReport
-from paa.data.splits import is_split, split_folders, split_of
+from paa.data.split_folders import is_split, split_folders, split_of
 from paa.data.voc_xml import is_voc
 from paa.errors import DataError
 

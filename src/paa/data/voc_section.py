@@ -66,7 +66,8 @@ def read_section(
     folder: of its images. stems: of all annotation files, also of other sections; images of other names have none.
     What has no image, or shares it, is left out.
     """
-    report.warnings += folder.remarks
+    for remark in folder.remarks:
+        report.warn(remark)
     finder = ImageFinder(folder)
     files = _listed(section, section.list, folder, split, report) if section.list else section.files
     found = _images_of(section, files, finder, report)

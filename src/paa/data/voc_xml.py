@@ -106,10 +106,11 @@ def _encoding(content: bytes) -> str:
 
 def _object(item: ElementTree.Element) -> VocObject:
     name = (item.findtext("name") or "").strip() or None
-    corners = [item.findtext(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
-    box, problem = _floats(corners), ""
+    found = item.find("bndbox")
+    corners = {} if found is None else {side.tag: side.text for side in reversed(found)}
+    box, problem = _floats([corners.get(side) for side in ("xmin", "ymin", "xmax", "ymax")]), ""
     if box is None:
-        if item.find("bndbox") is not None:
+        if found is not None:
             problem = "has no usable bndbox"
         elif item.find("robndbox") is not None:
             problem = "is a rotated box (robndbox), and has no upright one (bndbox)"

@@ -21,7 +21,7 @@ from paa.data.folders import (
     subfolders,
 )
 from paa.data.report import ReadReport
-from paa.data.splits import is_split, missing_split, split_folders
+from paa.data.split_folders import is_split, missing_split, split_folders
 from paa.data.yolo_description import SPLITS, Description
 from paa.errors import DataError
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from paa.data.build import decode_text
-from paa.data.folders import KNOWN_SUFFIXES, NameLookup, files_in, find_folder
+from paa.data.folders import KNOWN_SUFFIXES, NameLookup, files_in, find_folder, names_ending
 from paa.data.report import ReadReport
 from paa.errors import one_line
 
@@ -72,7 +72,7 @@ class LabelFinder:
 
     def _listed(self, folder: Path) -> _Folder:
         if folder not in self._folders:
-            names = [file.name for file in files_in(folder) if file.suffix.lower() == ".txt"]
+            names = names_ending(folder, (".txt",))
             self._folders[folder] = _Folder(folder, names, NameLookup(names))
         return self._folders[folder]
 

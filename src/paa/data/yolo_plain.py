@@ -10,7 +10,7 @@ from pathlib import Path
 from paa.data.build import marked_encoding
 from paa.data.folders import files_ending, find_folder, holds_images, some, subfolders
 from paa.data.report import ReadReport
-from paa.data.splits import split_folders
+from paa.data.split_folders import split_folders
 from paa.data.yolo_description import Description, names_in
 from paa.errors import DataError
 
