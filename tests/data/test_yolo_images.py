@@ -83,6 +83,15 @@ def test_two_splits_that_end_at_one_folder(tmp_path: Path) -> None:
     assert len(yolo.read(tmp_path, "val")) == 1
 
 
+def test_an_ending_in_another_splits_folder_is_none(tmp_path: Path) -> None:
+    make(tmp_path, "test/images/a.png", "test/labels/a.txt")
+    message = fails(describe(tmp_path, "../train/images", "../valid/images"), split="val")
+    assert "'val' names ../valid/images, which does not exist" in message
+    assert "--val-batch-size 0" in message
+    make(tmp_path, "other/images/b.png", "other/labels/b.txt")
+    assert "'train' (../train/images)" in fails(tmp_path, split="val")  # both would end at other/images
+
+
 def test_a_path_upwards_that_fits_twice(tmp_path: Path) -> None:
     make(tmp_path, "train/images/b.png", "set/train/images/a.png", "set/train/labels/a.txt")
     message = fails(describe(tmp_path / "set", "../train/images"))
@@ -173,6 +182,17 @@ def test_lines_that_fit_two_images_or_end_at_one(tmp_path: Path) -> None:
     report = ReadReport(skip_bad=True)
     assert names(yolo.read(tmp_path, "train", report)) == ["y/a.png", "y/b.png"]
     assert f"line 4: /data/q/b.png and /data/z/b.png both end at {tmp_path / 'y' / 'b.png'}" in report.left_out[1]
+
+
+def test_a_line_does_not_end_in_another_splits_folder(tmp_path: Path) -> None:
+    make(tmp_path, "train/images/a.png", "train/labels/a.txt")
+    describe(tmp_path, "train.txt", "val.txt")
+    (tmp_path / "train.txt").write_text("/content/train/images/a.png\n")
+    (tmp_path / "val.txt").write_text("/content/valid/images/a.png\n")
+    assert len(yolo.read(tmp_path, "train")) == 1
+    assert "val.txt line 1: /content/valid/images/a.png does not exist" in fails(tmp_path, AnnotationError, split="val")
+    (tmp_path / "val.txt").write_text("/content/images/a.png\n")  # lists may part one folder, of any name
+    assert names(yolo.read(tmp_path, "val")) == ["train/images/a.png"]
 
 
 @pytest.mark.parametrize("hidden", [".ipynb_checkpoints", ".Trash", ".thumbs/deep"])

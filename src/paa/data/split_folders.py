@@ -32,10 +32,18 @@ def split_folders(parent: Path) -> list[Path]:
     return [folder for folder in subfolders(parent) if split_of(folder.name)]
 
 
+def other_split(name: str, split: str) -> bool:
+    """Return whether a folder of this name holds another split."""
+    return split_of(name) is not None and not is_split(name, split)
+
+
 def missing_split(source: Path, split: str, found: Sequence[str]) -> DataError:
     """Return the error for a split that is missing: what there is, and the options that settle it."""
+    return DataError(f"{source}: no {split!r}: it has {', '.join(found) or 'no splits'}; {split_hint(split)}")
+
+
+def split_hint(split: str) -> str:
+    """Return the options that go on without a split."""
     if split in split_names("train"):
-        hint = "choose another with --train-split NAME"
-    else:
-        hint = "choose another with --val-split NAME, other data with --val-data, or none with --val-batch-size 0"
-    return DataError(f"{source}: no {split!r}: it has {', '.join(found) or 'no splits'}; {hint}")
+        return "choose another with --train-split NAME"
+    return "choose another with --val-split NAME, other data with --val-data, or none with --val-batch-size 0"

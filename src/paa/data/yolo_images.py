@@ -21,7 +21,7 @@ from paa.data.folders import (
     subfolders,
 )
 from paa.data.report import ReadReport
-from paa.data.split_folders import is_split, missing_split, split_folders
+from paa.data.split_folders import is_split, missing_split, other_split, split_folders, split_hint, split_of
 from paa.data.yolo_description import SPLITS, Description
 from paa.errors import DataError
 
@@ -102,6 +102,7 @@ class _Places:
         for start in range(len(parts)):
             for folders in (bases, [child for base in bases for child in subfolders(base)]):
                 near = [place for folder in folders if (place := _near(folder, parts[start:]))]
+                near = [place for place in near if not self._is_of_another_split(key, place)]
                 paths = {place.resolve(): place for place in near}
                 if len(paths) > 1:
                     raise DataError(f"{source}: {key!r} names {item}, which may be {some(paths.values())}")
@@ -110,7 +111,13 @@ class _Places:
                         start == 1 and parts[0] != "data"
                     )  # darknet's and CVAT's data/ is never there
                     return next(iter(paths.values())), is_cut
-        raise DataError(f"{source}: {key!r} names {item}, which does not exist ({self._description.root / text})")
+        raise DataError(
+            f"{source}: {key!r} names {item}, which does not exist ({self._description.root / text}); {split_hint(key)}"
+        )
+
+    def _is_of_another_split(self, key: str, place: Path) -> bool:
+        base = next((base for base in self._description.bases if place.is_relative_to(base)), place.parent)
+        return any(other_split(part, key) for part in place.relative_to(base).parts)
 
     def _check_other_splits(self, key: str, item: str, found: Path) -> None:
         """Raise DataError if another split's entry, of another text, ends at the same place."""
@@ -199,7 +206,15 @@ class _Lines:
             bases = self._bases if self._images is None else (self._images,)
             files = dict.fromkeys(file for base in bases for file in files_in(base, recursive=True))
             self._endings = PathLookup(file for file in files if file.suffix.lower() != ".txt")
-        return self._endings.find(text)
+        named = [part for part in parts_of(text)[:-1] if split_of(part)]
+        return [file for file in self._endings.find(text) if not named or not self._is_of_another(named, file)]
+
+    def _is_of_another(self, named: Sequence[str], file: Path) -> bool:
+        """Return whether a file lies in the folder of a split that the line, which names some, does not name."""
+        base = next((base for base in self._bases if file.is_relative_to(base)), file.parent)
+        return any(
+            all(other_split(part, str(split_of(name))) for name in named) for part in file.relative_to(base).parts
+        )
 
 
 def _near(base: Path, parts: Sequence[str]) -> Path | None:
