@@ -304,11 +304,33 @@ def test_places_of_lists(tmp_path: Path, place: str) -> None:
     assert names(voc.read(tmp_path, "val")) == ["JPEGImages/b.png"]
 
 
-def test_a_list_of_everything(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [{}, {"cat_default": "a 1\nb -1\n"}])
+def test_a_list_of_everything(tmp_path: Path, more: dict[str, str]) -> None:
     make(tmp_path, "Annotations/a.xml", "Annotations/b.xml", "JPEGImages/a.png", "JPEGImages/b.png")
-    lists(tmp_path, default="b\na\n")
-    assert names(voc.read(tmp_path, "train")) == ["JPEGImages/b.png", "JPEGImages/a.png"]
-    assert "it has default" in fails(tmp_path, split="val")
+    lists(tmp_path, default="b\na\n", **more)
+    assert len(voc.read(tmp_path, "train")) == 2
+    assert "it has train (all of it" in fails(tmp_path, split="val")
+
+
+def test_lists_of_classes_are_not_among_the_splits_that_there_are(tmp_path: Path) -> None:
+    make(tmp_path, "Annotations/a.xml", "JPEGImages/a.png")
+    lists(tmp_path, train="a\n", trainval="a\n", cat_train="a 1\n", my_own="a\n")
+    assert "no 'val': it has my_own, train, trainval;" in fails(tmp_path, split="val")
+
+
+@pytest.mark.parametrize("name", ["{}_list.txt", "{}.txt"])
+def test_lists_of_pairs(tmp_path: Path, name: str) -> None:
+    make(tmp_path, "Annotations/a.xml", "JPEGImages/a.png", "Annotations/b.xml", "JPEGImages/b.png")
+    for split, stem in (("train", "a"), ("val", "b")):
+        (tmp_path / name.format(split)).write_text(f"./JPEGImages/{stem}.png ./Annotations/{stem}.xml\n")
+        assert names(voc.read(tmp_path, split)) == [f"JPEGImages/{stem}.png"]
+
+
+def test_masks_in_the_folder_of_annotations(tmp_path: Path) -> None:
+    make(tmp_path, "annotations/xmls/a.xml", "annotations/trimaps/a.png", "images/a.png", "images/c.png")
+    report = ReadReport()
+    assert names(voc.read(tmp_path, "train", report)) == ["images/a.png"]
+    assert "1 of 2 images have no annotation file" in report.warnings[0]
 
 
 def test_an_empty_folder_of_lists_is_none(tmp_path: Path) -> None:

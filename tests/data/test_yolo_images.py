@@ -58,6 +58,33 @@ def test_a_root_that_does_not_exist(tmp_path: Path, path: str) -> None:
     assert names(yolo.read(tmp_path, "val")) == ["images/val/b.png"]
 
 
+@pytest.mark.parametrize(
+    ("file", "path", "told"),
+    [
+        ("code/data/pets.yaml", "../datasets/pets", True),
+        ("datasets/pets/pets.yaml", "pets", False),
+        ("datasets/pets.yaml", "pets", False),
+        ("code/pets.yaml", "datasets/pets", True),
+    ],
+)
+def test_a_root_that_is_relative_to_a_folder_above(tmp_path: Path, file: str, path: str, told: bool) -> None:
+    usual(tmp_path / "datasets" / "pets")
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text(f"path: {path}\ntrain: images/train\nval: images/val\nnames: [cat]\n")
+    report = ReadReport()
+    index = yolo.read(tmp_path / file, "train", report)
+    assert index.path(0).samefile(tmp_path / "datasets/pets/images/train/a.png")
+    assert len(report.warnings) == told
+
+
+def test_the_files_own_folder_comes_before_one_above(tmp_path: Path) -> None:
+    usual(tmp_path / "pets")
+    usual(tmp_path / "data")
+    describe(tmp_path / "pets", "images/train", path="data")
+    index = yolo.read(tmp_path / "pets", "train")
+    assert index.path(0) == tmp_path / "pets" / "images" / "train" / "a.png"
+
+
 def test_the_longest_ending_is_taken(tmp_path: Path) -> None:
     make(tmp_path, "two/images/train/a.png", "two/labels/train/a.txt", "train/c.png", "train/c.txt")
     describe(tmp_path, "/data/two/images/train")

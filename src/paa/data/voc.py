@@ -13,7 +13,7 @@ from paa.data.index import DatasetIndex
 from paa.data.report import ReadReport
 from paa.data.split_folders import is_split, missing_split
 from paa.data.voc_images import find_image_folder
-from paa.data.voc_layout import Place, chosen_split, find_places, list_for, lists_of, settle
+from paa.data.voc_layout import Place, chosen_split, find_places, list_for, lists_of, main_lists, settle
 from paa.data.voc_section import Record, Section, read_section
 from paa.errors import DataError
 
@@ -81,7 +81,7 @@ def _sections(group: Sequence[Place], split: str, images: Path | None, report: R
         if place.split:
             section.splits, section.wanted = [place.split], place in of_split
         elif lists:
-            section.splits, section.wanted = sorted(lists), section.list is not None
+            section.splits, section.wanted = main_lists(lists), section.list is not None
         if section.wanted or not section.splits:
             section.images = find_image_folder(place, map(place.key, section.files), images)
         if not section.splits and section.images:

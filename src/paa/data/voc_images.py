@@ -49,10 +49,15 @@ def find_image_folder(place: Place, keys: Iterable[str], images: Path | None) ->
     if images is not None:
         own = [folder for folder in split_folders(images) if place.split and is_split(folder.name, place.split)]
         return _listed(own[0] if len(own) == 1 else images, True)
-    stems = {key.rpartition("/")[2] for key in keys}
+    stems: set[str] = set()
+    folders: set[Path] = set()
+    for key in keys:
+        folder, _, stem = key.rpartition("/")
+        stems.add(stem)
+        folders.add(place.keys / folder)
     seen: list[ImageFolder] = []
     for tier in _tiers(place):
-        listed = [_listed(folder, deep) for folder, deep in tier]
+        listed = [_listed(one, deep, folders if one == place.keys else None) for one, deep in tier]
         fitting = _innermost([folder for folder in listed if any(file.stem in stems for file in folder.files)])
         if not place.split and len(fitting) > 1 and all(split_of(f.folder.name) for f in fitting):
             return _joined(place.base, fitting)
@@ -137,9 +142,11 @@ def _tiers(place: Place) -> list[list[tuple[Path, bool]]]:
     return tiers
 
 
-def _listed(folder: Path, deep: bool) -> ImageFolder:
+def _listed(folder: Path, deep: bool, only: set[Path] | None = None) -> ImageFolder:
+    """Return a folder's images; of a folder of annotations `only` those beside them: masks may lie in others."""
     remarks = ReadReport()
     files = image_files(folder, remarks, recursive=deep)
+    files = [file for file in files if only is None or file.parent in only]
     inner = [file.relative_to(folder).parts[0] if file.parent != folder else "" for file in files]
     if not all(split_of(name) for name in inner):
         inner = [""] * len(files)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -88,25 +88,30 @@ def settle(places: Sequence[Place], report: ReadReport) -> list[Place]:
 
 
 def lists_of(base: Path) -> dict[str, Path]:
-    """Return the lists of splits by their names in lower case: of ImageSets/Main, ImageSets or the folder itself."""
+    """Return the lists of splits by their names in lower case: of ImageSets/Main, ImageSets or the folder itself.
+
+    A tool's lists of everything ("default"), and of a class in it, are none.
+    """
     sets = find_folder(base, ("ImageSets",))
     main = find_folder(sets, ("Main",)) if sets else None
     for folder in (main, sets):
-        lists = (
-            {file.stem.lower(): file for file in files_in(folder) if file.suffix.lower() == ".txt"} if folder else {}
-        )
+        lists = {file.stem.lower(): file for file in files_ending(folder, (".txt",))} if folder else {}
         if lists:
-            return lists
-    own = files_ending(base, (f"{name}.txt" for name in _LISTS))
-    return {file.stem.lower(): file for file in own if file.stem.lower() in _LISTS}
+            return {} if all(name == "default" or name.endswith("_default") for name in lists) else lists
+    endings = [f"{name}{more}.txt" for name in _LISTS for more in ("", "_list")]
+    own = {file.name.lower(): file for file in files_ending(base, endings)}
+    return {name.removesuffix(".txt").removesuffix("_list"): file for name, file in own.items() if name in endings}
 
 
 def list_for(lists: dict[str, Path], split: str) -> Path | None:
-    """Return the list of a split. A tool's only list, "default", is of everything, which is `train`."""
-    names = split_names(split.lower())
-    if "train" in names and set(lists) == {"default"}:
-        return lists["default"]
-    return next((lists[name] for name in names if name in lists), None)
+    """Return the list of a split."""
+    return next((lists[name] for name in split_names(split.lower()) if name in lists), None)
+
+
+def main_lists(lists: Iterable[str]) -> list[str]:
+    """Return the names of lists, sorted, without those of one class in a split ("cat_train" beside "train")."""
+    names = set(lists)
+    return sorted(name for name in names if name.rpartition("_")[2] not in names - {name})
 
 
 def list_lines(file: Path) -> list[str]:

@@ -17,6 +17,7 @@ from paa.errors import DataError
 SUFFIXES = (".yaml", ".yml")
 SPLITS = ("train", "training", "val", "valid", "validation", "test", "testing")
 
+_ABOVE = 2  # folders above a description that its `path` may be relative to
 _USUAL = ("data", "dataset")
 _NOTHING = frozenset({"", "null", "~", "none"})  # the loader gives all values as the text that the file has
 _NAMES_KEY = re.compile(r"""^[{\s]*["']?names["']?\s*:""", re.MULTILINE)
@@ -59,16 +60,16 @@ def read_yaml(file: Path, above: Path, report: ReadReport) -> Description:
     if not isinstance(data, dict) or not any(key in data for key in (*SPLITS, "names", "path")):
         raise DataError(f"{file}: expected keys such as train, val and names")
     path = "" if _is_nothing(data.get("path")) else str(data["path"]).strip()
-    root = file.parent / path.replace("\\", "/")
+    entries = {key: _entries(file, key, data[key]) for key in data if key not in ("names", "path", "nc")}
     names = _names(file, data)
     if "nc" in data and not _is_nothing(data["nc"]) and str(data["nc"]) != str(len(names)):
         report.warn(f"{file}: nc is {data['nc']}, but there are {len(names)} names; the names count")
     return Description(
         source=file,
-        root=root if root.is_dir() else file.parent,
+        root=_root(file, path, entries, report),
         bases=tuple(dict.fromkeys([file.parent, above])),
         names=tuple(names),
-        entries={key: _entries(file, key, data[key]) for key in data if key not in ("names", "path", "nc")},
+        entries=entries,
         path=path,
         keypoints=_keypoints(file, data),
     )
@@ -116,6 +117,25 @@ def _has_split(data: dict[str, Any]) -> bool:
 
 def _is_nothing(value: object) -> bool:
     return value is None or value == [] or (isinstance(value, str) and value.strip().lower() in _NOTHING)
+
+
+def _root(file: Path, path: str, entries: dict[str, list[str]], report: ReadReport) -> Path:
+    """Return the folder that `path` stands for, the file's own if there is none.
+
+    It is relative to the file; where neither it nor an entry is there, to a folder not far above, which may be the
+    program's or that of all data sets.
+    """
+    text = path.replace("\\", "/")
+    if (file.parent / text).is_dir():
+        return file.parent / text
+    if any((file.parent / item).exists() for key in SPLITS for item in entries.get(key, [])):
+        return file.parent
+    for base in list(file.absolute().parent.parents)[:_ABOVE]:
+        if (root := base / text).is_dir():
+            if not root.samefile(file.parent):
+                report.warn(f"{file}: path {path} does not exist beside the file; {root} is read")
+            return root
+    return file.parent
 
 
 def _names(file: Path, data: dict[str, Any]) -> list[str]:
