@@ -98,6 +98,11 @@ def test_a_description_of_the_usual_name_that_is_wrong_is_told(tmp_path: Path, t
     (tmp_path / "data.yaml").write_text(text)
     assert yolo.level(tmp_path) == 0
     assert says in fails(tmp_path)
+    make(tmp_path, "classes.txt", classes="cat\n")
+    assert says in fails(tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "data.yaml").write_text(text)  # without label files it may be anything's
+    assert yolo.level(tmp_path / "other") is None
 
 
 def test_level(tmp_path: Path) -> None:

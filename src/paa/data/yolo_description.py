@@ -44,14 +44,17 @@ class Description:
 def yaml_files(folder: Path) -> list[Path]:
     """Return the YAML files of a folder that describe a data set, those of the usual names where there are any.
 
-    One that describes nothing, as a training's settings do, is none; a broken one of a usual name is, to be told of.
+    One that describes nothing, as a training's settings do, is none.
     """
     files = files_ending(folder, SUFFIXES)
-    usual = [file for file in files if file.stem.lower() in _USUAL]
-    for candidates, test in ((usual, _describes), (files, _describes), (usual, _was_meant_to)):
-        if found := [file for file in candidates if test(file)]:
-            return found
-    return []
+    found = [file for file in files if _describes(file)]
+    return [file for file in found if file.stem.lower() in _USUAL] or found
+
+
+def wrong_yaml_files(folder: Path) -> list[Path]:
+    """Return the files of a usual name that are broken, or say where images are and lack names."""
+    files = files_ending(folder, SUFFIXES)
+    return [file for file in files if file.stem.lower() in _USUAL and _was_meant_to(file)]
 
 
 def read_yaml(file: Path, above: Path, report: ReadReport) -> Description:

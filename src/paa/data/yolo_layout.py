@@ -6,8 +6,8 @@ from pathlib import Path
 
 from paa.data.folders import some, subfolders
 from paa.data.report import ReadReport
-from paa.data.yolo_description import SUFFIXES, Description, read_yaml, yaml_files
-from paa.data.yolo_plain import data_files, holds_plain, read_data_file, read_plain
+from paa.data.yolo_description import SUFFIXES, Description, read_yaml, wrong_yaml_files, yaml_files
+from paa.data.yolo_plain import data_files, holds_labels, holds_plain, read_data_file, read_plain
 from paa.errors import DataError
 
 
@@ -34,16 +34,17 @@ def find_description(path: Path, images: Path | None, report: ReadReport) -> Des
         raise DataError(
             f"{path}: no data.yaml with keys such as train, val and names, nor obj.data or classes.txt with label files"
         )
-    for find in (yaml_files, data_files):
-        files = find(folders[0])
-        if len(files) > 1:
-            raise DataError(
-                f"{path}: several files describe a data set: {some(files)}; give the one wanted with --data"
-            )
-        if files:
-            return read_data_file(files[0], report) if find is data_files else read_yaml(files[0], path, report)
-    return read_plain(folders[0], images)
+    descriptions = yaml_files(folders[0]) or wrong_yaml_files(folders[0]) or data_files(folders[0])
+    if len(descriptions) > 1:
+        named = some(descriptions)
+        raise DataError(f"{path}: several files describe a data set: {named}; give the one wanted with --data")
+    if not descriptions:
+        return read_plain(folders[0], images)
+    file = descriptions[0]
+    return read_yaml(file, path, report) if file.suffix.lower() in SUFFIXES else read_data_file(file, report)
 
 
 def _describes(folder: Path) -> bool:
-    return bool(yaml_files(folder)) or holds_plain(folder)
+    if yaml_files(folder) or holds_plain(folder):
+        return True
+    return bool(wrong_yaml_files(folder)) and holds_labels(folder)  # else it may be anything's

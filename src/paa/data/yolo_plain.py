@@ -33,7 +33,12 @@ def data_files(folder: Path) -> list[Path]:
 
 def holds_plain(folder: Path) -> bool:
     """Return whether the folder holds a data set in YOLO's labels without a YAML."""
-    return bool(data_files(folder)) or (bool(_names_files(folder)) and any(map(_holds_rows, _label_folders(folder))))
+    return bool(data_files(folder)) or (bool(_names_files(folder)) and holds_labels(folder))
+
+
+def holds_labels(folder: Path) -> bool:
+    """Return whether there are label files in the folder or where they usually are inside it, from few of its files."""
+    return any(map(_holds_rows, _label_folders(folder)))
 
 
 def read_data_file(file: Path, report: ReadReport) -> Description:
