@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -89,7 +88,10 @@ def test_without_lists_train_is_everything(tmp_path: Path) -> None:
         xml(tmp_path, stem, [("cat", (1, 1, 5, 5))])
     index = voc.read(tmp_path, "train")
     assert [index.path(i).stem for i in range(2)] == ["x", "y"]
-    assert "there is no list" in fails(tmp_path, split="val")
+    message = fails(tmp_path, split="val")
+    assert "no 'val': it has train (all of it" in message
+    for option in ("--val-split NAME", "--val-data", "--val-batch-size 0"):
+        assert option in message
 
 
 def test_what_macos_leaves_behind(tmp_path: Path) -> None:
@@ -100,7 +102,7 @@ def test_what_macos_leaves_behind(tmp_path: Path) -> None:
 
 
 def test_list_that_is_not_text(folder: Path) -> None:
-    (folder / "ImageSets" / "Main" / "train.txt").write_bytes(b"\xff\xfe")
+    (folder / "ImageSets" / "Main" / "train.txt").write_bytes(b"\xff\xfe\0")
     assert "train.txt: cannot be read" in fails(folder)
 
 
@@ -146,15 +148,15 @@ def test_a_missing_size_is_the_pictures(tmp_path: Path, size: str) -> None:
         ((1, "two", 5, 5), "has no usable bndbox"),
     ],
 )
-def test_wrong_box(tmp_path: Path, caplog: pytest.LogCaptureFixture, corners: Any, says: str) -> None:
+def test_wrong_box(tmp_path: Path, corners: Any, says: str) -> None:
     xml(tmp_path, "a", [("cat", (1, 1, 5, 5)), ("cat", corners)])
     message = fails(tmp_path, AnnotationError)
     assert (
         message == f"{tmp_path}: {Path('Annotations/a.xml')} object 2 {says}; fix it, or go on without it: --skip-bad"
     )
-    with caplog.at_level(logging.WARNING, "paa"):
-        assert voc.read(tmp_path, "train", ReadReport(skip_bad=True)).boxes.tolist() == [[0, 0, 5, 5]]
-    assert "left out 1 invalid" in caplog.text
+    report = ReadReport(skip_bad=True)
+    assert voc.read(tmp_path, "train", report).boxes.tolist() == [[0, 0, 5, 5]]
+    assert report.left_out == [f"{tmp_path}: {Path('Annotations/a.xml')} object 2 {says}"]
 
 
 def test_object_without_name(tmp_path: Path) -> None:
@@ -164,23 +166,29 @@ def test_object_without_name(tmp_path: Path) -> None:
 
 def test_broken_xml(folder: Path) -> None:
     (folder / "Annotations" / "a.xml").write_text("<annotation>\n<object>")
-    message = fails(folder)
+    message = fails(folder, AnnotationError)
     assert "a.xml: broken XML" in message
     assert "line 2" in message
 
 
-@pytest.mark.parametrize(("remove", "lacks"), [("Annotations/a.xml", "XML file"), ("JPEGImages/a.png", "picture")])
-def test_missing_files(folder: Path, remove: str, lacks: str) -> None:
+@pytest.mark.parametrize(
+    ("remove", "says"),
+    [
+        ("Annotations/a.xml", "train.txt: a is listed in train but has no XML file"),
+        ("JPEGImages/a.png", "a.xml: has no image: there is no a.* in "),
+    ],
+)
+def test_missing_files(folder: Path, remove: str, says: str) -> None:
     (folder / remove).unlink()
-    assert f"a is listed in train but has no {lacks}" in fails(folder, AnnotationError)
+    assert says in fails(folder, AnnotationError)
     assert len(voc.read(folder, "train", ReadReport(skip_bad=True))) == 1
 
 
 def test_missing_list_empty_list_and_no_objects(folder: Path) -> None:
     message = fails(folder, split="other")
-    assert "no ImageSets/Main/other.txt; there is test, train, val" in message
+    assert "no 'other': it has test, train, val" in message
     lists(folder, train="\n")
-    assert "no pictures in 'train'" in fails(folder)
+    assert "no images in 'train'" in fails(folder)
     assert "no VOC annotations" in fails(folder / "JPEGImages")
 
 

@@ -102,8 +102,8 @@ def test_pictures_elsewhere(tmp_path: Path) -> None:
 def test_split_synonyms(tmp_path: Path) -> None:
     make(tmp_path, "train: x\nvalid: images/train\nnames: [cat, dog]")
     assert len(yolo.read(tmp_path, "val")) == 3
-    assert "'train' names x, which is not there" in fails(tmp_path)
-    assert "no 'test'; it has train, valid, names" in fails(tmp_path, split="test")
+    assert "'train' names x, which does not exist" in fails(tmp_path)
+    assert "no 'test': it has train, valid; choose another with --val-split NAME" in fails(tmp_path, split="test")
 
 
 def test_what_macos_and_windows_leave_behind(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_size_as_shown(tmp_path: Path) -> None:
         ("0.5 0.5 0.5 0.1 0.1", "line 2 has class 0.5"),
         ("nan 0.5 0.5 0.1 0.1", "line 2 has class nan"),
         ("0 0.5 0.5 -0.1 0.1", "line 2 has width -8"),
-        ("0 0.5 nan 0.1 0.1", "line 2 has y nan"),
+        ("0 0.5 nan 0.1 0.1", "line 2 has coordinate nan"),
         ("0 40 30 20 10", "line 2 has coordinate 40; they must be fractions"),
         ("0 0.5 0.5 0.1", "line 2 has 3 coordinates"),
         ("0 0.5 0.5 0.1 0.1 0.9", "line 2 has 5 coordinates"),
@@ -159,11 +159,11 @@ def test_unreadable_picture(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("train: [images/train\nnames: [a]", "broken YAML"),
-        ("just text", "expected keys such as train, val and names"),
+        ("just text", "no data.yaml with keys such as train, val and names"),
         ("train: images/train", "'names' must be a list"),
         ("train: images/train\nnames: {1: a, 2: b}", "'names' must be a list"),
         ("train: images/train\nnames: [a, a]", "two classes are named 'a'"),
-        ("train: labels\nnames: [a]", "no pictures in 'train'"),
+        ("train: labels\nnames: [a]", "no images in 'train'"),
     ],
 )
 def test_wrong_yaml(tmp_path: Path, text: str, says: str) -> None:

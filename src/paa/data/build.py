@@ -82,9 +82,20 @@ def read_text(file: Path) -> str:
 
 
 def decode_text(content: bytes) -> str:
-    """Return UTF-8, or what a byte order mark says, as text, lines ending in a newline. Raises UnicodeDecodeError."""
-    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
-    return content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+    """Return UTF-8, or what a byte order mark says, as text, lines ending in a newline; UTF-16 also without a mark.
+
+    Raises UnicodeDecodeError, also for zero bytes: what has them is no text.
+    """
+    bare = {b"\0": "utf-16-be"}.get(content[:1], "utf-16-le" if content[1:2] == b"\0" else "utf-8")
+    text = content.decode(marked_encoding(content) or bare)
+    if "\0" in text:
+        raise UnicodeDecodeError(bare, content, content.index(b"\0"), content.index(b"\0") + 1, "a zero byte")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def marked_encoding(content: bytes) -> str | None:
+    """Return the encoding that the byte order mark at the beginning stands for, None without one."""
+    return next((name for mark, name in _MARKS if content.startswith(mark)), None)
 
 
 def match_classes(

@@ -18,12 +18,14 @@ from paa.errors import ConfigError, ImageError
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
-    | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2", ".j2k", ".avif"}
 )
 """Of image files that an ordinary Pillow decodes; `decodable_suffixes` tells what the one here does."""
 
 _HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
-_OTHER_SUFFIXES = frozenset({".jxl", ".jxr", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".exr"})
+_OTHER_SUFFIXES = frozenset(
+    {".jxl", ".jxr", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".exr", ".svg", ".psd"}
+)
 _NEEDED_FEATURES = {".webp": "webp", ".jp2": "jpg_2000", ".j2k": "jpg_2000", ".avif": "avif"}
 
 MAX_PIXELS_VARIABLE = "PAA_MAX_PIXELS"

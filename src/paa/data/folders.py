@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import unquote
+
+from paa.data.decoders import decodable_suffixes, undecodable_suffixes
+from paa.data.report import ReadReport
 
 
 def files_in(folder: Path, *, recursive: bool = False) -> list[Path]:
@@ -15,6 +19,22 @@ def files_in(folder: Path, *, recursive: bool = False) -> list[Path]:
     Linked folders are followed, each real folder once. A folder that is missing or cannot be read has no files.
     """
     return sorted(_walk(folder, recursive, set()))
+
+
+def files_ending(folder: Path, endings: Iterable[str]) -> list[Path]:
+    """Return the files directly in a folder whose names end so, in any case, sorted; no hidden ones."""
+    return [folder / name for name in names_ending(folder, endings)]
+
+
+def names_ending(folder: Path, endings: Iterable[str]) -> list[str]:
+    """Return the names of the files that `files_ending` returns."""
+    lower = tuple(endings)
+    try:
+        with os.scandir(folder) as entries:
+            names = [e.name for e in entries if e.name.lower().endswith(lower) and e.is_file()]
+    except OSError:
+        return []
+    return sorted(name for name in names if not name.startswith("."))
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -26,12 +46,52 @@ def subfolders(folder: Path) -> list[Path]:
         return []
 
 
+def image_files(folder: Path, report: ReadReport, *, recursive: bool = False) -> list[Path]:
+    """Return the images of a folder that can be decoded here, sorted; a warning counts those of other formats."""
+    files = files_in(folder, recursive=recursive)
+    known = decodable_suffixes()
+    others = [f for f in files if f.suffix.lower() in undecodable_suffixes()]
+    if others:
+        hint = ", or for .heic: pip install pillow-heif" if any(_is_heif(f) for f in others) else ""
+        count = "1 file" if len(others) == 1 else f"{len(others)} files"
+        report.warn(
+            f"{folder}: {count} of a format that cannot be decoded here: {some(f.name for f in others)}; convert "
+            f"{'it' if len(others) == 1 else 'them'}{hint}"
+        )
+    return [file for file in files if file.suffix.lower() in known]
+
+
+def holds_images(folder: Path) -> bool:
+    """Return whether there are images directly in the folder."""
+    suffixes = tuple(decodable_suffixes())
+    try:
+        with os.scandir(folder) as entries:
+            return any(e.name.lower().endswith(suffixes) for e in entries if not e.name.startswith("."))
+    except OSError:
+        return False
+
+
+def some(names: Iterable[object]) -> str:
+    """Return the first names, and how many more there are, for a message."""
+    texts = [str(name) for name in names]
+    return ", ".join(texts[:5]) + (f" and {len(texts) - 5} more" if len(texts) > 5 else "")
+
+
+def parts_of(path: str) -> list[str]:
+    """Return the folders and the name of a path that any system wrote."""
+    return [part for part in re.split(r"[\\/]+", path.strip()) if part not in ("", ".")]
+
+
 def find_folder(parent: Path, names: Sequence[str]) -> Path | None:
     """Return the folder inside `parent` that has the first of these names that there is, in any case."""
     by_name: dict[str, Path] = {}
     for child in subfolders(parent):
         by_name.setdefault(child.name.lower(), child)
     return next((by_name[name.lower()] for name in names if name.lower() in by_name), None)
+
+
+def _is_heif(file: Path) -> bool:
+    return file.suffix.lower() in (".heic", ".heif")
 
 
 def _walk(folder: Path, recursive: bool, seen: set[str]) -> Iterator[Path]:
@@ -74,6 +134,33 @@ class NameLookup:
         if self._folded is None:
             self._folded = _unique(self._names, _folded)
         return self._folded.get(_folded(name)) or self._folded.get(_folded(unquote(name)))
+
+
+class PathLookup:
+    """Files found by paths that another machine wrote: the longest matching ending decides."""
+
+    def __init__(self, files: Iterable[Path]) -> None:
+        self._files: dict[str, list[Path]] = {}
+        for file in files:
+            self._files.setdefault(file.name, []).append(file)
+        self._names = NameLookup(list(self._files))
+
+    def find(self, path: str) -> list[Path]:
+        """Return the files whose paths end most like this one: none, one, or several that fit equally well."""
+        parts = parts_of(path)
+        name = self._names.find(parts[-1]) if parts else None
+        files = self._files[name] if name else []
+        if len(files) < 2:
+            return files
+        same = [_common_ending(file.parent.parts, parts[:-1]) for file in files]
+        return [file for file, count in zip(files, same) if count == max(same)]
+
+
+def _common_ending(a: Sequence[str], b: Sequence[str]) -> int:
+    count = 0
+    while count < min(len(a), len(b)) and _folded(a[-1 - count]) == _folded(b[-1 - count]):
+        count += 1
+    return count
 
 
 def _composed(name: str) -> str:

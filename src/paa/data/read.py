@@ -6,10 +6,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from paa.data import coco, voc, yolo
-from paa.data.build import read_text
 from paa.data.coco_files import other_json
 from paa.data.folders import subfolders
 from paa.data.index import DatasetIndex
@@ -19,26 +16,7 @@ from paa.errors import DataError
 log = logging.getLogger("paa")
 
 
-def _voc_level(path: Path) -> int | None:
-    if not voc.holds(path):
-        return None
-    return 0 if any((path / name).is_dir() for name in ("Annotations", "annotations")) else 1
-
-
-def _yolo_level(path: Path) -> int | None:
-    if path.is_file() or not yolo.holds(path):
-        return 0 if yolo.holds(path) else None
-    for file in (*path.glob("*.yaml"), *path.glob("*.yml")):
-        try:
-            keys = yaml.safe_load(read_text(file))
-        except (yaml.YAMLError, DataError):
-            continue
-        if isinstance(keys, dict) and "names" in keys:
-            return 0
-    return None
-
-
-_FORMATS = {"coco": (coco.level, coco.read), "voc": (_voc_level, voc.read), "yolo": (_yolo_level, yolo.read)}
+_FORMATS = {"coco": (coco.level, coco.read), "voc": (voc.level, voc.read), "yolo": (yolo.level, yolo.read)}
 _EXPECTED = "expected COCO (train.json, annotations/instances_train*.json), VOC (Annotations/*.xml) or YOLO (data.yaml)"
 
 

@@ -1,37 +1,32 @@
-"""Data sets as Pascal VOC: one XML file a picture, and lists of names."""
+"""Data sets as Pascal VOC: one XML file an image, beside the images or in a folder of their own."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 
-from paa.data.build import Found, build_index, match_classes, read_text, split_names
-from paa.data.images import SUFFIXES
+from paa.data.build import Found, build_index, match_classes, split_names
+from paa.data.folders import some
 from paa.data.index import DatasetIndex
 from paa.data.report import ReadReport
+from paa.data.split_folders import is_split, missing_split
+from paa.data.voc_images import find_image_folder
+from paa.data.voc_layout import Place, chosen_split, find_places, list_for, lists_of, main_lists, settle
+from paa.data.voc_section import Record, Section, read_section
 from paa.errors import DataError
 
-_LISTS = "ImageSets/Main"
-_XML = "[!.]*.xml"  # macOS leaves ._name.xml behind
 
-
-@dataclass(frozen=True)
-class _Picture:
-    """One annotation file. objects: (class, difficult, box), None where the XML does not give it."""
-
-    file: Path
-    size: tuple[int, int] | None
-    objects: list[tuple[str | None, bool, list[float] | None]]
+def level(path: Path) -> int | None:
+    """Return how far below `path` VOC annotations lie: 0 for its own, 1 for a folder's inside, None without any."""
+    depth, places = find_places(path)
+    return depth if places else None
 
 
 def holds(path: Path) -> bool:
-    """Return whether the folder seems to hold VOC annotations."""
-    return path.is_dir() and bool(_years(path))
+    """Return whether the folder holds VOC annotations."""
+    return level(path) is not None
 
 
 def read(
@@ -43,48 +38,94 @@ def read(
     names: Sequence[str] | None = None,
     keep_empty: bool = True,
 ) -> DatasetIndex:
-    """Read a split of a folder with Annotations/, JPEGImages/ and ImageSets/Main/, or of a VOCdevkit of several years.
+    """Read a split of a folder of XML files and images, or of several such folders inside it.
 
-    names: class names in the order of the labels wanted; else all that occur in any split, sorted. Without lists, the
-    split "train" is everything. Boxes in the files are 1-based and inclusive; `difficult` becomes crowd.
-    Raises DataError and AnnotationError.
+    Lists in ImageSets/Main decide what a split is; else folders named as splits, of the annotations or of the images;
+    without either, "train" is everything. images: the folder of the images, else the one near the annotations. names:
+    class names in the order of the labels wanted; else all that occur in any split, sorted. Boxes in the files are
+    1-based and inclusive; `difficult` becomes crowd. Raises DataError and AnnotationError.
     """
-    years = _years(path)
-    if not years:
-        raise DataError(f"{path}: no VOC annotations: expected Annotations/*.xml")
+    _, groups = find_places(path)
+    if not groups:
+        raise DataError(f"{path}: no VOC annotations: expected Annotations/*.xml, or XML files beside the images")
     report = report or ReadReport()
-    report.format, report.annotations = "VOC", str(path)
-    listed = {year: stems for year in years if (stems := _listed(year, split)) is not None}
-    if not listed:
-        there = sorted(file.stem for year in years for file in (year / _LISTS).glob("*.txt"))
-        raise DataError(f"{path}: no {_LISTS}/{split}.txt; there is {', '.join(there[:8]) or 'no list'}")
-    pictures: list[_Picture] = []
-    file_names: list[str] = []
-    own: set[str] = set()
-    for year in years:
-        wanted = set(listed.get(year, []))
-        parsed = {file.stem: _parse(file) for file in _xml_files(year) if names is None or file.stem in wanted}
-        own.update(name for picture in parsed.values() for name, _, _ in picture.objects if name)
-        files = _picture_files(year)
-        for stem in listed.get(year, []):
-            if stem not in parsed or stem not in files:
-                report.leave_out(
-                    f"{path}: {stem} is listed in {split} but has no {'picture' if stem in parsed else 'XML file'}"
-                )
-                continue
-            pictures.append(parsed[stem])
-            file_names.append(files[stem].relative_to(path).as_posix())
-    if not pictures:
-        raise DataError(f"{path}: no pictures in {split!r}")
+    sections = [section for group in groups for section in _sections(group, split, images, report)]
+    wanted = _wanted(path, split, sections, report)
+    report.format = "VOC"
+    report.annotations = some(dict.fromkeys(section.place.annotations for section in wanted))
+    report.images = some(dict.fromkeys(section.images.folder for section in wanted if section.images))
+    stems = {file.stem for section in sections for file in section.files}
+    records = [
+        record
+        for section in wanted
+        if section.images is not None
+        for record in read_section(section, section.images, split, stems, report)
+    ]
+    if not records:
+        raise DataError(f"{path}: no images in {split!r}")
+    own = _class_names(sections if names is None else wanted, None if names is None else records)
     if not own and names is None:
         raise DataError(f"{path}: no objects in any annotation file")
-    return _build(path, pictures, file_names, sorted(own), names, report, keep_empty)
+    _warn_of_names(path, own, report)
+    return _build(path, records, own, names, report, keep_empty)
+
+
+def _sections(group: Sequence[Place], split: str, images: Path | None, report: ReadReport) -> list[Section]:
+    """Return the sections of a data set, of all its splits; those that belong to this one are `wanted`."""
+    sections = []
+    places = settle(group, report)
+    of_split = chosen_split(places, split)
+    for place in places:
+        lists = lists_of(place.base)
+        section = Section(place, place.xml_files(), list_for(lists, split))
+        if place.split:
+            section.splits, section.wanted = [place.split], place in of_split
+        elif lists:
+            section.splits, section.wanted = main_lists(lists), section.list is not None
+        if section.wanted or not section.splits:
+            section.images = find_image_folder(place, map(place.key, section.files), images)
+        if not section.splits and section.images:
+            section.splits = sorted(set(section.images.splits.values()) - {""})
+            same = [name for name in section.splits if name.lower() == split.lower()]
+            section.image_splits = same or [name for name in section.splits if is_split(name, split)]
+            named = place.base.name.lower() == split.lower()
+            section.wanted = bool(section.image_splits) if section.splits else named or split in split_names("train")
+        sections.append(section)
+    return sections
+
+
+def _wanted(path: Path, split: str, sections: Sequence[Section], report: ReadReport) -> list[Section]:
+    """Return the sections that belong to the split. Raises DataError if there are none."""
+    wanted = [section for section in sections if section.wanted]
+    found = list(dict.fromkeys(name for section in sections for name in section.splits))
+    if not wanted:
+        raise missing_split(path, split, found or ["train (all of it, without lists or folders of splits)"])
+    for section in wanted:
+        if found and not section.splits:
+            report.warn(f"{section.place.annotations}: has no lists of splits, so all of it is in {split!r}")
+    return wanted
+
+
+def _class_names(sections: Iterable[Section], records: Sequence[Record] | None) -> list[str]:
+    """Return the names in these records, or in all files of the sections, sorted."""
+    if records is not None:
+        annotations = [record.annotation for record in records]
+    else:
+        annotations = [annotation for section in sections for annotation in section.readable()]
+    return sorted({item.name for annotation in annotations for item in annotation.objects if item.name})
+
+
+def _warn_of_names(path: Path, own: Sequence[str], report: ReadReport) -> None:
+    by_folded: dict[str, str] = {}
+    for name in own:
+        other = by_folded.setdefault(name.casefold(), name)
+        if other != name:
+            report.warn(f"{path}: the classes {other!r} and {name!r} differ in capitals only; are they the same?")
 
 
 def _build(
     path: Path,
-    pictures: list[_Picture],
-    file_names: list[str],
+    records: Sequence[Record],
     own: list[str],
     names: Sequence[str] | None,
     report: ReadReport,
@@ -93,21 +134,27 @@ def _build(
     label_of = {name: label for label, name in enumerate(own)}
     rows: list[tuple[int, int, bool, list[float]]] = []
     places: list[str] = []
-    for i, picture in enumerate(pictures):
-        for number, (name, difficult, box) in enumerate(picture.objects, start=1):
-            place = f"{picture.file.relative_to(path)} object {number}"
-            if not name or box is None:
-                report.leave_out(f"{path}: {place} has no " + ("usable bndbox" if name else "name"))
+    odd: list[str] = []
+    for i, record in enumerate(records):
+        file = _relative(record.annotation.file, path)
+        for number, item in enumerate(record.annotation.objects, start=1):
+            place = f"{file} object {number}"
+            if item.difficult is None:
+                odd.append(place)
+            if item.name is None or item.box is None:
+                report.leave_out(f"{path}: {place} {item.problem}")
                 continue
-            rows.append((i, label_of[name], difficult, box))
+            rows.append((i, label_of[item.name], bool(item.difficult), item.box))
             places.append(place)
+    if odd:
+        report.warn(f"{path}: {len(odd)} objects have a `difficult` that is neither 0 nor 1; one is {odd[0]}")
     boxes = np.array([row[3] for row in rows], np.float64).reshape(-1, 4)
     boxes[:, :2] -= 1
     found = Found(
         root=path,
-        file_names=file_names,
-        image_ids=np.arange(1, len(pictures) + 1),
-        sizes=np.array([picture.size or (0, 0) for picture in pictures], np.int32),
+        file_names=[_relative(record.image, path) for record in records],
+        image_ids=np.arange(1, len(records) + 1),
+        sizes=np.array([record.annotation.size or (0, 0) for record in records], np.int32),
         images=np.array([row[0] for row in rows], np.int64),
         boxes=boxes,
         labels=np.array([row[1] for row in rows], np.int64),
@@ -119,51 +166,5 @@ def _build(
     return build_index(path, found, classes, report, keep_empty)
 
 
-def _years(path: Path) -> list[Path]:
-    """Return the folders with annotations: the path itself, or those of a devkit inside it."""
-    inside = (child for pattern in ("*", "VOCdevkit/*") for child in sorted(path.glob(pattern)))
-    return [path] if _xml_files(path) else [child for child in inside if _xml_files(child)]
-
-
-def _xml_files(year: Path) -> list[Path]:
-    return sorted((year / "Annotations").glob(_XML)) or sorted((year / "annotations").glob(_XML))
-
-
-def _listed(year: Path, split: str) -> list[str] | None:
-    """Return the names in the split's list, None if there is none."""
-    if not (year / _LISTS).is_dir():
-        return [file.stem for file in _xml_files(year)] if split == "train" else None
-    for name in split_names(split):
-        file = year / _LISTS / f"{name}.txt"
-        if file.is_file():
-            lines = filter(None, map(str.strip, read_text(file).splitlines()))
-            return [re.sub(r"\s+-?[01]$", "", line) for line in lines]  # "000012 -1" in the lists of one class
-    return None
-
-
-def _picture_files(year: Path) -> dict[str, Path]:
-    folders = (year / "JPEGImages", year / "images", _xml_files(year)[0].parent)
-    folder = next(folder for folder in folders if folder.is_dir())
-    return {file.stem: file for file in sorted(folder.iterdir()) if file.suffix.lower() in SUFFIXES}
-
-
-def _parse(file: Path) -> _Picture:
-    try:
-        root = ElementTree.parse(file).getroot()
-    except (ElementTree.ParseError, OSError, ValueError, LookupError) as error:
-        raise DataError(f"{file}: broken XML: {error}") from error
-    objects = []
-    for item in root.findall("object"):
-        corners = [item.findtext(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
-        name = (item.findtext("name") or "").strip()
-        objects.append((name or None, (item.findtext("difficult") or "0").strip() == "1", _floats(corners)))
-    size = _floats([root.findtext("size/height"), root.findtext("size/width")])
-    known = size is not None and min(size) >= 1  # some tools write 0
-    return _Picture(file, (int(size[0]), int(size[1])) if size and known else None, objects)
-
-
-def _floats(texts: Sequence[str | None]) -> list[float] | None:
-    try:
-        return [float(text or "") for text in texts]
-    except ValueError:
-        return None
+def _relative(file: Path, root: Path) -> str:
+    return file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file.absolute())

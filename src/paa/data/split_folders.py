@@ -1,0 +1,49 @@
+"""Folders that are named as splits, and what to say where a split is missing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from paa.data.build import split_names
+from paa.data.folders import subfolders
+from paa.errors import DataError
+
+_SPLIT = re.compile(
+    r"(train|training|val|valid|validation|test|testing|trainval|dev|eval)(?:[-_ ]?(?:set|images?|imgs?|zip|\d{4}))?",
+    re.IGNORECASE,
+)
+
+
+def split_of(name: str) -> str | None:
+    """Return the split that a folder of this name stands for (`Train`, `val2017`, `test_images`), None if none."""
+    match = _SPLIT.fullmatch(name)
+    return match.group(1).lower() if match else None
+
+
+def is_split(name: str, split: str) -> bool:
+    """Return whether a folder of this name holds the split."""
+    return name.lower() == split.lower() or split_of(name) in split_names(split.lower())
+
+
+def split_folders(parent: Path) -> list[Path]:
+    """Return the folders directly inside a folder that are named as splits."""
+    return [folder for folder in subfolders(parent) if split_of(folder.name)]
+
+
+def other_split(name: str, split: str) -> bool:
+    """Return whether a folder of this name holds another split."""
+    return split_of(name) is not None and not is_split(name, split)
+
+
+def missing_split(source: Path, split: str, found: Sequence[str]) -> DataError:
+    """Return the error for a split that is missing: what there is, and the options that settle it."""
+    return DataError(f"{source}: no {split!r}: it has {', '.join(found) or 'no splits'}; {split_hint(split)}")
+
+
+def split_hint(split: str) -> str:
+    """Return the options that go on without a split."""
+    if split in split_names("train"):
+        return "choose another with --train-split NAME"
+    return "choose another with --val-split NAME, other data with --val-data, or none with --val-batch-size 0"
