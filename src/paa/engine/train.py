@@ -104,6 +104,7 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
         rank=process.rank,
         world=process.world,
         workers=runtime.workers,
+        worker_timeout=runtime.worker_timeout,
         skip_bad=config.data.skip_bad,
         pin_memory=process.device.type == "cuda",
     )
