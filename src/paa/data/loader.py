@@ -181,7 +181,6 @@ def _loader(
         prefetch_factor=_PREFETCHED if workers else None,
         timeout=worker_timeout if workers else 0,
         pin_memory=pin_memory,
-        persistent_workers=workers > 0,
         worker_init_fn=_one_thread,
     )
 
