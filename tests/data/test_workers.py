@@ -19,7 +19,7 @@ from paa.data import workers
 from paa.data.batch import Batch
 from paa.data.index import DatasetIndex
 from paa.data.loader import TrainTransform, eval_loader, train_loader
-from paa.data.workers import check_shared_memory, format_bytes, share, shared_bytes, worker_error, worker_errors
+from paa.data.workers import check_shared_memory, share, shared_bytes, worker_error, worker_errors
 from paa.errors import RunError
 
 IN_PROCESS = "load in the main process instead: --workers 0"
@@ -198,9 +198,3 @@ def test_other_errors_stay() -> None:
         raise RuntimeError("received 0 items of ancdata")
     with pytest.raises(RuntimeError, match="fault"), worker_errors(communicates=True):
         raise RuntimeError("a fault of the program")
-
-
-def test_format_bytes() -> None:
-    assert [format_bytes(n) for n in (0, 1023, 1024, 2**26, 3 * 2**40, 2**60)] == [
-        "0 bytes", "1023 bytes", "1.0 kB", "64.0 MB", "3.0 TB", "1048576.0 TB"
-    ]  # fmt: skip

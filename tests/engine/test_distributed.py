@@ -28,7 +28,7 @@ from pathlib import Path
 import torch
 from paa.data.read import read_dataset
 from paa.engine.distributed import start
-from paa.engine.train import FiniteCheck
+from paa.engine.finite import FiniteCheck
 from paa.data.loader import eval_loader
 from paa.errors import RunError
 

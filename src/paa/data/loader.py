@@ -93,6 +93,7 @@ class Loader:
     def _note(self, position: int, message: str) -> None:
         """Keep what was left out, and warn of the first ones."""
         self.left_out_positions.add(position)
+        message = " ".join(message.splitlines())
         if message in self._left_out:
             return
         self._left_out[message] = None

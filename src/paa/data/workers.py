@@ -10,21 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from paa.data.batch import Batch
-from paa.errors import RunError, one_line
+from paa.errors import RunError, format_bytes, one_line
 
 SHARED_MEMORY = Path("/dev/shm")
 _PAGE = 4096
 _IN_PROCESS = "load in the main process instead: --workers 0"
-
-
-def format_bytes(count: int) -> str:
-    """Return a number of bytes for a person: 512 bytes, 64.0 MB."""
-    size, unit = float(count), "bytes"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if size < 1024:
-            break
-        size, unit = size / 1024, larger
-    return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
 
 
 def shared_bytes(batch: Batch) -> int:

@@ -28,6 +28,8 @@ class State:
 
     step: int = 0
     best: float = -1.0
+    validation_due: bool = False
+    """The evaluation of this step is not over: a run that goes on from here begins with it."""
 
 
 def save(
@@ -92,6 +94,7 @@ def restore(
             f"{path}: another version's optimizer ({error}); start from its weights by --init"
         ) from error
     state.step, state.best = training["step"], training["best"]
+    state.validation_due = training.get("validation_due", False)  # older checkpoints were written after it
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
