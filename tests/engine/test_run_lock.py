@@ -19,7 +19,7 @@ from paa.engine import run_lock as module
 from paa.engine.run_lock import run_lock
 from paa.errors import RunError
 
-HOLD = """
+HOLD = r"""
 import os, sys, time
 from pathlib import Path
 from paa.engine.run_lock import run_lock

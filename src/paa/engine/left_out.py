@@ -29,6 +29,7 @@ class LeftOut:
         if len(self._lines) == self._written:
             return
         if self._lines:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             write_text(self.path, "".join(line + "\n" for line in self._lines))
         else:
             self.path.unlink(missing_ok=True)
