@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ import paa.report.tables
 from paa.cli import Train, main, parse
 from paa.config import MultiScaleConfig
 from paa.recipes import RECIPES
+from tests.mounts import run_with_small_disk
 
 Fails = Callable[..., str]
 
@@ -264,7 +266,7 @@ def piped(arguments: list[object], reader: str, **environment: str) -> subproces
 
 
 def test_an_output_that_nobody_reads(tmp_path: Path, shapes: Path, options: list[str], checkpoint: Path) -> None:
-    for arguments in (["train", "--help"], ["--help"], ["eval", "--help"]):
+    for arguments in (["train", "--help"], ["--help"]):
         done = piped(arguments, "true")
         assert (done.returncode, done.stderr) == (0, "")
     evaluate: list[object] = ["eval", checkpoint, "--data", shapes, "--device", "cpu", "--workers", 0]
@@ -293,6 +295,48 @@ def test_an_output_on_a_full_disk() -> None:
     )
     says = "paa: error: standard output cannot be written: No space left on device\n"
     assert (full.returncode, full.stderr) == (2, says)
+
+
+def test_too_little_shared_memory(tmp_path: Path, shapes: Path, options: list[str], checkpoint: Path) -> None:
+    """Also where there is enough for training, but not for the evaluation beside it."""
+    evaluate: list[object] = ["eval", checkpoint, "--data", shapes, "--split", "train", "--device", "cpu"]
+    train: list[object] = ["train", "--data", shapes, *options, "--workers", 2, "--output", tmp_path / "out"]
+    for arguments in (evaluate, [*evaluate, "--batch-size", 2], train):
+        command = [sys.executable, "-m", "paa", *map(str, arguments)]
+        done = run_with_small_disk(Path("/dev/shm"), "200k", command)
+        lines = [line for line in done.stderr.splitlines() if line.startswith("paa: error: ")]
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+        assert len(lines) == 1
+        assert "/dev/shm, through which loader workers hand over batches, is too small: 200.0 kB" in lines[0]
+        assert "--workers 0" in lines[0]
+    assert not (tmp_path / "out").exists()
+    done = run_with_small_disk(Path("/dev/shm"), "200k", [sys.executable, "-m", "paa", *map(str, evaluate), *QUIET])
+    assert done.returncode == 0, done.stderr
+
+
+QUIET = ["--workers", "0", "--limit", "2"]
+
+
+def test_a_training_run_on_a_full_disk(tmp_path: Path, shapes: Path, options: list[str]) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    size = len(whole_checkpoint(tmp_path / "whole", shapes, options))
+    command = [sys.executable, "-m", "paa", "train", "--data", str(shapes), *options, "--output", str(disk / "run")]
+    more = ["--checkpoint-interval", "2", "--val-batch-size", "0"]
+    # room for one checkpoint, and not for another beside it
+    done = run_with_small_disk(disk, f"{int(1.5 * size)}", [*command, *more])
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    says = (
+        rf"paa: error: {disk}/run/last\.pt: cannot be written: No space left on device, with [\d.]+ MB free on its disk"
+    )
+    assert re.fullmatch(rf"{says}; what it held before is unchanged", done.stderr.splitlines()[-1])
+
+
+def whole_checkpoint(output: Path, shapes: Path, options: list[str]) -> bytes:
+    main(["train", "--data", str(shapes), *options, "--output", str(output), "--val-batch-size", "0"])
+    return (output / "last.pt").read_bytes()
 
 
 def test_characters_that_the_terminal_lacks(tmp_path: Path, shapes: Path, checkpoint: Path) -> None:
