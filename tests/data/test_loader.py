@@ -13,7 +13,7 @@ from torch import Tensor
 from paa.data.batch import Batch
 from paa.data.images import read_image
 from paa.data.index import DatasetIndex
-from paa.data.loader import Loader, TrainTransform, collate, eval_loader, train_loader
+from paa.data.loader import Loaded, Loader, TrainTransform, collate, eval_loader, train_loader
 from paa.data.read import read_dataset
 from paa.data.transforms import resized_size, scale_boxes
 from paa.errors import DataError, ImageError
@@ -272,6 +272,17 @@ def test_data_sets_reach_workers_that_are_spawned(tmp_path: Path) -> None:
         plan = next(iter(loader._loader.sampler))
         again = pickle.loads(pickle.dumps(loader._loader.dataset))
         assert_equal([again[plan].batch], [loader._loader.dataset[plan].batch])  # type: ignore[list-item]
+
+
+def test_what_a_loader_pins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The DataLoader pins what has this method."""
+    batch, pinned = (train(make_index(tmp_path, SIZES), steps=1)[0] for _ in range(2))
+    monkeypatch.setattr(Batch, "pin_memory", lambda self: pinned)
+    item = Loaded(batch, [(3, "a.png: cannot be read")]).pin_memory()
+    assert item.batch is pinned
+    assert item.left_out == [(3, "a.png: cannot be read")]
+    for nothing in (None, ImageError("x")):
+        assert Loaded(nothing).pin_memory().batch is nothing
 
 
 def test_batch_moves(tmp_path: Path) -> None:

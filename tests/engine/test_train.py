@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -364,6 +365,62 @@ def test_two_runs_in_one_folder(tmp_path: Path, shapes: Path, options: list[str]
     assert f"lock: left by process {first.pid} on " in third.stderr
     assert load(output / "last.pt")["training"]["step"] == step + 2
     assert {path.name for path in output.iterdir()} == {"config.json", "log.jsonl", "tensorboard", "last.pt"}
+
+
+def test_a_run_that_another_process_made_meanwhile(
+    tmp_path: Path, micro: Micro, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While this one, which found nothing to go on with, read the data."""
+    whole = train(micro(tmp_path / "whole"), CPU)
+    real = engine.read_data
+
+    def read_data(*given: Any) -> Any:
+        shutil.copytree(whole.path, tmp_path / "run")
+        return real(*given)
+
+    monkeypatch.setattr(engine, "read_data", read_data)
+    with pytest.raises(RunError, match="another process trained this run meanwhile"):
+        train(micro(tmp_path / "run", resume="last"), CPU)
+    shutil.rmtree(tmp_path / "run")
+    with pytest.raises(RunError, match="exists and is not empty"):
+        train(micro(tmp_path / "run"), CPU)
+    assert (tmp_path / "run" / "last.pt").read_bytes() == whole.last.read_bytes()
+    assert not (tmp_path / "run" / "lock").exists()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_a_run_opens_is_closed(tmp_path: Path, micro: Micro, monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    closed: list[Path] = []
+    close = SummaryWriter.close
+
+    def spy(board: Any) -> None:
+        closed.append(Path(board.log_dir))
+        assert (tmp_path / "run" / "lock").exists()
+        close(board)
+
+    monkeypatch.setattr(SummaryWriter, "close", spy)
+    if fails:
+        with pytest.raises(KilledError):
+            train(micro(tmp_path / "run"), CPU, kill_at(2))
+    else:
+        train(micro(tmp_path / "run"), CPU)
+    assert closed == [tmp_path / "run" / "tensorboard"]
+    assert not (tmp_path / "run" / "lock").exists()
+
+
+def test_room_for_the_batches_of_validation_is_checked_at_the_start(
+    tmp_path: Path, micro: Micro, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed: list[int] = []
+    monkeypatch.setattr(engine, "check_shared_memory", needed.append)
+    shared: dict[str, Any] = {"runtime": {"workers": 1}, "schedule": {"steps": 1}}
+    train(micro(tmp_path / "plain", **shared), CPU)
+    train(micro(tmp_path / "validated", validation={"batch_size": 2}, **shared), CPU)
+    train(micro(tmp_path / "beside", validation={"batch_size": 2}, **shared), replace(CPU, on_host=3))
+    plain, validated, beside = needed
+    image = 3 * 64 * 96
+    assert 2 * image <= plain < plain + 2 * image <= validated
+    assert beside == 3 * validated
 
 
 def test_resuming_what_cannot_be_resumed(tmp_path: Path, micro: Micro, checkpoint: Path) -> None:

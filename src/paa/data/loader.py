@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -41,6 +41,10 @@ class Loaded:
 
     batch: Batch | PaaError | None
     left_out: list[tuple[int, str]] = field(default_factory=list)
+
+    def pin_memory(self) -> Loaded:
+        """Return the item with its batch in page-locked memory (the DataLoader calls this when it pins)."""
+        return replace(self, batch=self.batch.pin_memory()) if isinstance(self.batch, Batch) else self
 
 
 def collate(images: Sequence[Tensor], size: tuple[int, int] | None = None, multiple: int = 32) -> tuple[Tensor, Tensor]:

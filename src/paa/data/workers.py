@@ -93,7 +93,8 @@ def worker_errors(communicates: bool = False) -> Iterator[None]:
         named = worker_error(error)
         if named is None and communicates:
             named = _named(error)
-            if named is None and not isinstance(error, RuntimeError):
+            in_worker = str(error).startswith("Caught ")  # a fault of the program, with its traceback
+            if named is None and not isinstance(error, RuntimeError) and not in_worker:
                 named = RunError(f"loader workers cannot be started or reached ({one_line(error)}); {_IN_PROCESS}")
         if named is None:
             raise

@@ -36,7 +36,7 @@ from paa.engine.run_folder import RunFolder
 from paa.engine.run_log import Listener, open_log
 from paa.engine.settings import TrainConfig, check_settings
 from paa.engine.speed import arrange, compile_network, resolve_precision
-from paa.errors import ConfigError, PaaError
+from paa.errors import ConfigError, PaaError, RunError
 from paa.losses import LossResult, paa_losses
 from paa.model.detector import Detector
 from paa.weights.read import read_start
@@ -331,6 +331,8 @@ def start_log(
     run.lock()
     if not goes_on:
         run.check_empty()
+    elif config.resume == "last" and state.step == 0 and run.checkpoint_to_resume() is not None:
+        raise RunError(f"{run.path}: another process trained this run meanwhile; give the same command again")
     run.clean()
     run.write_config({**to_dict(config), "processes": process.world, "first_checkpoint": first_checkpoint})
     return run.keep_open(open_log(run, state, listen))
