@@ -551,7 +551,7 @@ def test_unreadable_pictures(tmp_path: Path, shapes: Path, options: list[str], c
     for entry in json.loads((data / "train.json").read_text())["images"]:
         (data / "images" / entry["file_name"]).write_bytes(b"\xff\xd8 no more")
     assert ".jpg: not a picture" in fails("train", "--data", data, *options, "--output", tmp_path / "out")
-    shutil.rmtree(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
     more = ["--data", data, "--split", "train", "--device", "cpu", "--output", tmp_path / "out"]
     assert ".jpg: not a picture" in fails("eval", checkpoint, *more)
     assert ".jpg: not a picture" in fails("predict", checkpoint, data / "images", "--output", tmp_path / "out")
