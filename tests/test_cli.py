@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,9 +18,11 @@ import torchvision
 from PIL import Image
 
 import paa
+import paa.report.tables
 from paa.cli import Train, main, parse
 from paa.config import MultiScaleConfig
 from paa.recipes import RECIPES
+from tests.mounts import run_with_small_disk
 
 Fails = Callable[..., str]
 
@@ -304,6 +309,107 @@ def test_as_a_program(tmp_path: Path, shapes: Path, checkpoint: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def piped(arguments: list[object], reader: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command whose output a reader takes no more than a part of; returns the command's exit code as its own."""
+    command = " ".join(shlex.quote(str(word)) for word in [sys.executable, "-m", "paa", *arguments])
+    script = f"{command} | {reader}; exit ${{PIPESTATUS[0]}}"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment}
+    return subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, timeout=120, env=environment, check=False
+    )
+
+
+def test_an_output_that_nobody_reads(tmp_path: Path, shapes: Path, options: list[str], checkpoint: Path) -> None:
+    for arguments in (["train", "--help"], ["--help"]):
+        done = piped(arguments, "true")
+        assert (done.returncode, done.stderr) == (0, "")
+    evaluate: list[object] = ["eval", checkpoint, "--data", shapes, "--device", "cpu", "--workers", 0]
+    done = piped([*evaluate, "--output", tmp_path / "out"], "true")
+    assert done.returncode == 0
+    assert [line for line in done.stderr.splitlines() if not line.startswith("paa: val: ")] == []
+    assert files(tmp_path / "out") == {"metrics.json", "results.json", "report.md", "precision_recall.png", "sheet.jpg"}
+    for reader, name in (("true", "a"), ("head -1", "b")):
+        done = piped(["train", "--data", shapes, *options, "--output", tmp_path / name], reader)
+        assert done.returncode == 0
+        assert "Traceback" not in done.stderr
+        assert "Broken" not in done.stderr
+        assert torch.load(tmp_path / name / "last.pt", weights_only=True)["training"]["step"] == 4
+
+
+def test_an_output_on_a_full_disk() -> None:
+    done = piped(["--help"], "cat > /dev/full")
+    assert done.returncode == 0
+    full = subprocess.run(
+        ["bash", "-c", f"{shlex.quote(sys.executable)} -m paa --help > /dev/full"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+    )
+    says = "paa: error: standard output cannot be written: No space left on device\n"
+    assert (full.returncode, full.stderr) == (2, says)
+
+
+def test_too_little_shared_memory(tmp_path: Path, shapes: Path, options: list[str], checkpoint: Path) -> None:
+    """Also where there is enough for training, but not for the evaluation beside it."""
+    evaluate: list[object] = ["eval", checkpoint, "--data", shapes, "--split", "train", "--device", "cpu"]
+    train: list[object] = ["train", "--data", shapes, *options, "--workers", 2, "--output", tmp_path / "out"]
+    for arguments in (evaluate, [*evaluate, "--batch-size", 2], train):
+        command = [sys.executable, "-m", "paa", *map(str, arguments)]
+        done = run_with_small_disk(Path("/dev/shm"), "200k", command)
+        lines = [line for line in done.stderr.splitlines() if line.startswith("paa: error: ")]
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+        assert len(lines) == 1
+        assert "/dev/shm, through which loader workers hand over batches, is too small: 200.0 kB" in lines[0]
+        assert "--workers 0" in lines[0]
+    assert not (tmp_path / "out").exists()
+    done = run_with_small_disk(Path("/dev/shm"), "200k", [sys.executable, "-m", "paa", *map(str, evaluate), *QUIET])
+    assert done.returncode == 0, done.stderr
+
+
+QUIET = ["--workers", "0", "--limit", "2"]
+
+
+def test_a_training_run_on_a_full_disk(tmp_path: Path, shapes: Path, options: list[str]) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    size = len(whole_checkpoint(tmp_path / "whole", shapes, options))
+    command = [sys.executable, "-m", "paa", "train", "--data", str(shapes), *options, "--output", str(disk / "run")]
+    more = ["--checkpoint-interval", "2", "--val-batch-size", "0"]
+    # room for one checkpoint, and not for another beside it
+    done = run_with_small_disk(disk, f"{int(1.5 * size)}", [*command, *more])
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    says = (
+        rf"paa: error: {disk}/run/last\.pt: cannot be written: No space left on device, with [\d.]+ MB free on its disk"
+    )
+    assert re.fullmatch(rf"{says}; what it held before is unchanged", done.stderr.splitlines()[-1])
+
+
+def whole_checkpoint(output: Path, shapes: Path, options: list[str]) -> bytes:
+    main(["train", "--data", str(shapes), *options, "--output", str(output), "--val-batch-size", "0"])
+    return (output / "last.pt").read_bytes()
+
+
+def test_characters_that_the_terminal_lacks(tmp_path: Path, shapes: Path, checkpoint: Path) -> None:
+    data = shutil.copytree(shapes, tmp_path / "größer 猫")
+    image = data / "images" / "000000.jpg"
+    odd = Path(os.fsdecode(bytes(tmp_path / "caf") + b"\xe9.jpg"))  # Latin-1, as old archives have it
+    shutil.copy(image, odd)
+    environment = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    more: list[object] = ["--device", "cpu", "--output", tmp_path / "ö"]
+    done = piped(["eval", checkpoint, "--data", data, "--workers", 0, *more], "cat", **environment)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    assert "gr\\xf6\\xdfer \\u732b" in done.stdout
+    assert "average precision" in done.stdout
+    for encoding in ("ascii", "utf-8"):
+        done = piped(["predict", checkpoint, odd, *more], "cat", PYTHONIOENCODING=encoding)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "caf\\udce9.jpg: " in done.stdout
+
+
 def test_unknown_command_and_recipe(fails: Fails) -> None:
     assert "unknown command 'fly'; known: train, eval, predict, convert, demo" in fails("fly")
     assert "unknown recipe 'r51'; known: r50_1x, " in fails("train", "--data", "x", "--recipe", "r51")
@@ -397,6 +503,7 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, shapes: Path, capsys: pyte
         ("--val-num 0", "val_num must be at least 1, got 0"),
         ("--val-num -1", "val_num must be at least 1, got -1"),
         ("--workers -1", "workers must be at least 0, got -1"),
+        ("--worker-timeout -1", "worker_timeout must be at least 0, got -1"),
         ("--log-interval 0", "log_interval must be at least 1, got 0"),
         ("--checkpoint-interval 0", "checkpoint_interval must be at least 1, got 0"),
         ("--seed -1", "seed must be from 0 to 2^63 - 1, got -1"),
@@ -431,7 +538,6 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, shapes: Path, capsys: pyte
         ("--pictures.scale-jitter 2 1", "pictures.scale_jitter must be above 0, the lower first"),
         ("--pictures.color-jitter -1", "pictures.color_jitter must be at least 0"),
         ("--init nowhere.pth", "nowhere.pth: no such file"),
-        ("--resume", "out/last.pt: no such file"),
         ("--resume nowhere.pt", "nowhere.pt: no such file"),
         ("--train-split foo", "no COCO annotations for 'foo'"),
         ("--val-split foo", "no COCO annotations for 'foo'"),
@@ -504,6 +610,45 @@ def test_skip_bad(tmp_path: Path, shapes: Path, options: list[str]) -> None:
     more = ["--skip-bad", "--schedule.steps", "1", "--val-batch-size", "0"]
     main(["train", "--data", str(data), *options, *more, "--output", str(tmp_path / "out")])
     assert len(read_log(tmp_path / "out")) == 1
+    (line,) = (tmp_path / "out" / "left_out.txt").read_text().splitlines()
+    assert line.startswith("train: ")
+    assert "width -3" in line
+
+
+def test_what_an_evaluation_left_out(tmp_path: Path, shapes: Path, checkpoint: Path) -> None:
+    data = broken(shapes, tmp_path / "data", lambda c: c["annotations"][0].update(bbox=[1, 1, -3, 5]))
+    shared = ["eval", str(checkpoint), "--split", "train", "--device", "cpu", "--output", str(tmp_path / "out")]
+    main([*shared, "--data", str(data), "--skip-bad"])
+    (line,) = (tmp_path / "out" / "left_out.txt").read_text().splitlines()
+    assert line.startswith("train: ")
+    assert "width -3" in line
+    main([*shared, "--data", str(shapes), "--skip-bad"])
+    assert not (tmp_path / "out" / "left_out.txt").exists()
+
+
+def test_the_files_of_an_evaluation_come_before_its_tables(
+    tmp_path: Path, shapes: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, fails: Fails
+) -> None:
+    """And its tables come where its files cannot be written."""
+    there: list[set[str]] = []
+    real = paa.report.tables.rich_table
+
+    def spy(*given: Any) -> Any:
+        there.append(files(tmp_path / "out") if (tmp_path / "out").exists() else set())
+        return real(*given)
+
+    monkeypatch.setattr(paa.report.tables, "rich_table", spy)
+    arguments = ["eval", checkpoint, "--data", shapes, "--device", "cpu", "--workers", 0, "--output", tmp_path / "out"]
+    main([str(argument) for argument in arguments])
+    assert there == [{"metrics.json", "results.json", "report.md", "precision_recall.png", "sheet.jpg"}] * 3
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    shutil.rmtree(tmp_path / "out")
+    assert "metrics.json: cannot be written: No space left on device" in fails(*arguments)
+    assert there[3:] == [set()] * 3
 
 
 def test_unreadable_pictures(tmp_path: Path, shapes: Path, options: list[str], checkpoint: Path, fails: Fails) -> None:

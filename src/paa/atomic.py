@@ -3,22 +3,58 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+import secrets
+import shutil
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors import SafetensorError
+
+from paa.errors import RunError, format_bytes, one_line
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to, which takes the place of `path` when all is written, also on the disk.
 
-    After an error, or a power cut, what was at `path` before is still there.
+    After an error, or a power cut, what was at `path` before is still there. The temporary name is unique, so that two
+    processes that write the same file do not mix their contents. RunError if the system cannot write the file.
     """
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, RuntimeError) and "inline_container" not in str(error):  # torch.save's writer
+            raise
+        temporary.unlink(missing_ok=True)  # what is free afterwards is what there was for the file
+        raise cannot_write(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: Exception) -> RunError:
+    """Return the error for a file that the system cannot write: why, and how much room there is."""
+    cause = error if isinstance(error, OSError) else error.__context__  # torch's writer hides the system's error
+    why = cause.strerror if isinstance(cause, OSError) and cause.strerror else one_line(error)
+    try:
+        room = f", with {format_bytes(shutil.disk_usage(path.parent).free)} free on its disk"
+    except OSError:
+        room = ""
+    kept = "; what it held before is unchanged" if path.exists() else ""
+    return RunError(f"{path}: cannot be written: {why}{room}{kept}")
+
+
+def remove_temporaries(folder: Path, names: Collection[str]) -> None:
+    """Remove what `whole_file` left in a folder, for files of these names, when its process was killed.
+
+    Only where no other process writes these files.
+    """
+    ours = re.compile(rf"({'|'.join(map(re.escape, names))})(\.\d+-[0-9a-f]{{8}})?\.tmp")
+    for path in list(folder.iterdir()):
+        if ours.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)

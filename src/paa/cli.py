@@ -34,6 +34,7 @@ from paa.config import (
 )
 from paa.errors import ConfigError, PaaError
 from paa.recipes import RECIPES
+from paa.terminal import safe_output
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -190,7 +191,9 @@ class Eval:
     compile: Compilation = "off"
     """torch.compile in this mode (reduce-overhead: CUDA graphs); takes minutes at the start."""
     workers: int = 2
-    """Loader processes."""
+    """Loader processes; 0: load in this process."""
+    worker_timeout: int = 300
+    """Seconds without a batch after which loader processes count as hung; 0: no limit."""
     evaluator: Literal["built-in", "pycocotools"] = "built-in"
     """pycocotools, the reference, gives the same digits very much more slowly."""
     images: Path | None = None
@@ -208,9 +211,11 @@ class Eval:
         from rich.progress import Progress
 
         from paa.data.read import read_dataset
+        from paa.data.report import ReadReport
         from paa.engine.detect import check_inference
         from paa.engine.distributed import start
         from paa.engine.evaluate import detect_dataset
+        from paa.engine.left_out import LeftOut
         from paa.engine.metrics import evaluate
         from paa.engine.operating_point import precision_recall
         from paa.engine.run_folder import check_folder
@@ -234,19 +239,22 @@ class Eval:
         with start(self.device) as process:
             model = load(self.checkpoint, str(process.device), format=self.checkpoint_format)
             model.optimise(self.precision, self.compile)
+            report = ReadReport(self.skip_bad)
             index = read_dataset(
-                self.data, self.split, self.format, names=model.names, images=self.images, skip_bad=self.skip_bad
+                self.data, self.split, self.format, names=model.names, images=self.images, report=report
             )
             if self.limit is not None:
                 index = index.select(np.arange(min(self.limit, len(index))))
             with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
                 task = bar.add_task("pictures of this process", total=-(-len(index) // process.world))
-                table = detect_dataset(
+                index, table, unread = detect_dataset(
                     model,
                     index,
                     process,
                     batch_size=self.batch_size,
                     workers=self.workers,
+                    worker_timeout=self.worker_timeout,
+                    skip_bad=self.skip_bad,
                     inference=inference,
                     precision=model.precision,
                     progress=lambda pictures: bar.advance(task, pictures),
@@ -255,14 +263,20 @@ class Eval:
                 return
         metrics = evaluate(index, table, evaluator=self.evaluator, max_detections=self.max_detections)
         curves = precision_recall(index, table)
-        for title, rows in (
-            (escape(f"{len(index)} pictures of {self.data}"), summary_rows(metrics)),
-            ("classes", class_rows(metrics)),
-            ("operating points of highest precision x recall, at IoU 0.5", operating_point_rows(curves)),
-        ):
-            console.print(rich_table(rows, title))
+        try:
+            if self.output is not None:
+                left_out = LeftOut(self.output / "left_out.txt")
+                left_out.add(self.split, [*report.left_out, *unread])
+                left_out.write()
+                write_evaluation(self.output, index, table, metrics, curves)
+        finally:  # also where the files cannot be written
+            for title, rows in (
+                (escape(f"{len(index)} pictures of {self.data}"), summary_rows(metrics)),
+                ("classes", class_rows(metrics)),
+                ("operating points of highest precision x recall, at IoU 0.5", operating_point_rows(curves)),
+            ):
+                console.print(rich_table(rows, title))
         if self.output is not None:
-            write_evaluation(self.output, index, table, metrics, curves)
             console.print(f"written to {self.output}", markup=False)
 
 
@@ -499,8 +513,15 @@ def _fill_resume(arguments: list[str]) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command line; exit code 0, 1 where `paa predict` left images out, 2 for an error that the input caused,
-    130 when interrupted."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    130 when interrupted.
+
+    Where nobody reads what is printed any more, as in `paa eval ... | head -1`, all is done nevertheless.
+    """
+    with safe_output():
+        _run(list(sys.argv[1:] if arguments is None else arguments))
+
+
+def _run(given: list[str]) -> None:
     if not given or given[0] in ("-h", "--help", "help"):
         print(USAGE)
         sys.exit(0 if given else 2)
@@ -523,6 +544,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"paa: error: {error}", file=sys.stderr)
         sys.exit(2)
     except RuntimeError as error:
+        from paa.data.workers import worker_error
+
+        if (named := worker_error(error)) is not None:  # torch reports a worker's end wherever it is just then
+            print(f"paa: error: {named}", file=sys.stderr)
+            sys.exit(2)
         if not re.search("out of memory|allocate memory", str(error), re.IGNORECASE):
             raise
         print(

@@ -227,6 +227,8 @@ class RuntimeConfig:
     """torch.compile of network and losses, in this mode (reduce-overhead: CUDA graphs); takes minutes at the start."""
     workers: int = 2
     """Loader processes of each process; 0: load in the training process."""
+    worker_timeout: int = 300
+    """Seconds without a batch after which loader processes count as hung; 0: no limit."""
     seed: int = 0
     """Of weights, shuffling and augmentation."""
     log_interval: int = 20

@@ -62,7 +62,7 @@ def run_demo(
     run = train(config, process, listen)
     training_curves(run.log, folder / "training.png")
     index = read_dataset(data, "val")
-    table = detect_dataset(load(run.last, str(process.device)), index, process, workers=1)
+    index, table, _ = detect_dataset(load(run.last, str(process.device)), index, process, workers=1)
     metrics = evaluate(index, table)
     seconds = time.perf_counter() - started
     write_evaluation(folder / "evaluation", index, table, metrics, precision_recall(index, table))

@@ -10,6 +10,16 @@ def one_line(error: Exception, longest: int = 160) -> str:
     return line if len(line) <= longest else f"{line[: longest - 3]}..."
 
 
+def format_bytes(count: int) -> str:
+    """Return a number of bytes for a person: 512 bytes, 64.0 MB."""
+    size, unit = float(count), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+
+
 class PaaError(Exception):
     """Base of every error that the user's input causes."""
 

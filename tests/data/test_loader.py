@@ -13,7 +13,7 @@ from torch import Tensor
 from paa.data.batch import Batch
 from paa.data.images import read_image
 from paa.data.index import DatasetIndex
-from paa.data.loader import Loader, TrainTransform, collate, eval_loader, train_loader
+from paa.data.loader import Loaded, Loader, TrainTransform, collate, eval_loader, train_loader
 from paa.data.read import read_dataset
 from paa.data.transforms import resized_size, scale_boxes
 from paa.errors import DataError, ImageError
@@ -117,7 +117,8 @@ def test_an_unreadable_picture_stops_with_one_line(tmp_path: Path, workers: int)
     ):
         with pytest.raises(ImageError) as caught:
             list(loader)
-        assert str(caught.value) == f"{index.path(3)}: a text, not an image"
+        mend = "fix it, or go on without it: --skip-bad"
+        assert str(caught.value) == f"{index.path(3)}: a text, not an image; {mend}"
 
 
 def test_another_size_than_annotated_stops(tmp_path: Path) -> None:
@@ -150,6 +151,47 @@ def test_unreadable_pictures_are_replaced(tmp_path: Path, caplog: pytest.LogCapt
         replaced += int(bad.sum())
     assert replaced > 2
     assert_equal(train(index, steps=12, start_step=5, skip_bad=True), batches[5:])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_unreadable_pictures_are_left_out_of_an_evaluation(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, workers: int
+) -> None:
+    index = make_index(tmp_path, SIZES)
+    whole = list(eval_loader(index, short=40, longest=90, batch_size=2, workers=0))
+    first = whole[0].positions.tolist()
+    bad = {*first, whole[2].positions.tolist()[1]}
+    for position in bad:
+        index.path(position).write_text("no picture")
+    loader = eval_loader(index, short=40, longest=90, batch_size=2, workers=workers, skip_bad=True)
+    assert (loader.left_out, loader.left_out_positions) == ([], set())
+    with caplog.at_level(logging.WARNING, "paa"):
+        batches = list(loader)
+    assert loader.left_out_positions == bad
+    assert sorted(loader.left_out) == sorted(f"{index.path(p)}: a text, not an image" for p in bad)
+    assert sorted(r.getMessage() for r in caplog.records) == sorted(f"{m}; it is left out" for m in loader.left_out)
+    seen = [position for batch in batches for position in batch.positions.tolist()]
+    assert sorted(seen) == sorted(set(range(len(SIZES))) - bad)
+    assert len(batches) == len(whole) - 1  # of the first nothing is left
+    for before, after in zip(whole[1:], batches):
+        assert before.images.shape[2:] == after.images.shape[2:]
+        left = torch.isin(before.positions, after.positions)
+        assert torch.equal(before.images[left], after.images)
+    assert len(list(loader)) == len(batches)
+    assert len(loader.left_out) == len(bad)
+
+
+def test_only_the_first_pictures_left_out_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    index = make_index(tmp_path, [(30, 40)] * 30)
+    for position in range(5, 30):
+        index.path(position).unlink()
+    loader = train_loader(index, PLAIN, batch_size=4, seed=0, steps=60, workers=0, skip_bad=True)
+    with caplog.at_level(logging.WARNING, "paa"):
+        assert len(list(loader)) == 60
+    assert loader.left_out_positions == set(range(5, 30))
+    assert len(loader.left_out) == len(set(loader.left_out)) == 25
+    assert len(caplog.records) == 11
+    assert caplog.records[-1].getMessage() == "more images cannot be read, and are left out"
 
 
 def test_nothing_readable(tmp_path: Path) -> None:
@@ -229,7 +271,18 @@ def test_data_sets_reach_workers_that_are_spawned(tmp_path: Path) -> None:
     ):
         plan = next(iter(loader._loader.sampler))
         again = pickle.loads(pickle.dumps(loader._loader.dataset))
-        assert_equal([again[plan][0]], [loader._loader.dataset[plan][0]])  # type: ignore[list-item]
+        assert_equal([again[plan].batch], [loader._loader.dataset[plan].batch])  # type: ignore[list-item]
+
+
+def test_what_a_loader_pins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The DataLoader pins what has this method."""
+    batch, pinned = (train(make_index(tmp_path, SIZES), steps=1)[0] for _ in range(2))
+    monkeypatch.setattr(Batch, "pin_memory", lambda self: pinned)
+    item = Loaded(batch, [(3, "a.png: cannot be read")]).pin_memory()
+    assert item.batch is pinned
+    assert item.left_out == [(3, "a.png: cannot be read")]
+    for nothing in (None, ImageError("x")):
+        assert Loaded(nothing).pin_memory().batch is nothing
 
 
 def test_batch_moves(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_more_than_a_hundred_detections_of_an_image_are_evaluated(checkpoint: Pa
         Process(torch.device("cpu")),
         workers=0,
         inference=InferenceConfig(max_detections=300, nms_iou=0.9),
-    )
+    ).table
     assert np.bincount(table.image).max() > 100
     usual, more = evaluate(index, table), evaluate(index, table, max_detections=300)
     assert list(more.summary)[8] == "AR300"

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,6 +21,7 @@ from paa.data.shapes import NAMES
 from paa.engine import train as engine
 from paa.engine.distributed import Process, pick_device, start
 from paa.engine.run_folder import save_checkpoint
+from paa.engine.run_lock import run_lock
 from paa.errors import RunError
 from paa.model.detector import Detector
 from paa.predictor import load
@@ -30,7 +33,7 @@ from pathlib import Path
 import torch
 from paa.data.read import read_dataset
 from paa.engine.distributed import start
-from paa.engine.train import FiniteCheck
+from paa.engine.finite import FiniteCheck
 from paa.data.loader import eval_loader
 from paa.errors import RunError
 
@@ -56,13 +59,30 @@ with start("cpu") as process:
     Path(sys.argv[2], f"{process.rank}.json").write_text(json.dumps(said))
 """
 
+BAD_IMAGES = """
+import os, sys
+from paa.cli import main
+from paa.data import loader
+from paa.errors import ImageError
+
+read, rank = loader.read_image, int(os.environ["RANK"])
+
+def read_image(path, size):
+    if path.name == sys.argv[1 + rank]:  # each process meets another
+        raise ImageError(f"{path.name} of process {rank}")
+    return read(path, size)
+
+loader.read_image = read_image
+main(sys.argv[3:])
+"""
+
 EVALUATED = """
 import sys
 import torch
 from paa.cli import main
 from paa.engine import train as engine
 
-def validate(detector, index, process, config):
+def validate(detector, index, process, *_):
     torch.save(detector.state_dict(), f"{sys.argv[1]}/{process.rank}.pt")
     return {"AP": 0.5, "AP50": 0.5}
 
@@ -153,6 +173,32 @@ def test_two_processes_train_as_one(tmp_path: Path, shapes: Path, options: list[
         for name, tensor in ours.items():
             torch.testing.assert_close(theirs[name], tensor, rtol=1e-3, atol=1e-5, msg=name)
     assert json.loads((tmp_path / "two" / "config.json").read_text())["processes"] == 2
+
+
+def test_two_processes_report_once(tmp_path: Path, shapes: Path, options: list[str]) -> None:
+    """What they read and left out, each in its own share of the images too; and one of them holds the run's lock."""
+    data = shutil.copytree(shapes, tmp_path / "data")
+    content = json.loads((data / "train.json").read_text())
+    content["annotations"][0]["bbox"] = [1, 1, -3, 5]
+    (data / "train.json").write_text(json.dumps(content))
+    (tmp_path / "bad.py").write_text(BAD_IMAGES)
+    names = [image["file_name"] for image in content["images"][:2]]
+    command = [tmp_path / "bad.py", *names, "train", "--data", data, *options, "--output", tmp_path / "run"]
+    command += ["--batch-size", 4, "--skip-bad", "--schedule.steps", 24, "--val-batch-size", 0]
+    done = torchrun(*command)
+    assert done.returncode == 0, done.stderr
+    said = done.stderr.splitlines()
+    assert sum("train: COCO" in line for line in said) == 1
+    assert sum("train: left out 1:" in line for line in said) == 1
+    assert sum("train, while training: left out 2:" in line for line in said) == 1
+    lines = (tmp_path / "run" / "left_out.txt").read_text().splitlines()
+    assert "width -3" in lines[0]
+    assert sorted(lines[1:]) == [f"train: {name} of process {rank}" for rank, name in enumerate(names)]
+    assert not (tmp_path / "run" / "lock").exists()
+    with run_lock(tmp_path / "run"):
+        done = torchrun(*command, "--resume")
+    assert done.returncode != 0
+    assert f"paa: error: {tmp_path / 'run'}: process {os.getpid()} on " in done.stderr
 
 
 def test_two_processes_validate_what_they_save(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from paa.engine.distributed import Process
 from paa.engine.evaluate import detect_dataset
 from paa.engine.metrics import evaluate
 from paa.engine.table import DetectionTable
-from paa.errors import ConfigError, ImageError
+from paa.errors import ConfigError, DataError, ImageError
 
 CPU = Process(torch.device("cpu"))
 
@@ -46,7 +47,7 @@ def test_to_original_undoes_the_resizing(legacy: bool) -> None:
 
 def test_is_what_predict_says(shapes: Path, checkpoint: Path) -> None:
     model, index = paa.load(checkpoint, "cpu"), read_dataset(shapes, "val")
-    table = detect_dataset(model, index, CPU, batch_size=1, workers=0)
+    table = detect_dataset(model, index, CPU, batch_size=1, workers=0).table
     assert table.boxes.dtype == table.scores.dtype == np.float32
     assert table.image.dtype == table.labels.dtype == np.int64
     for i in range(len(index)):
@@ -63,12 +64,12 @@ def test_is_what_predict_says(shapes: Path, checkpoint: Path) -> None:
 def test_workers_batches_and_progress(shapes: Path, checkpoint: Path) -> None:
     model, index = paa.load(checkpoint, "cpu").train(), read_dataset(shapes, "train")
     done: list[int] = []
-    whole = detect_dataset(model, index, CPU, batch_size=3, workers=0, progress=done.append)
+    whole = detect_dataset(model, index, CPU, batch_size=3, workers=0, progress=done.append).table
     assert sum(done) == 8
     assert max(done) <= 3
     assert model.training
-    assert_same(whole, detect_dataset(model, index, CPU, batch_size=3, workers=2))
-    first = detect_dataset(model, index.select(np.arange(2)), CPU, batch_size=1, workers=0)
+    assert_same(whole, detect_dataset(model, index, CPU, batch_size=3, workers=2).table)
+    first = detect_dataset(model, index.select(np.arange(2)), CPU, batch_size=1, workers=0).table
     assert set(first.image.tolist()) == {0, 1}
 
 
@@ -76,7 +77,9 @@ def test_voting_and_precision_are_passed_on(shapes: Path, checkpoint: Path) -> N
     model, index = paa.load(checkpoint, "cpu"), read_dataset(shapes, "val")
     voted, plain, half = (
         ordered(
-            detect_dataset(model, index, CPU, workers=0, inference=InferenceConfig(voting=voting), precision=precision)
+            detect_dataset(
+                model, index, CPU, workers=0, inference=InferenceConfig(voting=voting), precision=precision
+            ).table
         )
         for voting, precision in ((True, "float32"), (False, "float32"), (True, "bfloat16"))
     )
@@ -106,7 +109,7 @@ def test_an_unreadable_picture_is_named(tmp_path: Path, shapes: Path, checkpoint
 def test_nothing_found(shapes: Path, checkpoint: Path) -> None:
     model, index = paa.load(checkpoint, "cpu"), read_dataset(shapes, "val")
     torch.nn.init.constant_(model.head.cls_logits.bias, -99)
-    table = detect_dataset(model, index, CPU, workers=0)
+    table = detect_dataset(model, index, CPU, workers=0).table
     assert len(table) == 0
     assert evaluate(index, table)["AP"] == 0
 
@@ -116,5 +119,27 @@ def test_detections_do_not_depend_on_the_batch_size(shapes: Path, checkpoint: Pa
     """Group norm would see the padding that a larger image beside brings."""
     model, index = paa.load(checkpoint, "cpu"), read_dataset(shapes, "train")
     assert len({tuple(size) for size in index.sizes.tolist()}) > 4
-    alone = detect_dataset(model, index, CPU, batch_size=1, workers=0)
-    assert_same(detect_dataset(model, index, CPU, batch_size=batch_size, workers=0), alone, atol=1e-4)
+    alone = detect_dataset(model, index, CPU, batch_size=1, workers=0).table
+    assert_same(detect_dataset(model, index, CPU, batch_size=batch_size, workers=0).table, alone, atol=1e-4)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_unreadable_image_is_left_out_of_the_evaluation_too(
+    tmp_path: Path, shapes: Path, checkpoint: Path, workers: int
+) -> None:
+    model, data = paa.load(checkpoint, "cpu"), shutil.copytree(shapes, tmp_path / "data")
+    index = read_dataset(data, "train")
+    whole = detect_dataset(model, index, CPU, workers=0).table
+    index.path(2).write_bytes(b"no image any more")
+    found = detect_dataset(model, index, CPU, batch_size=2, workers=workers, skip_bad=True)
+    kept = [0, 1, 3, 4, 5, 6, 7]
+    assert found.data.image_ids.tolist() == index.image_ids[kept].tolist()
+    assert len(found.left_out) == 1
+    assert index.path(2).name in found.left_out[0]
+    expected = whole.select(whole.image != 2)
+    assert_same(found.table, replace(expected, image=np.searchsorted(kept, expected.image)), atol=1e-4)
+    assert evaluate(found.data, found.table) == evaluate(index, expected, images=np.array(kept))
+    for i in kept:
+        index.path(i).write_bytes(b"nor this")
+    with pytest.raises(DataError, match="none of the 8 images can be read"):
+        detect_dataset(model, index, CPU, workers=0, skip_bad=True)

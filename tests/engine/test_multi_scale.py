@@ -212,7 +212,7 @@ def test_evaluation(request: pytest.FixtureRequest, shapes: Path, given: str) ->
     done: list[int] = []
     table = detect_dataset(
         model, index, CPU, batch_size=3, workers=0, inference=InferenceConfig(views=SMALL), progress=done.append
-    )
+    ).table
     assert sum(done) == 8
     assert max(done) <= 3
     singles = []
@@ -224,7 +224,7 @@ def test_evaluation(request: pytest.FixtureRequest, shapes: Path, given: str) ->
     order = np.argsort(table.image, kind="stable")
     for name, column in vars(table).items():
         np.testing.assert_allclose(column[order], getattr(expected, name), rtol=0, atol=1e-4)
-    single = detect_dataset(model, index, CPU, batch_size=3, workers=0)
+    single = detect_dataset(model, index, CPU, batch_size=3, workers=0).table
     assert len(single) != len(table) or np.abs(single.scores - table.scores).max() > 0.01
 
 
@@ -233,7 +233,7 @@ def test_voting_and_precision_are_passed_on(detector: Detector, shapes: Path) ->
     voted, plainly, half = (
         detect_dataset(
             detector, index, CPU, workers=0, inference=InferenceConfig(voting, views=views()), precision=precision
-        )
+        ).table
         for voting, precision in ((True, "float32"), (False, "float32"), (True, "bfloat16"))
     )
     np.testing.assert_array_equal(voted.scores, plainly.scores)
@@ -295,8 +295,10 @@ def test_views_that_cannot_be(detector: Detector, shapes: Path, changes: dict[st
     config = dataclasses.replace(SMALL, **changes)
     for attempt in (
         lambda: check_views(config),
-        lambda: detect_dataset(
-            detector, read_dataset(shapes, "val"), CPU, workers=0, inference=InferenceConfig(views=config)
+        lambda: (
+            detect_dataset(
+                detector, read_dataset(shapes, "val"), CPU, workers=0, inference=InferenceConfig(views=config)
+            ).table
         ),
         lambda: next(predict(detector, [draw(9, 9)], inference=InferenceConfig(views=config))),
     ):

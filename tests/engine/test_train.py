@@ -3,12 +3,14 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,11 @@ import pytest
 import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.tensorboard import SummaryWriter
 
 import paa
 from paa.cli import main
+from paa.data import loader as loading
 from paa.engine import train as engine
 from paa.engine.distributed import Process
 from paa.engine.run_folder import RunFolder
@@ -209,9 +213,219 @@ def test_resuming_a_run_that_stopped_before_its_first_checkpoint(tmp_path: Path,
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+@pytest.mark.parametrize("there", [None, "empty", "config"])
+def test_resuming_a_run_that_does_not_exist_yet_starts_it(tmp_path: Path, micro: Micro, there: str | None) -> None:
+    """As a job's script does, which is restarted as it is."""
+    whole = train(micro(tmp_path / "whole"), CPU)
+    if there is not None:
+        (tmp_path / "run").mkdir()
+    if there == "config":
+        shutil.copy(whole.config, tmp_path / "run")
+    run = train(micro(tmp_path / "run", resume="last"), CPU)
+    assert differences(load(run.last), load(whole.last)) == []
+    assert timeless(read_log(run)) == timeless(read_log(whole))
+
+
+def test_a_run_whose_last_checkpoint_is_gone_is_not_started_again(tmp_path: Path, micro: Micro) -> None:
+    validation = {"batch_size": 2, "interval": 2}
+    run = train(micro(tmp_path / "run", validation=validation), CPU)
+    run.last.unlink()
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    for name, says in (("best.pt", r"--resume .*run/best\.pt"), ("log.jsonl", r"log\.jsonl goes up to step 4")):
+        with pytest.raises(RunError, match=rf"last\.pt: no such file, but .*{says}.*another --output"):
+            train(micro(tmp_path / "run", resume="last", validation=validation), CPU)
+        assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+        if name == "best.pt":
+            before.pop(run.best)
+            best = run.best.read_bytes()
+            run.best.unlink()
+    run.best.write_bytes(best)
+    step = load(run.best)["training"]["step"]
+    train(micro(tmp_path / "run", resume=run.best, validation=validation), CPU)
+    assert load(run.last)["training"]["step"] == 4
+    assert [r["step"] for r in read_log(run)] == [1, 2, 2, 3, 4, 4], step
+
+
+class ValidationKilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("killed_in", ["validate", "record", "best", "last"])
+@pytest.mark.parametrize("step", [2, 4])
+def test_a_run_killed_in_a_validation_ends_as_one_never_stopped(
+    tmp_path: Path, micro: Micro, monkeypatch: pytest.MonkeyPatch, killed_in: str, step: int
+) -> None:
+    """Before it, before its record is written, before the best is saved, and before it is noted to be over."""
+    values = {1: 0.1, 2: 0.5, 3: 0.3, 4: 0.6}
+    real_save, real_add = engine.save, SummaryWriter.add_scalar
+    kill, now = {"at": 0}, {"step": 0}
+
+    def validate(*_: Any) -> Record:
+        if killed_in == "validate" and now["step"] == kill["at"]:
+            raise ValidationKilledError
+        return {"AP": values[now["step"]], "AP50": None}
+
+    def save(path: Path, evaluated: Any, trained: Any, optimizer: Any, state: Any, *given: Any) -> None:
+        now["step"] = state.step
+        if not state.validation_due and state.step == kill["at"] and path.name == f"{killed_in}.pt":
+            raise ValidationKilledError
+        real_save(path, evaluated, trained, optimizer, state, *given)
+
+    def add(board: Any, name: str, value: Any, at: int) -> None:
+        if (killed_in, name, at) == ("record", "AP", kill["at"]):
+            raise ValidationKilledError
+        real_add(board, name, value, at)
+
+    monkeypatch.setattr(engine, "validate", validate)
+    monkeypatch.setattr(engine, "save", save)
+    monkeypatch.setattr(SummaryWriter, "add_scalar", add)
+    shared: dict[str, Any] = {"validation": {"batch_size": 2, "interval": 1}}
+    whole = train(micro(tmp_path / "whole", **shared), CPU)
+    kill["at"] = step
+    with pytest.raises(ValidationKilledError):
+        train(micro(tmp_path / "run", **shared), CPU)
+    assert load(tmp_path / "run" / "last.pt")["training"]["step"] == step
+    assert load(tmp_path / "run" / "last.pt")["training"]["best"] == (0.1 if step == 2 else 0.5)
+    kill["at"], now["step"] = 0, step
+    run = train(micro(tmp_path / "run", resume="last", **shared), CPU)
+    for name in ("last.pt", "best.pt"):
+        assert differences(load(whole.path / name), load(run.path / name)) == []
+    assert load(run.best)["training"]["best"] == 0.6
+    assert timeless(read_log(run)) == timeless(read_log(whole))
+    events = EventAccumulator(str(run.tensorboard))
+    events.Reload()
+    assert [(event.step, event.value) for event in events.Scalars("AP")] == [
+        (step, pytest.approx(value)) for step, value in values.items()
+    ]
+    assert [event.step for event in events.Scalars("loss/box")] == [1, 2, 3, 4]
+
+
+def test_a_validation_that_fails_loses_nothing(tmp_path: Path, shapes: Path, micro: Micro) -> None:
+    data = shutil.copytree(shapes, tmp_path / "data")
+    image = data / "images" / json.loads((data / "val.json").read_text())["images"][0]["file_name"]
+    content = image.read_bytes()
+    shared: dict[str, Any] = {"data": {"path": data}, "validation": {"batch_size": 2, "interval": 2}}
+
+    def damage(record: Record) -> None:
+        if record["step"] == 3:
+            image.write_bytes(b"no image")
+
+    says = rf"{image.name}: a text, not an image.*validating step 4, which .*run/last\.pt holds\)"
+    with pytest.raises(ImageError, match=says) as caught:
+        train(micro(tmp_path / "run", **shared), CPU, damage)
+    assert "\n" not in str(caught.value)
+    assert load(tmp_path / "run" / "last.pt")["training"]["step"] == 4
+    assert not (tmp_path / "run" / "lock").exists()
+    image.write_bytes(content)
+    run = train(micro(tmp_path / "run", resume="last", **shared), CPU)
+    whole = train(micro(tmp_path / "whole", **shared), CPU)
+    for name in ("last.pt", "best.pt"):
+        assert differences(load(whole.path / name), load(run.path / name)) == []
+    assert timeless(read_log(run)) == timeless(read_log(whole))
+
+
+def test_a_checkpoint_that_is_older_than_validation_due(tmp_path: Path, micro: Micro) -> None:
+    run = train(micro(tmp_path / "run", validation={"batch_size": 2, "interval": 2}), CPU)
+    content, before = load(run.last), read_log(run)
+    del content["training"]["validation_due"]
+    torch.save(content, run.last)
+    train(micro(tmp_path / "run", resume="last", validation={"batch_size": 2, "interval": 2}), CPU)
+    assert read_log(run) == before
+
+
+def test_two_runs_in_one_folder(tmp_path: Path, shapes: Path, options: list[str]) -> None:
+    """The second is refused while the first runs, and goes on where it is killed, though its workers live on."""
+    output = tmp_path / "run"
+    more = ["--schedule.steps", "400", "--schedule.decays", "--checkpoint-interval", "3", "--val-batch-size", "0"]
+    command = [sys.executable, "-m", "paa", "train", "--data", str(shapes), *options, *more, "--output", str(output)]
+    first = subprocess.Popen([*command, "--workers", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while not (output / "last.pt").exists() and first.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        second = subprocess.run([*command, "--resume"], capture_output=True, text=True, timeout=60, check=False)
+        assert (second.returncode, second.stdout) == (2, "")
+        says = rf"paa: error: {output}: process {first.pid} on \S+ \(since \S+\) is writing this run; .*\n"
+        assert re.fullmatch(says, second.stderr)
+        assert first.poll() is None
+    finally:
+        first.kill()
+    first.wait()
+    step = load(output / "last.pt")["training"]["step"]
+    (output / "last.pt.1-0123abcd.tmp").write_text("half a checkpoint")
+    third = subprocess.run(
+        [*command, "--resume", "--schedule.steps", str(step + 2)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert third.returncode == 0, third.stderr
+    assert f"lock: left by process {first.pid} on " in third.stderr
+    assert load(output / "last.pt")["training"]["step"] == step + 2
+    assert {path.name for path in output.iterdir()} == {"config.json", "log.jsonl", "tensorboard", "last.pt"}
+
+
+def test_a_run_that_another_process_made_meanwhile(
+    tmp_path: Path, micro: Micro, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While this one, which found nothing to go on with, read the data."""
+    whole = train(micro(tmp_path / "whole"), CPU)
+    real = engine.read_data
+
+    def read_data(*given: Any) -> Any:
+        shutil.copytree(whole.path, tmp_path / "run")
+        return real(*given)
+
+    monkeypatch.setattr(engine, "read_data", read_data)
+    with pytest.raises(RunError, match="another process trained this run meanwhile"):
+        train(micro(tmp_path / "run", resume="last"), CPU)
+    shutil.rmtree(tmp_path / "run")
+    with pytest.raises(RunError, match="exists and is not empty"):
+        train(micro(tmp_path / "run"), CPU)
+    assert (tmp_path / "run" / "last.pt").read_bytes() == whole.last.read_bytes()
+    assert not (tmp_path / "run" / "lock").exists()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_a_run_opens_is_closed(tmp_path: Path, micro: Micro, monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    closed: list[Path] = []
+    close = SummaryWriter.close
+
+    def spy(board: Any) -> None:
+        closed.append(Path(board.log_dir))
+        assert (tmp_path / "run" / "lock").exists()
+        close(board)
+
+    monkeypatch.setattr(SummaryWriter, "close", spy)
+    if fails:
+        with pytest.raises(KilledError):
+            train(micro(tmp_path / "run"), CPU, kill_at(2))
+    else:
+        train(micro(tmp_path / "run"), CPU)
+    assert closed == [tmp_path / "run" / "tensorboard"]
+    assert not (tmp_path / "run" / "lock").exists()
+
+
+def test_room_for_the_batches_of_validation_is_checked_at_the_start(
+    tmp_path: Path, micro: Micro, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed: list[int] = []
+    monkeypatch.setattr(engine, "check_shared_memory", needed.append)
+    shared: dict[str, Any] = {"runtime": {"workers": 1}, "schedule": {"steps": 1}}
+    train(micro(tmp_path / "plain", **shared), CPU)
+    train(micro(tmp_path / "validated", validation={"batch_size": 2}, **shared), CPU)
+    train(micro(tmp_path / "beside", validation={"batch_size": 2}, **shared), replace(CPU, on_host=3))
+    plain, validated, beside = needed
+    image = 3 * 64 * 96
+    assert 2 * image <= plain < plain + 2 * image <= validated
+    assert beside == 3 * validated
+
+
 def test_resuming_what_cannot_be_resumed(tmp_path: Path, micro: Micro, checkpoint: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"last\.pt: no such file"):
-        train(micro(tmp_path / "none", resume="last"), CPU)
+    with pytest.raises(CheckpointError, match=r"gone\.pt: no such file"):
+        train(micro(tmp_path / "none", resume=tmp_path / "none" / "gone.pt"), CPU)
     with pytest.raises(CheckpointError, match=r"no training checkpoint of this project.*--init"):
         train(micro(tmp_path / "none", resume=checkpoint), CPU)
     run = train(micro(tmp_path / "run", schedule={"steps": 1}), CPU)
@@ -416,7 +630,34 @@ def test_an_unreadable_picture_is_skipped(
     with caplog.at_level(logging.WARNING, "paa"):
         run = train(micro(tmp_path / "run", data={"path": data, "skip_bad": True}), CPU)
     assert len(read_log(run)) == 4
-    assert any(name in record.getMessage() for record in caplog.records)
+    (line,) = (run.path / "left_out.txt").read_text().splitlines()
+    assert line.startswith("train: ")
+    assert name in line
+
+
+def test_pictures_left_out_while_training(
+    tmp_path: Path, shapes: Path, micro: Micro, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = [image["file_name"] for image in json.loads((shapes / "train.json").read_text())["images"]][:3]
+    read = loading.read_image
+
+    def read_image(path: Path, size: tuple[int, int]) -> Any:
+        if path.name in names:
+            raise ImageError(f"{path}:\n cannot be read")
+        return read(path, size)
+
+    monkeypatch.setattr(loading, "read_image", read_image)
+    shared: dict[str, Any] = {"data": {"skip_bad": True}, "schedule": {"steps": 8}}
+    with caplog.at_level(logging.INFO, "paa"):
+        run = train(micro(tmp_path / "run", **shared), CPU)
+    lines = (run.path / "left_out.txt").read_text().splitlines()
+    assert sorted(lines) == [f"train: {shapes / 'images' / name}:  cannot be read" for name in sorted(names)]
+    assert "train, while training: left out 3:" in [record.getMessage() for record in caplog.records]
+
+    names[:] = names[:1]
+    shared["schedule"] = {"steps": 12}
+    resumed = train(micro(tmp_path / "run", resume="last", **shared), CPU)
+    assert (resumed.path / "left_out.txt").read_text().splitlines() == lines
 
 
 def test_pictures_without_objects(tmp_path: Path, micro: Micro) -> None:
@@ -467,6 +708,7 @@ def test_a_loss_that_is_not_finite(
     with pytest.raises(RunError, match=r"the loss of step 4 is not finite .*pictures: \d+\.jpg, \d+\.jpg") as caught:
         train(micro(tmp_path / "run", schedule={"steps": 5}, runtime=runtime), CPU)
     assert "\n" not in str(caught.value)
+    assert f"{tmp_path / 'run' / 'last.pt'} is from before; a lower rate" in str(caught.value)
     content = load(tmp_path / "run" / "last.pt")
     assert content["training"]["step"] == 3
     assert all(bool(tensor.isfinite().all()) for tensor in content["model"].values())
@@ -516,7 +758,8 @@ def test_an_average_that_is_not_finite_is_not_saved(
     train(micro(tmp_path / "run", **shared), CPU)
     shared["schedule"]["ema"] = 0.9
     calls = iter(range(1000))
-    with pytest.raises(RunError, match=r"step 3 made fpn\.p6\.weight not finite"):
+    says = r"step 3 made fpn\.p6\.weight not finite\. No checkpoint was saved before; a lower"
+    with pytest.raises(RunError, match=says):
         train(micro(tmp_path / "averaged", **shared), CPU)
     assert not (tmp_path / "averaged" / "last.pt").exists()
 

@@ -17,7 +17,7 @@ import paa
 from paa import PAA
 from paa.config import ModelConfig
 from paa.engine.run_folder import save_checkpoint
-from paa.errors import CheckpointError, PaaError
+from paa.errors import CheckpointError, PaaError, RunError
 from paa.weights import own
 from paa.weights.coco_names import COCO_NAMES
 from paa.weights.convert import convert
@@ -145,7 +145,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, checkpoint: Path, mo
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(own, "save_file", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(RunError, match=r"a\.safetensors: cannot be written: No space left"):
         convert(checkpoint, output)
     assert output.read_bytes() == b"what was there"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "last.pt"]

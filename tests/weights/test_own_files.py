@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from paa.config import ModelConfig, to_dict
 from paa.engine.run_folder import save_checkpoint
 from paa.engine.speed import arrange
-from paa.errors import CheckpointError, ConfigError, PaaError
+from paa.errors import CheckpointError, ConfigError, PaaError, RunError
 from paa.model.detector import Detector
 from paa.predictor import PAA, load
 from paa.weights import own
@@ -143,7 +143,7 @@ def test_no_file_is_left_half_written(tmp_path: Path, detector: PAA, monkeypatch
 
     monkeypatch.setattr(own, "save_file", full)
     for name in ("a.safetensors", "new.safetensors"):
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(RunError, match=f"{name}: cannot be written: No space left"):
             detector.save(tmp_path / name)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 

@@ -3,29 +3,48 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from paa.data.augment import Geometry, TrainTransform, padded_size
 from paa.data.batch import Batch
 from paa.data.images import read_image
 from paa.data.index import DatasetIndex
-from paa.data.sampling import BatchPlan, ItemSeed, TrainBatches, is_tall
+from paa.data.report import NAMED, OPTION
+from paa.data.sampling import BatchPlan, ItemSeed, TrainBatches, is_tall, largest_size
 from paa.data.transforms import resize, resized_size
-from paa.errors import DataError, ImageError
+from paa.data.workers import check_shared_memory, share, worker_errors
+from paa.errors import DataError, ImageError, PaaError, RunError, one_line
 
 log = logging.getLogger("paa")
 
 _BOX_MULTIPLE = 8  # few different shapes, so that little is compiled or allocated anew
 _ATTEMPTS = 100
+_PREFETCHED = 2  # batches that each worker loads in advance
+_SLACK = 2**15  # bytes: boxes, labels and sizes of a batch, in whole pages
 
 Sample = tuple[Tensor, Tensor, Tensor]  # image (3, h, w) uint8, boxes (n, 4), labels (n,)
-Loaded = tuple[Batch | ImageError, list[str]]  # what was loaded, and the pictures left out on the way
+
+
+@dataclass
+class Loaded:
+    """One item of a loader's data set: a batch, or None if all its images were left out, or the error met instead.
+
+    left_out: the position of each image that was left out, and why.
+    """
+
+    batch: Batch | PaaError | None
+    left_out: list[tuple[int, str]] = field(default_factory=list)
+
+    def pin_memory(self) -> Loaded:
+        """Return the item with its batch in page-locked memory (the DataLoader calls this when it pins)."""
+        return replace(self, batch=self.batch.pin_memory()) if isinstance(self.batch, Batch) else self
 
 
 def collate(images: Sequence[Tensor], size: tuple[int, int] | None = None, multiple: int = 32) -> tuple[Tensor, Tensor]:
@@ -43,24 +62,49 @@ def collate(images: Sequence[Tensor], size: tuple[int, int] | None = None, multi
 
 
 class Loader:
-    """An iterable of `Batch`es, of known length; raises here the ImageError that a worker met."""
+    """An iterable of `Batch`es, of known length; raises here the ImageError that a worker met.
 
-    def __init__(self, loader: DataLoader[Loaded]) -> None:
+    RunError for workers that cannot be started, end, hand over nothing for too long, or have too little shared memory.
+    """
+
+    def __init__(self, loader: DataLoader[Loaded], shared_bytes: int, instead: str) -> None:
+        """shared_bytes: shared memory for all batches that wait. instead: what is done about an image left out."""
         self._loader = loader
-        self._reported: set[str] = set()
+        self._instead = instead
+        self._left_out: dict[str, None] = {}
+        self.shared_bytes = shared_bytes
+        self.left_out_positions: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._loader)
 
+    @property
+    def left_out(self) -> list[str]:
+        """Return a line for each image left out so far."""
+        return list(self._left_out)
+
     def __iter__(self) -> Iterator[Batch]:
-        for loaded, left_out in self._loader:
-            for message in left_out:
-                if message not in self._reported:
-                    self._reported.add(message)
-                    log.warning("%s; another picture is used instead", message)
-            if isinstance(loaded, ImageError):
-                raise loaded
-            yield loaded
+        check_shared_memory(self.shared_bytes)
+        with worker_errors(communicates=self._loader.num_workers > 0):
+            for loaded in self._loader:
+                for position, message in loaded.left_out:
+                    self._note(position, message)
+                if isinstance(loaded.batch, PaaError):
+                    raise loaded.batch
+                if loaded.batch is not None:
+                    yield loaded.batch
+
+    def _note(self, position: int, message: str) -> None:
+        """Keep what was left out, and warn of the first ones."""
+        self.left_out_positions.add(position)
+        message = " ".join(message.splitlines())
+        if message in self._left_out:
+            return
+        self._left_out[message] = None
+        if len(self._left_out) <= NAMED:
+            log.warning("%s; %s", message, self._instead)
+        elif len(self._left_out) == NAMED + 1:
+            log.warning("more images cannot be read, and are left out")
 
 
 def train_loader(
@@ -74,18 +118,24 @@ def train_loader(
     rank: int = 0,
     world: int = 1,
     workers: int = 2,
+    worker_timeout: int = 300,
     skip_bad: bool = False,
     pin_memory: bool = False,
 ) -> Loader:
     """Return the steps - start_step training batches of one process; batch_size counts all processes' pictures.
 
-    The batch of a step is the same wherever the run started and however many workers load it. skip_bad: an
-    unreadable picture is replaced by another of its aspect class. Raises DataError for a data set without objects.
+    The batch of a step is the same wherever the run started and however many workers load it. worker_timeout: seconds
+    without a batch after which workers count as hung; 0: no limit. skip_bad: an unreadable picture is replaced by
+    another of its aspect class. Raises DataError for a data set without objects.
     """
     if len(index) == 0 or bool(index.crowd.all()):
         raise DataError(f"{index.root}: nothing to train on: no objects")
     plans = TrainBatches(index, transform, batch_size, seed, steps, start_step, rank, world)
-    return _loader(_TrainSet(index, transform, skip_bad), plans, workers, pin_memory)
+    size = largest_size(index, transform, batch_size)
+    largest = [_shared_bytes(batch_size // world, size)] * min(len(plans), workers * _PREFETCHED + 1)
+    dataset = _InWorker(_TrainSet(index, transform, skip_bad))
+    loader = _loader(dataset, plans, workers, worker_timeout, pin_memory)
+    return Loader(loader, sum(largest) if workers else 0, "another picture is used instead")
 
 
 def eval_loader(
@@ -98,6 +148,8 @@ def eval_loader(
     rank: int = 0,
     world: int = 1,
     workers: int = 2,
+    worker_timeout: int = 300,
+    skip_bad: bool = False,
     pin_memory: bool = False,
 ) -> Loader:
     """Return one process's share of the images, each once, with their ground truth.
@@ -105,7 +157,8 @@ def eval_loader(
     An image is batched with others of its own padded size only: group norm sees the padding, so another size would
     change what is detected in it. batch_size counts one process's images. What is batched with what does not depend on
     the number of processes. short: the short side to which they are resized, the long one at most `longest`; None: they
-    come at their own size.
+    come at their own size. worker_timeout: as for `train_loader`. skip_bad: an unreadable image is left out of its
+    batch, and noted in the loader's `left_out` and `left_out_positions`.
     """
     by_size: dict[tuple[int, int], list[int]] = {}
     for i, (height, width) in enumerate(index.sizes.tolist()):
@@ -114,25 +167,37 @@ def eval_loader(
         BatchPlan(tuple(images[start : start + batch_size]), (), size)
         for size, images in sorted(by_size.items())
         for start in range(0, len(images), batch_size)
-    ]
-    return _loader(_EvalSet(index, short, longest, legacy), plans[rank::world], workers, pin_memory)
+    ][rank::world]
+    sizes_shared = sorted(_shared_bytes(len(plan.positions), plan.size) for plan in plans)
+    dataset = _InWorker(_EvalSet(index, short, longest, legacy, skip_bad))
+    loader = _loader(dataset, plans, workers, worker_timeout, pin_memory)
+    waiting = sizes_shared[-(workers * _PREFETCHED + 1) :] if workers else []
+    return Loader(loader, sum(waiting), "it is left out")
 
 
 def _loader(
-    dataset: Dataset[Loaded], plans: Sampler[BatchPlan] | list[BatchPlan], workers: int, pin_memory: bool
-) -> Loader:
+    dataset: Dataset[Loaded],
+    plans: Sampler[BatchPlan] | list[BatchPlan],
+    workers: int,
+    worker_timeout: int,
+    pin_memory: bool,
+) -> DataLoader[Loaded]:
     """Each item of the dataset is a batch (batch_size=None), so a worker loads one batch at a time."""
-    return Loader(
-        DataLoader(
-            dataset,
-            sampler=plans,
-            batch_size=None,
-            num_workers=workers,
-            pin_memory=pin_memory,
-            persistent_workers=workers > 0,
-            worker_init_fn=_one_thread,
-        )
+    return DataLoader(
+        dataset,
+        sampler=plans,
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=_PREFETCHED if workers else None,
+        timeout=worker_timeout if workers else 0,
+        pin_memory=pin_memory,
+        worker_init_fn=_one_thread,
     )
+
+
+def _shared_bytes(images: int, size: tuple[int, int]) -> int:
+    """Return the shared memory that a batch of this many images, padded to `size`, takes on its way from a worker."""
+    return images * 3 * size[0] * size[1] + _SLACK
 
 
 def _one_thread(worker: int) -> None:
@@ -144,18 +209,46 @@ def _eval_size(height: int, width: int, short: int | None, longest: int) -> tupl
 
 
 @dataclass(frozen=True)
+class _InWorker(Dataset[Loaded]):
+    """A data set as a worker sees it: its batches come in shared memory, and errors of memory are part of the item."""
+
+    dataset: Dataset[Loaded]
+
+    def __getitem__(self, plan: BatchPlan) -> Loaded:
+        try:
+            loaded = self.dataset[plan]
+            if isinstance(loaded.batch, Batch) and get_worker_info() is not None:
+                share(loaded.batch)
+        except RunError as error:
+            return Loaded(error)
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not re.search("allocate|out of memory", str(error)):
+                raise
+            return Loaded(
+                RunError(f"no memory to load a batch ({one_line(error)}); take a smaller batch or fewer --workers")
+            )
+        return loaded
+
+
+@dataclass(frozen=True)
 class _EvalSet(Dataset[Loaded]):
     index: DatasetIndex
     short: int | None
     longest: int
     legacy: bool
+    skip_bad: bool
 
     def __getitem__(self, plan: BatchPlan) -> Loaded:
-        try:
-            samples = [self._sample(position) for position in plan.positions]
-        except ImageError as error:
-            return error, []
-        return _batch(self.index, samples, plan.positions, plan.size), []
+        samples, positions, left_out = [], [], []
+        for position in plan.positions:
+            try:
+                samples.append(self._sample(position))
+                positions.append(position)
+            except ImageError as error:
+                if not self.skip_bad:
+                    return Loaded(_with_option(error))
+                left_out.append((position, str(error)))
+        return Loaded(_batch(self.index, samples, positions, plan.size) if samples else None, left_out)
 
     def _sample(self, position: int) -> Sample:
         image, boxes, labels = _read(self.index, position)
@@ -176,15 +269,15 @@ class _TrainSet(Dataset[Loaded]):
                 samples.append(self._sample(position, seed))
             except ImageError as error:
                 if not self.skip_bad:
-                    return error, []
-                left_out.append(str(error))
+                    return Loaded(_with_option(error))
+                left_out.append((position, str(error)))
                 replaced = self._replacement(position, seed, plan.size)
                 if replaced is None:
-                    return ImageError(f"{error}; and so it is with {_ATTEMPTS} others"), left_out
+                    return Loaded(ImageError(f"{error}; and so it is with {_ATTEMPTS} others"), left_out)
                 position, sample = replaced
                 samples.append(sample)
             positions.append(position)
-        return _batch(self.index, samples, positions, plan.size), left_out
+        return Loaded(_batch(self.index, samples, positions, plan.size), left_out)
 
     def _sample(self, position: int, seed: ItemSeed, within: tuple[int, int] | None = None) -> Sample:
         """Read and change a picture; `within`: the (height, width) that it must not exceed."""
@@ -205,6 +298,11 @@ class _TrainSet(Dataset[Loaded]):
             except ImageError:
                 continue
         return None
+
+
+def _with_option(error: ImageError) -> ImageError:
+    """Return an error about one image with the option that goes on without it."""
+    return error if OPTION in str(error) else ImageError(f"{error}; fix it, or go on without it: {OPTION}")
 
 
 def _shrink(geometry: Geometry, within: tuple[int, int]) -> Geometry:

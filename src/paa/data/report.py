@@ -10,7 +10,7 @@ from paa.data.index import DatasetIndex
 from paa.errors import AnnotationError, DataError, ImageError
 
 OPTION = "--skip-bad"
-_NAMED = 10  # items that are named one by one; all of them are in the file of what was left out
+NAMED = 10  # items that are named one by one; all of them are in the file of what was left out
 
 
 @dataclass
@@ -74,5 +74,5 @@ def left_out_lines(left_out: list[str], split: str) -> list[str]:
     """Return a line that counts what was left out of a split, and a line for each of the first ten."""
     if not left_out:
         return []
-    more = f"; the first {_NAMED}:" if len(left_out) > _NAMED else ":"
-    return [f"{split}: left out {len(left_out)}{more}", *(f"  {line}" for line in left_out[:_NAMED])]
+    more = f"; the first {NAMED}:" if len(left_out) > NAMED else ":"
+    return [f"{split}: left out {len(left_out)}{more}", *(f"  {line}" for line in left_out[:NAMED])]

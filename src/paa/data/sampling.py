@@ -69,6 +69,17 @@ def global_batches(tall: npt.NDArray[np.bool_], batch_size: int, seed: int) -> I
             yield batches[place]
 
 
+def largest_size(index: DatasetIndex, transform: TrainTransform, batch_size: int) -> tuple[int, int]:
+    """Return the padded (height, width) of a batch of the largest pictures, which no batch exceeds in area."""
+    tall = is_tall(index)
+    sizes = index.sizes.astype(np.float64)
+    ratio = np.minimum(max(transform.short_sides) / sizes.min(1), transform.longest / sizes.max(1))
+    resized = np.rint(sizes * ratio[:, None]).astype(np.int64)
+    apart = min(int(tall.sum()), int((~tall).sum())) >= batch_size  # as in global_batches
+    parts = [resized[tall], resized[~tall]] if apart else [resized]
+    return max((padded_size([tuple(part.max(0).tolist())]) for part in parts), key=lambda size: size[0] * size[1])
+
+
 class TrainBatches(Sampler[BatchPlan]):
     """The plans of one process (`rank` of `world`) for steps start_step..steps - 1."""
 

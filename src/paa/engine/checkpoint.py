@@ -30,6 +30,8 @@ class State:
     best: float = -1.0
     schedule: dict[str, Any] | None = None
     """The fields of the run's `Schedule`, by which a resumed run sees whether its learning rate jumps."""
+    validation_due: bool = False
+    """The evaluation of this step is not over: a run that goes on from here begins with it."""
 
 
 def save(
@@ -94,6 +96,7 @@ def restore(
             f"{path}: another version's optimizer ({error}); start from its weights by --init"
         ) from error
     state.step, state.best, state.schedule = training["step"], training["best"], training.get("schedule")
+    state.validation_due = training.get("validation_due", False)  # older checkpoints were written after it
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

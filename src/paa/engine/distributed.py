@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import platform
 from collections.abc import Iterable, Iterator
@@ -19,11 +20,12 @@ from paa.errors import RunError
 
 @dataclass(frozen=True)
 class Process:
-    """One of the `world` processes of a run, and its device."""
+    """One of the `world` processes of a run, `on_host` of which are on this machine, and its device."""
 
     device: torch.device
     rank: int = 0
     world: int = 1
+    on_host: int = 1
 
     @property
     def first(self) -> bool:
@@ -113,7 +115,11 @@ def start(device: str | None) -> Iterator[Process]:
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     except ValueError as error:
         raise RunError(f"WORLD_SIZE is {world}, but the processes cannot meet: {error}; use torchrun") from error
+    log, level = logging.getLogger("paa"), logging.getLogger("paa").level
     try:
-        yield Process(chosen, dist.get_rank(), world)
+        if dist.get_rank() > 0:
+            log.setLevel(logging.ERROR)  # the first process says what all of them find
+        yield Process(chosen, dist.get_rank(), world, int(os.environ.get("LOCAL_WORLD_SIZE", world)))
     finally:
+        log.setLevel(level)
         dist.destroy_process_group()

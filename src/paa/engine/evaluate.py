@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
 
 from paa.config import InferenceConfig
 from paa.data.index import DatasetIndex
@@ -10,8 +14,16 @@ from paa.data.loader import eval_loader
 from paa.engine.detect import check_inference, detect_batch
 from paa.engine.distributed import Process
 from paa.engine.table import DetectionTable
-from paa.errors import ConfigError
+from paa.errors import ConfigError, DataError
 from paa.model.detector import Detector
+
+
+class Detected(NamedTuple):
+    """The images of a data set that were detected in, their detections, and a line for each image left out."""
+
+    data: DatasetIndex
+    table: DetectionTable
+    left_out: list[str]
 
 
 def detect_dataset(
@@ -21,17 +33,25 @@ def detect_dataset(
     *,
     batch_size: int = 8,
     workers: int = 2,
+    worker_timeout: int = 300,
+    skip_bad: bool = False,
     inference: InferenceConfig = InferenceConfig(),
     precision: str = "float32",
     progress: Callable[[int], object] = lambda pictures: None,
-) -> DetectionTable:
-    """Detect in every picture, each in one process, and return all detections to every process.
+) -> Detected:
+    """Detect in every image, each in one process, and return all detections to every process.
 
     Images are batched with others of their padded size only, so that a batch gives each what it would give alone.
-    progress is called with the number of images done by this process since its last call. ConfigError for an invalid
-    setting, ImageError for an image that cannot be read.
+    worker_timeout: seconds without a batch after which loader workers count as hung; 0: no limit. skip_bad: leave out
+    images that cannot be read, of the data set too, so that they are not evaluated. progress is called with the number
+    of images done by this process since its last call. ConfigError for an invalid setting, ImageError for an image that
+    cannot be read, DataError where none can.
     """
-    for name, value, least in (("batch size", batch_size, 1), ("number of workers", workers, 0)):
+    for name, value, least in (
+        ("batch size", batch_size, 1),
+        ("number of workers", workers, 0),
+        ("worker timeout", worker_timeout, 0),
+    ):
         if value < least:
             raise ConfigError(f"the {name} of an evaluation must be at least {least}, got {value}")
     check_inference(inference)
@@ -45,9 +65,11 @@ def detect_dataset(
         rank=process.rank,
         world=process.world,
         workers=workers,
+        worker_timeout=worker_timeout,
+        skip_bad=skip_bad,
         pin_memory=device.type == "cuda",
     )
-    tables: list[DetectionTable] = []
+    found: list[DetectionTable] = []
     for batch in loader:
         moved = batch.to(device)
         boxes, scores, labels = detect_batch(
@@ -56,6 +78,15 @@ def detect_dataset(
         valid = labels >= 0
         image = batch.positions[:, None].expand_as(labels)
         columns = (image[valid], boxes[valid], scores[valid], labels[valid])
-        tables.append(DetectionTable(*(column.numpy() for column in columns)))
+        found.append(DetectionTable(*(column.numpy() for column in columns)))
         progress(len(batch))
-    return DetectionTable.concatenate([table for part in process.gather(tables) for table in part])
+    parts = process.gather((found, loader.left_out_positions, loader.left_out))
+    table = DetectionTable.concatenate([one for tables, _, _ in parts for one in tables])
+    bad = sorted(position for _, positions, _ in parts for position in positions)
+    if not bad:
+        return Detected(index, table, [])
+    read = np.setdiff1d(np.arange(len(index)), bad)
+    if not len(read):
+        raise DataError(f"{index.root}: none of the {len(index)} images can be read")
+    table = replace(table, image=np.searchsorted(read, table.image))
+    return Detected(index.select(read), table, [line for _, _, lines in parts for line in lines])

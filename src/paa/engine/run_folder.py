@@ -7,47 +7,128 @@ import os
 import platform
 import subprocess
 import sys
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torchvision
 
 import paa
-from paa.atomic import whole_file
+from paa.atomic import cannot_write, remove_temporaries, whole_file
+from paa.engine.run_lock import LOCK, run_lock
 from paa.errors import RunError
+
+Record = dict[str, Any]
+Opened = TypeVar("Opened")
 
 
 class RunFolder:
-    """config.json, log.jsonl, tensorboard/, last.pt and best.pt of one run."""
+    """config.json, log.jsonl, tensorboard/, last.pt, best.pt and left_out.txt of one run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config, self.log = path / "config.json", path / "log.jsonl"
         self.last, self.best, self.tensorboard = path / "last.pt", path / "best.pt", path / "tensorboard"
+        self.left_out = path / "left_out.txt"
+        self._held = ExitStack()
+        self._locked = False
 
-    def create(self) -> None:
-        """Make the folder; RunError if it cannot be made, or is there with something in it."""
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._locked = False
+        self._held.close()
+
+    def keep_open(self, opened: AbstractContextManager[Opened]) -> Opened:
+        """Enter a context that lasts as long as the folder's own, and return what it gives."""
+        return self._held.enter_context(opened)
+
+    def lock(self) -> None:
+        """Let no other process write here until the folder's context ends; RunError if one does already."""
+        if not self._locked:
+            check_folder(self.path)
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.keep_open(run_lock(self.path))
+            self._locked = True
+
+    def check_empty(self) -> None:
+        """Raise RunError unless a new run can be written here: nothing but a lock is in the folder, if there is one."""
         check_folder(self.path)
-        if self.path.exists() and any(self.path.iterdir()):
+        if self.path.exists() and any(path.name != LOCK for path in self.path.iterdir()):
             raise RunError(f"{self.path}: exists and is not empty; give another --output, or --resume to go on with it")
-        self.path.mkdir(parents=True, exist_ok=True)
+
+    def checkpoint_to_resume(self) -> Path | None:
+        """Return the run's last checkpoint; None if it never saved one, so that it starts at its first step.
+
+        RunError if a checkpoint was saved and is gone, or if the folder's files are of something else than a run.
+        """
+        if self.last.exists():
+            return self.last
+        config = _read_json(self.config) if self.config.exists() else None
+        if self.config.exists() and not (isinstance(config, dict) and "recipe" in config):
+            raise RunError(f"{self.config}: is not of a training run, and would be overwritten; give another --output")
+        if self.best.exists():
+            raise RunError(
+                f"{self.last}: no such file, but {self.best.name} is there: go on from it with --resume {self.best}, "
+                "or start anew with another --output"
+            )
+        step = max((record["step"] for record in self.records()), default=0)
+        first = config.get("first_checkpoint") if isinstance(config, dict) else None
+        if step >= (first if isinstance(first, int) else 1):
+            raise RunError(
+                f"{self.last}: no such file, but {self.log.name} goes up to step {step}: put the checkpoint back, or "
+                "start anew with another --output"
+            )
+        return None
+
+    def clean(self) -> None:
+        """Remove what a killed process left half-written; only for the one process that writes here."""
+        remove_temporaries(self.path, [file.name for file in (self.config, self.log, self.last, self.best)])
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Write the resolved configuration, with the versions and the git state it ran under."""
         write_text(self.config, json.dumps({**config, "environment": environment()}, indent=2) + "\n")
 
-    def append(self, record: dict[str, Any]) -> None:
-        """Append one line to the log."""
-        with self.log.open("a") as log:
-            log.write(json.dumps(record) + "\n")
+    def append(self, record: Record) -> None:
+        """Append one line to the log; RunError if it cannot be written."""
+        try:
+            with self.log.open("a", encoding="utf-8") as log:
+                log.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise cannot_write(self.log, error) from error
 
-    def forget_after(self, step: int) -> None:
-        """Drop the log's lines after `step`, which a resumed run writes again."""
+    def records(self) -> list[Record]:
+        """Return the log's lines; those cut short by a power cut are left out."""
+        if not self.log.exists():
+            return []
+        lines = [_parsed(line) for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines()]
+        return [line for line in lines if isinstance(line, dict) and isinstance(line.get("step"), int)]
+
+    def forget_after(self, step: int, validated: bool = True) -> list[Record]:
+        """Drop what a resumed run writes again, the log's lines after `step`; return those of `step` itself.
+
+        validated: the evaluation of that step is over, and its line stays.
+        """
+        kept = [r for r in self.records() if r["step"] < step or (r["step"] == step and (validated or "AP" not in r))]
         if self.log.exists():
-            lines = [line for line in self.log.read_text().splitlines() if line.endswith("}")]
-            kept = [line for line in lines if json.loads(line).get("step", 0) <= step]
-            write_text(self.log, "".join(line + "\n" for line in kept))
+            write_text(self.log, "".join(json.dumps(record) + "\n" for record in kept))
+        return [record for record in kept if record["step"] == step]
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return _parsed(path.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return None
 
 
 def check_folder(path: Path) -> None:
@@ -60,13 +141,14 @@ def check_folder(path: Path) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text file so that it is there whole or not at all."""
     with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # names of files may be no Unicode
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint so that it is there whole or not at all, also after a power cut."""
-    with whole_file(path) as temporary:
-        torch.save(content, temporary)
+    """Write a checkpoint so that it is there whole or not at all, also after a power cut; RunError on a full disk."""
+    # to an open file: its bytes do not depend on the temporary name, and the system's error is not lost
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        torch.save(content, file)
 
 
 def environment() -> dict[str, Any]:

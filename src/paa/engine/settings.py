@@ -75,6 +75,7 @@ def check_settings(config: TrainConfig, world: int) -> None:
         "val_interval": (0, validation.interval),
         "val_num": (1, validation.limit),
         "workers": (0, runtime.workers),
+        "worker_timeout": (0, runtime.worker_timeout),
         "log_interval": (1, runtime.log_interval),
         "checkpoint_interval": (1, runtime.checkpoint_interval),
         "pictures.short_sides": (1, min(pictures.short_sides, default=0)),

@@ -16,26 +16,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
-from torch.utils.tensorboard import SummaryWriter
 
 from paa.config import DataConfig, InferenceConfig, to_dict
 from paa.data.augment import TrainTransform
 from paa.data.batch import Batch
 from paa.data.index import DatasetIndex
-from paa.data.loader import train_loader
+from paa.data.loader import Loader, eval_loader, train_loader
 from paa.data.overlap import shared_images
 from paa.data.read import read_dataset
+from paa.data.report import ReadReport, left_out_lines
+from paa.data.workers import check_shared_memory, worker_errors
 from paa.engine.average import WeightAverage
 from paa.engine.checkpoint import State, model_of, restore, save
+from paa.engine.contention import CpuShare
 from paa.engine.distributed import Process
 from paa.engine.evaluate import detect_dataset
+from paa.engine.finite import FiniteCheck
+from paa.engine.left_out import LeftOut
 from paa.engine.metrics import evaluate
 from paa.engine.optimizer import make_optimizer, set_rate
 from paa.engine.run_folder import RunFolder
+from paa.engine.run_log import Listener, open_log
 from paa.engine.schedule import Schedule, make_schedule, resume_schedule
 from paa.engine.settings import TrainConfig, check_settings, ineffective
 from paa.engine.speed import arrange, compile_network, resolve_precision
-from paa.errors import ConfigError, RunError
+from paa.errors import ConfigError, PaaError, RunError
 from paa.losses import LossResult, paa_losses
 from paa.model.detector import Detector
 from paa.weights.read import read_start
@@ -45,28 +50,34 @@ from paa.weights.state import BackboneWeights, Weights
 log = logging.getLogger("paa")
 
 _WRAPPER_OPTIONS = inspect.signature(DistributedDataParallel).parameters
-_BUFFER_OPTION = (
-    "forward_sync_buffers" if "forward_sync_buffers" in _WRAPPER_OPTIONS else "broadcast_buffers"
-)  # torch 2.15
+_BUFFER_OPTION = "forward_sync_buffers" if "forward_sync_buffers" in _WRAPPER_OPTIONS else "broadcast_buffers"
+"""The first from torch 2.15 on."""
 
-Listener = Callable[[dict[str, Any]], object]
+NoteLeftOut = Callable[[str, list[str]], list[str]]
 
 
 def train(config: TrainConfig, process: Process, listen: Listener = lambda record: None) -> RunFolder:
     """Train, and return the run's folder; each record of the log goes to `listen` too (in the first process).
 
-    Raises DataError, ConfigError, CheckpointError or RunError before anything is written, and RunError, with the last
-    good checkpoint kept, when a loss is not finite.
+    Raises DataError, ConfigError, CheckpointError or RunError before anything is written, also where another process
+    writes to the folder, and RunError, with the last good checkpoint kept, when a loss is not finite.
     """
-    run, state, jump = RunFolder(config.output), State(), None
-    going_on = run.last if config.resume == "last" else config.resume
-    if config.resume == "last" and run.config.exists() and not run.last.exists():
-        going_on = None  # the run ended before its first checkpoint
+    with RunFolder(config.output) as run, worker_errors():
+        if process.first and run.path.is_dir():
+            run.lock()
+        return train_in(run, config, process, listen)
+
+
+def train_in(run: RunFolder, config: TrainConfig, process: Process, listen: Listener) -> RunFolder:
+    """Train in a folder that is locked, if it exists."""
+    state, jump = State(), None
+    going_on = run.checkpoint_to_resume() if config.resume == "last" else config.resume
     config, start, told_of_start = follow_start(config, going_on)
     check_settings(config, process.world)
     recipe, runtime = config.recipe, config.runtime
     torch.manual_seed(runtime.seed)
-    index, val_index = read_data(config.data, config.validation.batch_size > 0)
+    reports = ReadReport(), ReadReport()
+    index, val_index = read_data(config.data, config.validation.batch_size > 0, *reports)
     if val_index is not None and config.validation.limit is not None:
         val_index = val_index.select(np.arange(min(config.validation.limit, len(val_index))))
     detector = Detector(recipe.model, index.names)
@@ -109,10 +120,16 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
         rank=process.rank,
         world=process.world,
         workers=runtime.workers,
+        worker_timeout=runtime.worker_timeout,
         skip_bad=config.data.skip_bad,
         pin_memory=process.device.type == "cuda",
     )
-    record_all = start_log(config, run, process, state, listen)
+    check_room(loader, val_index, detector, config, process)
+    save_every = runtime.checkpoint_interval
+    validate_every = config.validation.interval or math.ceil(schedule.steps / 10)
+    first_checkpoint = min(schedule.steps, save_every, schedule.steps if val_index is None else validate_every)
+    record_all = start_log(config, run, process, state, listen, first_checkpoint)
+    note_left_out = open_left_out(run, config, process, reports)
     if process.first:
         for line in (*(told_of_start if state.step == 0 else ()), schedule.line(config.batch_size, len(index))):
             log.info(line)
@@ -121,10 +138,30 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
     compile_network(detector, runtime.compile)
     losses = paa_losses if runtime.compile == "off" else torch.compile(paa_losses)
     model = parallel(detector, process).train()
-    check = FiniteCheck(index, process)
-    save_every = runtime.checkpoint_interval
-    validate_every = config.validation.interval or math.ceil(schedule.steps / 10)
-    since, pictures = time.perf_counter(), 0
+    check = FiniteCheck(index, process, run.last)
+
+    def keep(path: Path) -> None:
+        save(path, evaluated, detector, optimizer, state, told, process)
+
+    def finish_validation() -> None:
+        """Evaluate what the last checkpoint holds; killed in here, the run begins with this when it is resumed."""
+        if val_index is None:
+            return
+        try:
+            record = validate(evaluated, val_index, process, config, note_left_out)
+        except PaaError as error:
+            raise type(error)(f"{error} (validating step {state.step}, which {run.last} holds)") from error
+        record_all({"step": state.step, **record})
+        state.validation_due = False
+        ap = record.get("AP") or 0.0
+        if ap > state.best:
+            state.best = ap
+            keep(run.best)
+        keep(run.last)
+
+    if state.validation_due:
+        finish_validation()
+    since, pictures, cpu_share = time.perf_counter(), 0, CpuShare()
 
     for batch in loader:
         batch = batch.to(process.device)
@@ -142,22 +179,23 @@ def train(config: TrainConfig, process: Process, listen: Listener = lambda recor
             rate = pictures / (time.perf_counter() - since)
             check.now()
             record_all(training_record(state, schedule, result, norm, process, rate, config.batch_size))
+            if process.first and (remark := cpu_share.remark()):
+                log.warning(remark)
             since, pictures = time.perf_counter(), 0
         last = state.step == schedule.steps
-        if val_index is not None and (last or state.step % validate_every == 0):
+        state.validation_due = val_index is not None and (last or state.step % validate_every == 0)
+        if state.validation_due:
             process.copy_from_first(evaluated.buffers())  # batch norm's updates, which each process has its own of
+        if state.validation_due or last or state.step % save_every == 0:
             check.before_saving(state.step, detector, evaluated)
-            record = validate(evaluated, val_index, process, config)
-            record_all({"step": state.step, **record})
-            ap = record.get("AP") or 0.0
-            if ap > state.best:
-                state.best = ap
-                save(run.best, evaluated, detector, optimizer, state, told, process)
-            save(run.last, evaluated, detector, optimizer, state, told, process)
+            keep(run.last)
+            note_left_out(config.data.train_split, loader.left_out)
+        if state.validation_due:
+            finish_validation()
             since, pictures = time.perf_counter(), 0
-        elif last or state.step % save_every == 0:
-            check.before_saving(state.step, detector, evaluated)
-            save(run.last, evaluated, detector, optimizer, state, told, process)
+    left_out = note_left_out(config.data.train_split, loader.left_out)
+    for line in left_out_lines(left_out, f"{config.data.train_split}, while training"):
+        log.info(line)
     return run
 
 
@@ -193,10 +231,19 @@ def optimize(
     return result, norm
 
 
-def read_data(config: DataConfig, validate: bool) -> tuple[DatasetIndex, DatasetIndex | None]:
+def read_data(
+    config: DataConfig, validate: bool, report: ReadReport | None = None, val_report: ReadReport | None = None
+) -> tuple[DatasetIndex, DatasetIndex | None]:
     """Read the training set and, if it is wanted, the validation set with the same classes."""
     options: dict[str, Any] = {"format": config.format, "skip_bad": config.skip_bad}
-    index = read_dataset(config.path, config.train_split, images=config.images, keep_empty=config.keep_empty, **options)
+    index = read_dataset(
+        config.path,
+        config.train_split,
+        images=config.images,
+        keep_empty=config.keep_empty,
+        report=report,
+        **options,
+    )
     if not validate:
         return index, None
     if config.val_path is None and config.path.is_file() and config.path.suffix.lower() == ".json":
@@ -206,7 +253,7 @@ def read_data(config: DataConfig, validate: bool) -> tuple[DatasetIndex, Dataset
         )
     images = config.val_images or (config.images if config.val_path is None else None)
     path = config.val_path or config.path
-    val_index = read_dataset(path, config.val_split, images=images, names=index.names, **options)
+    val_index = read_dataset(path, config.val_split, images=images, names=index.names, report=val_report, **options)
     if (line := shared_images(index, val_index)) is not None:
         log.warning(line)
     return index, val_index
@@ -253,18 +300,26 @@ def parallel(detector: Detector, process: Process) -> nn.Module:
     return DistributedDataParallel(detector, device_ids=devices, **sync)
 
 
-def validate(detector: Detector, index: DatasetIndex, process: Process, config: TrainConfig) -> dict[str, Any]:
-    """Return the twelve COCO numbers on the validation set and the seconds they took, in the first process only."""
+def validate(
+    detector: Detector, index: DatasetIndex, process: Process, config: TrainConfig, note_left_out: NoteLeftOut
+) -> dict[str, Any]:
+    """Return the twelve COCO numbers on the validation set and the seconds they took, in the first process only.
+
+    note_left_out: is called with the split and a line for each image that was left out, in all processes.
+    """
     started = time.perf_counter()
-    table = detect_dataset(
+    index, table, left_out = detect_dataset(
         detector,
         index,
         process,
         batch_size=config.validation.batch_size,
         workers=config.runtime.workers,
+        worker_timeout=config.runtime.worker_timeout,
+        skip_bad=config.data.skip_bad,
         inference=InferenceConfig(voting=config.validation.voting),
         precision=resolve_precision(config.runtime.precision, process.device),
     )
+    note_left_out(config.data.val_split, left_out)
     if not process.first:
         return {}
     metrics = evaluate(index, table)
@@ -293,73 +348,61 @@ def training_record(
     return record
 
 
-class FiniteCheck:
-    """Stops the run when a loss is not finite, and says at which step and with which pictures.
-
-    A step's losses are copied to the host while the next step is launched, and looked at then.
-    """
-
-    def __init__(self, index: DatasetIndex, process: Process) -> None:
-        self.index, self.process = index, process
-        self.waiting: tuple[int, Tensor, torch.cuda.Event | None, Tensor] | None = None
-
-    def add(self, step: int, losses: dict[str, Tensor], positions: Tensor) -> None:
-        """Check the step before, and keep this one for the next call; positions (B,): of its pictures."""
-        self.now()
-        # the mean over the processes, so that all of them stop at the same step
-        values = self.process.mean(torch.stack([loss.detach() for loss in losses.values()]))
-        copied = None
-        if values.is_cuda:
-            values = torch.empty_like(values, device="cpu", pin_memory=True).copy_(values, non_blocking=True)
-            copied = torch.cuda.Event()
-            copied.record()
-        self.waiting = (step, values, copied, positions)
-
-    def now(self) -> None:
-        """Check what waits; RunError if it is not finite."""
-        if self.waiting is None:
-            return
-        step, losses, copied, positions = self.waiting
-        self.waiting = None
-        if copied is not None:
-            copied.synchronize()
-        if not bool(losses.isfinite().all()):
-            mine = [self.index.path(i).name for i in positions.tolist()]
-            pictures = ", ".join(name for names in self.process.gather(mine) for name in names)
-            raise RunError(
-                f"the loss of step {step} is not finite ({', '.join(f'{v:.4g}' for v in losses.tolist())}); "
-                f"its pictures: {pictures}. The last checkpoint is from before; a lower rate or clip_norm may help"
-            )
-
-    def before_saving(self, step: int, *detectors: Detector) -> None:
-        """Check what waits, and the weights that the last step left; RunError if any is not finite."""
-        self.now()
-        tensors = [named for detector in detectors for named in detector.state_dict().items()]
-        finite = torch.stack([tensor.isfinite().all() for _, tensor in tensors]).tolist()
-        if not all(finite):
-            raise RunError(
-                f"step {step} made {tensors[finite.index(False)][0]} not finite. "
-                "The last checkpoint is from before; a lower rate or clip_norm may help"
-            )
-
-
-def start_log(config: TrainConfig, run: RunFolder, process: Process, state: State, listen: Listener) -> Listener:
+def start_log(
+    config: TrainConfig, run: RunFolder, process: Process, state: State, listen: Listener, first_checkpoint: int
+) -> Listener:
     """Make or reopen the run's folder, and return the function that writes a record everywhere."""
     if not process.first:
         return lambda record: None
-    if config.resume == "last" or (config.resume and config.resume.resolve().parent == run.path.resolve()):
-        run.forget_after(state.step)
-    else:
-        run.create()
-    run.write_config({**to_dict(config), "processes": process.world, "schedule": state.schedule})
-    board = SummaryWriter(run.tensorboard, purge_step=state.step + 1 if config.resume else None)
+    goes_on = config.resume == "last" or (config.resume and config.resume.resolve().parent == run.path.resolve())
+    run.lock()
+    if not goes_on:
+        run.check_empty()
+    elif config.resume == "last" and state.step == 0 and run.checkpoint_to_resume() is not None:
+        raise RunError(f"{run.path}: another process trained this run meanwhile; give the same command again")
+    run.clean()
+    about = {"processes": process.world, "schedule": state.schedule, "first_checkpoint": first_checkpoint}
+    run.write_config({**to_dict(config), **about})
+    return run.keep_open(open_log(run, state, listen))
 
-    def log(record: dict[str, Any]) -> None:
-        run.append(record)
-        for name, value in record.items():
-            if name not in ("step", "steps") and value is not None:
-                board.add_scalar(name.replace("loss_", "loss/"), value, record["step"])
-        board.flush()
-        listen(record)
 
-    return log
+def open_left_out(
+    run: RunFolder, config: TrainConfig, process: Process, reports: tuple[ReadReport, ReadReport]
+) -> NoteLeftOut:
+    """Write what was left out of the training and the validation set to the run's left_out.txt.
+
+    Returns the function that adds what was left out of a split later on, and returns that, of all processes; it is to
+    be called in all of them.
+    """
+    train_split, val_split = config.data.train_split, config.data.val_split
+    file = LeftOut(run.left_out, keep=config.resume is not None)
+    file.add(train_split, reports[0].left_out)
+    file.add(val_split if val_split != train_split else f"{val_split} (validation)", reports[1].left_out)
+    if process.first:
+        file.write()
+
+    def note(split: str, left_out: list[str]) -> list[str]:
+        messages = [message for part in process.gather(left_out) for message in part]
+        file.add(split, messages)
+        if process.first:
+            file.write()
+        return list(dict.fromkeys(messages))
+
+    return note
+
+
+def check_room(
+    loader: Loader, val_index: DatasetIndex | None, detector: Detector, config: TrainConfig, process: Process
+) -> None:
+    """Raise RunError, not only at the first validation, unless the batches of both loaders fit in shared memory."""
+    needed = loader.shared_bytes
+    if val_index is not None:
+        needed += eval_loader(
+            val_index,
+            short=detector.config.test_short,
+            longest=detector.config.test_longest,
+            batch_size=config.validation.batch_size,
+            world=process.world,
+            workers=config.runtime.workers,
+        ).shared_bytes
+    check_shared_memory(needed * process.on_host)

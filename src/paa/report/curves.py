@@ -12,6 +12,7 @@ import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from paa.atomic import whole_file
 from paa.engine.operating_point import ClassCurve, envelope
 from paa.errors import RunError
 from paa.report.palette import class_colour
@@ -140,7 +141,8 @@ def _save(figure: Figure, out: Path) -> None:
     """Write a PNG; missing folders are made."""
     out.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasAgg(figure)
-    figure.savefig(out, dpi=120, format="png")
+    with whole_file(out) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
 
 
 def _hex(label: int) -> str:

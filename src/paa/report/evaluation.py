@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from paa.atomic import whole_file
 from paa.data.images import read_image
 from paa.data.index import DatasetIndex
 from paa.detections import Detections
@@ -57,4 +58,6 @@ def write_sheet(
         found = Detections(mine.boxes[order], mine.scores[order], mine.labels[order], index.names)
         image = read_image(index.path(i), (int(index.sizes[i, 0]), int(index.sizes[i, 1])))
         rows.append(Comparison(image, *index.targets(i), found, index.path(i).name))
-    contact_sheet(rows, index.names, threshold=threshold).save(path, quality=90)
+    sheet = contact_sheet(rows, index.names, threshold=threshold)
+    with whole_file(path) as temporary:
+        sheet.save(temporary, "JPEG", quality=90)

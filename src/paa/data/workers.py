@@ -1,0 +1,109 @@
+"""Loader workers: what can go wrong between them and the process they load for, each in one line with its remedy."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from paa.data.batch import Batch
+from paa.errors import RunError, format_bytes, one_line
+
+SHARED_MEMORY = Path("/dev/shm")
+_PAGE = 4096
+_IN_PROCESS = "load in the main process instead: --workers 0"
+
+
+def shared_bytes(batch: Batch) -> int:
+    """Return the bytes that a batch takes in shared memory: whole pages, for each of its tensors."""
+    sizes = [tensor.untyped_storage().nbytes() for tensor in vars(batch).values()]
+    return sum(-(-size // _PAGE) * _PAGE for size in sizes)
+
+
+def check_shared_memory(needed: int) -> None:
+    """Raise RunError unless that many bytes fit in /dev/shm, through which workers hand over batches on Linux.
+
+    Without this check the transfer fails in a worker's background thread, and the main process waits for ever.
+    """
+    try:
+        found = os.statvfs(SHARED_MEMORY)
+    except (OSError, AttributeError):  # a system that shares memory by other means
+        return
+    free, size = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+    if size > 0 and free < needed:  # a tmpfs without a limit has size 0
+        raise RunError(
+            f"{SHARED_MEMORY}, through which loader workers hand over batches, is too small: {format_bytes(size)}, "
+            f"{format_bytes(free)} of it free, {format_bytes(needed)} needed; {_IN_PROCESS} (or take a smaller batch, "
+            "or enlarge it: docker run --shm-size=2g)"
+        )
+
+
+def share(batch: Batch) -> None:
+    """Move a batch into shared memory, where it is handed over without a copy; RunError if it does not fit.
+
+    A worker does this before it hands the batch over, while an error can still be reported.
+    """
+    check_shared_memory(shared_bytes(batch))
+    try:
+        for tensor in vars(batch).values():
+            tensor.share_memory_()
+    except (RuntimeError, OSError) as error:
+        check_shared_memory(shared_bytes(batch))  # another worker may have taken the room meanwhile
+        raise _named(error) or RunError(
+            f"a loader worker cannot share a batch ({one_line(error)}); {_IN_PROCESS}"
+        ) from error
+
+
+def worker_error(error: Exception) -> RunError | None:
+    """Return a failure of loader workers that torch or the system reports as one line; None for another error."""
+    said = " ".join(str(e) for e in (error, error.__cause__, error.__context__) if e is not None)
+    if not re.search(r"DataLoader (worker \(|timed out)|Pin memory thread", said):
+        return None
+    if late := re.search(r"timed out after ([\d.]+) seconds", said):
+        return RunError(
+            f"no loader worker handed over a batch for {late[1]} s (--worker-timeout): the images' disk or network "
+            f"folder may hang; {_IN_PROCESS}"
+        )
+    pids = re.search(r"pid(?:\(s\))? ([\d, ]+)", said)
+    worker = f"loader worker {pids[1]}" if pids else "a loader worker"
+    signal = re.search(r"killed by signal: ([\w ]+)", said)
+    if signal and signal[1] == "Bus error":
+        return RunError(f"{worker} ended by a bus error: {SHARED_MEMORY} may be too small for a batch; {_IN_PROCESS}")
+    if signal:
+        return RunError(
+            f"{worker} was ended by a signal ({signal[1]}): the machine or its container may be out of memory; "
+            f"take a smaller batch or fewer workers, or {_IN_PROCESS}"
+        )
+    return _named(error) or RunError(f"{worker} ended unexpectedly ({one_line(error)}); {_IN_PROCESS}")
+
+
+@contextmanager
+def worker_errors(communicates: bool = False) -> Iterator[None]:
+    """Raise failures of loader workers that arise inside as RunErrors of one line; all others as they are.
+
+    communicates: nothing but starting workers and receiving from them goes on inside, so that every error of the
+    system is one of theirs.
+    """
+    try:
+        yield
+    except (RuntimeError, OSError, EOFError) as error:
+        named = worker_error(error)
+        if named is None and communicates:
+            named = _named(error)
+            in_worker = str(error).startswith("Caught ")  # a fault of the program, with its traceback
+            if named is None and not isinstance(error, RuntimeError) and not in_worker:
+                named = RunError(f"loader workers cannot be started or reached ({one_line(error)}); {_IN_PROCESS}")
+        if named is None:
+            raise
+        raise named from error
+
+
+def _named(error: Exception) -> RunError | None:
+    """Return what the limit on open files causes as one line."""
+    said = str(error)
+    if getattr(error, "errno", None) == errno.EMFILE or "Too many open files" in said or "ancdata" in said:
+        return RunError(f"too many open files for loader workers: raise the limit (ulimit -n 65536), or {_IN_PROCESS}")
+    return None

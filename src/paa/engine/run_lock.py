@@ -1,0 +1,186 @@
+"""One process writes a run's folder at a time.
+
+The lock is the file `lock` in the folder: held by `flock` where the file system has it, and naming the process that
+holds it, its host and when it started, for the message to the next one and for file systems without `flock`.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from paa.errors import RunError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+log = logging.getLogger("paa")
+
+LOCK = "lock"
+_ATTEMPTS = 20
+_NO_FLOCK = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL}
+_ENDED = "ended"
+_held: set[int] = set()
+
+
+@contextmanager
+def run_lock(folder: Path) -> Iterator[None]:
+    """Hold the lock of an existing folder; RunError, which names the other process, if one holds it already.
+
+    What a process that was killed left is taken over, and that is logged.
+    """
+    path = folder / LOCK
+    file = _acquire(path)
+    _held.add(file)
+    try:
+        yield
+    finally:
+        _held.discard(file)
+        with suppress(OSError):
+            if _is_file_at(file, path):
+                path.unlink()
+        os.close(file)
+
+
+def _acquire(path: Path) -> int:
+    """Return the descriptor of the lock file, which now says that this process holds it."""
+    for _ in range(_ATTEMPTS):
+        created = True
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            created = False
+            try:
+                file = os.open(path, os.O_RDWR)
+            except FileNotFoundError:
+                continue  # released meanwhile
+        try:
+            locked = _flock(file)
+            holder = {} if created else _read(file)
+            if locked is False or (locked is None and not created and _may_run(holder)):
+                raise RunError(_refusal(path, holder, certain=locked is False or _is_here(holder)))
+            if not _is_file_at(file, path):  # its holder removed it before it was locked here
+                os.close(file)
+                continue
+            if holder:
+                log.info(f"{path}: left by {_describe(holder)}, which no longer runs: taken over")
+            _write(file)
+            return file
+        except BaseException:
+            os.close(file)
+            raise
+    raise RunError(f"{path}: other processes lock and release it all the time; give another --output")
+
+
+def _flock(file: int) -> bool | None:
+    """Lock an open file: whether this process holds it now; None if files cannot be locked so here."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # some network file systems give the second
+        return False
+    except OSError as error:
+        if error.errno in _NO_FLOCK:
+            return None
+        raise
+    return True
+
+
+def _is_file_at(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _write(file: int) -> None:
+    """Say in the lock file who holds it."""
+    content = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "since": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "started": _started(os.getpid()),
+    }
+    os.ftruncate(file, 0)
+    os.pwrite(file, (json.dumps(content) + "\n").encode(), 0)
+
+
+def _read(file: int) -> dict[str, Any]:
+    """Return what a lock file says of its holder; nothing if it is damaged or not written yet."""
+    try:
+        content = json.loads(os.pread(file, 4096, 0))
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _is_here(holder: dict[str, Any]) -> bool:
+    return holder.get("host") == socket.gethostname() and isinstance(holder.get("pid"), int)
+
+
+def _may_run(holder: dict[str, Any]) -> bool:
+    """Return whether the holder of a lock may still run: certainly not only if it was a process of this host."""
+    if not _is_here(holder):
+        return True
+    try:
+        os.kill(holder["pid"], 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        pass
+    started = _started(holder["pid"])
+    return started is None or (started != _ENDED and holder.get("started") in (None, started))
+
+
+def _started(pid: int) -> str | None:
+    """Return when a process of this host started, which tells it from a later one of the same number; None if unknown.
+
+    In ticks since the start of the system, which is named too. `_ENDED` for one whose parent has not noticed its end.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        if fields[0] in ("Z", "X"):
+            return _ENDED
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+        return f"{fields[19]} {boot}"
+    except (OSError, IndexError):
+        return None
+
+
+def _describe(holder: dict[str, Any]) -> str:
+    if not {"pid", "host", "since"} <= set(holder):
+        return "an unknown process"
+    return f"process {holder['pid']} on {holder['host']} (since {holder['since']})"
+
+
+def _refusal(path: Path, holder: dict[str, Any], certain: bool) -> str:
+    """Return what is said to the second process. certain: the holder runs; otherwise nobody can know from here."""
+    if certain:
+        return f"{path.parent}: {_describe(holder)} is writing this run; wait for it, stop it, or give another --output"
+    return (
+        f"{path.parent}: {_describe(holder)} may be writing this run, which cannot be seen from "
+        f"{socket.gethostname()}; if it is not, remove {path}, or give another --output"
+    )
+
+
+def _close_inherited() -> None:
+    """Let go of the locks in a child process: a loader worker may outlive a training process that was killed."""
+    for file in _held:
+        with suppress(OSError):
+            os.close(file)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_inherited)

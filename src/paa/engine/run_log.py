@@ -1,0 +1,52 @@
+"""Where the records of a run are written: log.jsonl, TensorBoard's files, and what listens."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from paa.atomic import cannot_write
+from paa.engine.checkpoint import State
+from paa.engine.run_folder import Record, RunFolder
+
+log = logging.getLogger("paa")
+
+Listener = Callable[[Record], object]
+
+
+@contextmanager
+def open_log(run: RunFolder, state: State, listen: Listener) -> Iterator[Callable[[Record], None]]:
+    """Open a run's log where `state` stands, and give the function that writes a record everywhere.
+
+    What a resumed run does again is dropped before, from the log and in TensorBoard.
+    """
+    kept = run.forget_after(state.step, validated=not state.validation_due)
+    board = SummaryWriter(run.tensorboard, purge_step=state.step)  # hides what was written from this step on
+
+    def show(record: Record) -> None:
+        for name, value in record.items():
+            if name not in ("step", "steps") and value is not None:
+                board.add_scalar(name.replace("loss_", "loss/"), value, record["step"])
+        board.flush()
+
+    def write(record: dict[str, Any]) -> None:
+        run.append(record)
+        try:
+            show(record)
+        except OSError as error:
+            raise cannot_write(run.tensorboard, error) from error
+        listen(record)
+
+    try:
+        for record in kept:
+            show(record)
+        yield write
+    finally:
+        try:
+            board.close()
+        except OSError as error:  # the checkpoints and log.jsonl are whole
+            log.warning(f"{cannot_write(run.tensorboard, error)}: its last lines may be missing")

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from data_files import make_index
+from tests.mounts import run_with_small_disk
+
+from paa.data import loader as loading
+from paa.data import workers
+from paa.data.batch import Batch
+from paa.data.index import DatasetIndex
+from paa.data.loader import TrainTransform, eval_loader, train_loader
+from paa.data.workers import check_shared_memory, share, shared_bytes, worker_error, worker_errors
+from paa.errors import RunError
+
+IN_PROCESS = "load in the main process instead: --workers 0"
+
+ONE_WORKER = """
+import sys
+from pathlib import Path
+sys.path[:0] = sys.argv[1:3]
+from data_files import make_index
+from paa.data import loader
+from paa.data.loader import eval_loader
+from paa.errors import RunError
+
+loader.check_shared_memory = lambda needed: None  # there was room at the start
+index = make_index(Path(sys.argv[3]), [(600, 800)] * 8)
+try:
+    print(len(list(eval_loader(index, short=None, longest=800, batch_size=2, workers=1))))
+except RunError as error:
+    print(error)
+"""
+
+
+def all_at_own_size(index: DatasetIndex, **options: int) -> list[Batch]:
+    return list(eval_loader(index, short=None, longest=800, batch_size=2, **options))
+
+
+def test_a_worker_that_finds_no_room(tmp_path: Path) -> None:
+    script = tmp_path / "load.py"
+    script.write_text(ONE_WORKER)
+    paths = [str(Path(__file__).parent), str(Path(__file__).parents[2]), str(tmp_path)]
+    done = run_with_small_disk(Path("/dev/shm"), "2m", [sys.executable, str(script), *paths])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("/dev/shm, through which loader workers hand over batches, is too small: 2.0 MB, ")
+    assert IN_PROCESS in done.stdout
+    assert done.stdout.count("\n") == 1
+    assert run_with_small_disk(Path("/dev/shm"), "64m", [sys.executable, str(script), *paths]).stdout == "4\n"
+
+
+def statvfs(free: int, size: int) -> Callable[[object], Any]:
+    values = (4096, 4096, size // 4096, free // 4096, free // 4096, 0, 0, 0, 0, 255)
+    return lambda path: os.statvfs_result(values)
+
+
+def test_shared_memory_is_checked_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = make_index(tmp_path, [(64, 96)] * 12 + [(96, 64)] * 12)
+    loader = eval_loader(index, short=None, longest=96, batch_size=2, workers=1)
+    assert 3 * (2 * 3 * 64 * 96) < loader.shared_bytes < 3 * (2 * 3 * 64 * 96 + 2**16)
+    plain = TrainTransform((64,), 96)
+    trains = [train_loader(index, plain, batch_size=4, seed=0, steps=steps, workers=2, world=2) for steps in (1, 5, 90)]
+    assert trains[0].shared_bytes * 5 == trains[1].shared_bytes == trains[2].shared_bytes
+    assert trains[0].shared_bytes >= 2 * 3 * 64 * 96
+    monkeypatch.setattr(os, "statvfs", statvfs(2**16, 2**26))
+    for full in (loader, trains[1]):
+        with pytest.raises(RunError, match=r"is too small: 64.0 MB, 64.0 kB of it free, .* needed; .*--workers 0"):
+            next(iter(full))
+    assert len(all_at_own_size(index, workers=0)) == 12
+
+
+def test_what_needs_no_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_shared_memory(2**20)
+    monkeypatch.setattr(os, "statvfs", statvfs(0, 0))  # a tmpfs without a limit
+    check_shared_memory(2**40)
+    monkeypatch.undo()
+    monkeypatch.setattr(workers, "SHARED_MEMORY", Path("/no/such/folder"))
+    check_shared_memory(2**60)
+
+
+def test_batches_come_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = make_index(tmp_path, [(64, 96)] * 4)
+    for batch, plain in zip(all_at_own_size(index, workers=1), all_at_own_size(index, workers=0)):
+        assert all(tensor.is_shared() for tensor in vars(batch).values())
+        assert batch.images.is_contiguous(memory_format=torch.channels_last)
+        assert not any(tensor.is_shared() for tensor in vars(plain).values())
+        assert torch.equal(batch.images, plain.images)
+        assert 2 * 3 * 64 * 96 <= shared_bytes(batch) < 2 * 3 * 64 * 96 + 2**16
+        monkeypatch.setattr(torch.Tensor, "share_memory_", fail)
+        with pytest.raises(RunError, match=r"cannot share a batch \(unable to mmap.*--workers 0"):
+            share(plain)
+        monkeypatch.undo()
+
+
+def fail(tensor: torch.Tensor) -> torch.Tensor:
+    raise RuntimeError("unable to mmap 24 bytes from file </torch_1>: Cannot allocate memory (12)")
+
+
+def test_a_killed_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(loading, "read_image", die)
+    with pytest.raises(RunError) as caught:
+        all_at_own_size(make_index(tmp_path, [(64, 96)] * 4), workers=2)
+    assert "loader worker" in str(caught.value)
+    assert IN_PROCESS in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_worker_that_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "read_image", lambda *_: os._exit(3))
+    with pytest.raises(RunError, match=r"^loader worker .* ended unexpectedly .*--workers 0$"):
+        all_at_own_size(make_index(tmp_path, [(64, 96)] * 4), workers=1)
+
+
+def test_a_worker_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "read_image", lambda *_: time.sleep(600))
+    with pytest.raises(
+        RunError, match=r"^no loader worker handed over a batch for 1 s \(--worker-timeout\): .*--workers 0$"
+    ):
+        all_at_own_size(make_index(tmp_path, [(64, 96)] * 4), workers=1, worker_timeout=1)
+
+
+def test_a_worker_without_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = make_index(tmp_path, [(64, 96)] * 4)
+    for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 99 bytes")):
+        monkeypatch.setattr(loading, "read_image", raising(error))
+        for count in (0, 1):
+            with pytest.raises(RunError, match=r"^no memory to load a batch \(.*fewer --workers$"):
+                all_at_own_size(index, workers=count)
+    monkeypatch.setattr(loading, "read_image", raising(RuntimeError("a fault of the program")))
+    with pytest.raises(RuntimeError, match="a fault of the program"):
+        all_at_own_size(index, workers=0)
+
+
+def raising(error: Exception) -> Callable[..., Any]:
+    def raise_it(*_: object, **__: object) -> None:
+        raise error
+
+    return raise_it
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            r"cannot be started or reached .*No space left.*--workers 0",
+        ),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "cannot be started or reached"),
+        (OSError(errno.EMFILE, "Too many open files"), r"too many open files .*ulimit -n.*--workers 0"),
+    ],
+)
+def test_workers_that_cannot_be_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, says: str
+) -> None:
+    index = make_index(tmp_path, [(64, 96)] * 4)
+    monkeypatch.setattr(os, "fork", raising(error))
+    with pytest.raises(RunError, match=says):
+        all_at_own_size(index, workers=1)
+
+
+@pytest.mark.parametrize(
+    ("said", "says"),
+    [
+        ("DataLoader worker (pid 12) is killed by signal: Killed. ", r"worker 12 was ended by a signal \(Killed\)"),
+        ("DataLoader worker (pid 12) is killed by signal: Bus error. It is possible", r"12 ended by a bus.*/dev/shm"),
+        ("DataLoader worker (pid(s) 12, 13) exited unexpectedly", "loader worker 12, 13 ended unexpectedly"),
+        ("DataLoader timed out after 300 seconds", r"for 300 s \(--worker-timeout\)"),
+        ("Pin memory thread exited unexpectedly", "ended unexpectedly"),
+    ],
+)
+def test_what_torch_says(said: str, says: str) -> None:
+    """Also where it says so in the midst of a training step, from its signal handler."""
+    with pytest.raises(RunError, match=rf"{says}.*--workers 0$"), worker_errors():
+        raise RuntimeError(said)
+
+
+def test_other_errors_stay() -> None:
+    fault = RuntimeError("Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback (most recent ...")
+    for error in (RuntimeError("CUDA error"), OSError(2, "No such file"), EOFError(), fault):
+        assert worker_error(error) is None
+        with pytest.raises(type(error)), worker_errors():
+            raise error
+    with pytest.raises(RuntimeError, match="ancdata"), worker_errors():
+        raise RuntimeError("received 0 items of ancdata")
+    with pytest.raises(RunError, match="ulimit"), worker_errors(communicates=True):
+        raise RuntimeError("received 0 items of ancdata")
+    for fault in (RuntimeError("a fault of the program"), OSError("Caught OSError in DataLoader worker process 0.")):
+        with pytest.raises(type(fault)), worker_errors(communicates=True):
+            raise fault
