@@ -1,8 +1,8 @@
 """How long does training take to start on a large data set, and how much memory does its index take?
 
-Drawn COCO files in a temporary folder: all images are links to a few files, the text is written as it is drawn. peak_mb is how
-far a process's own memory (pages of files, which can be dropped at any time, left out) rises above what it held before;
-cpu_s are the seconds in which a processor worked, which a busy machine stretches less.
+Drawn COCO files in a temporary folder: all images are links to a few files, the text is written as it is drawn. peak_mb
+is how far a process's own memory (pages of files, which can be dropped at any time, left out) rises above what it held
+before; cpu_s are the seconds in which a processor worked, which a busy machine stretches less.
 
 - `first read`, `cached read`: COCO's size, 860,001 boxes with outlines in 118,287 pictures, in a fresh process with
   everything imported. The peer is pycocotools' `COCO(file)`, where it is installed.

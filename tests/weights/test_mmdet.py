@@ -146,3 +146,14 @@ def test_a_caffe_style_model_says_so_in_its_configuration(key: str) -> None:
     assert found["pytorch"] == mmdet.read(state, {}).config
     caffe = {"stride_in_1x1": True, "std": (1.0, 1.0, 1.0), "bgr": True}
     assert found["caffe"] == dataclasses.replace(found["pytorch"], **caffe)
+
+
+@pytest.mark.parametrize(("head", "other"), [("ATSSHead", True), ("PAAHead", False), ("LADHead", False)])
+def test_a_model_of_atss_has_the_same_names_and_is_refused(tmp_path: Path, head: str, other: bool) -> None:
+    text = f"model = dict(type='{head[:-4]}', bbox_head=dict(type='{head}', num_classes=80))"
+    torch.save({"meta": {"config": text}, "state_dict": golden_state("mmdet")}, tmp_path / "a.pth")
+    if not other:
+        assert paa.load(tmp_path / "a.pth", "cpu").config.threshold_joint
+        return
+    with pytest.raises(CheckpointError, match=r"a\.pth: is a model of ATSS by its configuration"):
+        paa.load(tmp_path / "a.pth", "cpu")

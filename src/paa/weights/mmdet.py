@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from paa.config import IMAGENET_MEAN, IMAGENET_STD, ModelConfig
+from paa.errors import ConfigError
 from paa.weights.resnets import deformable_stages, name_resnet
 from paa.weights.state import COUNTER, Weights
 
@@ -42,8 +43,15 @@ def rename(name: str) -> str:
 
 
 def read(state: Mapping[str, Tensor], content: Mapping[str, Any]) -> Weights:
-    """Turn MMDetection's tensors into ours; content: of the whole file, whose `meta` may tell class names and input."""
+    """Turn MMDetection's tensors into ours; content: of the whole file, whose `meta` may tell class names and input.
+
+    ConfigError for a model of ATSS, whose tensors have the same names but whose third output is another.
+    """
     meta = content.get("meta")
+    if re.search(r"['\"]ATSSHead['\"]", _config_text(meta)) and not re.search(r"['\"]PAAHead['\"]", _config_text(meta)):
+        raise ConfigError(
+            "is a model of ATSS by its configuration, which predicts centerness where PAA predicts the IoU"
+        )
     tensors = {
         rename(name): tensor
         for name, tensor in state.items()
@@ -73,13 +81,17 @@ def read(state: Mapping[str, Tensor], content: Mapping[str, Any]) -> Weights:
 
 
 def _caffe_style(meta: Any) -> dict[str, Any]:
-    """Return what differs in a model whose configuration, which 2.x and 3.x keep as text, says that it is Caffe's."""
-    if not isinstance(meta, Mapping):
-        return {}
-    text = next((meta[key] for key in ("config", "cfg") if isinstance(meta.get(key), str)), "")
-    if not re.search(r"style\s*=\s*['\"]caffe['\"]", text):
+    """Return what differs in a model whose configuration says that it is Caffe's."""
+    if not re.search(r"style\s*=\s*['\"]caffe['\"]", _config_text(meta)):
         return {}
     return {"stride_in_1x1": True, "mean": IMAGENET_MEAN, "std": (1.0, 1.0, 1.0), "bgr": True}
+
+
+def _config_text(meta: Any) -> str:
+    """Return the configuration that 2.x and 3.x keep as text, "" if there is none."""
+    if not isinstance(meta, Mapping):
+        return ""
+    return next((meta[key] for key in ("config", "cfg") if isinstance(meta.get(key), str)), "")
 
 
 def _class_names(meta: Any, classes: int) -> tuple[str, ...] | None:
