@@ -154,6 +154,22 @@ def test_eval(tmp_path: Path, shapes: Path, checkpoint: Path, capsys: pytest.Cap
     assert "3 pictures of" in capsys.readouterr().out
 
 
+def test_eval_gives_the_same_numbers_at_any_batch_size(tmp_path: Path, shapes: Path, checkpoint: Path) -> None:
+    """Images of many sizes: with padding that another image brings, each would be detected in otherwise."""
+    found = []
+    for size in (1, 3, 8):
+        output = tmp_path / str(size)
+        options = ["--split", "train", "--workers", "0", "--device", "cpu", "--batch-size", size, "--output", output]
+        main([str(word) for word in ("eval", checkpoint, "--data", shapes, *options)])
+        found.append(json.loads((output / "metrics.json").read_text()))
+    assert found[0]["AP50"] > 0
+    for other in found[1:]:
+        for name, value in found[0].items():
+            if not isinstance(value, dict):
+                assert other[name] == pytest.approx(value, abs=1e-9), name
+        assert other["classes"] == found[0]["classes"]
+
+
 def test_eval_without_objects(tmp_path: Path, shapes: Path, checkpoint: Path) -> None:
     data = shutil.copytree(shapes, tmp_path / "data")
     content = json.loads((data / "val.json").read_text())

@@ -116,7 +116,8 @@ class ScheduleConfig:
     clip_norm: float | None = None
     """Clip the gradients to this norm; none by default."""
     ema: float | None = None
-    """Decay of the moving average of the weights that is evaluated and saved; none by default."""
+    """Decay of the moving average of the weights that is evaluated and saved, at most (1 + step) / (10 + step), so that
+    a short run has an average too; none by default."""
 
 
 @dataclass(frozen=True)
