@@ -131,6 +131,23 @@ def test_constant_weights_are_transformed_once(monkeypatch: pytest.MonkeyPatch) 
     assert len(count) == 3
 
 
+def test_in_one_pass_kernels_are_transformed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    conv = winograd_of(nn.Conv2d(96, 96, 3, padding=1))
+    count: list[int] = []
+    monkeypatch.setattr(winograd, "transform_kernel", lambda weight: count.append(1) or transform_kernel(weight))
+    maps = [torch.randn(1, 96, side, side) for side in (32, 24, 17)]
+    with torch.no_grad():
+        for passes in (1, 2):
+            with winograd.one_pass():
+                found = [conv(x) for x in maps]
+            assert len(count) == passes
+            for x, y in zip(maps, found):
+                assert relative(y, nn.functional.conv2d(x, conv.weight, conv.bias, padding=1)) < 5e-5
+            conv.weight.data.mul_(-2)
+        conv(maps[0])
+    assert len(count) == 3
+
+
 @pytest.mark.parametrize("what", ["small", "bfloat16", "float64"])
 def test_elsewhere_it_is_the_direct_convolution(what: str) -> None:
     conv = nn.Conv2d(96, 96, 3, padding=1)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from paa.anchors import STRIDES
 from paa.errors import ConfigError
 from paa.model.deformable import DeformableConv
+from paa.model.winograd import one_pass
 from paa.outputs import HeadOutputs
 
 
@@ -55,6 +56,12 @@ class Head(nn.Module):
 
     def forward(self, pyramid: list[Tensor]) -> HeadOutputs:
         """Return the outputs at all anchors, levels in order, each row by row."""
+        if torch.compiler.is_compiling() or torch.is_grad_enabled():  # in training, memory counts for more
+            return self._outputs(pyramid)
+        with one_pass():
+            return self._outputs(pyramid)
+
+    def _outputs(self, pyramid: list[Tensor]) -> HeadOutputs:
         cls_logits, deltas, iou_logits = [], [], []
         for feature, scale in zip(pyramid, self.scales):
             box_feature = self.box_tower(feature)

@@ -7,7 +7,9 @@ products are torch's own. Float32 only: the maps cost two or three bits, which b
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -40,6 +42,28 @@ def transform_kernel(weight: Tensor) -> Tensor:
     """Return kernels (K, C, 3, 3) as one matrix for each of the 36 places: (36, C, K)."""
     k, c = weight.shape[:2]
     return (_KERNEL_2D @ weight.permute(2, 3, 1, 0).reshape(9, c * k)).view(36, c, k)
+
+
+class _Pass(threading.local):
+    """The transformed kernels of the pass through a network that a thread is in, by the ids of their weights."""
+
+    kernels: dict[int, Tensor] | None = None
+
+
+_pass = _Pass()
+
+
+@contextmanager
+def one_pass() -> Iterator[None]:
+    """Transform each convolution's kernels once, however often it is called inside, where no weight may change.
+
+    For a head that all levels of a pyramid share.
+    """
+    outer, _pass.kernels = _pass.kernels, {}
+    try:
+        yield
+    finally:
+        _pass.kernels = outer
 
 
 def _padded(x: Tensor, border: int) -> Tensor:
@@ -158,13 +182,19 @@ class WinogradConv2d(nn.Conv2d):
 
     @torch.no_grad()
     def _kernels(self, weight: Tensor) -> Tensor:
-        """Return the transformed kernels; kept for the next call only where the weight is said to be constant.
+        """Return the transformed kernels; kept for the next call only inside `one_pass` and for constant weights.
 
         Nothing about a weight tells that it did not change: fused optimizers and writes to `.data` leave its version
         and its address as they were.
         """
-        if not self.constant or weight is not self.weight:
+        if weight is not self.weight:
             return transform_kernel(weight)
-        if self._kept is None:
-            self._kept = transform_kernel(weight)
-        return self._kept
+        if self.constant:
+            if self._kept is None:
+                self._kept = transform_kernel(weight)
+            return self._kept
+        if _pass.kernels is None:
+            return transform_kernel(weight)
+        if id(weight) not in _pass.kernels:
+            _pass.kernels[id(weight)] = transform_kernel(weight)
+        return _pass.kernels[id(weight)]
