@@ -218,7 +218,7 @@ class Eval:
         from paa.engine.left_out import LeftOut
         from paa.engine.metrics import evaluate
         from paa.engine.operating_point import precision_recall
-        from paa.engine.run_folder import check_folder
+        from paa.engine.run_folder import LEFT_OUT, check_folder
         from paa.predictor import load
         from paa.report.evaluation import write_evaluation
         from paa.report.tables import class_rows, operating_point_rows, rich_table, summary_rows
@@ -265,7 +265,7 @@ class Eval:
         curves = precision_recall(index, table)
         try:
             if self.output is not None:
-                left_out = LeftOut(self.output / "left_out.txt")
+                left_out = LeftOut(self.output / LEFT_OUT)
                 left_out.add(self.split, [*report.left_out, *unread])
                 left_out.write()
                 write_evaluation(self.output, index, table, metrics, curves)
@@ -366,7 +366,7 @@ class Predict:
     def _tell_left_out(self, left_out: list[str]) -> None:
         """Name what was left out, if anything was, and end with code 1 unless --skip-bad takes it as success."""
         from paa.data.report import left_out_lines
-        from paa.report.predictions import LEFT_OUT
+        from paa.engine.run_folder import LEFT_OUT
 
         log = logging.getLogger("paa")
         for line in left_out_lines(left_out, "images"):

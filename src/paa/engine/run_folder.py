@@ -19,6 +19,9 @@ from paa.atomic import cannot_write, remove_temporaries, whole_file
 from paa.engine.run_lock import LOCK, run_lock
 from paa.errors import RunError
 
+LEFT_OUT = "left_out.txt"
+"""The file, of a run, an evaluation or a prediction, that lists all that was left out, and why."""
+
 Record = dict[str, Any]
 Opened = TypeVar("Opened")
 
@@ -30,7 +33,7 @@ class RunFolder:
         self.path = path
         self.config, self.log = path / "config.json", path / "log.jsonl"
         self.last, self.best, self.tensorboard = path / "last.pt", path / "best.pt", path / "tensorboard"
-        self.left_out = path / "left_out.txt"
+        self.left_out = path / LEFT_OUT
         self._held = ExitStack()
         self._locked = False
 
