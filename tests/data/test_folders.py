@@ -56,7 +56,7 @@ def test_what_stands_for_a_split() -> None:
     assert all(is_split(name, "val") for name in ("val", "Valid", "validation", "VAL2017"))
     assert not any(is_split(name, "val") for name in ("train", "trainval", "value", "dev"))
     assert is_split("Fold1", "fold1")
-    assert "--train-split NAME" in str(missing_split(Path("x"), "train", ["test"]))
+    assert "--train-split NAME (paa eval: --split)" in str(missing_split(Path("x"), "train", ["test"]))
     assert "--val-batch-size 0" in str(missing_split(Path("x"), "val", []))
 
 

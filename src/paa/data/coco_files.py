@@ -12,10 +12,16 @@ from pathlib import Path
 
 import msgspec
 
-from paa.data.build import split_names
-from paa.data.folders import subfolders
+from paa.data.folders import some, subfolders
 from paa.data.report import ReadReport
-from paa.data.splits import has_annotation_word, is_annotation_folder, is_split_folder, main_name, splits_in
+from paa.data.splits import (
+    has_annotation_word,
+    is_annotation_folder,
+    is_split_folder,
+    main_name,
+    split_names,
+    splits_in,
+)
 from paa.errors import DataError
 
 _ROBOFLOW = "_annotations.coco"
@@ -194,7 +200,7 @@ def _choose(path: Path, split: str, candidates: Sequence[_Candidate], report: Re
     equal = [c for *rank, c in fits if tuple(rank) == best]
     if len(equal) > 1:
         raise DataError(
-            f"{path}: several files for {split!r}: {_join([c.file for c in equal])}; give the one wanted as the path"
+            f"{path}: several files for {split!r}: {some(c.file for c in equal)}; give the one wanted with --data"
         )
     for fit, _, other in fits:
         if fit <= _SYNONYM and other is not equal[0]:
@@ -215,8 +221,8 @@ def _only(path: Path, split: str, candidates: Sequence[_Candidate]) -> _Candidat
             return candidates[0]
         if candidates:
             raise DataError(
-                f"{path}: several files that may be {split!r}: {_join([c.file for c in candidates])}; "
-                "give the one wanted as the path"
+                f"{path}: several files that may be {split!r}: {some(c.file for c in candidates)}; "
+                "give the one wanted with --data"
             )
     others = other_json(path)
     for file in others:
@@ -232,9 +238,5 @@ def _only(path: Path, split: str, candidates: Sequence[_Candidate]) -> _Candidat
         )
     raise DataError(
         f"{path}: no COCO annotations for {split!r}: expected {split}.json or annotations/instances_{split}*.json; "
-        f"there is {_join(others) + ', not COCO' if others else 'no .json file'}"
+        f"there is {some(others) + ', not COCO' if others else 'no .json file'}"
     )
-
-
-def _join(files: Sequence[Path]) -> str:
-    return ", ".join(map(str, files[:6])) + (f" and {len(files) - 6} more" if len(files) > 6 else "")

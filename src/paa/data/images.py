@@ -34,7 +34,6 @@ _TRANSPARENT_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
 
 Rgb = npt.NDArray[np.uint8]
 
-
 _warned: set[Path] = set()  # of files without their end; each process warns of a file once
 
 

@@ -16,7 +16,7 @@ from paa.data.augment import Geometry, TrainTransform, padded_size
 from paa.data.batch import Batch
 from paa.data.images import read_image
 from paa.data.index import DatasetIndex
-from paa.data.report import NAMED, OPTION
+from paa.data.report import NAMED, REMEDY
 from paa.data.sampling import BatchPlan, ItemSeed, TrainBatches, is_tall, largest_size
 from paa.data.transforms import resize, resized_size
 from paa.data.workers import check_shared_memory, share, worker_errors
@@ -246,7 +246,7 @@ class _EvalSet(Dataset[Loaded]):
                 positions.append(position)
             except ImageError as error:
                 if not self.skip_bad:
-                    return Loaded(_with_option(error))
+                    return Loaded(ImageError(f"{error}; {REMEDY}"))
                 left_out.append((position, str(error)))
         return Loaded(_batch(self.index, samples, positions, plan.size) if samples else None, left_out)
 
@@ -269,7 +269,7 @@ class _TrainSet(Dataset[Loaded]):
                 samples.append(self._sample(position, seed))
             except ImageError as error:
                 if not self.skip_bad:
-                    return Loaded(_with_option(error))
+                    return Loaded(ImageError(f"{error}; {REMEDY}"))
                 left_out.append((position, str(error)))
                 replaced = self._replacement(position, seed, plan.size)
                 if replaced is None:
@@ -298,11 +298,6 @@ class _TrainSet(Dataset[Loaded]):
             except ImageError:
                 continue
         return None
-
-
-def _with_option(error: ImageError) -> ImageError:
-    """Return an error about one image with the option that goes on without it."""
-    return error if OPTION in str(error) else ImageError(f"{error}; fix it, or go on without it: {OPTION}")
 
 
 def _shrink(geometry: Geometry, within: tuple[int, int]) -> Geometry:

@@ -15,7 +15,6 @@ from paa.errors import DataError
 
 log = logging.getLogger("paa")
 
-
 _FORMATS = {"coco": (coco.level, coco.read), "voc": (voc.level, voc.read), "yolo": (yolo.level, yolo.read)}
 _EXPECTED = "expected COCO (train.json, annotations/instances_train*.json), VOC (Annotations/*.xml) or YOLO (data.yaml)"
 
