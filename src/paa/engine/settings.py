@@ -1,4 +1,4 @@
-"""What a training run is told, and whether any run could be told so."""
+"""Training configuration and its validation."""
 
 from __future__ import annotations
 
