@@ -298,7 +298,7 @@ def test_options_that_are_none(arguments: list[str], capsys: pytest.CaptureFixtu
 def test_as_a_program(tmp_path: Path, shapes: Path, checkpoint: Path) -> None:
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "paa", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path, check=False)
 
     done = run("predict", checkpoint, shapes / "images" / "000000.jpg", "--device", "cpu")
     assert (done.returncode, done.stderr) == (0, "")
@@ -343,7 +343,7 @@ def test_an_output_on_a_full_disk() -> None:
         ["bash", "-c", f"{shlex.quote(sys.executable)} -m paa --help > /dev/full"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         check=False,
     )
