@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from paa.data.folders import some, subfolders
+from paa.data.folders import files_ending, some, subfolders
 from paa.data.report import ReadReport
 from paa.data.splits import (
     has_annotation_word,
@@ -118,29 +118,19 @@ def _has_keys(file: Path, state: tuple[int, ...]) -> bool:
     return images == b"[" and any(bytes(memoryview(other)[:1]) == b"[" for other in others)
 
 
-def _json_files(folder: Path) -> list[Path]:
-    """Return the .json files directly in a folder, which may hold a hundred thousand images too."""
-    try:
-        with os.scandir(folder) as entries:
-            names = [e.name for e in entries if e.name.lower().endswith(".json") and e.name[0] != "." and e.is_file()]
-    except OSError:
-        return []
-    return [folder / name for name in sorted(names)]
-
-
 def _own(path: Path) -> Iterator[_Candidate]:
     """Yield the .json files of a data set's folder: its own, and those of folders for annotations or for a split."""
-    yield from (_Candidate(file, path) for file in _json_files(path))
+    yield from (_Candidate(file, path) for file in files_ending(path, (".json",)))
     for child in subfolders(path):
         if not (has_annotation_word(child.name) or is_split_folder(child.name)):
             continue
         splits = splits_in(child.name) if is_split_folder(child.name) else frozenset()
-        yield from (_Candidate(file, path, splits) for file in _json_files(child))
+        yield from (_Candidate(file, path, splits) for file in files_ending(child, (".json",)))
         for inner in subfolders(child):
             if is_split_folder(inner.name):
-                yield from (_Candidate(file, path, splits_in(inner.name)) for file in _json_files(inner))
+                yield from (_Candidate(file, path, splits_in(inner.name)) for file in files_ending(inner, (".json",)))
             elif has_annotation_word(inner.name):
-                yield from (_Candidate(file, path, splits) for file in _json_files(inner))
+                yield from (_Candidate(file, path, splits) for file in files_ending(inner, (".json",)))
 
 
 def _children_with_coco(path: Path) -> Iterator[Path]:
