@@ -14,6 +14,7 @@ import msgspec
 
 from paa.data.folders import files_ending, some, subfolders
 from paa.data.report import ReadReport
+from paa.data.split_folders import split_hint
 from paa.data.splits import (
     has_annotation_word,
     is_annotation_folder,
@@ -222,9 +223,8 @@ def _only(path: Path, split: str, candidates: Sequence[_Candidate]) -> _Candidat
     if candidates:
         files = ", ".join(f"{c.file}" + ("" if c.splits else " (no split in its name)") for c in candidates[:6])
         raise DataError(
-            f"{path}: no COCO annotations for {split!r}; there is {files}. Give the file itself as the path, another "
-            "split (--val-split, --split), or other validation data (--val-data); --val-batch-size 0 trains "
-            "without validation"
+            f"{path}: no COCO annotations for {split!r}; there is {files}: give the file itself with --data, or "
+            f"{split_hint(split)}"
         )
     raise DataError(
         f"{path}: no COCO annotations for {split!r}: expected {split}.json or annotations/instances_{split}*.json; "

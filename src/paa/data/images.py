@@ -19,7 +19,7 @@ from paa.data.decoders import SUFFIXES, decodable_suffixes, limit_pixels, opened
 from paa.data.foreign import what_it_is
 from paa.data.truncated import mend
 from paa.errors import ConfigError, ImageError, PaaError, one_line
-from paa.urls import url_of
+from paa.urls import nothing_at
 
 __all__ = [
     "SUFFIXES",
@@ -187,8 +187,7 @@ def _unreadable(path: Path, error: Exception) -> ImageError:
     if isinstance(error, ImageError):
         return ImageError(f"{path}: {error}")
     if isinstance(error, FileNotFoundError):
-        url = url_of(path)
-        return ImageError(f"{path}: no such picture" if url is None else f"{url}: a URL, not a file: download it first")
+        return ImageError(nothing_at(path, "picture"))
     if path.is_dir():
         return ImageError(f"{path}: a folder, not an image")
     if isinstance(error, UnidentifiedImageError):

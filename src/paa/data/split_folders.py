@@ -46,6 +46,8 @@ def split_hint(split: str) -> str:
     """Return the options that go on without a split: of `paa train`, and of `paa eval`."""
     if split in split_names("train"):
         return "choose another with --train-split NAME (paa eval: --split)"
+    if split not in split_names("val"):
+        return "choose another with --train-split or --val-split NAME (paa eval: --split)"
     return (
         "choose another with --val-split NAME (paa eval: --split), other data with --val-data, or none with "
         "--val-batch-size 0"
