@@ -451,12 +451,14 @@ def test_the_schedule_is_said_at_the_start_and_so_is_what_has_no_effect(
         )
         return capsys.readouterr().err
 
-    said = run("--val-interval", "3", "--schedule.warmup-steps", "0", "--no-voting", "--init-format", "paa")
+    idle = ("--workers", "0", "--worker-timeout", "9")
+    said = run("--val-interval", "3", "--schedule.warmup-steps", "0", "--no-voting", "--init-format", "paa", *idle)
     assert "paa: schedule: 4 steps of 2 images (1 epochs), learning rate 0.002, a tenth of it from steps 3 on" in said
     for option, reason in (
         ("val-interval", "there is no validation"),
         ("voting", "there is no validation"),
         ("init-format", "there is no --init"),
+        ("worker-timeout", "there are no loader workers"),
     ):
         assert f"paa: --{option} has no effect: {reason}" in said
     assert "--schedule.warmup has no effect: there is no warm-up" in said

@@ -48,7 +48,8 @@ class Schedule:
         warmup = "no warm-up"
         if self.warmup_steps:
             kind = "rising from" if self.warmup == "linear" else "constant at"
-            warmup = f"warm-up {self.warmup_steps} steps, {kind} {self.rate * self.warmup_factor:.3g}"
+            steps = f"{self.warmup_steps} step{'s' if self.warmup_steps > 1 else ''}"
+            warmup = f"warm-up {steps}, {kind} {self.rate * self.warmup_factor:.3g}"
         epochs = self.steps * batch_size / images
         return (
             f"schedule: {self.steps} steps of {batch_size} images ({epochs:.3g} epochs), "
