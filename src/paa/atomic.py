@@ -62,12 +62,16 @@ def cannot_write(path: Path, error: Exception) -> RunError:
     return RunError(f"{path}: cannot be written: {why}{room}{kept}")
 
 
-def remove_temporaries(folder: Path, names: Collection[str]) -> None:
-    """Remove what `whole_file` left in a folder, for files of these names, when its process was killed.
+def temporaries(folder: Path, names: Collection[str]) -> list[Path]:
+    """Return what `whole_file` left in a folder, for files of these names, when its process was killed.
 
-    Only where no other process writes these files.
+    Only where no other process writes these files: otherwise they may be that one's.
     """
     ours = re.compile(rf"({'|'.join(map(re.escape, names))})(\.\d+-[0-9a-f]{{8}})?\.tmp")
-    for path in list(folder.iterdir()):
-        if ours.fullmatch(path.name) and path.is_file():
-            path.unlink(missing_ok=True)
+    return [path for path in folder.iterdir() if ours.fullmatch(path.name) and path.is_file()]
+
+
+def remove_temporaries(folder: Path, names: Collection[str]) -> None:
+    """Remove what `temporaries` returns."""
+    for path in temporaries(folder, names):
+        path.unlink(missing_ok=True)
