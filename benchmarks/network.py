@@ -2,7 +2,7 @@
 
 All have a ResNet-50 with frozen batch norm whose stem and first stage are not trained, a pyramid of 256 channels from
 P3 to P7, and towers of four convolutions: torchvision's FCOS is PAA but for assignment, losses and post-processing.
-All weights are random: the machine's time does not hang on them, but for the number of detections.
+All weights are random: the machine's time does not depend on them, but for the number of detections.
 """
 
 from __future__ import annotations

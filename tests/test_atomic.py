@@ -71,3 +71,10 @@ def test_only_our_temporaries_are_removed(tmp_path: Path) -> None:
     remove_temporaries(tmp_path, ["a.b", "c.d"])
     assert {p.name[:3] for p in tmp_path.iterdir()} == {"a.b", "aXb"}
     assert not left.exists()
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "猫" * 85, "é" * 127 + "a"])
+def test_names_as_long_as_they_can_be(tmp_path: Path, name: str) -> None:
+    with whole_file(tmp_path / name) as temporary:
+        temporary.write_text("x")
+    assert [p.name for p in tmp_path.iterdir()] == [name]

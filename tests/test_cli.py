@@ -314,7 +314,7 @@ def test_options_that_are_none(arguments: list[str], capsys: pytest.CaptureFixtu
 def test_as_a_program(tmp_path: Path, shapes: Path, checkpoint: Path) -> None:
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "paa", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path, check=False)
 
     done = run("predict", checkpoint, shapes / "images" / "000000.jpg", "--device", "cpu")
     assert (done.returncode, done.stderr) == (0, "")
@@ -359,7 +359,7 @@ def test_an_output_on_a_full_disk() -> None:
         ["bash", "-c", f"{shlex.quote(sys.executable)} -m paa --help > /dev/full"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         check=False,
     )
@@ -467,12 +467,14 @@ def test_the_schedule_is_said_at_the_start_and_so_is_what_has_no_effect(
         )
         return capsys.readouterr().err
 
-    said = run("--val-interval", "3", "--schedule.warmup-steps", "0", "--no-voting", "--init-format", "paa")
+    idle = ("--workers", "0", "--worker-timeout", "9")
+    said = run("--val-interval", "3", "--schedule.warmup-steps", "0", "--no-voting", "--init-format", "paa", *idle)
     assert "paa: schedule: 4 steps of 2 images (1 epochs), learning rate 0.002, a tenth of it from steps 3 on" in said
     for option, reason in (
         ("val-interval", "there is no validation"),
         ("voting", "there is no validation"),
         ("init-format", "there is no --init"),
+        ("worker-timeout", "there are no loader workers"),
     ):
         assert f"paa: --{option} has no effect: {reason}" in said
     assert "--schedule.warmup has no effect: there is no warm-up" in said

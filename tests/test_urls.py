@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from paa.data.read import read_dataset
+from paa.engine.predict import find_pictures
+from paa.errors import PaaError
 from paa.urls import url_of
+from paa.weights.files import read_file
 
 
 @pytest.mark.parametrize(
@@ -24,3 +29,10 @@ from paa.urls import url_of
 )
 def test_urls(given: str | Path, url: str | None) -> None:
     assert url_of(given) == url
+
+
+@pytest.mark.parametrize("read", [read_dataset, read_file, lambda path: find_pictures([path])])
+def test_a_url_for_a_path(read: Callable[[Path], object]) -> None:
+    """`Path` makes one slash of its two; the message has what was given."""
+    with pytest.raises(PaaError, match=r"^https://a\.org/b: a URL, not a path: download it first$"):
+        read(Path("https://a.org/b"))

@@ -14,19 +14,23 @@ from safetensors import SafetensorError
 
 from paa.errors import RunError, format_bytes, one_line
 
+_LONGEST_NAME = 255  # bytes, of most file systems
+
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path to write to, which takes the place of `path` when all is written, also on the disk.
 
-    After an error, or a power cut, what was at `path` before is still there. The temporary name is unique, so that two
-    processes that write the same file do not mix their contents. RunError if the system cannot write the file.
+    After an error, or a power cut, what was at `path` before is still there; without `durable`, which waits for the
+    disk, only after an error. The temporary name is unique, so that two processes that write the same file do not mix
+    their contents. RunError if the system cannot write the file.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = _temporary_path(path)
     try:
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        if durable:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
         temporary.replace(path)
     except (OSError, RuntimeError, SafetensorError) as error:
         if isinstance(error, RuntimeError) and "inline_container" not in str(error):  # torch.save's writer
@@ -35,6 +39,15 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise cannot_write(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _temporary_path(path: Path) -> Path:
+    """Return a new path beside a file: its name, cut where it would be too long, and an ending."""
+    ending = f".{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    name = path.name.encode("utf-8", "surrogateescape")
+    if len(name) + len(ending) > _LONGEST_NAME:
+        return path.with_name(name[: _LONGEST_NAME - len(ending)].decode("utf-8", "ignore") + ending)
+    return path.with_name(path.name + ending)
 
 
 def cannot_write(path: Path, error: Exception) -> RunError:
@@ -49,12 +62,16 @@ def cannot_write(path: Path, error: Exception) -> RunError:
     return RunError(f"{path}: cannot be written: {why}{room}{kept}")
 
 
-def remove_temporaries(folder: Path, names: Collection[str]) -> None:
-    """Remove what `whole_file` left in a folder, for files of these names, when its process was killed.
+def temporaries(folder: Path, names: Collection[str]) -> list[Path]:
+    """Return what `whole_file` left in a folder, for files of these names, when its process was killed.
 
-    Only where no other process writes these files.
+    Only where no other process writes these files: otherwise they may be that one's.
     """
     ours = re.compile(rf"({'|'.join(map(re.escape, names))})(\.\d+-[0-9a-f]{{8}})?\.tmp")
-    for path in list(folder.iterdir()):
-        if ours.fullmatch(path.name) and path.is_file():
-            path.unlink(missing_ok=True)
+    return [path for path in folder.iterdir() if ours.fullmatch(path.name) and path.is_file()]
+
+
+def remove_temporaries(folder: Path, names: Collection[str]) -> None:
+    """Remove what `temporaries` returns."""
+    for path in temporaries(folder, names):
+        path.unlink(missing_ok=True)

@@ -39,6 +39,13 @@ from paa.terminal import safe_output
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from paa.data.index import DatasetIndex
+    from paa.engine.distributed import Process
+    from paa.engine.evaluate import Detected
+    from paa.engine.metrics import CocoMetrics
+    from paa.engine.operating_point import ClassCurve
+    from paa.predictor import PAA
+
 Format = Literal["coco", "voc", "yolo"]
 DetectorFormat = Literal["paa", "seed", "official", "mmdet"]
 
@@ -207,33 +214,21 @@ class Eval:
     def run(self, console: Console) -> None:
         """Evaluate, print tables and, with an output folder, write files."""
         import numpy as np
-        from rich.markup import escape
-        from rich.progress import Progress
 
         from paa.data.read import read_dataset
         from paa.data.report import ReadReport
-        from paa.engine.detect import check_inference
         from paa.engine.distributed import start
-        from paa.engine.evaluate import detect_dataset
         from paa.engine.left_out import LeftOut
         from paa.engine.metrics import evaluate
         from paa.engine.operating_point import precision_recall
-        from paa.engine.run_folder import check_folder
+        from paa.engine.run_folder import LEFT_OUT, check_folder
         from paa.predictor import load
         from paa.report.evaluation import write_evaluation
-        from paa.report.tables import class_rows, operating_point_rows, rich_table, summary_rows
 
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"--limit must be at least 1, got {self.limit}")
         _limit_pixels(self.max_pixels)
-        inference = InferenceConfig(
-            voting=self.voting,
-            candidate_threshold=self.candidate_threshold,
-            nms_iou=self.nms_iou,
-            max_detections=self.max_detections,
-            views=_views(self.multi_scale, self.views),
-        )
-        check_inference(inference)
+        inference = self._inference()
         if self.output is not None:
             check_folder(self.output)
         with start(self.device) as process:
@@ -245,39 +240,71 @@ class Eval:
             )
             if self.limit is not None:
                 index = index.select(np.arange(min(self.limit, len(index))))
-            with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-                task = bar.add_task("pictures of this process", total=-(-len(index) // process.world))
-                index, table, unread = detect_dataset(
-                    model,
-                    index,
-                    process,
-                    batch_size=self.batch_size,
-                    workers=self.workers,
-                    worker_timeout=self.worker_timeout,
-                    skip_bad=self.skip_bad,
-                    inference=inference,
-                    precision=model.precision,
-                    progress=lambda pictures: bar.advance(task, pictures),
-                )
+            index, table, unread = self._detect(model, index, process, inference, console)
             if not process.first:
                 return
         metrics = evaluate(index, table, evaluator=self.evaluator, max_detections=self.max_detections)
         curves = precision_recall(index, table)
         try:
             if self.output is not None:
-                left_out = LeftOut(self.output / "left_out.txt")
+                left_out = LeftOut(self.output / LEFT_OUT)
                 left_out.add(self.split, [*report.left_out, *unread])
                 left_out.write()
                 write_evaluation(self.output, index, table, metrics, curves)
         finally:  # also where the files cannot be written
-            for title, rows in (
-                (escape(f"{len(index)} pictures of {self.data}"), summary_rows(metrics)),
-                ("classes", class_rows(metrics)),
-                ("operating points of highest precision x recall, at IoU 0.5", operating_point_rows(curves)),
-            ):
-                console.print(rich_table(rows, title))
+            self._print_tables(console, len(index), metrics, curves)
         if self.output is not None:
             console.print(f"written to {self.output}", markup=False)
+
+    def _inference(self) -> InferenceConfig:
+        """Return the settings of inference; ConfigError for an invalid one."""
+        from paa.engine.detect import check_inference
+
+        inference = InferenceConfig(
+            voting=self.voting,
+            candidate_threshold=self.candidate_threshold,
+            nms_iou=self.nms_iou,
+            max_detections=self.max_detections,
+            views=_views(self.multi_scale, self.views),
+        )
+        check_inference(inference)
+        return inference
+
+    def _detect(
+        self, model: PAA, index: DatasetIndex, process: Process, inference: InferenceConfig, console: Console
+    ) -> Detected:
+        """Detect in all images, with a progress bar on a terminal."""
+        from rich.progress import Progress
+
+        from paa.engine.evaluate import detect_dataset
+
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+            task = bar.add_task("pictures of this process", total=-(-len(index) // process.world))
+            return detect_dataset(
+                model,
+                index,
+                process,
+                batch_size=self.batch_size,
+                workers=self.workers,
+                worker_timeout=self.worker_timeout,
+                skip_bad=self.skip_bad,
+                inference=inference,
+                precision=model.precision,
+                progress=lambda pictures: bar.advance(task, pictures),
+            )
+
+    def _print_tables(self, console: Console, images: int, metrics: CocoMetrics, curves: Sequence[ClassCurve]) -> None:
+        """Print COCO's numbers, each class, and the best operating points."""
+        from rich.markup import escape
+
+        from paa.report.tables import class_rows, operating_point_rows, rich_table, summary_rows
+
+        for title, rows in (
+            (escape(f"{images} pictures of {self.data}"), summary_rows(metrics)),
+            ("classes", class_rows(metrics)),
+            ("operating points of highest precision x recall, at IoU 0.5", operating_point_rows(curves)),
+        ):
+            console.print(rich_table(rows, title))
 
 
 @dataclass(frozen=True)
@@ -366,7 +393,7 @@ class Predict:
     def _tell_left_out(self, left_out: list[str]) -> None:
         """Name what was left out, if anything was, and end with code 1 unless --skip-bad takes it as success."""
         from paa.data.report import left_out_lines
-        from paa.report.predictions import LEFT_OUT
+        from paa.engine.run_folder import LEFT_OUT
 
         log = logging.getLogger("paa")
         for line in left_out_lines(left_out, "images"):

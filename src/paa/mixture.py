@@ -63,7 +63,7 @@ def fit(scores: Tensor, count: Tensor) -> Mixture:
 def _kernel(device: torch.device) -> Callable[[Tensor, Tensor], tuple[Mixture, Tensor]] | None:
     """Return what fits and cuts on the device without a look at the host, None if nothing does.
 
-    Whether the kernel runs hangs on the device, the version of triton, and the C compiler that triton asks for, so it
+    Whether the kernel runs depends on the device, the version of triton, and the C compiler that triton asks for, so it
     is tried, once. Without it the host does the work: the scores are few, and a round in torch is 36 launches.
     """
     if device.type != "cuda":

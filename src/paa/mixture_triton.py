@@ -1,6 +1,6 @@
 """The mixtures of `mixture.py` on an accelerator: one kernel, one program a set, everything in registers.
 
-A set's rounds hang on each other, and a round is a few hundred operations: as separate kernels their launches would
+A set's rounds depend on each other, and a round is a few hundred operations: as separate kernels their launches would
 cost a hundred times their work. Here each set runs until it has converged, and the host is not waited for. Importing
 this takes triton, which comes with torch on Linux; running it takes a C compiler, by which triton builds its launcher.
 """

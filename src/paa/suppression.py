@@ -29,8 +29,8 @@ def suppress(boxes: Tensor, labels: Tensor, nms_iou: float, limit: int) -> Tenso
 def _suppress_one(boxes: Tensor, labels: Tensor, nms_iou: float, limit: int) -> Tensor:
     """Return the positions in one picture (at most `limit`,), by torchvision.
 
-    What is kept does not hang on lower scores, so the best few hundred mostly decide; if not, what they left goes on
-    with the next. A call for a picture, since the time grows with the square of the boxes.
+    Whether a box is kept depends only on boxes of higher score, so the best few hundred mostly decide; if not, what
+    they left goes on with the next. A call for a picture, since the time grows with the square of the boxes.
     """
     count = int((labels >= 0).sum())
     best, seen = labels[:0], 0

@@ -1,9 +1,9 @@
 """The suppression of `suppression.py` on an accelerator: one kernel, one program a picture.
 
 Greedy suppression is a chain, but one of at most `limit` links: the best box that is left is kept, and strikes out what
-it overlaps of its class, all at once. What is kept does not hang on lower scores, so it goes over the boxes in
-pieces, best first, until there are enough. Nothing is counted by the host. Triton comes with torch on Linux; running it
-takes a C compiler.
+it overlaps of its class, all at once. Whether a box is kept depends only on boxes of higher score, so it goes over the
+boxes in pieces, best first, until there are enough. Nothing is counted by the host. Triton comes with torch on Linux;
+running it takes a C compiler.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Standard output and errors that never stop a command: a pipe that closes, a full disk, characters that cannot be."""
+"""Standard output and errors that never stop a command: a closed pipe, a full disk, characters a terminal lacks."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def safe_output() -> Iterator[None]:
 
 
 def _set_errors(streams: tuple[TextIO, TextIO], errors: list[str | None]) -> None:
-    """Set what the streams do with characters that their encoding lacks, where they can be told."""
+    """Set what the streams do with characters that their encoding lacks, where that can be set."""
     for stream, how in zip(streams, errors):
         if how is not None and isinstance(stream, io.TextIOWrapper):
             with suppress(OSError, ValueError):

@@ -12,7 +12,7 @@ from coco_cases import BOXES, CLASSES, CORNERS, coco, fails, files, images, name
 from data_files import box
 
 from paa.config import DataConfig
-from paa.engine.train import read_data
+from paa.engine.setup import read_data
 from paa.errors import AnnotationError, ConfigError, DataError, ImageError
 
 AB = ["a.jpg", "b.jpg"]

@@ -56,8 +56,10 @@ def test_what_stands_for_a_split() -> None:
     assert all(is_split(name, "val") for name in ("val", "Valid", "validation", "VAL2017"))
     assert not any(is_split(name, "val") for name in ("train", "trainval", "value", "dev"))
     assert is_split("Fold1", "fold1")
-    assert "--train-split NAME" in str(missing_split(Path("x"), "train", ["test"]))
+    assert "--train-split NAME (paa eval: --split)" in str(missing_split(Path("x"), "train", ["test"]))
     assert "--val-batch-size 0" in str(missing_split(Path("x"), "val", []))
+    for own in ("test", "fold_1"):  # of training, validation or paa eval
+        assert "--train-split or --val-split NAME (paa eval: --split)" in str(missing_split(Path("x"), own, []))
 
 
 def test_images_of_a_folder(tmp_path: Path) -> None:

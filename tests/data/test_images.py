@@ -250,7 +250,7 @@ def test_a_url_is_no_path(url: str) -> None:
     for source in (url, Path(url)):
         with pytest.raises(ImageError) as caught:
             as_rgb(source)
-        assert str(caught.value) == f"{url}: a URL, not a file: download it first"
+        assert str(caught.value) == f"{url}: a URL, not a path: download it first"
 
 
 @pytest.fixture

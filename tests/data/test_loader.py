@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from data_files import make_index, shared
+from PIL import Image
 from torch import Tensor
 
 from paa.data.batch import Batch
@@ -298,3 +299,22 @@ def test_real_data() -> None:
         for batch in loader:
             check(batch, index)
             assert (batch.gt_labels >= 0).any()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_is_said_of_an_image_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture, workers: int) -> None:
+    """Though each evaluation of a run has a loader, and workers, of its own."""
+    index = make_index(tmp_path, SIZES)
+    cut, bad = index.path(0), index.path(1)
+    Image.new("RGB", (SIZES[0][1], SIZES[0][0])).save(cut, "JPEG")
+    cut.write_bytes(cut.read_bytes()[:-2])
+    bad.write_text("no picture")
+    with caplog.at_level(logging.WARNING, "paa"):
+        for _ in range(3):
+            loader = eval_loader(index, short=40, longest=90, workers=workers, skip_bad=True)
+            assert sum(len(batch) for batch in loader) == len(SIZES) - 1
+            assert loader.left_out == [f"{bad}: a text, not an image"]
+    assert sorted(caplog.messages) == [
+        f"{cut}: the end of the file is missing; read as far as it goes",
+        f"{bad}: a text, not an image; it is left out",
+    ]

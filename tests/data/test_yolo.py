@@ -103,7 +103,9 @@ def test_split_synonyms(tmp_path: Path) -> None:
     make(tmp_path, "train: x\nvalid: images/train\nnames: [cat, dog]")
     assert len(yolo.read(tmp_path, "val")) == 3
     assert "'train' names x, which does not exist" in fails(tmp_path)
-    assert "no 'test': it has train, valid; choose another with --val-split NAME" in fails(tmp_path, split="test")
+    assert "no 'test': it has train, valid; choose another with --train-split or --val-split NAME" in fails(
+        tmp_path, split="test"
+    )
 
 
 def test_what_macos_and_windows_leave_behind(tmp_path: Path) -> None:

@@ -83,18 +83,19 @@ def test_the_remark_names_the_remedies(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_times_of_all_threads_are_read() -> None:
     before = read_times()
     assert before is not None
-    done = threading.Event()
+    done, is_read = threading.Event(), threading.Event()
 
     def work() -> None:
         start = time.thread_time()
         while time.thread_time() - start < 0.05:
             pass
         done.set()
-        time.sleep(0.5)  # its times go when it ends
+        is_read.wait(60)  # its times go when it ends
 
     threading.Thread(target=work, daemon=True).start()
     assert done.wait(60)
     after = read_times()
+    is_read.set()
     assert after is not None
     assert after.ran - before.ran > 0.04
     assert after.waited >= before.waited

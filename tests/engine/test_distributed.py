@@ -18,7 +18,7 @@ from PIL import Image
 from paa.cli import main
 from paa.config import ModelConfig
 from paa.data.shapes import NAMES
-from paa.engine import train as engine
+from paa.engine import setup
 from paa.engine.distributed import Process, pick_device, start
 from paa.engine.run_folder import save_checkpoint
 from paa.engine.run_lock import run_lock
@@ -256,14 +256,14 @@ def test_trained_batch_norm_is_synchronised_on_gpus(
     """And the activations stay that some of timm's norms have inside."""
     wrapped: list[dict[str, Any]] = []
     monkeypatch.setattr(
-        engine, "DistributedDataParallel", lambda detector, **options: wrapped.append(options) or detector
+        setup, "DistributedDataParallel", lambda detector, **options: wrapped.append(options) or detector
     )
     config = ModelConfig(**{"backbone": "resnet18", "channels": 8, "tower_depth": 0, **model})
     detector = Detector(config, ("a",)).eval()
     images, sizes = torch.randint(256, (1, 3, 64, 64), dtype=torch.uint8), torch.tensor([[64, 64]])
     with torch.inference_mode():
         before = detector(images, sizes)
-        engine.parallel(detector, Process(torch.device("cuda", 0), 0, 2))
+        setup.parallel(detector, Process(torch.device("cuda", 0), 0, 2))
         assert [value for name, value in wrapped[0].items() if "buffers" in name] == [False]
         # batch norm that is synchronised is not part of the convolutions, and rounded otherwise
         torch.testing.assert_close(detector(images, sizes).cls_logits, before.cls_logits)

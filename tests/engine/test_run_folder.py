@@ -149,6 +149,8 @@ CONFIG = {"recipe": {}, "first_checkpoint": 10}
         {"config.json": json.dumps(CONFIG)},
         {"config.json": json.dumps(CONFIG), "log.jsonl": "", "tensorboard": ""},
         {"config.json": json.dumps(CONFIG), "log.jsonl": '{"step": 9}\n{"step": 1'},
+        # killed while the first checkpoint was written
+        {"config.json": json.dumps(CONFIG), "log.jsonl": '{"step": 10}\n', "last.pt.7-0123abcd.tmp": ""},
     ],
 )
 def test_what_is_there_before_the_first_checkpoint(tmp_path: Path, files: dict[str, str]) -> None:
@@ -166,6 +168,10 @@ def test_what_is_there_before_the_first_checkpoint(tmp_path: Path, files: dict[s
         (
             {"config.json": json.dumps(CONFIG), "log.jsonl": '{"step": 10}\n'},
             r"log\.jsonl goes up to step 10: .*--output",
+        ),
+        (
+            {"config.json": json.dumps(CONFIG), "log.jsonl": '{"step": 11}\n', "last.pt.7-0123abcd.tmp": ""},
+            r"log\.jsonl goes up to step 11",
         ),
         ({"log.jsonl": '{"step": 1}\n{"step": 7}\n'}, r"log\.jsonl goes up to step 7"),
         ({"config.json": '{"recipe": 1}', "log.jsonl": '{"step": 1}\n'}, r"log\.jsonl goes up to step 1"),

@@ -122,6 +122,14 @@ def test_decays_keep_their_share_of_a_run_whose_steps_are_named() -> None:
     assert fit_decays(config, recipe, names) == config
 
 
+@pytest.mark.parametrize("batch_size", [4, 8, 16, 64])
+def test_decays_keep_their_share_of_named_steps_whatever_the_batch(batch_size: int) -> None:
+    recipe = RECIPES["r50_1x"].schedule
+    config, names = named(steps=900)
+    schedule = make_schedule(fit_decays(config, recipe, names), batch_size, SMALL_SET, names)
+    assert (schedule.steps, schedule.decays) == (900, (600, 800))
+
+
 def test_fields_that_contradict_each_other() -> None:
     config, names = named(steps=10, epochs=2)
     with pytest.raises(ConfigError, match=r"schedule\.steps and schedule\.epochs contradict each other"):

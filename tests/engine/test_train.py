@@ -24,6 +24,7 @@ from torch.utils.tensorboard import SummaryWriter
 import paa
 from paa.cli import main
 from paa.data import loader as loading
+from paa.engine import setup
 from paa.engine import train as engine
 from paa.engine.distributed import Process
 from paa.engine.run_folder import RunFolder
@@ -125,7 +126,7 @@ def test_a_killed_process_resumes(tmp_path: Path, shapes: Path, options: list[st
         return ["train", "--data", str(shapes), *options, *more, "--output", str(tmp_path / output)]
 
     running = subprocess.Popen([sys.executable, "-m", "paa", *arguments("killed")], stdout=subprocess.DEVNULL)
-    log, deadline = tmp_path / "killed" / "log.jsonl", time.monotonic() + 60
+    log, deadline = tmp_path / "killed" / "log.jsonl", time.monotonic() + 300
     while not (log.exists() and log.read_text().count("\n") >= 5) and running.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -257,7 +258,7 @@ def test_a_run_killed_in_a_validation_ends_as_one_never_stopped(
 ) -> None:
     """Before it, before its record is written, before the best is saved, and before it is noted to be over."""
     values = {1: 0.1, 2: 0.5, 3: 0.3, 4: 0.6}
-    real_save, real_add = engine.save, SummaryWriter.add_scalar
+    real_save, real_add = setup.save, SummaryWriter.add_scalar
     kill, now = {"at": 0}, {"step": 0}
 
     def validate(*_: Any) -> Record:
@@ -277,7 +278,7 @@ def test_a_run_killed_in_a_validation_ends_as_one_never_stopped(
         real_add(board, name, value, at)
 
     monkeypatch.setattr(engine, "validate", validate)
-    monkeypatch.setattr(engine, "save", save)
+    monkeypatch.setattr(setup, "save", save)
     monkeypatch.setattr(SummaryWriter, "add_scalar", add)
     shared: dict[str, Any] = {"validation": {"batch_size": 2, "interval": 1}}
     whole = train(micro(tmp_path / "whole", **shared), CPU)
@@ -336,15 +337,15 @@ def test_a_checkpoint_that_is_older_than_validation_due(tmp_path: Path, micro: M
 def test_two_runs_in_one_folder(tmp_path: Path, shapes: Path, options: list[str]) -> None:
     """The second is refused while the first runs, and goes on where it is killed, though its workers live on."""
     output = tmp_path / "run"
-    more = ["--schedule.steps", "400", "--schedule.decays", "--checkpoint-interval", "3", "--val-batch-size", "0"]
+    more = ["--schedule.steps", "1000000", "--schedule.decays", "--checkpoint-interval", "3", "--val-batch-size", "0"]
     command = [sys.executable, "-m", "paa", "train", "--data", str(shapes), *options, *more, "--output", str(output)]
     first = subprocess.Popen([*command, "--workers", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not (output / "last.pt").exists() and first.poll() is None:
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        second = subprocess.run([*command, "--resume"], capture_output=True, text=True, timeout=60, check=False)
+        second = subprocess.run([*command, "--resume"], capture_output=True, text=True, timeout=300, check=False)
         assert (second.returncode, second.stdout) == (2, "")
         says = rf"paa: error: {output}: process {first.pid} on \S+ \(since \S+\) is writing this run; .*\n"
         assert re.fullmatch(says, second.stderr)
@@ -358,7 +359,7 @@ def test_two_runs_in_one_folder(tmp_path: Path, shapes: Path, options: list[str]
         [*command, "--resume", "--schedule.steps", str(step + 2)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert third.returncode == 0, third.stderr
@@ -372,13 +373,13 @@ def test_a_run_that_another_process_made_meanwhile(
 ) -> None:
     """While this one, which found nothing to go on with, read the data."""
     whole = train(micro(tmp_path / "whole"), CPU)
-    real = engine.read_data
+    real = setup.read_data
 
     def read_data(*given: Any) -> Any:
         shutil.copytree(whole.path, tmp_path / "run")
         return real(*given)
 
-    monkeypatch.setattr(engine, "read_data", read_data)
+    monkeypatch.setattr(setup, "read_data", read_data)
     with pytest.raises(RunError, match="another process trained this run meanwhile"):
         train(micro(tmp_path / "run", resume="last"), CPU)
     shutil.rmtree(tmp_path / "run")
@@ -412,7 +413,7 @@ def test_room_for_the_batches_of_validation_is_checked_at_the_start(
     tmp_path: Path, micro: Micro, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needed: list[int] = []
-    monkeypatch.setattr(engine, "check_shared_memory", needed.append)
+    monkeypatch.setattr(setup, "check_shared_memory", needed.append)
     shared: dict[str, Any] = {"runtime": {"workers": 1}, "schedule": {"steps": 1}}
     train(micro(tmp_path / "plain", **shared), CPU)
     train(micro(tmp_path / "validated", validation={"batch_size": 2}, **shared), CPU)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from paa.errors import RunError
 from paa.report.json_list import JsonListFile
 
 ITEMS: list[Any] = [{"name": "猫", "boxes": [[1.5, 2], []], "text": "a\nb"}, {}, [], None, "]", {"a": {"b": [1]}}]
@@ -53,7 +54,9 @@ def test_what_does_not_fit_is_taken_back(tmp_path: Path, written: int, monkeypat
                 real.close()
 
         monkeypatch.setattr(file, "_file", Full())
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(
+            RunError, match=r"a\.json: cannot be written: No space left on device, with .* free on its disk"
+        ):
             file.append({"a": "long" * 100})
         assert json.loads(path.read_text()) == ITEMS[:written]
         file.append(7)

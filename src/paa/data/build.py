@@ -10,16 +10,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from paa.data.folders import some
 from paa.data.images import read_size
 from paa.data.index import DatasetIndex
 from paa.data.report import ReadReport
-from paa.data.splits import SYNONYMS
 from paa.errors import DataError, ImageError, one_line
 
 _SMALLEST_SIDE = 1e-3
 _MANY = 0.1  # the share of boxes from which on what they have in common is taken for a mistake of the whole file
 _HEADERS = 2000  # images whose headers are read to check a size that the annotations give: half a second
-
 
 _MARKS = (  # UTF-32's begins with UTF-16's
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -65,14 +64,6 @@ class Classes:
     mapping: npt.NDArray[np.int64]
 
 
-def split_names(split: str) -> tuple[str, ...]:
-    """Return the split's name and the others in use for it, the one asked for first."""
-    for names in SYNONYMS:
-        if split in names:
-            return (split, *(name for name in names if name != split))
-    return (split,)
-
-
 def read_text(file: Path) -> str:
     """Return the text of a file in UTF-8, or in what its byte order mark says (UTF-16, UTF-32). Raises DataError."""
     try:
@@ -114,7 +105,7 @@ def match_classes(
     label_of = {name: label for label, name in enumerate(names)}
     for name in own:
         if name not in label_of:
-            report.leave_out(f"{source}: class {name!r} is unknown to the model, which knows {_some(names)}", DataError)
+            report.leave_out(f"{source}: class {name!r} is unknown to the model, which knows {some(names)}", DataError)
     mapping = np.array([label_of.get(name, -1) for name in own], np.int64)
     category_ids = max(own_ids, default=0) + 1 + np.arange(len(names), dtype=np.int64)
     category_ids[mapping[mapping >= 0]] = np.asarray(own_ids, np.int64)[mapping >= 0]
@@ -190,7 +181,7 @@ def build_index(source: Path, found: Found, classes: Classes, report: ReadReport
         index = index.select(np.flatnonzero(usable))
     unused = [name for label, name in enumerate(index.names) if not (index.labels == label).any()]
     if unused and len(index.labels):
-        report.warn(f"{source}: no object of class {_some(unused)}")
+        report.warn(f"{source}: no object of class {some(unused)}")
     if not keep_empty:
         images = np.repeat(np.arange(len(index)), np.diff(index.offsets))
         targets = np.bincount(images[~index.crowd], minlength=len(index))
@@ -252,7 +243,3 @@ def _repeated(
     near = np.flatnonzero(keys[order][1:] == keys[order][:-1])
     same = (columns[order[near + 1]] == columns[order[near]]).all(axis=1)
     return np.sort(order[near[same] + 1])
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

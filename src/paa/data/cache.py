@@ -1,8 +1,8 @@
 """Large annotation files as they were read before: columns that are mapped from a file instead of read anew.
 
 A reading is one safetensors file: the columns as they are in memory, names and warnings beside them. Its name is a
-digest of all that the reading hangs on, so what a name stands for never changes. Processes that map the same file, such
-as the workers of a loader, share its memory.
+digest of all that the reading depends on, so what a name stands for never changes. Processes that map the same file,
+such as the workers of a loader, share its memory.
 
 The files are in `$XDG_CACHE_HOME/paa` (`~/.cache/paa`), or the folder that `PAA_CACHE` names; `PAA_CACHE=off` does
 without them. Any of them may be removed at any time.
@@ -77,18 +77,18 @@ def cached(
     folder, state = _folder(), _state(file)
     if folder is None or state.size < _SMALLEST:
         return read()
-    hangs_on = [_FORMAT, __version__, str(file), str(file.absolute()), state, dict(options)]
-    entry = folder / f"{hashlib.sha256(json.dumps(hangs_on).encode()).hexdigest()[:32]}{_SUFFIX}"
+    depends_on = [_FORMAT, __version__, str(file), str(file.absolute()), state, dict(options)]
+    entry = folder / f"{hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:32]}{_SUFFIX}"
     known = _recall(entry, report)
     if known is not None:
         return known
     settled = time.time_ns() - max(state.modified, state.moved) > _SETTLED
-    told_before = len(report.left_out), len(report.warnings)
+    before = len(report.left_out), len(report.warnings)
     index = read()
     if not settled or _state(file) != state or report.images_left_out:  # images may be mended, unseen here
         return index
     try:
-        _store(entry, index, report.left_out[told_before[0] :], report.warnings[told_before[1] :])
+        _store(entry, index, report.left_out[before[0] :], report.warnings[before[1] :])
         _forget_unused(folder)
         return map_index(entry)
     except (OSError, SafetensorError) as error:
@@ -150,7 +150,7 @@ def _has_all_files(index: DatasetIndex) -> bool:
 
 
 def _store(entry: Path, index: DatasetIndex, left_out: list[str], warnings: list[str]) -> None:
-    """Write an index, and what its reading told, to a file of the cache, whole or not at all. Raises OSError."""
+    """Write an index, and the report of its reading, to a file of the cache, whole or not at all. Raises OSError."""
     facts = json.dumps(
         {
             "root": str(index.root),

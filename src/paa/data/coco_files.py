@@ -12,10 +12,17 @@ from pathlib import Path
 
 import msgspec
 
-from paa.data.build import split_names
-from paa.data.folders import subfolders
+from paa.data.folders import files_ending, some, subfolders
 from paa.data.report import ReadReport
-from paa.data.splits import has_annotation_word, is_annotation_folder, is_split_folder, main_name, splits_in
+from paa.data.split_folders import split_hint
+from paa.data.splits import (
+    has_annotation_word,
+    is_annotation_folder,
+    is_split_folder,
+    main_name,
+    split_names,
+    splits_in,
+)
 from paa.errors import DataError
 
 _ROBOFLOW = "_annotations.coco"
@@ -112,29 +119,19 @@ def _has_keys(file: Path, state: tuple[int, ...]) -> bool:
     return images == b"[" and any(bytes(memoryview(other)[:1]) == b"[" for other in others)
 
 
-def _json_files(folder: Path) -> list[Path]:
-    """Return the .json files directly in a folder, which may hold a hundred thousand images too."""
-    try:
-        with os.scandir(folder) as entries:
-            names = [e.name for e in entries if e.name.lower().endswith(".json") and e.name[0] != "." and e.is_file()]
-    except OSError:
-        return []
-    return [folder / name for name in sorted(names)]
-
-
 def _own(path: Path) -> Iterator[_Candidate]:
     """Yield the .json files of a data set's folder: its own, and those of folders for annotations or for a split."""
-    yield from (_Candidate(file, path) for file in _json_files(path))
+    yield from (_Candidate(file, path) for file in files_ending(path, (".json",)))
     for child in subfolders(path):
         if not (has_annotation_word(child.name) or is_split_folder(child.name)):
             continue
         splits = splits_in(child.name) if is_split_folder(child.name) else frozenset()
-        yield from (_Candidate(file, path, splits) for file in _json_files(child))
+        yield from (_Candidate(file, path, splits) for file in files_ending(child, (".json",)))
         for inner in subfolders(child):
             if is_split_folder(inner.name):
-                yield from (_Candidate(file, path, splits_in(inner.name)) for file in _json_files(inner))
+                yield from (_Candidate(file, path, splits_in(inner.name)) for file in files_ending(inner, (".json",)))
             elif has_annotation_word(inner.name):
-                yield from (_Candidate(file, path, splits) for file in _json_files(inner))
+                yield from (_Candidate(file, path, splits) for file in files_ending(inner, (".json",)))
 
 
 def _children_with_coco(path: Path) -> Iterator[Path]:
@@ -194,7 +191,7 @@ def _choose(path: Path, split: str, candidates: Sequence[_Candidate], report: Re
     equal = [c for *rank, c in fits if tuple(rank) == best]
     if len(equal) > 1:
         raise DataError(
-            f"{path}: several files for {split!r}: {_join([c.file for c in equal])}; give the one wanted as the path"
+            f"{path}: several files for {split!r}: {some(c.file for c in equal)}; give the one wanted with --data"
         )
     for fit, _, other in fits:
         if fit <= _SYNONYM and other is not equal[0]:
@@ -215,8 +212,8 @@ def _only(path: Path, split: str, candidates: Sequence[_Candidate]) -> _Candidat
             return candidates[0]
         if candidates:
             raise DataError(
-                f"{path}: several files that may be {split!r}: {_join([c.file for c in candidates])}; "
-                "give the one wanted as the path"
+                f"{path}: several files that may be {split!r}: {some(c.file for c in candidates)}; "
+                "give the one wanted with --data"
             )
     others = other_json(path)
     for file in others:
@@ -226,15 +223,10 @@ def _only(path: Path, split: str, candidates: Sequence[_Candidate]) -> _Candidat
     if candidates:
         files = ", ".join(f"{c.file}" + ("" if c.splits else " (no split in its name)") for c in candidates[:6])
         raise DataError(
-            f"{path}: no COCO annotations for {split!r}; there is {files}. Give the file itself as the path, another "
-            "split (--val-split, --split), or other validation data (--val-data); --val-batch-size 0 trains "
-            "without validation"
+            f"{path}: no COCO annotations for {split!r}; there is {files}: give the file itself with --data, or "
+            f"{split_hint(split)}"
         )
     raise DataError(
         f"{path}: no COCO annotations for {split!r}: expected {split}.json or annotations/instances_{split}*.json; "
-        f"there is {_join(others) + ', not COCO' if others else 'no .json file'}"
+        f"there is {some(others) + ', not COCO' if others else 'no .json file'}"
     )
-
-
-def _join(files: Sequence[Path]) -> str:
-    return ", ".join(map(str, files[:6])) + (f" and {len(files) - 6} more" if len(files) > 6 else "")

@@ -22,7 +22,7 @@ SUFFIXES = frozenset(
 )
 """Of image files that an ordinary Pillow decodes; `decodable_suffixes` tells what the one here does."""
 
-_HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
+HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 _OTHER_SUFFIXES = frozenset(
     {".jxl", ".jxr", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".exr", ".svg", ".psd"}
 )
@@ -36,12 +36,12 @@ _RAISED_BY = "--max-pixels {} reads it (in Python: paa.data.images.limit_pixels)
 def decodable_suffixes() -> frozenset[str]:
     """Return the suffixes, lower-case and with their dot, of the image files that can be decoded here."""
     missing = {suffix for suffix, feature in _NEEDED_FEATURES.items() if not features.check(feature)}
-    return (SUFFIXES - missing) | (_HEIF_SUFFIXES if _register_heif() else frozenset())
+    return (SUFFIXES - missing) | (HEIF_SUFFIXES if _register_heif() else frozenset())
 
 
 def undecodable_suffixes() -> frozenset[str]:
     """Return the suffixes of files that are images, too, and cannot be decoded here, so that they can be named."""
-    return (SUFFIXES | _HEIF_SUFFIXES | _OTHER_SUFFIXES) - decodable_suffixes()
+    return (SUFFIXES | HEIF_SUFFIXES | _OTHER_SUFFIXES) - decodable_suffixes()
 
 
 def limit_pixels(number: int | None) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
-from paa.data.decoders import decodable_suffixes, undecodable_suffixes
+from paa.data.decoders import HEIF_SUFFIXES, decodable_suffixes, undecodable_suffixes
 from paa.data.report import ReadReport
 
 
@@ -49,10 +49,11 @@ def subfolders(folder: Path) -> list[Path]:
 def image_files(folder: Path, report: ReadReport, *, recursive: bool = False) -> list[Path]:
     """Return the images of a folder that can be decoded here, sorted; a warning counts those of other formats."""
     files = files_in(folder, recursive=recursive)
-    known = decodable_suffixes()
-    others = [f for f in files if f.suffix.lower() in undecodable_suffixes()]
+    known, unknown = decodable_suffixes(), undecodable_suffixes()
+    others = [file for file in files if file.suffix.lower() in unknown]
     if others:
-        hint = ", or for .heic: pip install pillow-heif" if any(_is_heif(f) for f in others) else ""
+        heif = any(file.suffix.lower() in HEIF_SUFFIXES for file in others)
+        hint = ", or for .heic: pip install pillow-heif" if heif else ""
         count = "1 file" if len(others) == 1 else f"{len(others)} files"
         report.warn(
             f"{folder}: {count} of a format that cannot be decoded here: {some(f.name for f in others)}; convert "
@@ -77,6 +78,11 @@ def some(names: Iterable[object]) -> str:
     return ", ".join(texts[:5]) + (f" and {len(texts) - 5} more" if len(texts) > 5 else "")
 
 
+def relative_name(file: Path, root: Path) -> str:
+    """Return a file's name relative to a folder, with slashes; outside of it, its absolute path."""
+    return file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file.absolute())
+
+
 def parts_of(path: str) -> list[str]:
     """Return the folders and the name of a path that any system wrote."""
     return [part for part in re.split(r"[\\/]+", path.strip()) if part not in ("", ".")]
@@ -88,10 +94,6 @@ def find_folder(parent: Path, names: Sequence[str]) -> Path | None:
     for child in subfolders(parent):
         by_name.setdefault(child.name.lower(), child)
     return next((by_name[name.lower()] for name in names if name.lower() in by_name), None)
-
-
-def _is_heif(file: Path) -> bool:
-    return file.suffix.lower() in (".heic", ".heif")
 
 
 def _walk(folder: Path, recursive: bool, seen: set[str]) -> Iterator[Path]:

@@ -16,10 +16,9 @@ from urllib.parse import unquote
 import numpy as np
 import numpy.typing as npt
 
-from paa.data.build import split_names
 from paa.data.listings import Listings, Place
 from paa.data.report import ReadReport, printable
-from paa.data.splits import is_annotation_folder, is_split_folder, splits_in
+from paa.data.splits import is_annotation_folder, is_split_folder, split_names, splits_in
 from paa.errors import DataError, ImageError
 
 _CONVENTIONAL = frozenset({"image", "images", "imgs", "img", "jpegimages", "data"})

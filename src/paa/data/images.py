@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,16 +19,18 @@ from paa.data.decoders import SUFFIXES, decodable_suffixes, limit_pixels, opened
 from paa.data.foreign import what_it_is
 from paa.data.truncated import mend
 from paa.errors import ConfigError, ImageError, PaaError, one_line
-from paa.urls import url_of
+from paa.urls import nothing_at
 
 __all__ = [
     "SUFFIXES",
     "as_rgb",
+    "collected_remarks",
     "decodable_suffixes",
     "limit_pixels",
     "read_image",
     "read_size",
     "undecodable_suffixes",
+    "warn_once",
 ]
 
 log = logging.getLogger("paa")
@@ -34,8 +40,24 @@ _TRANSPARENT_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
 
 Rgb = npt.NDArray[np.uint8]
 
+_collected: ContextVar[list[str] | None] = ContextVar("_collected", default=None)
 
-_warned: set[Path] = set()  # of files without their end; each process warns of a file once
+
+@functools.cache
+def warn_once(remark: str) -> None:
+    """Log a warning; the same one is logged once in a process, however often an image is read."""
+    log.warning("%s", remark)
+
+
+@contextmanager
+def collected_remarks() -> Iterator[list[str]]:
+    """Collect what would be warned of about images that are read inside: a loader's worker hands it over with them."""
+    remarks: list[str] = []
+    token = _collected.set(remarks)
+    try:
+        yield remarks
+    finally:
+        _collected.reset(token)
 
 
 def read_image(path: Path, size: tuple[int, int] | None = None) -> Rgb:
@@ -86,10 +108,12 @@ def _decoded(path: Path) -> Rgb:
             raise
     with opened(mended.data) as picture:
         rgb = _pil_to_rgb(picture)
-    if path not in _warned:
-        _warned.add(path)
-        share = f", {mended.lost:.0%} of its rows" if mended.lost >= 0.005 else ""
-        log.warning("%s: the end of the file is missing%s; read as far as it goes", path, share)
+    share = f", {mended.lost:.0%} of its rows" if mended.lost >= 0.005 else ""
+    remark = f"{path}: the end of the file is missing{share}; read as far as it goes"
+    if (remarks := _collected.get()) is None:
+        warn_once(remark)
+    else:
+        remarks.append(remark)
     return rgb
 
 
@@ -163,8 +187,7 @@ def _unreadable(path: Path, error: Exception) -> ImageError:
     if isinstance(error, ImageError):
         return ImageError(f"{path}: {error}")
     if isinstance(error, FileNotFoundError):
-        url = url_of(path)
-        return ImageError(f"{path}: no such picture" if url is None else f"{url}: a URL, not a file: download it first")
+        return ImageError(nothing_at(path, "picture"))
     if path.is_dir():
         return ImageError(f"{path}: a folder, not an image")
     if isinstance(error, UnidentifiedImageError):

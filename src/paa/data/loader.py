@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from paa.data.augment import Geometry, TrainTransform, padded_size
 from paa.data.batch import Batch
-from paa.data.images import read_image
+from paa.data.images import collected_remarks, read_image, warn_once
 from paa.data.index import DatasetIndex
-from paa.data.report import NAMED, OPTION
+from paa.data.report import NAMED, REMEDY
 from paa.data.sampling import BatchPlan, ItemSeed, TrainBatches, is_tall, largest_size
 from paa.data.transforms import resize, resized_size
 from paa.data.workers import check_shared_memory, share, worker_errors
@@ -27,6 +27,7 @@ log = logging.getLogger("paa")
 _BOX_MULTIPLE = 8  # few different shapes, so that little is compiled or allocated anew
 _ATTEMPTS = 100
 _PREFETCHED = 2  # batches that each worker loads in advance
+_warned: set[str] = set()  # of images left out; a run has a new loader for each evaluation
 _SLACK = 2**15  # bytes: boxes, labels and sizes of a batch, in whole pages
 
 Sample = tuple[Tensor, Tensor, Tensor]  # image (3, h, w) uint8, boxes (n, 4), labels (n,)
@@ -36,11 +37,12 @@ Sample = tuple[Tensor, Tensor, Tensor]  # image (3, h, w) uint8, boxes (n, 4), l
 class Loaded:
     """One item of a loader's data set: a batch, or None if all its images were left out, or the error met instead.
 
-    left_out: the position of each image that was left out, and why.
+    left_out: the position of each image that was left out, and why. remarks: warnings of images that were read.
     """
 
     batch: Batch | PaaError | None
     left_out: list[tuple[int, str]] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
     def pin_memory(self) -> Loaded:
         """Return the item with its batch in page-locked memory (the DataLoader calls this when it pins)."""
@@ -87,6 +89,8 @@ class Loader:
         check_shared_memory(self.shared_bytes)
         with worker_errors(communicates=self._loader.num_workers > 0):
             for loaded in self._loader:
+                for remark in loaded.remarks:
+                    warn_once(remark)
                 for position, message in loaded.left_out:
                     self._note(position, message)
                 if isinstance(loaded.batch, PaaError):
@@ -95,12 +99,13 @@ class Loader:
                     yield loaded.batch
 
     def _note(self, position: int, message: str) -> None:
-        """Keep what was left out, and warn of the first ones."""
+        """Keep what was left out, and warn of the first ones that no loader of this process met before."""
         self.left_out_positions.add(position)
         message = " ".join(message.splitlines())
-        if message in self._left_out:
-            return
         self._left_out[message] = None
+        if message in _warned:
+            return
+        _warned.add(message)
         if len(self._left_out) <= NAMED:
             log.warning("%s; %s", message, self._instead)
         elif len(self._left_out) == NAMED + 1:
@@ -216,7 +221,9 @@ class _InWorker(Dataset[Loaded]):
 
     def __getitem__(self, plan: BatchPlan) -> Loaded:
         try:
-            loaded = self.dataset[plan]
+            with collected_remarks() as remarks:
+                loaded = self.dataset[plan]
+            loaded.remarks = remarks
             if isinstance(loaded.batch, Batch) and get_worker_info() is not None:
                 share(loaded.batch)
         except RunError as error:
@@ -246,7 +253,7 @@ class _EvalSet(Dataset[Loaded]):
                 positions.append(position)
             except ImageError as error:
                 if not self.skip_bad:
-                    return Loaded(_with_option(error))
+                    return Loaded(ImageError(f"{error}; {REMEDY}"))
                 left_out.append((position, str(error)))
         return Loaded(_batch(self.index, samples, positions, plan.size) if samples else None, left_out)
 
@@ -269,7 +276,7 @@ class _TrainSet(Dataset[Loaded]):
                 samples.append(self._sample(position, seed))
             except ImageError as error:
                 if not self.skip_bad:
-                    return Loaded(_with_option(error))
+                    return Loaded(ImageError(f"{error}; {REMEDY}"))
                 left_out.append((position, str(error)))
                 replaced = self._replacement(position, seed, plan.size)
                 if replaced is None:
@@ -298,11 +305,6 @@ class _TrainSet(Dataset[Loaded]):
             except ImageError:
                 continue
         return None
-
-
-def _with_option(error: ImageError) -> ImageError:
-    """Return an error about one image with the option that goes on without it."""
-    return error if OPTION in str(error) else ImageError(f"{error}; fix it, or go on without it: {OPTION}")
 
 
 def _shrink(geometry: Geometry, within: tuple[int, int]) -> Geometry:

@@ -12,9 +12,9 @@ from paa.data.folders import subfolders
 from paa.data.index import DatasetIndex
 from paa.data.report import ReadReport
 from paa.errors import DataError
+from paa.urls import nothing_at
 
 log = logging.getLogger("paa")
-
 
 _FORMATS = {"coco": (coco.level, coco.read), "voc": (voc.level, voc.read), "yolo": (yolo.level, yolo.read)}
 _EXPECTED = "expected COCO (train.json, annotations/instances_train*.json), VOC (Annotations/*.xml) or YOLO (data.yaml)"
@@ -41,7 +41,7 @@ def read_dataset(
     """
     path = Path(path)
     if not path.exists():
-        raise DataError(f"{path}: no such file or folder")
+        raise DataError(nothing_at(path, "file or folder"))
     if images is not None and not Path(images).is_dir():
         raise DataError(f"{images}: no such folder of images (--images)")
     report = ReadReport() if report is None else report

@@ -9,7 +9,7 @@ import numpy as np
 from paa.data.index import DatasetIndex
 from paa.errors import AnnotationError, DataError, ImageError
 
-OPTION = "--skip-bad"
+REMEDY = "fix it, or go on without it: --skip-bad"
 NAMED = 10  # items that are named one by one; all of them are in the file of what was left out
 
 
@@ -41,7 +41,7 @@ class ReadReport:
         """
         problem = printable(problem)
         if not self.skip_bad:
-            raise kind(f"{problem}; fix it, or go on without it: {OPTION}")
+            raise kind(f"{problem}; {REMEDY}")
         self.left_out.append(problem)
         self.images_left_out += issubclass(kind, ImageError)
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from paa.data.build import split_names
 from paa.data.folders import subfolders
+from paa.data.splits import split_names
 from paa.errors import DataError
 
 _SPLIT = re.compile(
@@ -43,7 +43,12 @@ def missing_split(source: Path, split: str, found: Sequence[str]) -> DataError:
 
 
 def split_hint(split: str) -> str:
-    """Return the options that go on without a split."""
+    """Return the options that go on without a split: of `paa train`, and of `paa eval`."""
     if split in split_names("train"):
-        return "choose another with --train-split NAME"
-    return "choose another with --val-split NAME, other data with --val-data, or none with --val-batch-size 0"
+        return "choose another with --train-split NAME (paa eval: --split)"
+    if split not in split_names("val"):
+        return "choose another with --train-split or --val-split NAME (paa eval: --split)"
+    return (
+        "choose another with --val-split NAME (paa eval: --split), other data with --val-data, or none with "
+        "--val-batch-size 0"
+    )

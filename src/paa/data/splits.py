@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 SYNONYMS = (("train", "training"), ("val", "valid", "validation"), ("test", "testing"))
+SPLIT_NAMES = tuple(name for names in SYNONYMS for name in names)
 
 _SPLITS = {word: names[0] for names in SYNONYMS for name in names for word in (name, f"{name}set")}
 _ANNOTATIONS = frozenset(
@@ -19,6 +20,14 @@ _IMAGES = frozenset({"image", "images", "img", "imgs", "jpegimages", "jpg", "png
 def words(name: str) -> list[str]:
     """Return the words of a name in small letters: "my_trainLabels2017" is my, train, labels."""
     return re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
+
+
+def split_names(split: str) -> tuple[str, ...]:
+    """Return the split's name and the others in use for it, the one asked for first."""
+    for names in SYNONYMS:
+        if split in names:
+            return (split, *(name for name in names if name != split))
+    return (split,)
 
 
 def main_name(split: str) -> str:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from paa.data.build import Found, build_index, match_classes, split_names
-from paa.data.folders import some
+from paa.data.build import Found, build_index, match_classes
+from paa.data.folders import relative_name, some
 from paa.data.index import DatasetIndex
 from paa.data.report import ReadReport
 from paa.data.split_folders import is_split, missing_split
+from paa.data.splits import split_names
 from paa.data.voc_images import find_image_folder
 from paa.data.voc_layout import Place, chosen_split, find_places, list_for, lists_of, main_lists, settle
 from paa.data.voc_section import Record, Section, read_section
@@ -22,11 +23,6 @@ def level(path: Path) -> int | None:
     """Return how far below `path` VOC annotations lie: 0 for its own, 1 for a folder's inside, None without any."""
     depth, places = find_places(path)
     return depth if places else None
-
-
-def holds(path: Path) -> bool:
-    """Return whether the folder holds VOC annotations."""
-    return level(path) is not None
 
 
 def read(
@@ -136,7 +132,7 @@ def _build(
     places: list[str] = []
     odd: list[str] = []
     for i, record in enumerate(records):
-        file = _relative(record.annotation.file, path)
+        file = relative_name(record.annotation.file, path)
         for number, item in enumerate(record.annotation.objects, start=1):
             place = f"{file} object {number}"
             if item.difficult is None:
@@ -152,7 +148,7 @@ def _build(
     boxes[:, :2] -= 1
     found = Found(
         root=path,
-        file_names=[_relative(record.image, path) for record in records],
+        file_names=[relative_name(record.image, path) for record in records],
         image_ids=np.arange(1, len(records) + 1),
         sizes=np.array([record.annotation.size or (0, 0) for record in records], np.int32),
         images=np.array([row[0] for row in rows], np.int64),
@@ -164,7 +160,3 @@ def _build(
     )
     classes = match_classes(path, own, range(1, len(own) + 1), names, report)
     return build_index(path, found, classes, report, keep_empty)
-
-
-def _relative(file: Path, root: Path) -> str:
-    return file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file.absolute())

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from paa.data.build import read_text, split_names
+from paa.data.build import read_text
 from paa.data.folders import files_ending, files_in, find_folder, holds_images, some, subfolders
 from paa.data.report import ReadReport
 from paa.data.split_folders import is_split, split_folders, split_of
+from paa.data.splits import SPLIT_NAMES, split_names
 from paa.data.voc_xml import is_voc
 from paa.errors import DataError
 
@@ -21,7 +22,7 @@ STANDARD_IMAGES = "jpegimages"
 
 _LOOKED_AT = 5  # XML files of a folder that are opened to find out whether they are VOC's
 _DEPTH = 3  # folders below one that is named as a split
-_LISTS = ("train", "training", "val", "valid", "validation", "test", "testing", "trainval")
+_LISTS = (*SPLIT_NAMES, "trainval")
 
 
 @dataclass(frozen=True)

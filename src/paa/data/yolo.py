@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from paa.data.build import Found, build_index, match_classes
-from paa.data.folders import some
+from paa.data.folders import relative_name, some
 from paa.data.index import DatasetIndex
 from paa.data.report import ReadReport
 from paa.data.yolo_description import Description
@@ -17,12 +17,7 @@ from paa.data.yolo_labels import LabelFinder, assign_labels, label_rows, read_la
 from paa.data.yolo_layout import find_description, level
 from paa.errors import DataError
 
-__all__ = ["holds", "level", "read"]
-
-
-def holds(path: Path) -> bool:
-    """Return whether the path is, or the folder holds, a YOLO data set description."""
-    return level(path) is not None
+__all__ = ["level", "read"]
 
 
 def read(
@@ -58,10 +53,9 @@ def read(
         if text is not None:
             kept.append(image)
     table = np.array(rows, np.float64).reshape(-1, 6)
-    root = description.root
     found = Found(
-        root=root,
-        file_names=[p.relative_to(root).as_posix() if p.is_relative_to(root) else str(p.absolute()) for p in kept],
+        root=description.root,
+        file_names=[relative_name(file, description.root) for file in kept],
         image_ids=np.arange(1, len(kept) + 1),
         sizes=np.zeros((len(kept), 2), np.int32),
         images=table[:, 0].astype(np.int64),

@@ -12,10 +12,10 @@ import yaml
 from paa.data.build import read_text
 from paa.data.folders import files_ending
 from paa.data.report import ReadReport
+from paa.data.splits import SPLIT_NAMES
 from paa.errors import DataError
 
 SUFFIXES = (".yaml", ".yml")
-SPLITS = ("train", "training", "val", "valid", "validation", "test", "testing")
 
 _ABOVE = 2  # folders above a description that its `path` may be relative to
 _USUAL = ("data", "dataset")
@@ -60,7 +60,7 @@ def wrong_yaml_files(folder: Path) -> list[Path]:
 def read_yaml(file: Path, above: Path, report: ReadReport) -> Description:
     """Return what a YAML file says. above: the folder of the data set, if the file lies in one inside it."""
     data = _load(file)
-    if not isinstance(data, dict) or not any(key in data for key in (*SPLITS, "names", "path")):
+    if not isinstance(data, dict) or not any(key in data for key in (*SPLIT_NAMES, "names", "path")):
         raise DataError(f"{file}: expected keys such as train, val and names")
     path = "" if _is_nothing(data.get("path")) else str(data["path"]).strip()
     entries = {key: _entries(file, key, data[key]) for key in data if key not in ("names", "path", "nc")}
@@ -115,7 +115,7 @@ def _was_meant_to(file: Path) -> bool:
 
 
 def _has_split(data: dict[str, Any]) -> bool:
-    return any(isinstance(data.get(key), (str, list)) for key in SPLITS)
+    return any(isinstance(data.get(key), (str, list)) for key in SPLIT_NAMES)
 
 
 def _is_nothing(value: object) -> bool:
@@ -131,7 +131,7 @@ def _root(file: Path, path: str, entries: dict[str, list[str]], report: ReadRepo
     text = path.replace("\\", "/")
     if (file.parent / text).is_dir():
         return file.parent / text
-    if any((file.parent / item).exists() for key in SPLITS for item in entries.get(key, [])):
+    if any((file.parent / item).exists() for key in SPLIT_NAMES for item in entries.get(key, [])):
         return file.parent
     for base in list(file.absolute().parent.parents)[:_ABOVE]:
         if (root := base / text).is_dir():
@@ -158,7 +158,7 @@ def _entries(file: Path, key: str, value: Any) -> list[str]:
     """Return what a key names, none for anything else than text."""
     values = value if isinstance(value, list) else [value]
     texts = [item.strip() for item in values if isinstance(item, str) and not _is_nothing(item)]
-    if key in SPLITS and len(texts) < len([item for item in values if not _is_nothing(item)]):
+    if key in SPLIT_NAMES and len(texts) < len([item for item in values if not _is_nothing(item)]):
         raise DataError(f"{file}: {key!r} must be a folder, a list of images, or several of them")
     return texts if not isinstance(value, dict) else []
 

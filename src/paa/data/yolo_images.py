@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from paa.data.build import read_text, split_names
+from paa.data.build import read_text
 from paa.data.decoders import decodable_suffixes
 from paa.data.folders import (
     NameLookup,
@@ -22,7 +22,8 @@ from paa.data.folders import (
 )
 from paa.data.report import ReadReport
 from paa.data.split_folders import is_split, missing_split, other_split, split_folders, split_hint, split_of
-from paa.data.yolo_description import SPLITS, Description
+from paa.data.splits import SPLIT_NAMES, split_names
+from paa.data.yolo_description import Description
 from paa.errors import DataError
 
 _UPWARDS = re.compile(r"^(?:\.\./)+")
@@ -36,7 +37,7 @@ def split_images(description: Description, split: str, images: Path | None, repo
     """
     key = next((name for name in _names(description, split) if description.entries.get(name)), None)
     if key is None:
-        raise missing_split(description.source, split, [name for name in SPLITS if description.entries.get(name)])
+        raise missing_split(description.source, split, [name for name in SPLIT_NAMES if description.entries.get(name)])
     places = _Places(description, images, report)
     found: dict[Path, None] = {}
     repeated = 0
@@ -122,7 +123,7 @@ class _Places:
     def _check_other_splits(self, key: str, item: str, found: Path) -> None:
         """Raise DataError if another split's entry, of another text, ends at the same place."""
         for other, items in self._description.entries.items():
-            for text in items if other in SPLITS and other != key else []:
+            for text in items if other in SPLIT_NAMES and other != key else []:
                 try:
                     same = text != item and self._locate(other, text)[0].samefile(found)
                 except (DataError, OSError):
@@ -140,7 +141,7 @@ class _Places:
             if (place := _near(images, parts[start:])) and place.is_dir():
                 return place
         named = [folder for folder in split_folders(images) if is_split(folder.name, key)]
-        others = [entry for name, entry in self._description.entries.items() if name in SPLITS and name != key]
+        others = [entry for name, entry in self._description.entries.items() if name in SPLIT_NAMES and name != key]
         if len(named) == 1:
             return named[0]
         if split_folders(images) or any(entry and entry != self._description.entries[key] for entry in others):

@@ -34,7 +34,7 @@ def make_inference(threshold: float, candidate_threshold: float | None, **others
     """Return the settings under which detections of score `threshold` and more are found; `others`: further fields.
 
     candidate_threshold: None is the default, or a threshold between 0 and that: a threshold that is asked for would
-    otherwise leave out, untold, what never became a candidate. ConfigError for an invalid value.
+    otherwise silently leave out what never became a candidate. ConfigError for an invalid value.
     """
     if not 0 <= threshold <= 1:
         raise ConfigError(f"the threshold must be from 0 to 1, got {threshold}")

@@ -82,11 +82,15 @@ def detect_dataset(
         progress(len(batch))
     parts = process.gather((found, loader.left_out_positions, loader.left_out))
     table = DetectionTable.concatenate([one for tables, _, _ in parts for one in tables])
-    bad = sorted(position for _, positions, _ in parts for position in positions)
-    if not bad:
+    unread = sorted(position for _, positions, _ in parts for position in positions)
+    return _without(unread, index, table, [line for _, _, lines in parts for line in lines])
+
+
+def _without(unread: list[int], index: DatasetIndex, table: DetectionTable, left_out: list[str]) -> Detected:
+    """Return the result for the images of an index but those at the positions `unread`, which have no detections."""
+    if not unread:
         return Detected(index, table, [])
-    read = np.setdiff1d(np.arange(len(index)), bad)
+    read = np.setdiff1d(np.arange(len(index)), unread)
     if not len(read):
         raise DataError(f"{index.root}: none of the {len(index)} images can be read")
-    table = replace(table, image=np.searchsorted(read, table.image))
-    return Detected(index.select(read), table, [line for _, _, lines in parts for line in lines])
+    return Detected(index.select(read), replace(table, image=np.searchsorted(read, table.image)), left_out)

@@ -25,7 +25,7 @@ class LeftOut:
             self._lines[line.encode(errors="backslashreplace").decode()] = None  # names of files may be no Unicode
 
     def write(self) -> None:
-        """Write the file if there is something new to say; where nothing was left out, there is none."""
+        """Write the file if there is something new to say; where nothing was left out, no file stays."""
         if len(self._lines) == self._written:
             return
         if self._lines:

@@ -21,7 +21,7 @@ _VIEW_LIMIT = 100  # detections of each view, in the official code
 
 
 def check_views(views: MultiScaleConfig) -> None:
-    """Raise ConfigError for views that cannot be."""
+    """Raise ConfigError for a setting of the views with an invalid value."""
     scales, windows = views.scales, views.windows
     rules: tuple[tuple[str, object, str, bool], ...] = (
         ("scales", scales, "at least 1", all(short >= 1 for short in scales)),

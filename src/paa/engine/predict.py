@@ -23,7 +23,7 @@ from paa.detections import Detections
 from paa.engine.detect import check_inference, detect_batch
 from paa.errors import ConfigError, DataError
 from paa.model.detector import PADDING, Detector
-from paa.urls import url_of
+from paa.urls import nothing_at
 
 _PATIENCE = 4  # batches that the first image may wait for others of its size
 
@@ -125,10 +125,8 @@ def find_pictures(paths: Sequence[Path], output: Path | None = None) -> list[Pat
             found.extend(inside)
         elif path.is_file():
             found.append(path)
-        elif (url := url_of(path)) is not None:
-            raise DataError(f"{url}: a URL, not a path: download it first")
         else:
-            raise DataError(f"{path}: no such file or folder")
+            raise DataError(nothing_at(path, "file or folder"))
     return found
 
 

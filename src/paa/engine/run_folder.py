@@ -15,9 +15,12 @@ import torch
 import torchvision
 
 import paa
-from paa.atomic import cannot_write, remove_temporaries, whole_file
+from paa.atomic import cannot_write, remove_temporaries, temporaries, whole_file
 from paa.engine.run_lock import LOCK, run_lock
 from paa.errors import RunError
+
+LEFT_OUT = "left_out.txt"
+"""The file, of a run, an evaluation or a prediction, that lists all that was left out, and why."""
 
 Record = dict[str, Any]
 Opened = TypeVar("Opened")
@@ -30,7 +33,7 @@ class RunFolder:
         self.path = path
         self.config, self.log = path / "config.json", path / "log.jsonl"
         self.last, self.best, self.tensorboard = path / "last.pt", path / "best.pt", path / "tensorboard"
-        self.left_out = path / "left_out.txt"
+        self.left_out = path / LEFT_OUT
         self._held = ExitStack()
         self._locked = False
 
@@ -76,7 +79,9 @@ class RunFolder:
             )
         step = max((record["step"] for record in self.records()), default=0)
         first = config.get("first_checkpoint") if isinstance(config, dict) else None
-        if step >= (first if isinstance(first, int) else 1):
+        saved_from = first if isinstance(first, int) else 1
+        killed_in_first_save = step == saved_from and temporaries(self.path, [self.last.name])
+        if step >= saved_from and not killed_in_first_save:
             raise RunError(
                 f"{self.last}: no such file, but {self.log.name} goes up to step {step}: put the checkpoint back, or "
                 "start anew with another --output"

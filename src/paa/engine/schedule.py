@@ -48,7 +48,8 @@ class Schedule:
         warmup = "no warm-up"
         if self.warmup_steps:
             kind = "rising from" if self.warmup == "linear" else "constant at"
-            warmup = f"warm-up {self.warmup_steps} steps, {kind} {self.rate * self.warmup_factor:.3g}"
+            steps = f"{self.warmup_steps} step{'s' if self.warmup_steps > 1 else ''}"
+            warmup = f"warm-up {steps}, {kind} {self.rate * self.warmup_factor:.3g}"
         epochs = self.steps * batch_size / images
         return (
             f"schedule: {self.steps} steps of {batch_size} images ({epochs:.3g} epochs), "
@@ -61,16 +62,18 @@ def make_schedule(config: ScheduleConfig, batch_size: int, images: int, named: C
 
     images: in the training set, for a schedule in epochs. named: the fields that a person named. These stand as they
     are; the others are made to fit. The learning rate scales with batch / reference_batch, steps and decays with its
-    inverse (Goyal et al. 2017); a person who names reference_batch too wants that for all of them. With `epochs`,
-    decays keep their share of the run. The warm-up is as many steps whatever the batch, but at most a quarter of the
-    run. ConfigError for fields that contradict each other, and for a run without a step.
+    inverse (Goyal et al. 2017); a person who names reference_batch too wants that for all of them. Decays that are not
+    named keep their share of the run, also where steps are named or `epochs` are given. The warm-up is as many steps
+    whatever the batch, but at most a quarter of the run. ConfigError for fields that contradict each other, and for a
+    run without a step.
     """
     _check(config, named)
     scale = config.reference_batch / batch_size
     fixed = set() if "reference_batch" in named else set(named)
-    steps = config.steps if "steps" in fixed else round(config.steps * scale)
+    stretch = 1.0 if "steps" in fixed else scale  # of the run's length, which its decays follow
+    steps = round(config.steps * stretch)
     rate = config.rate if "rate" in fixed else config.rate / scale
-    decays = config.decays if "decays" in fixed else tuple(round(decay * scale) for decay in config.decays)
+    decays = config.decays if "decays" in fixed else tuple(round(decay * stretch) for decay in config.decays)
     if config.epochs is not None:
         share = config.epochs * images / batch_size / max(steps, 1)
         steps = max(1, round(steps * share))

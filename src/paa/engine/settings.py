@@ -1,4 +1,4 @@
-"""What a training run is told, and whether any run could be told so."""
+"""Training configuration and its validation."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ def ineffective(config: TrainConfig, schedule: Schedule) -> list[str]:
     rules: tuple[tuple[tuple[str, ...], bool, str], ...] = (
         (validation, config.validation.batch_size == 0, "there is no validation (--val-batch-size 0)"),
         (("init_format",), config.init is None, "there is no --init"),
+        (("worker_timeout",), runtime.workers == 0, "there are no loader workers (--workers 0)"),
         (("schedule.warmup", "schedule.warmup_factor"), schedule.warmup_steps == 0, "there is no warm-up"),
         (("schedule.decays",), bool(late), f"{late} are not before the last step, {schedule.steps}"),
         (("model.norm_eps",), model.backbone.startswith("timm/"), "timm's models have their own"),

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from paa.atomic import cannot_write
+
 
 class JsonListFile:
     """Writes a list to a file item by item, as `json.dumps(items, indent=1)` would write the whole.
@@ -17,6 +19,7 @@ class JsonListFile:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._file = path.open("wb", buffering=0)
         self._end = 0  # where the last item ends
         self._write(b"[]\n")
@@ -31,13 +34,15 @@ class JsonListFile:
         self._file.close()
 
     def append(self, item: Any) -> None:
-        """Add an item. OSError if the disk is full: the file is then as it was."""
+        """Add an item. RunError if the disk is full: the file is then as it was."""
         data = self._before + textwrap.indent(json.dumps(item, indent=1), " ").encode()
         try:
             self._write(data + b"\n]\n")
-        except BaseException:
+        except BaseException as error:
             self._file.truncate(self._end)
             self._write(b"]\n" if self._end == 1 else b"\n]\n")
+            if isinstance(error, OSError):
+                raise cannot_write(self._path, error) from error
             raise
         self._end += len(data)
         self._before = b",\n"

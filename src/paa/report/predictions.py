@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from paa.atomic import whole_file
 from paa.data.images import Rgb, read_image
 from paa.detections import Detections
-from paa.engine.run_folder import check_folder, write_text
+from paa.engine.run_folder import LEFT_OUT, check_folder, write_text
 from paa.errors import ConfigError, ImageError
 from paa.report.drawing import draw_detections
 from paa.report.json_list import JsonListFile
@@ -20,7 +21,6 @@ from paa.report.json_list import JsonListFile
 Detect = Callable[[Sequence[Rgb]], Iterable[tuple[Rgb, Detections]]]
 """Gives the detections of each image, in the order given: `engine.predict.predict` of some detector and options."""
 
-LEFT_OUT = "left_out.txt"
 _LONGEST_JPEG = 65_500
 _PIXELS_AHEAD = 100_000_000  # of the images that are read before their batches are chosen: 300 MB
 _BATCHES_AHEAD = 8
@@ -50,7 +50,7 @@ def write_predictions(
     detections.json is a list of {file, drawn, width, height, detections: [{box: xyxy, score, label, name}]}, whole
     after every image. An image that cannot be read is left out, and named in left_out.txt.
     ConfigError for a threshold outside 0..1, and where a drawing would take the place of one of the images; ImageError,
-    with nothing written, if none of them can be read.
+    with nothing written, if none of them can be read; RunError for a file that cannot be written.
     """
     if not 0 <= threshold <= 1:
         raise ConfigError(f"the threshold must be from 0 to 1, got {threshold}")
@@ -118,12 +118,8 @@ def _save_drawing(drawing: Image.Image, path: Path) -> None:
     drawing.thumbnail((_LONGEST_JPEG, _LONGEST_JPEG))
     buffer = BytesIO()
     drawing.save(buffer, "JPEG", quality=92)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
+    with whole_file(path, durable=False) as temporary:
         temporary.write_bytes(buffer.getvalue())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _drawn_names(pictures: Sequence[Path]) -> list[str]:

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from paa.errors import CheckpointError
-from paa.urls import url_of
+from paa.urls import nothing_at
 from paa.weights.foreign import describe_archive
 from paa.weights.pickles import STORAGES, Maker, check_left, checked_key, short, take, unpickle
 
@@ -39,9 +39,9 @@ def read_file(path: Path) -> FileContent:
 
     CheckpointError if there is no such file, or it is none of these, damaged, or would run code.
     """
+    if not path.is_file():
+        raise CheckpointError(_no_file(path))
     try:
-        if not path.is_file():
-            raise CheckpointError(_no_file(path))
         with path.open("rb") as file:
             content = _read(file)
     except CheckpointError as error:
@@ -62,10 +62,10 @@ def read_file(path: Path) -> FileContent:
 
 def _no_file(path: Path) -> str:
     """Return what is wrong with a path that is no file, and the file that may be meant."""
-    if path.is_dir():
-        meant = next((path / name for name in _IN_FOLDERS if (path / name).is_file()), None)
-        return "a folder, not a file" + (f": name the file in it, {meant}" if meant else "")
-    return "no such file" if url_of(path) is None else "a URL, not a path: download it first"
+    if not path.is_dir():
+        return nothing_at(path, "file")
+    meant = next((path / name for name in _IN_FOLDERS if (path / name).is_file()), None)
+    return f"{path}: a folder, not a file" + (f": name the file in it, {meant}" if meant else "")
 
 
 _IN_FOLDERS = ("best.pt", "last.pt", "model.safetensors")
