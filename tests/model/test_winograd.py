@@ -129,6 +129,9 @@ def test_constant_weights_are_transformed_once(monkeypatch: pytest.MonkeyPatch) 
         keep_kernels(conv)
         assert all(torch.equal(result, first) for result in (again, conv(x), conv(x)))
     assert len(count) == 3
+    conv.load_state_dict({"weight": torch.ones_like(conv.weight), "bias": torch.zeros_like(conv.bias)})
+    with torch.no_grad():
+        assert relative(conv(x), nn.functional.conv2d(x, torch.ones(96, 96, 3, 3), padding=1)) < 5e-5
 
 
 def test_in_one_pass_kernels_are_transformed_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,6 +180,10 @@ class WinogradConv2d(nn.Conv2d):
         result: Tensor = _Convolution.apply(input, weight, bias, self._kernels(weight))
         return result
 
+    def _load_from_state_dict(self, *given: Any) -> None:
+        self._kept = None
+        super()._load_from_state_dict(*given)
+
     @torch.no_grad()
     def _kernels(self, weight: Tensor) -> Tensor:
         """Return the transformed kernels; kept for the next call only inside `one_pass` and for constant weights.
