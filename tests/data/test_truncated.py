@@ -66,6 +66,19 @@ def test_a_few_bytes(kind: str, cut: int) -> None:
     assert not len(rows) or rows[0] >= 0.85 * len(whole)
 
 
+@pytest.mark.parametrize("options", [{}, {"subsampling": 0}, {"quality": 95}, {"progressive": True}])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("cut", [5, 30, 100])
+def test_a_few_bytes_of_a_small_jpeg(mode: str, options: dict[str, Any], cut: int) -> None:
+    """Three rows of blocks: that a part of the last is missing is not a third of the image."""
+    data = encoded(texture(48, 64).convert(mode), "JPEG", **options)
+    mended = mend(data[:-cut])
+    assert mended is not None
+    assert 0 <= mended.lost <= 0.25
+    differ = np.abs(pixels(mended.data) - pixels(data)).max(axis=2) > 60
+    assert differ.mean() <= mended.lost + 0.02
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("left", [0.5, 0.3, 0.1])
 def test_a_large_part(kind: str, left: float) -> None:

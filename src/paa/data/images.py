@@ -25,11 +25,13 @@ __all__ = [
     "read_image",
     "read_size",
     "undecodable_suffixes",
+    "wrong_size",
 ]
 
 log = logging.getLogger("paa")
 
 _EXIF_ORIENTATION = 274
+_SIDES_EXCHANGED = (5, 6, 7, 8)
 _TRANSPARENT_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
 
 Rgb = npt.NDArray[np.uint8]
@@ -44,7 +46,7 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Rgb:
     size: the (height, width) its annotations were made for. Transparent images are laid on white, as most viewers and
     annotation tools show them: what is stored under a transparent pixel is arbitrary. 16-bit grey is scaled to 8 bits.
     Of an animation, the first frame. A JPEG, PNG or WebP whose end is missing is read with a warning, if at most a
-    quarter of it is. Raises ImageError for what cannot be decoded, for too many pixels (`limit_pixels`), and for
+    quarter of the image is. Raises ImageError for what cannot be decoded, for too many pixels (`limit_pixels`), and for
     another size.
     """
     try:
@@ -54,11 +56,19 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Rgb:
     except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them stumble on
         raise _unreadable(path, error) from error
     if size is not None and rgb.shape[:2] != size:
-        raise ImageError(
-            f"{path}: is {rgb.shape[0]} high and {rgb.shape[1]} wide as shown, "
-            f"its annotations say {size[0]} high and {size[1]} wide"
-        )
+        raise ImageError(wrong_size(path, (rgb.shape[0], rgb.shape[1]), size))
     return rgb
+
+
+def wrong_size(path: Path, own: tuple[int, int], expected: tuple[int, int]) -> str:
+    """Return the message for an image of another (height, width) than its annotations say."""
+    message = (
+        f"{path}: is {own[0]} high and {own[1]} wide as shown, "
+        f"its annotations say {expected[0]} high and {expected[1]} wide"
+    )
+    if own != (expected[1], expected[0]) or not _is_turned(path):
+        return message
+    return f"{message}: the size before its EXIF orientation turns it; save it turned, or write the size as shown"
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -66,12 +76,18 @@ def read_size(path: Path) -> tuple[int, int]:
     try:
         with opened(path) as picture:
             width, height = picture.size
-            turned = picture.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+            turned = picture.getexif().get(_EXIF_ORIENTATION, 1) in _SIDES_EXCHANGED
     except ConfigError:
         raise
     except Exception as error:
         raise _unreadable(path, error) from error
     return (width, height) if turned else (height, width)
+
+
+def _is_turned(path: Path) -> bool:
+    """Return whether an image is shown with its sides exchanged."""
+    with opened(path) as picture:
+        return picture.getexif().get(_EXIF_ORIENTATION, 1) in _SIDES_EXCHANGED
 
 
 def _decoded(path: Path) -> Rgb:
@@ -88,7 +104,7 @@ def _decoded(path: Path) -> Rgb:
         rgb = _pil_to_rgb(picture)
     if path not in _warned:
         _warned.add(path)
-        share = f", {mended.lost:.0%} of its rows" if mended.lost >= 0.005 else ""
+        share = f", {mended.lost:.0%} of the image" if mended.lost >= 0.005 else ""
         log.warning("%s: the end of the file is missing%s; read as far as it goes", path, share)
     return rgb
 

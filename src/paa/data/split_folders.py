@@ -46,4 +46,7 @@ def split_hint(split: str) -> str:
     """Return the options that go on without a split."""
     if split in split_names("train"):
         return "choose another with --train-split NAME"
-    return "choose another with --val-split NAME, other data with --val-data, or none with --val-batch-size 0"
+    return (
+        "choose another with --val-split NAME (--split in paa eval), other data with --val-data, or none with "
+        "--val-batch-size 0"
+    )

@@ -66,7 +66,6 @@ def read(
     own = _class_names(sections if names is None else wanted, None if names is None else records)
     if not own and names is None:
         raise DataError(f"{path}: no objects in any annotation file")
-    _warn_of_names(path, own, report)
     return _build(path, records, own, names, report, keep_empty)
 
 
@@ -113,14 +112,6 @@ def _class_names(sections: Iterable[Section], records: Sequence[Record] | None) 
     else:
         annotations = [annotation for section in sections for annotation in section.readable()]
     return sorted({item.name for annotation in annotations for item in annotation.objects if item.name})
-
-
-def _warn_of_names(path: Path, own: Sequence[str], report: ReadReport) -> None:
-    by_folded: dict[str, str] = {}
-    for name in own:
-        other = by_folded.setdefault(name.casefold(), name)
-        if other != name:
-            report.warn(f"{path}: the classes {other!r} and {name!r} differ in capitals only; are they the same?")
 
 
 def _build(
