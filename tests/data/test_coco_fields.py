@@ -306,3 +306,20 @@ def test_a_turned_image_with_its_size_before_the_turn(tmp_path: Path) -> None:
     turned.save(tmp_path / "a.jpg")  # upright; 48 high and 64 wide
     coco(tmp_path / "train.json", [{**r, "width": 48, "height": 64} for r in images("a.jpg", "b.jpg")])
     assert "EXIF" not in fails(tmp_path, ImageError)
+
+
+def test_names_of_several_lines_are_told_in_one(tmp_path: Path) -> None:
+    put(tmp_path, "b.jpg")
+    path = coco(
+        tmp_path / "train.json", images("a\nx.jpg", "b.jpg"), categories=[{"id": 1, "name": "c\rt"}, CLASSES[1]]
+    )
+    assert fails(tmp_path, ImageError).startswith(f"{path}: image 1, a\\nx.jpg, is not found")
+    index, report = read(tmp_path, skip_bad=True)
+    assert index.names == ("c\rt", "dog")
+    assert report.left_out == [f"{path}: image 1, a\\nx.jpg, is not found"]
+    assert "2 classes: c\\rt, dog" in report.lines("train", index)[1]
+    twice = [{"id": 1, "name": "c\nt"}, {"id": 2, "name": "c\nt"}]
+    coco(tmp_path / "train.json", images("b.jpg", "b.jpg"), categories=twice)
+    assert "two classes are named" in fails(tmp_path, DataError)
+    coco(tmp_path / "train.json", images("x\ny.jpg"))
+    assert "images not found: x\\ny.jpg" in fails(tmp_path, DataError)

@@ -98,6 +98,17 @@ def test_what_is_lost_is_told(kind: str) -> None:
     assert 0.08 < mended.lost < 0.2
 
 
+def test_a_bmp_begins_with_its_last_row() -> None:
+    data = encoded(texture(), "BMP")
+    mended = mend(data[: -20 * 3 * 320])
+    assert mended is not None
+    assert mended.lost == pytest.approx(20 / 240)
+    np.testing.assert_array_equal(pixels(mended.data)[20:], pixels(data)[20:])
+    assert not pixels(mended.data)[:20].any()
+    for cut in (data[: len(data) // 2], data[:30], data[:10], data):
+        assert mend(cut) is None
+
+
 def test_grey_of_the_image_itself_is_not_taken_for_lost() -> None:
     """Half of it is the grey that decoders show where there is no data."""
     image = texture()

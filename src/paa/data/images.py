@@ -45,7 +45,7 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Rgb:
 
     size: the (height, width) its annotations were made for. Transparent images are laid on white, as most viewers and
     annotation tools show them: what is stored under a transparent pixel is arbitrary. 16-bit grey is scaled to 8 bits.
-    Of an animation, the first frame. A JPEG, PNG or WebP whose end is missing is read with a warning, if at most a
+    Of an animation, the first frame. A JPEG, PNG, WebP or BMP whose end is missing is read with a warning, if at most a
     quarter of the image is. Raises ImageError for what cannot be decoded, for too many pixels (`limit_pixels`), and for
     another size.
     """
@@ -72,15 +72,25 @@ def wrong_size(path: Path, own: tuple[int, int], expected: tuple[int, int]) -> s
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """Return (height, width) as shown, from the file's header alone. Raises ImageError, for too many pixels too."""
+    """Return (height, width) as shown, from the file's header, or from all of it where its end is missing.
+
+    Raises ImageError, for too many pixels too.
+    """
     try:
-        with opened(path) as picture:
-            width, height = picture.size
-            turned = picture.getexif().get(_EXIF_ORIENTATION, 1) in _SIDES_EXCHANGED
+        return _size_of(path)
     except ConfigError:
         raise
     except Exception as error:
-        raise _unreadable(path, error) from error
+        mended = mend(path.read_bytes()) if path.is_file() and not isinstance(error, PaaError) else None
+        if mended is None:  # else one that its decoder does not even open, as WebP's
+            raise _unreadable(path, error) from error
+    return _size_of(mended.data)
+
+
+def _size_of(source: Path | bytes) -> tuple[int, int]:
+    with opened(source) as picture:
+        width, height = picture.size
+        turned = picture.getexif().get(_EXIF_ORIENTATION, 1) in _SIDES_EXCHANGED
     return (width, height) if turned else (height, width)
 
 

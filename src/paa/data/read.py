@@ -10,7 +10,7 @@ from paa.data import coco, voc, yolo
 from paa.data.coco_files import other_json
 from paa.data.folders import subfolders
 from paa.data.index import DatasetIndex
-from paa.data.report import OPTION, ReadReport
+from paa.data.report import OPTION, ReadReport, printable
 from paa.errors import DataError
 
 log = logging.getLogger("paa")
@@ -56,10 +56,13 @@ def read_dataset(
             path, split, report, images=None if images is None else Path(images), names=names, keep_empty=keep_empty
         )
     except DataError as error:
-        if not report.left_out:
+        message = printable(str(error))
+        if report.left_out:
+            count, first = len(report.left_out), report.left_out[0]
+            message += f"; {count} left out before ({OPTION}), the first: {first}"
+        if message == str(error):
             raise
-        count, first = len(report.left_out), report.left_out[0]
-        raise type(error)(f"{error}; {count} left out before ({OPTION}), the first: {first}") from error
+        raise type(error)(message) from error
     for line in report.lines(split, index):
         log.info(line)
     for warning in report.warnings:

@@ -29,7 +29,7 @@ class Mended(NamedTuple):
 
 
 def mend(data: bytes) -> Mended | None:
-    """Return a whole file that shows what a JPEG, PNG or WebP file without its end holds.
+    """Return a whole file that shows what a JPEG, PNG, WebP or BMP file without its end holds.
 
     None for other formats, for a file that is not cut but damaged, and where a large part is lost: more than a quarter
     of the image, or a progressive JPEG's finer scans.
@@ -216,8 +216,20 @@ def _mend_webp(data: bytes) -> Mended | None:
     return None
 
 
+def _mend_bmp(data: bytes) -> Mended | None:
+    """Put zeros in place of a BMP's end."""
+    if len(data) < 14:
+        return None
+    whole, start = (int.from_bytes(data[at : at + 4], "little") for at in (2, 10))
+    missing = whole - len(data)
+    if missing <= 0 or len(data) <= start or missing > _MOST_LOST * (whole - start):
+        return None
+    return Mended(data + bytes(missing), missing / (whole - start))
+
+
 _FORMATS: dict[bytes, Callable[[bytes], Mended | None]] = {
     b"\xff\xd8\xff": _mend_jpeg,
     _PNG_START: _mend_png,
     b"RIFF": _mend_webp,
+    b"BM": _mend_bmp,
 }
