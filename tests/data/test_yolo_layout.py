@@ -149,7 +149,9 @@ def test_names(tmp_path: Path, text: str, expected: tuple[str, str]) -> None:
     assert yolo.read(tmp_path, "train").names == expected
 
 
-@pytest.mark.parametrize("text", ["{1: a, 2: b}", "{a: b}", "cat dog", "[]", "[[cat], dog]", "[{0: cat}]", "{}", ""])
+@pytest.mark.parametrize(
+    "text", ["{1: a, 2: b}", "{a: b}", "cat dog", "[]", "[[cat], dog]", "[{0: cat}]", "{}", "", "[cat, '']"]
+)
 def test_names_that_are_none(tmp_path: Path, text: str) -> None:
     usual(tmp_path)
     (tmp_path / "data.yaml").write_text(f"train: images/train\nnames: {text}\n")

@@ -82,6 +82,11 @@ def parts_of(path: str) -> list[str]:
     return [part for part in re.split(r"[\\/]+", path.strip()) if part not in ("", ".")]
 
 
+def with_name(folder: Path) -> Path:
+    """Return a folder by a path that ends in its name, as "." and ".." do not."""
+    return folder if folder.name not in ("", "..") else Path(os.path.normpath(folder.absolute()))
+
+
 def find_folder(parent: Path, names: Sequence[str]) -> Path | None:
     """Return the folder inside `parent` that has the first of these names that there is, in any case."""
     by_name: dict[str, Path] = {}

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from paa.data.build import Found, build_index, match_classes, split_names
-from paa.data.folders import some
+from paa.data.folders import some, with_name
 from paa.data.index import DatasetIndex
 from paa.data.report import ReadReport
 from paa.data.split_folders import is_split, missing_split
@@ -87,7 +87,8 @@ def _sections(group: Sequence[Place], split: str, images: Path | None, report: R
             section.splits = sorted(set(section.images.splits.values()) - {""})
             same = [name for name in section.splits if name.lower() == split.lower()]
             section.image_splits = same or [name for name in section.splits if is_split(name, split)]
-            named = place.base.name.lower() == split.lower()
+            base = with_name(place.base).name
+            named = base.lower() == split.lower() or is_split(base, split)
             section.wanted = bool(section.image_splits) if section.splits else named or split in split_names("train")
         sections.append(section)
     return sections

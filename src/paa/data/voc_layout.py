@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from paa.data.build import read_text, split_names
-from paa.data.folders import files_ending, files_in, find_folder, holds_images, some, subfolders
+from paa.data.folders import files_ending, files_in, find_folder, holds_images, some, subfolders, with_name
 from paa.data.report import ReadReport
 from paa.data.split_folders import is_split, split_folders, split_of
 from paa.data.voc_xml import is_voc
@@ -151,8 +151,9 @@ def _ambiguous(one: Place, other: Place) -> DataError:
 
 def _places_of(folder: Path, depth: int) -> list[Place]:
     """Return the places of the data set whose own folder this is."""
-    if folder.name.lower() in ANNOTATION_FOLDERS and holds_voc(folder) and not holds_images(folder):
-        return [Place(folder.parent, folder, folder)]  # the folder of annotations itself was given
+    given = with_name(folder)
+    if given.name.lower() in ANNOTATION_FOLDERS and holds_voc(folder) and not holds_images(folder):
+        return [Place(given.parent, given, given)]  # the folder of annotations itself was given
     subs = subfolders(folder)
     places = [p for sub in subs if sub.name.lower() in ANNOTATION_FOLDERS for p in _places_in(folder, sub)]
     if not places:

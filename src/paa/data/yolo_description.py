@@ -149,7 +149,7 @@ def _names(file: Path, data: dict[str, Any]) -> list[str]:
         by_number = {key.strip(): name for key, name in names.items() if isinstance(key, str)}
         numbers = [str(i) for i in range(len(names))]
         names = [by_number[i] for i in numbers] if set(by_number) == set(numbers) else None
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
         raise DataError(f"{file}: 'names' must be a list of class names, or a mapping from 0, 1, ... to them")
     return names
 
