@@ -164,17 +164,19 @@ def _places_of(folder: Path, depth: int) -> list[Place]:
     if not places:
         others = (sub for sub in subs if not split_of(sub.name) and not holds_images(sub))
         places = [Place(folder, sub, sub) for sub in others if holds_voc(sub)]
-    for sub in split_folders(folder) if depth else []:
+    for sub, split in split_folders(folder).items() if depth else ():
         inner = _places_of(sub, depth - 1)
         inner = inner or [place for child in subfolders(sub) for place in _places_of(child, 0)]
-        places.extend(replace(place, split=sub.name) for place in inner)
+        if split != sub.name and any(lists_of(place.base) for place in inner):  # then these say what a split is
+            continue
+        places.extend(replace(place, split=split) for place in inner)
     return places
 
 
 def _places_in(base: Path, folder: Path) -> list[Place]:
     """Return the places in a folder of annotations: itself, its folders named as splits, or all that it holds."""
     places = [Place(base, folder, folder)] if holds_voc(folder) else []
-    places += [Place(base, sub, folder, sub.name) for sub in split_folders(folder) if holds_voc(sub)]
+    places += [Place(base, sub, folder, split) for sub, split in split_folders(folder).items() if holds_voc(sub)]
     if not places and any(holds_voc(sub) for sub in subfolders(folder)):
         places = [Place(base, folder, folder, deep=True)]
     return places

@@ -139,7 +139,7 @@ class _Places:
         for start in range(len(parts)):
             if (place := _near(images, parts[start:])) and place.is_dir():
                 return place
-        named = [folder for folder in split_folders(images) if is_split(folder.name, key)]
+        named = [folder for folder, split in split_folders(images).items() if is_split(split, key)]
         others = [entry for name, entry in self._description.entries.items() if name in SPLITS and name != key]
         if len(named) == 1:
             return named[0]
