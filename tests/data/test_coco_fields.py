@@ -225,7 +225,7 @@ def test_where_all_is_left_out_it_is_said(tmp_path: Path) -> None:
     put(tmp_path, "a.jpg", "b.jpg")
     path = coco(tmp_path / "train.json", images("a.jpg", "b.jpg", ids=("x", 1 << 63)))
     assert fails(tmp_path, DataError, skip_bad=True) == (
-        f"{path}: no images; 2 left out before (--skip-bad), the first: "
+        f"{path}: no images; 2 left out by --skip-bad, the first: "
         f'{path}: images[0] (a.jpg) has id "x", which is not a whole number'
     )
 

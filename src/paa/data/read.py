@@ -59,7 +59,7 @@ def read_dataset(
         message = printable(str(error))
         if report.left_out:
             count, first = len(report.left_out), report.left_out[0]
-            message += f"; {count} left out before ({OPTION}), the first: {first}"
+            message += f"; {count} left out by {OPTION}, the first: {first}"
         if message == str(error):
             raise
         raise type(error)(message) from error

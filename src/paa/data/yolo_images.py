@@ -17,6 +17,7 @@ from paa.data.folders import (
     holds_images,
     image_files,
     parts_of,
+    path_exists,
     some,
     subfolders,
 )
@@ -86,11 +87,11 @@ class _Places:
 
     def _locate(self, key: str, item: str) -> tuple[Path, bool]:
         """Return a place, and whether only an ending of its path was found."""
-        source, text = self._description.source, item if Path(item).exists() else item.replace("\\", "/")
+        source, text = self._description.source, item if path_exists(Path(item)) else item.replace("\\", "/")
         bases = self._description.bases
-        literal = [path for base in (self._description.root, *bases) if (path := base / text).exists()]
+        literal = [path for base in (self._description.root, *bases) if path_exists(path := base / text)]
         shortened = bases[0] / _UPWARDS.sub("", text)  # Roboflow writes ../train/images for train/images
-        if _UPWARDS.match(text) and shortened.exists():
+        if _UPWARDS.match(text) and path_exists(shortened):
             if literal and not literal[0].samefile(shortened):
                 raise DataError(f"{source}: {key!r} names {item}, which is {literal[0].resolve()} or {shortened}")
             return shortened, False
@@ -221,7 +222,7 @@ def _near(base: Path, parts: Sequence[str]) -> Path | None:
     """Return the place below a folder, also by names in other capitals; None if there is none."""
     place = base
     for part in parts:
-        if not (place / part).exists():
+        if not path_exists(place / part):
             try:
                 name = NameLookup(os.listdir(place)).find(part)  # noqa: PTH208 - names, not paths
             except OSError:
