@@ -68,3 +68,10 @@ def test_yolo_folders_whose_names_contain_a_split(tmp_path: Path) -> None:
     assert [train.path(i).parent.name for i in range(len(train))] == ["cats_train", "dogs_train"]
     val = yolo.read(tmp_path, "val")
     assert [val.path(i).parent.name for i in range(len(val))] == ["cats-val"]
+
+
+def test_the_folder_of_a_split_is_given(tmp_path: Path) -> None:
+    """As --val-data: its own name says which split it is."""
+    make(tmp_path, "train/a.xml", "train/a.png", "valid/b.xml", "valid/b.png")
+    assert names(voc.read(tmp_path / "valid", "val")) == ["b.png"]
+    assert "no 'test'" in fails(tmp_path / "valid", split="test")

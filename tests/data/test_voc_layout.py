@@ -375,13 +375,6 @@ def test_a_broken_file_of_another_split_does_not_stop_this_one(tmp_path: Path) -
     assert "broken XML" in fails(tmp_path, AnnotationError, split="test")
 
 
-def test_the_folder_of_a_split_is_given(tmp_path: Path) -> None:
-    """As --val-data: its own name says which split it is."""
-    make(tmp_path, "train/a.xml", "train/a.png", "valid/b.xml", "valid/b.png")
-    assert names(voc.read(tmp_path / "valid", "val")) == ["b.png"]
-    assert "no 'test'" in fails(tmp_path / "valid", split="test")
-
-
 @pytest.mark.parametrize("given", [".", ".."])
 def test_the_folder_of_annotations_is_given_without_its_name(
     tmp_path: Path, given: str, monkeypatch: pytest.MonkeyPatch
