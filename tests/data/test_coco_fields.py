@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from coco_cases import BOXES, CLASSES, CORNERS, coco, fails, files, images, put, read
+from PIL import Image
 
-from paa.errors import AnnotationError, DataError
+from paa.errors import AnnotationError, DataError, ImageError
 
 
 @pytest.mark.parametrize("form", [str, "{}.0".format, " {} ".format, float])
@@ -218,3 +219,107 @@ def test_another_encoding_is_told(tmp_path: Path) -> None:
     path = tmp_path / "train.json"
     path.write_bytes('{"images": [{"id": 1, "file_name": "ä.jpg"}], "categories": []}'.encode("latin-1"))
     assert fails(tmp_path, DataError).startswith(f"{path}: cannot be read as text: 'utf-8' codec can't decode")
+
+
+def test_where_all_is_left_out_it_is_said(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg", "b.jpg")
+    path = coco(tmp_path / "train.json", images("a.jpg", "b.jpg", ids=("x", 1 << 63)))
+    assert fails(tmp_path, DataError, skip_bad=True) == (
+        f"{path}: no images; 2 left out by --skip-bad, the first: "
+        f'{path}: images[0] (a.jpg) has id "x", which is not a whole number'
+    )
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_images_of_lvis_have_a_url_and_no_name(tmp_path: Path, plain: bool) -> None:
+    put(tmp_path, "train2017/a.jpg", "train2017/b.jpg", "val2017/a.jpg")
+    records = images("a.jpg", "b.jpg")
+    for record in records:
+        record["coco_url"] = f"http://images.example.org/train2017/{record.pop('file_name')}"
+    annotations = BOXES if plain else [{**a, "image_id": str(a["image_id"])} for a in BOXES]
+    coco(tmp_path / "annotations" / "lvis_v1_train.json", records, annotations)
+    index, _ = read(tmp_path)
+    assert files(index, tmp_path) == ["train2017/a.jpg", "train2017/b.jpg"]
+    assert index.boxes.tolist() == CORNERS
+
+
+@pytest.mark.parametrize("url", ["", "a.jpg", None, 5])
+def test_a_url_that_is_none_is_no_name(tmp_path: Path, url: Any) -> None:
+    put(tmp_path, "a.jpg")
+    path = coco(tmp_path / "train.json", [{"id": 1, "coco_url": url, "width": 64, "height": 48}], BOXES[:1])
+    assert f"{path}: images[0] has " in fails(tmp_path, AnnotationError)
+
+
+@pytest.mark.parametrize(
+    ("bbox", "says"),
+    [
+        ((float("inf"), 5, 20, 10), "x inf"),
+        ((float("inf"), 5, -float("inf"), 10), "x inf"),
+        ((1e308, 5, 1e308, 10), "width inf"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_boxes_that_are_not_finite_are_one_line(tmp_path: Path, bbox: Any, says: str) -> None:
+    put(tmp_path, "a.jpg", "b.jpg")
+    path = coco(tmp_path / "train.json", annotations=[{**BOXES[0], "bbox": bbox}, BOXES[1]])
+    assert fails(tmp_path, AnnotationError).startswith(f"{path}: annotation 1 (image 1) has {says}; ")
+    assert read(tmp_path, skip_bad=True)[0].boxes.tolist() == CORNERS[1:]
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_area_beyond_all_images_is_the_boxs(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg", "b.jpg")
+    coco(tmp_path / "train.json", annotations=[{**BOXES[0], "area": 1e300}, BOXES[1]])
+    assert read(tmp_path)[0].areas.tolist() == [200, 100]
+
+
+@pytest.mark.parametrize("last", [(1 << 63) - 1, (1 << 63) - 2])
+def test_class_ids_at_the_end_of_int64(tmp_path: Path, last: int) -> None:
+    """A class that the file lacks gets an id that no other has."""
+    put(tmp_path, "a.jpg", "b.jpg")
+    classes = [{"id": 0, "name": "cat"}, {"id": last, "name": "dog"}]
+    coco(tmp_path / "train.json", annotations=[{**a, "category_id": last} for a in BOXES], categories=classes)
+    index, _ = read(tmp_path, names=("bird", "dog", "cow", "cat"))
+    ids = index.category_ids.tolist()
+    assert (ids[1], ids[3]) == (last, 0)
+    assert len(set(ids)) == 4
+    assert index.labels.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(("other", "how"), [("Cat", "capitals"), ("cat ", "blanks"), ("c at", None)])
+def test_classes_that_differ_in_little(tmp_path: Path, other: str, how: str | None) -> None:
+    put(tmp_path, "a.jpg", "b.jpg")
+    path = coco(tmp_path / "train.json", categories=[{"id": 1, "name": "cat"}, {"id": 2, "name": other}])
+    told = f"{path}: the classes 'cat' and {other!r} differ in {how} only; are they the same?"
+    assert read(tmp_path)[1].warnings == ([told] if how else [])
+
+
+def test_a_turned_image_with_its_size_before_the_turn(tmp_path: Path) -> None:
+    put(tmp_path, "b.jpg")
+    turned = Image.new("RGB", (64, 48))
+    turned.getexif()[274] = 6
+    turned.save(tmp_path / "a.jpg", exif=turned.getexif())
+    coco(tmp_path / "train.json")
+    message = fails(tmp_path, ImageError)
+    assert message.startswith(f"{tmp_path}/a.jpg: is 64 high and 48 wide as shown, its annotations say 48 high and 64")
+    assert "the size before its EXIF orientation turns it" in message
+    turned.save(tmp_path / "a.jpg")  # upright; 48 high and 64 wide
+    coco(tmp_path / "train.json", [{**r, "width": 48, "height": 64} for r in images("a.jpg", "b.jpg")])
+    assert "EXIF" not in fails(tmp_path, ImageError)
+
+
+def test_names_of_several_lines_are_told_in_one(tmp_path: Path) -> None:
+    put(tmp_path, "b.jpg")
+    path = coco(
+        tmp_path / "train.json", images("a\nx.jpg", "b.jpg"), categories=[{"id": 1, "name": "c\rt"}, CLASSES[1]]
+    )
+    assert fails(tmp_path, ImageError).startswith(f"{path}: image 1, a\\nx.jpg, is not found")
+    index, report = read(tmp_path, skip_bad=True)
+    assert index.names == ("c\rt", "dog")
+    assert report.left_out == [f"{path}: image 1, a\\nx.jpg, is not found"]
+    assert "2 classes: c\\rt, dog" in report.lines("train", index)[1]
+    twice = [{"id": 1, "name": "c\nt"}, {"id": 2, "name": "c\nt"}]
+    coco(tmp_path / "train.json", images("b.jpg", "b.jpg"), categories=twice)
+    assert "two classes are named" in fails(tmp_path, DataError)
+    coco(tmp_path / "train.json", images("x\ny.jpg"))
+    assert "images not found: x\\ny.jpg" in fails(tmp_path, DataError)

@@ -7,7 +7,7 @@ import pytest
 from data_files import write_picture
 
 from paa.data.decoders import decodable_suffixes
-from paa.data.folders import PathLookup, files_ending, image_files, parts_of
+from paa.data.folders import PathLookup, files_ending, files_in, image_files, parts_of, path_exists, subfolders
 from paa.data.report import ReadReport
 from paa.data.split_folders import is_split, missing_split, split_of
 
@@ -90,3 +90,18 @@ def test_files_of_some_endings(tmp_path: Path) -> None:
     (tmp_path / "e.yaml").mkdir()
     assert files_ending(tmp_path, (".yaml", ".yml")) == [tmp_path / "a.yaml", tmp_path / "b.YML"]
     assert files_ending(tmp_path / "gone", (".yaml",)) == []
+
+
+def test_links_that_lead_nowhere_hide_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop.txt").symlink_to("loop.txt")
+    (tmp_path / "gone.txt").symlink_to("nowhere")
+    assert files_in(tmp_path, recursive=True) == files_ending(tmp_path, (".txt",)) == [tmp_path / "a.txt"]
+    assert subfolders(tmp_path) == [tmp_path / "folder"]
+
+
+def test_names_that_no_file_can_have(tmp_path: Path) -> None:
+    assert path_exists(tmp_path)
+    assert not path_exists(tmp_path / ("a" * 5000))
+    assert not path_exists(tmp_path / "a\0b")

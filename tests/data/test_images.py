@@ -362,3 +362,21 @@ def test_as_rgb_refuses(source: object) -> None:
     with pytest.raises(ImageError, match="expected") as caught:
         as_rgb(source)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp"])
+def test_the_size_of_an_image_whose_end_is_missing(tmp_path: Path, suffix: str) -> None:
+    file = save(tmp_path / f"a{suffix}", smooth((64, 48)))
+    file.write_bytes(file.read_bytes()[:-9])
+    assert read_size(file) == (64, 48)
+    assert read_image(file).shape == (64, 48, 3)
+
+
+def test_the_size_of_what_is_hardly_there(tmp_path: Path) -> None:
+    file = tmp_path / "a.webp"
+    file.write_bytes(save(tmp_path / "b.webp", smooth((64, 48))).read_bytes()[:40])
+    with pytest.raises(ImageError, match=r"a\.webp: cannot be read"):
+        read_size(file)
+    file.write_bytes(b"\xff\xd8")  # how a JPEG begins
+    with pytest.raises(ImageError, match="not a picture of a known format"):
+        read_size(file)

@@ -66,6 +66,19 @@ def test_a_few_bytes(kind: str, cut: int) -> None:
     assert not len(rows) or rows[0] >= 0.85 * len(whole)
 
 
+@pytest.mark.parametrize("options", [{}, {"subsampling": 0}, {"quality": 95}, {"progressive": True}])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("cut", [5, 30, 100])
+def test_a_few_bytes_of_a_small_jpeg(mode: str, options: dict[str, Any], cut: int) -> None:
+    """Three rows of blocks: that a part of the last is missing is not a third of the image."""
+    data = encoded(texture(48, 64).convert(mode), "JPEG", **options)
+    mended = mend(data[:-cut])
+    assert mended is not None
+    assert 0 <= mended.lost <= 0.25
+    differ = np.abs(pixels(mended.data) - pixels(data)).max(axis=2) > 60
+    assert differ.mean() <= mended.lost + 0.02
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("left", [0.5, 0.3, 0.1])
 def test_a_large_part(kind: str, left: float) -> None:
@@ -83,6 +96,17 @@ def test_what_is_lost_is_told(kind: str) -> None:
     differ = np.flatnonzero(np.abs(pixels(mended.data) - whole).max(axis=(1, 2)) > 60)
     assert mended.lost == pytest.approx(1 - differ[0] / len(whole), abs=0.07)
     assert 0.08 < mended.lost < 0.2
+
+
+def test_a_bmp_begins_with_its_last_row() -> None:
+    data = encoded(texture(), "BMP")
+    mended = mend(data[: -20 * 3 * 320])
+    assert mended is not None
+    assert mended.lost == pytest.approx(20 / 240)
+    np.testing.assert_array_equal(pixels(mended.data)[20:], pixels(data)[20:])
+    assert not pixels(mended.data)[:20].any()
+    for cut in (data[: len(data) // 2], data[:30], data[:10], data):
+        assert mend(cut) is None
 
 
 def test_grey_of_the_image_itself_is_not_taken_for_lost() -> None:
@@ -130,7 +154,7 @@ def test_kinds_of_png(mode: str) -> None:
 
 
 def test_other_files_are_left_alone() -> None:
-    for format in ("GIF", "BMP", "TIFF"):
+    for format in ("GIF", "TIFF"):
         assert mend(encoded(texture(), format)[:-20]) is None
     assert mend(b"") is None
     for kind in KINDS:  # whole: what is wrong with them, if anything, is not their end

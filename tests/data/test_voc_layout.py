@@ -372,3 +372,23 @@ def test_a_broken_file_of_another_split_does_not_stop_this_one(tmp_path: Path) -
     (tmp_path / "test" / "a.xml").write_text("<annotation><object>")
     assert len(voc.read(tmp_path, "train")) == 2
     assert "broken XML" in fails(tmp_path, AnnotationError, split="test")
+
+
+@pytest.mark.parametrize("given", [".", ".."])
+def test_the_folder_of_annotations_is_given_without_its_name(
+    tmp_path: Path, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, "Annotations/x/a.xml", "Annotations/b.xml", "JPEGImages/b.png")
+    monkeypatch.chdir(tmp_path / ("Annotations" if given == "." else "Annotations/x"))
+    index = voc.read(Path(given), "train")
+    assert [index.path(i).resolve() for i in range(len(index))] == [tmp_path.resolve() / "JPEGImages" / "b.png"]
+
+
+@pytest.mark.parametrize("given", [".", ".."])
+def test_the_folder_of_a_split_is_given_without_its_name(
+    tmp_path: Path, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, "valid/b.xml", "valid/b.png")
+    (tmp_path / "valid" / "x").mkdir()
+    monkeypatch.chdir(tmp_path / ("valid" if given == "." else "valid/x"))
+    assert len(voc.read(Path(given), "val")) == 1

@@ -10,6 +10,7 @@ from data_files import write_picture
 from test_voc import fails
 
 from paa.data import voc
+from paa.data.read import read_dataset
 from paa.data.report import ReadReport
 from paa.errors import AnnotationError
 
@@ -203,3 +204,10 @@ def test_classes_that_differ_in_capitals(tmp_path: Path) -> None:
     report = ReadReport()
     assert voc.read(write(tmp_path, content.encode()), "train", report).names == ("Cat", "cat")
     assert report.warnings == [f"{tmp_path}: the classes 'Cat' and 'cat' differ in capitals only; are they the same?"]
+
+
+@pytest.mark.parametrize("encoding", ["ANSI", "undefined", "hex", "zlib"])
+def test_an_unknown_encoding_is_named(tmp_path: Path, encoding: str) -> None:
+    write(tmp_path, f'<?xml version="1.0" encoding="{encoding}"?>{text()}'.encode())
+    with pytest.raises(AnnotationError, match=r"\.xml: broken XML: .*encod"):
+        read_dataset(tmp_path)

@@ -243,3 +243,33 @@ def test_an_image_that_is_none(tmp_path: Path, content: bytes) -> None:
     assert names(yolo.read(tmp_path, "train", report)) == ["images/a.png"]
     assert len(report.left_out) == 1
     assert "b.png" in report.left_out[0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ("0 .5 .5 .4 .4 .4 .4 .6 .6\n0 .3 .3 .2 .2 .25 .25 .35 .35\n", True),  # 2 keypoints of 2 numbers
+        ("0 .5 .5 .4 .4 .4 .4 1 .6 .6 1\n0 .3 .3 .2 .2 .25 .25 1 .35 .35 0\n", True),  # of 3
+        ("0 .5 .5 .4 .4 .4 .4 .6 .6\n", False),  # one alone
+        ("0 .5 .5 .4 .4 .4 .4 .6 .6\n" * 2 + "0 .2 .2 .3 .2 .3 .3\n", False),  # some are polygons
+        ("0 .1 .1 .9 .1 .9 .9 .1 .9\n0 .4 .4 .6 .4 .6 .6 .4 .6\n", False),  # corners
+        ("0 .5 .5 .4 .4\n0 .3 .3 .2 .2\n", False),
+    ],
+)
+def test_keypoints_without_their_shape_are_told(tmp_path: Path, rows: str, told: bool) -> None:
+    report = ReadReport()
+    yolo.read(dataset(tmp_path, text=rows), "train", report)
+    assert any("polygons look like boxes with keypoints" in warning for warning in report.warnings) == told
+
+
+def test_outlines_are_not_taken_for_keypoints(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    lines = []
+    for _ in range(200):
+        angles = np.sort(random.uniform(0, 2 * np.pi, random.integers(4, 30)))
+        (x, y), radius = random.uniform(0.3, 0.7, 2), random.uniform(0.05, 0.3)
+        points = np.stack([x + radius * np.cos(angles), y + radius * np.sin(angles)], 1).ravel()
+        lines.append(" ".join(["0", *(f"{value:.4f}" for value in points)]))
+    report = ReadReport()
+    yolo.read(dataset(tmp_path, text="\n".join(lines)), "train", report)
+    assert not any("keypoints" in warning for warning in report.warnings)

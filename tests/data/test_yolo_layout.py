@@ -149,7 +149,9 @@ def test_names(tmp_path: Path, text: str, expected: tuple[str, str]) -> None:
     assert yolo.read(tmp_path, "train").names == expected
 
 
-@pytest.mark.parametrize("text", ["{1: a, 2: b}", "{a: b}", "cat dog", "[]", "[[cat], dog]", "[{0: cat}]", "{}", ""])
+@pytest.mark.parametrize(
+    "text", ["{1: a, 2: b}", "{a: b}", "cat dog", "[]", "[[cat], dog]", "[{0: cat}]", "{}", "", "[cat, '']"]
+)
 def test_names_that_are_none(tmp_path: Path, text: str) -> None:
     usual(tmp_path)
     (tmp_path / "data.yaml").write_text(f"train: images/train\nnames: {text}\n")
@@ -311,3 +313,15 @@ def test_different_class_names(tmp_path: Path) -> None:
     (tmp_path / "train" / "classes.txt").write_text("cat\ndog\n")
     (tmp_path / "test" / "classes.txt").write_text("dog\ncat\n")
     assert "different class names in" in fails(tmp_path)
+
+
+@pytest.mark.parametrize("line", ["names", "train", "path"])
+def test_a_text_too_long_for_a_file(tmp_path: Path, line: str) -> None:
+    """Class names that are one text, for example."""
+    usual(tmp_path)
+    settings = {"train": "images/train", "names": "[cat, dog]", line: " ".join(["person"] * 80)}
+    (tmp_path / "data.yaml").write_text("".join(f"{key}: {value}\n" for key, value in settings.items()))
+    if line == "path":
+        assert len(yolo.read(tmp_path, "train")) > 0
+    else:
+        assert f"data.yaml: {line!r}" in fails(tmp_path)

@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from paa.data.folders import some
-from paa.data.images import read_size
+from paa.data.images import read_size, wrong_size
 from paa.data.index import DatasetIndex
 from paa.data.report import ReadReport
 from paa.errors import DataError, ImageError, one_line
 
 _SMALLEST_SIDE = 1e-3
+_LARGEST_AREA = 1e15  # square pixels; a larger one is no area
 _MANY = 0.1  # the share of boxes from which on what they have in common is taken for a mistake of the whole file
 _HEADERS = 2000  # images whose headers are read to check a size that the annotations give: half a second
 
@@ -100,6 +101,7 @@ def match_classes(
     if len(set(own)) < len(own):
         twice = next(name for name in own if list(own).count(name) > 1)
         raise DataError(f"{source}: two classes are named {twice!r}")
+    _warn_of_names(source, own, report)
     if names is None:
         return Classes(tuple(own), np.asarray(own_ids, np.int64), np.arange(len(own)))
     label_of = {name: label for label, name in enumerate(names)}
@@ -107,9 +109,28 @@ def match_classes(
         if name not in label_of:
             report.leave_out(f"{source}: class {name!r} is unknown to the model, which knows {some(names)}", DataError)
     mapping = np.array([label_of.get(name, -1) for name in own], np.int64)
-    category_ids = max(own_ids, default=0) + 1 + np.arange(len(names), dtype=np.int64)
+    category_ids = _new_ids(own_ids, len(names))
     category_ids[mapping[mapping >= 0]] = np.asarray(own_ids, np.int64)[mapping >= 0]
     return Classes(tuple(names), category_ids, mapping)
+
+
+def _new_ids(own_ids: Sequence[int], count: int) -> npt.NDArray[np.int64]:
+    """Return ids (count,) that no class has: above all others, or those left free where int64 ends."""
+    first = max(own_ids, default=0) + 1
+    above = range(first, first + count)
+    if above and above[-1] <= np.iinfo(np.int64).max:
+        return np.array(above, np.int64)
+    taken = set(own_ids)
+    return np.array([i for i in range(len(taken) + count) if i not in taken][:count], np.int64)
+
+
+def _warn_of_names(source: Path, own: Sequence[str], report: ReadReport) -> None:
+    by_folded: dict[str, str] = {}
+    for name in own:
+        other = by_folded.setdefault(" ".join(name.casefold().split()), name)
+        if other != name:
+            how = "capitals" if other.casefold() == name.casefold() else "blanks"
+            report.warn(f"{source}: the classes {other!r} and {name!r} differ in {how} only; are they the same?")
 
 
 def image_sizes(
@@ -131,12 +152,8 @@ def image_sizes(
             continue
         if not unknown[i] and tuple(sizes[i]) != tuple(expected[i]):
             usable[i] = False
-            (height, width), (own_height, own_width) = expected[i].tolist(), sizes[i].tolist()
-            report.leave_out(
-                f"{files[i]}: is {own_height} high and {own_width} wide as shown, "
-                f"its annotations say {height} high and {width} wide",
-                ImageError,
-            )
+            own, said = ((int(height), int(width)) for height, width in (sizes[i], expected[i]))
+            report.leave_out(wrong_size(files[i], own, said), ImageError)
     return sizes, usable
 
 
@@ -163,7 +180,7 @@ def build_index(source: Path, found: Found, classes: Classes, report: ReadReport
     rows = np.flatnonzero(kept)
     rows = rows[np.argsort(found.images[rows], kind="stable")]
     counts = np.bincount(found.images[rows], minlength=len(found.image_ids))
-    areas = np.where(np.isfinite(found.areas) & (found.areas >= 0), found.areas, sides.prod(1))
+    areas = np.where((found.areas >= 0) & (found.areas <= _LARGEST_AREA), found.areas, sides.prod(1))
     index = DatasetIndex(
         root=found.root,
         file_names=np.array([name.encode("utf-8", "surrogateescape") for name in found.file_names], np.bytes_),
@@ -193,7 +210,8 @@ def build_index(source: Path, found: Found, classes: Classes, report: ReadReport
 
 def _check(source: Path, found: Found, pixels: npt.NDArray[np.float64], report: ReadReport) -> npt.NDArray[np.bool_]:
     """Return which boxes (A,) have finite corners and no negative side."""
-    sides = pixels[:, 2:] - pixels[:, :2]
+    with np.errstate(invalid="ignore"):  # of infinite corners
+        sides = pixels[:, 2:] - pixels[:, :2]
     valid = np.asarray(np.isfinite(pixels).all(axis=1) & (sides >= 0).all(axis=1))
     for row in np.flatnonzero(~valid):
         x1, y1 = pixels[row, :2]

@@ -36,7 +36,7 @@ from paa.errors import one_line
 
 log = logging.getLogger("paa")
 
-_FORMAT = 3  # to be raised when the same file and options give another index
+_FORMAT = 4  # to be raised when the same file and options give another index
 _SUFFIX = ".paa-index"
 _SMALLEST = 10_000_000  # bytes of annotations; fewer are read in a fraction of a second
 _SETTLED = 2_000_000_000  # nanoseconds; a younger file may change again and keep its time stamps

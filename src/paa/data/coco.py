@@ -101,7 +101,8 @@ def _read(search: Search, names: Sequence[str] | None, keep_empty: bool, report:
         report.leave_out(f"{file}: {_describe(table, row)} has unknown {column} {table[column + '_id'][row]}")
     rows = np.flatnonzero(known_image & known_class)
     corners = table["bbox"][rows]
-    corners[:, 2:] += corners[:, :2]
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is left out
+        corners[:, 2:] += corners[:, :2]
     sizes = content.sizes[images].astype(np.int32)
     if unknown := int((sizes < 1).any(axis=1).sum()):
         report.warn(f"{file}: {unknown} images have no height or width; those of the images themselves are taken")

@@ -32,7 +32,8 @@ class _Document(msgspec.Struct):
 
 class _Image(msgspec.Struct, gc=False):
     id: int
-    file_name: str
+    file_name: str | None = None
+    coco_url: str | None = None
     height: int | None = None
     width: int | None = None
 
@@ -75,7 +76,7 @@ def read_columns(file: Path) -> Content | None:
         file_names: list[str] = []
         image_pieces = []
         for images in _pieces(memoryview(document.images), _Image):
-            file_names += [image.file_name for image in images]
+            file_names += [image.file_name or name_of_url(image.coco_url) for image in images]
             image_pieces.append(
                 (
                     _whole([i.id for i in images]),
@@ -96,6 +97,11 @@ def read_columns(file: Path) -> Content | None:
         and not bool(np.isinf(annotations["area"]).any())
     )
     return Content(file_names, image_ids, sizes.reshape(-1, 2), document.categories, annotations) if usual else None
+
+
+def name_of_url(url: str | None) -> str:
+    """Return the folder and name that LVIS gives in the image's URL, without a file_name; "" for no such text."""
+    return "/".join(url.split("/")[-2:]) if url and "://" in url else ""
 
 
 def _pieces(array: memoryview, kind: type[Entry]) -> Iterator[list[Entry]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from paa.data.coco_columns import LARGEST_SIZE, Column, Content
+from paa.data.coco_columns import LARGEST_SIZE, Column, Content, name_of_url
 from paa.data.masks import mask_box
 from paa.data.report import ReadReport
 from paa.errors import DataError, one_line
@@ -144,7 +144,9 @@ def _image(entry: object) -> tuple[str, int, tuple[int, int]]:
     if not isinstance(entry, dict):
         raise _WrongError(f"is {_show(entry)}, not an object with id and file_name")
     number = _whole(entry, "id")
-    name = entry.get("file_name")
+    name, url = entry.get("file_name"), entry.get("coco_url")
+    if name is None and isinstance(url, str):
+        name = name_of_url(url)
     if not isinstance(name, str) or not name:
         raise _WrongError(f"has file_name {_show(name)}" if "file_name" in entry else "has no file_name")
     return name, number, (_side(entry, "height"), _side(entry, "width"))

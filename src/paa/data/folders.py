@@ -31,7 +31,7 @@ def names_ending(folder: Path, endings: Iterable[str]) -> list[str]:
     lower = tuple(endings)
     try:
         with os.scandir(folder) as entries:
-            names = [e.name for e in entries if e.name.lower().endswith(lower) and e.is_file()]
+            names = [e.name for e in entries if e.name.lower().endswith(lower) and _is(e.is_file)]
     except OSError:
         return []
     return sorted(name for name in names if not name.startswith("."))
@@ -41,7 +41,7 @@ def subfolders(folder: Path) -> list[Path]:
     """Return the folders directly inside a folder, sorted, without hidden ones."""
     try:
         with os.scandir(folder) as entries:
-            return sorted(folder / e.name for e in entries if not e.name.startswith(".") and e.is_dir())
+            return sorted(folder / e.name for e in entries if not e.name.startswith(".") and _is(e.is_dir))
     except OSError:
         return []
 
@@ -88,12 +88,30 @@ def parts_of(path: str) -> list[str]:
     return [part for part in re.split(r"[\\/]+", path.strip()) if part not in ("", ".")]
 
 
+def path_exists(path: Path) -> bool:
+    """Return whether there is a file or folder; there is none by a name that no file can have, such as a long text."""
+    return _is(path.exists)
+
+
+def with_name(folder: Path) -> Path:
+    """Return a folder by a path that ends in its name, as "." and ".." do not."""
+    return folder if folder.name not in ("", "..") else Path(os.path.normpath(folder.absolute()))
+
+
 def find_folder(parent: Path, names: Sequence[str]) -> Path | None:
     """Return the folder inside `parent` that has the first of these names that there is, in any case."""
     by_name: dict[str, Path] = {}
     for child in subfolders(parent):
         by_name.setdefault(child.name.lower(), child)
     return next((by_name[name.lower()] for name in names if name.lower() in by_name), None)
+
+
+def _is(question: Callable[[], bool]) -> bool:
+    """Return the answer to a question about a file, no where the system refuses it, as for a link into another's."""
+    try:
+        return question()
+    except (OSError, ValueError):
+        return False
 
 
 def _walk(folder: Path, recursive: bool, seen: set[str]) -> Iterator[Path]:
@@ -107,9 +125,9 @@ def _walk(folder: Path, recursive: bool, seen: set[str]) -> Iterator[Path]:
     except OSError:
         return
     for entry in entries:
-        if entry.is_file():
+        if _is(entry.is_file):
             yield folder / entry.name
-        elif recursive and entry.is_dir():
+        elif recursive and _is(entry.is_dir):
             yield from _walk(folder / entry.name, True, seen)
 
 

@@ -61,6 +61,8 @@ def _kind_of_text(start: bytes) -> str | None:
         return None
     # a character of UTF-8 may be cut at the end of what was read
     text = start.decode("utf-8", "replace").rstrip("\ufffd").lstrip("\ufeff").lstrip()
+    if not text:
+        return None
     low = text[:1000].lower()
     if low.startswith("<svg") or (low.startswith("<?xml") and "<svg" in low):
         return "an SVG drawing: convert it to PNG"

@@ -31,11 +31,13 @@ __all__ = [
     "read_size",
     "undecodable_suffixes",
     "warn_once",
+    "wrong_size",
 ]
 
 log = logging.getLogger("paa")
 
 _EXIF_ORIENTATION = 274
+_SIDES_EXCHANGED = (5, 6, 7, 8)
 _TRANSPARENT_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
 
 Rgb = npt.NDArray[np.uint8]
@@ -65,8 +67,8 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Rgb:
 
     size: the (height, width) its annotations were made for. Transparent images are laid on white, as most viewers and
     annotation tools show them: what is stored under a transparent pixel is arbitrary. 16-bit grey is scaled to 8 bits.
-    Of an animation, the first frame. A JPEG, PNG or WebP whose end is missing is read with a warning, if at most a
-    quarter of it is. Raises ImageError for what cannot be decoded, for too many pixels (`limit_pixels`), and for
+    Of an animation, the first frame. A JPEG, PNG, WebP or BMP whose end is missing is read with a warning, if at most a
+    quarter of the image is. Raises ImageError for what cannot be decoded, for too many pixels (`limit_pixels`), and for
     another size.
     """
     try:
@@ -76,24 +78,48 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Rgb:
     except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them stumble on
         raise _unreadable(path, error) from error
     if size is not None and rgb.shape[:2] != size:
-        raise ImageError(
-            f"{path}: is {rgb.shape[0]} high and {rgb.shape[1]} wide as shown, "
-            f"its annotations say {size[0]} high and {size[1]} wide"
-        )
+        raise ImageError(wrong_size(path, (rgb.shape[0], rgb.shape[1]), size))
     return rgb
 
 
+def wrong_size(path: Path, own: tuple[int, int], expected: tuple[int, int]) -> str:
+    """Return the message for an image of another (height, width) than its annotations say."""
+    message = (
+        f"{path}: is {own[0]} high and {own[1]} wide as shown, "
+        f"its annotations say {expected[0]} high and {expected[1]} wide"
+    )
+    if own != (expected[1], expected[0]) or not _is_turned(path):
+        return message
+    return f"{message}: the size before its EXIF orientation turns it; save it turned, or write the size as shown"
+
+
 def read_size(path: Path) -> tuple[int, int]:
-    """Return (height, width) as shown, from the file's header alone. Raises ImageError, for too many pixels too."""
+    """Return (height, width) as shown, from the file's header, or from all of it where its end is missing.
+
+    Raises ImageError, for too many pixels too.
+    """
     try:
-        with opened(path) as picture:
-            width, height = picture.size
-            turned = picture.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+        return _size_of(path)
     except ConfigError:
         raise
     except Exception as error:
-        raise _unreadable(path, error) from error
+        mended = mend(path.read_bytes()) if path.is_file() and not isinstance(error, PaaError) else None
+        if mended is None:  # else one that its decoder does not even open, as WebP's
+            raise _unreadable(path, error) from error
+    return _size_of(mended.data)
+
+
+def _size_of(source: Path | bytes) -> tuple[int, int]:
+    with opened(source) as picture:
+        width, height = picture.size
+        turned = picture.getexif().get(_EXIF_ORIENTATION, 1) in _SIDES_EXCHANGED
     return (width, height) if turned else (height, width)
+
+
+def _is_turned(path: Path) -> bool:
+    """Return whether an image is shown with its sides exchanged."""
+    with opened(path) as picture:
+        return picture.getexif().get(_EXIF_ORIENTATION, 1) in _SIDES_EXCHANGED
 
 
 def _decoded(path: Path) -> Rgb:
@@ -108,7 +134,7 @@ def _decoded(path: Path) -> Rgb:
             raise
     with opened(mended.data) as picture:
         rgb = _pil_to_rgb(picture)
-    share = f", {mended.lost:.0%} of its rows" if mended.lost >= 0.005 else ""
+    share = f", {mended.lost:.0%} of the image" if mended.lost >= 0.005 else ""
     remark = f"{path}: the end of the file is missing{share}; read as far as it goes"
     if (remarks := _collected.get()) is None:
         warn_once(remark)

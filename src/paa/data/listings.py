@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from paa.data.folders import NameLookup
+from paa.data.folders import NameLookup, path_exists
 
 
 class Place(NamedTuple):
@@ -24,7 +24,7 @@ class Place(NamedTuple):
 
 def exists(entry: os.DirEntry[str]) -> bool:
     """Return whether a folder's entry is more than a link to nothing, as some stores of large files leave them."""
-    return not entry.is_symlink() or Path(entry.path).exists()
+    return not entry.is_symlink() or path_exists(Path(entry.path))
 
 
 class Listings:

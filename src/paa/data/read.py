@@ -10,7 +10,7 @@ from paa.data import coco, voc, yolo
 from paa.data.coco_files import other_json
 from paa.data.folders import subfolders
 from paa.data.index import DatasetIndex
-from paa.data.report import ReadReport
+from paa.data.report import ReadReport, printable
 from paa.errors import DataError
 from paa.urls import nothing_at
 
@@ -51,9 +51,18 @@ def read_dataset(
     if format not in _FORMATS:
         raise DataError(f"unknown format {format!r}: expected {', '.join(sorted(_FORMATS))}")
     _, read = _FORMATS[format]
-    index = read(
-        path, split, report, images=None if images is None else Path(images), names=names, keep_empty=keep_empty
-    )
+    try:
+        index = read(
+            path, split, report, images=None if images is None else Path(images), names=names, keep_empty=keep_empty
+        )
+    except DataError as error:
+        message = printable(str(error))
+        if report.left_out:
+            count, first = len(report.left_out), report.left_out[0]
+            message += f"; {count} left out by --skip-bad, the first: {first}"
+        if message == str(error):
+            raise
+        raise type(error)(message) from error
     for line in report.lines(split, index):
         log.info(line)
     for warning in report.warnings:

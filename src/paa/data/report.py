@@ -57,17 +57,21 @@ class ReadReport:
         notes = {"without objects": int((boxes == 0).sum()), "without a label file": self.unlabelled}
         without = ", ".join(f"{count} {what}" for what, count in notes.items() if count)
         names = ", ".join(index.names[:8]) + (f" and {len(index.names) - 8} more" if len(index.names) > 8 else "")
-        return [
+        lines = [
             f"{split}: {self.format}, annotations {self.annotations}, images in {self.images}",
             f"{split}: {len(index)} images{f' ({without})' if without else ''}, {len(index.boxes)} boxes"
             f"{f' ({crowd} of crowds or difficult)' if crowd else ''}, {len(index.names)} classes: {names}",
             *left_out_lines(self.left_out, split),
         ]
+        return list(map(printable, lines))
 
 
 def printable(text: str) -> str:
-    """Return a text in which what is no character, such as a foreign byte in a file's name, is written out."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    """Return a text in one line: what is no character that shows, such as a line's end in a name, is written out."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def left_out_lines(left_out: list[str], split: str) -> list[str]:

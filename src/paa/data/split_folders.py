@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from paa.data.folders import subfolders
-from paa.data.splits import split_names
+from paa.data.splits import split_names, splits_in
 from paa.errors import DataError
 
 _SPLIT = re.compile(
@@ -27,9 +27,17 @@ def is_split(name: str, split: str) -> bool:
     return name.lower() == split.lower() or split_of(name) in split_names(split.lower())
 
 
-def split_folders(parent: Path) -> list[Path]:
-    """Return the folders directly inside a folder that are named as splits."""
-    return [folder for folder in subfolders(parent) if split_of(folder.name)]
+def split_folders(parent: Path) -> dict[Path, str]:
+    """Return the folders directly inside a folder that are named as splits, and the name of each one's split.
+
+    Where none is, those whose names contain a split count (`cats_train`, `train-640`), if they are of several splits.
+    """
+    folders = subfolders(parent)
+    if named := {folder: folder.name for folder in folders if split_of(folder.name)}:
+        return named
+    said = {folder: splits_in(folder.name) for folder in folders}
+    one_each = {folder: next(iter(splits)) for folder, splits in said.items() if len(splits) == 1}
+    return one_each if len(set(one_each.values())) > 1 else {}
 
 
 def other_split(name: str, split: str) -> bool:

@@ -18,21 +18,21 @@ import numpy.typing as npt
 from paa.data.decoders import max_pixels, opened
 
 _MOST_LOST = 0.25
-_MOST_BLURRED = 0.1  # of a progressive JPEG's rows in its last pass; others may be missing besides
+_MOST_BLURRED = 0.1  # of a progressive JPEG in its last pass; others may be missing besides
 
 
 class Mended(NamedTuple):
-    """A file that decodes in place of one whose end is missing. lost: the share of its rows that show nothing."""
+    """A file that decodes in place of one whose end is missing. lost: the share of it that shows nothing."""
 
     data: bytes
     lost: float
 
 
 def mend(data: bytes) -> Mended | None:
-    """Return a whole file that shows what a JPEG, PNG or WebP file without its end holds.
+    """Return a whole file that shows what a JPEG, PNG, WebP or BMP file without its end holds.
 
     None for other formats, for a file that is not cut but damaged, and where a large part is lost: more than a quarter
-    of the rows, or a progressive JPEG's finer scans.
+    of the image, or a progressive JPEG's finer scans.
     """
     for start, mend_one in _FORMATS.items():
         if data.startswith(start):
@@ -60,10 +60,10 @@ _OTHER_BITS = bytes(b for b in np.random.default_rng(0).integers(1, 255, 512).to
 def _mend_jpeg(data: bytes) -> Mended | None:
     """Put an end marker to a JPEG, for which the decoder shows what came before it, and grey below.
 
-    Where the data ends is where bits that are put behind it begin to show: grey rows may be the image's own.
+    Where the data ends is where bits that are put behind it begin to show: grey may be the image's own.
     """
     data = data.rstrip(b"\0")  # of a file whose length was reserved before its content came
-    frame, scans, end = _jpeg_scans(data)
+    frame, block, scans, end = _jpeg_scans(data)
     if data.endswith(_END) or not scans:
         return None
     data = data[:end]
@@ -75,17 +75,17 @@ def _mend_jpeg(data: bytes) -> Mended | None:
         return Mended(mended, 0.0)
     if not _is_fine(scans, scans):
         return None
-    lost = 1 - _first_difference(_pixels(mended), _pixels(data + _OTHER_BITS + _END))
+    lost = 1 - _share_before(_pixels(mended) != _pixels(data + _OTHER_BITS + _END), block)
     return None if progressive and lost > _MOST_BLURRED else Mended(mended, lost)
 
 
-def _jpeg_scans(data: bytes) -> tuple[int, list[_Scan], int]:
-    """Return the marker that tells the kind of a JPEG, its scans, of which the last may be incomplete, and its end.
+def _jpeg_scans(data: bytes) -> tuple[int, int, list[_Scan], int]:
+    """Return the marker that tells the kind of a JPEG, the height of its blocks, its scans, and its end.
 
-    That is the end of the data, or the start of a header that is cut.
+    The last scan may be incomplete. The end is that of the data, or the start of a header that is cut.
     """
     scans: list[_Scan] = []
-    frame, place = 0, 2
+    frame, block, place = 0, 8, 2
     while place + 4 <= len(data) and data[place] == 255:
         marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
         if marker == 255:  # may be repeated
@@ -97,14 +97,16 @@ def _jpeg_scans(data: bytes) -> tuple[int, list[_Scan], int]:
         place += 2 + length
         if marker in _FRAMES:
             frame = marker
+            if len(header) > 8:  # more than one component: the blocks of that with most rows make one of the image
+                block = 8 * max(1, *(sampling & 15 for sampling in header[7::3]))
         if marker == _START_OF_SCAN and length > 5:
             components = tuple(header[1 : 1 + 2 * header[0] : 2])
             scans.append(_Scan(components, header[-3], header[-2], header[-1] & 15))
             found = _MARKER.search(data, place)
             if found is None:
-                return frame, scans, len(data)
+                return frame, block, scans, len(data)
             place = found.start()
-    return frame, scans, min(place, len(data))
+    return frame, block, scans, min(place, len(data))
 
 
 def _is_fine(scans: list[_Scan], every: list[_Scan]) -> bool:
@@ -121,10 +123,21 @@ def _pixels(data: bytes) -> npt.NDArray[np.uint8]:
         return np.asarray(image)
 
 
-def _first_difference(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> float:
-    """Return where the first row that differs is, from 0, at the top, to 1, if there is none."""
-    rows = np.flatnonzero((a != b).reshape(len(a), -1).any(axis=1))
-    return float(rows[0]) / len(a) if len(rows) else 1.0
+def _share_before(differ: npt.NDArray[np.bool_], block: int) -> float:
+    """Return how much of an image (H, W) or (H, W, C) lies before the first place that differs: 1 if none does.
+
+    An image is written in rows of blocks, each `block` pixels high and from left to right.
+    """
+    height, width = differ.shape[:2]
+    rows = np.flatnonzero(differ.reshape(height, -1).any(axis=1))
+    if not len(rows):
+        return 1.0
+    top = (int(rows[0]) + 1) // block * block  # a row above it differs too, where colours are smoothed
+    if top >= height:
+        return 1.0
+    bottom = min(top + block, height)
+    left = int(np.flatnonzero(differ[top:bottom].reshape(bottom - top, width, -1).any(axis=(0, 2)))[0])
+    return float((top * width + (bottom - top) * left) / (height * width))
 
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
@@ -203,8 +216,20 @@ def _mend_webp(data: bytes) -> Mended | None:
     return None
 
 
+def _mend_bmp(data: bytes) -> Mended | None:
+    """Put zeros in place of a BMP's end."""
+    if len(data) < 14:
+        return None
+    whole, start = (int.from_bytes(data[at : at + 4], "little") for at in (2, 10))
+    missing = whole - len(data)
+    if missing <= 0 or len(data) <= start or missing > _MOST_LOST * (whole - start):
+        return None
+    return Mended(data + bytes(missing), missing / (whole - start))
+
+
 _FORMATS: dict[bytes, Callable[[bytes], Mended | None]] = {
     b"\xff\xd8\xff": _mend_jpeg,
     _PNG_START: _mend_png,
     b"RIFF": _mend_webp,
+    b"BM": _mend_bmp,
 }

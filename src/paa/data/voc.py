@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from paa.data.build import Found, build_index, match_classes
-from paa.data.folders import relative_name, some
+from paa.data.folders import relative_name, some, with_name
 from paa.data.index import DatasetIndex
 from paa.data.report import ReadReport
 from paa.data.split_folders import is_split, missing_split
@@ -62,7 +62,6 @@ def read(
     own = _class_names(sections if names is None else wanted, None if names is None else records)
     if not own and names is None:
         raise DataError(f"{path}: no objects in any annotation file")
-    _warn_of_names(path, own, report)
     return _build(path, records, own, names, report, keep_empty)
 
 
@@ -84,7 +83,8 @@ def _sections(group: Sequence[Place], split: str, images: Path | None, report: R
             section.splits = sorted(set(section.images.splits.values()) - {""})
             same = [name for name in section.splits if name.lower() == split.lower()]
             section.image_splits = same or [name for name in section.splits if is_split(name, split)]
-            named = place.base.name.lower() == split.lower()
+            base = with_name(place.base).name
+            named = base.lower() == split.lower() or is_split(base, split)
             section.wanted = bool(section.image_splits) if section.splits else named or split in split_names("train")
         sections.append(section)
     return sections
@@ -109,14 +109,6 @@ def _class_names(sections: Iterable[Section], records: Sequence[Record] | None) 
     else:
         annotations = [annotation for section in sections for annotation in section.readable()]
     return sorted({item.name for annotation in annotations for item in annotation.objects if item.name})
-
-
-def _warn_of_names(path: Path, own: Sequence[str], report: ReadReport) -> None:
-    by_folded: dict[str, str] = {}
-    for name in own:
-        other = by_folded.setdefault(name.casefold(), name)
-        if other != name:
-            report.warn(f"{path}: the classes {other!r} and {name!r} differ in capitals only; are they the same?")
 
 
 def _build(

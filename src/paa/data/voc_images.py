@@ -47,7 +47,7 @@ def find_image_folder(place: Place, keys: Iterable[str], images: Path | None) ->
     Raises DataError where there are none, and where two folders fit equally well.
     """
     if images is not None:
-        own = [folder for folder in split_folders(images) if place.split and is_split(folder.name, place.split)]
+        own = [one for one, split in split_folders(images).items() if place.split and is_split(split, place.split)]
         return _listed(own[0] if len(own) == 1 else images, True)
     stems: set[str] = set()
     folders: set[Path] = set()
@@ -148,9 +148,11 @@ def _listed(folder: Path, deep: bool, only: set[Path] | None = None) -> ImageFol
     files = image_files(folder, remarks, recursive=deep)
     files = [file for file in files if only is None or file.parent in only]
     inner = [file.relative_to(folder).parts[0] if file.parent != folder else "" for file in files]
-    if not all(split_of(name) for name in inner):
-        inner = [""] * len(files)
-    return ImageFolder(folder, files, dict(zip(files, inner)), remarks.warnings, deep)
+    names = {one.name: split for one, split in split_folders(folder).items()}
+    splits = [names.get(name, "") for name in inner]
+    if not all(splits):
+        splits = [""] * len(files)
+    return ImageFolder(folder, files, dict(zip(files, splits)), remarks.warnings, deep)
 
 
 def _innermost(folders: Sequence[ImageFolder]) -> list[ImageFolder]:

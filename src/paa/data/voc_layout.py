@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from paa.data.build import read_text
-from paa.data.folders import files_ending, files_in, find_folder, holds_images, some, subfolders
+from paa.data.folders import files_ending, files_in, find_folder, holds_images, some, subfolders, with_name
 from paa.data.report import ReadReport
 from paa.data.split_folders import is_split, split_folders, split_of
 from paa.data.splits import SPLIT_NAMES, split_names
@@ -152,8 +152,9 @@ def _ambiguous(one: Place, other: Place) -> DataError:
 
 def _places_of(folder: Path, depth: int) -> list[Place]:
     """Return the places of the data set whose own folder this is."""
-    if folder.name.lower() in ANNOTATION_FOLDERS and holds_voc(folder) and not holds_images(folder):
-        return [Place(folder.parent, folder, folder)]  # the folder of annotations itself was given
+    given = with_name(folder)
+    if given.name.lower() in ANNOTATION_FOLDERS and holds_voc(folder) and not holds_images(folder):
+        return [Place(given.parent, given, given)]  # the folder of annotations itself was given
     subs = subfolders(folder)
     places = [p for sub in subs if sub.name.lower() in ANNOTATION_FOLDERS for p in _places_in(folder, sub)]
     if not places:
@@ -164,17 +165,19 @@ def _places_of(folder: Path, depth: int) -> list[Place]:
     if not places:
         others = (sub for sub in subs if not split_of(sub.name) and not holds_images(sub))
         places = [Place(folder, sub, sub) for sub in others if holds_voc(sub)]
-    for sub in split_folders(folder) if depth else []:
+    for sub, split in split_folders(folder).items() if depth else ():
         inner = _places_of(sub, depth - 1)
         inner = inner or [place for child in subfolders(sub) for place in _places_of(child, 0)]
-        places.extend(replace(place, split=sub.name) for place in inner)
+        if split != sub.name and any(lists_of(place.base) for place in inner):  # then these say what a split is
+            continue
+        places.extend(replace(place, split=split) for place in inner)
     return places
 
 
 def _places_in(base: Path, folder: Path) -> list[Place]:
     """Return the places in a folder of annotations: itself, its folders named as splits, or all that it holds."""
     places = [Place(base, folder, folder)] if holds_voc(folder) else []
-    places += [Place(base, sub, folder, sub.name) for sub in split_folders(folder) if holds_voc(sub)]
+    places += [Place(base, sub, folder, split) for sub, split in split_folders(folder).items() if holds_voc(sub)]
     if not places and any(holds_voc(sub) for sub in subfolders(folder)):
         places = [Place(base, folder, folder, deep=True)]
     return places

@@ -55,9 +55,12 @@ def is_voc(file: Path) -> bool:
     try:
         with file.open("rb") as stream:
             head = stream.read(_HEAD)
-        text = head.decode(_encoding(head), "ignore")
-    except (OSError, LookupError):
+    except OSError:
         return False
+    try:
+        text = head.decode(_encoding(head), "ignore")
+    except (LookupError, ValueError):  # no encoding that is known: the reader says so
+        text = head.decode("latin-1")
     match = _ROOT.search(_PROLOGUE.sub("", text))
     return match is not None and match.group(1).lower() == "annotation"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,13 @@ from paa.data.index import DatasetIndex
 from paa.data.report import ReadReport
 from paa.data.yolo_description import Description
 from paa.data.yolo_images import split_images
-from paa.data.yolo_labels import LabelFinder, assign_labels, label_rows, read_label
+from paa.data.yolo_labels import LabelFinder, Polygons, assign_labels, label_rows, read_label
 from paa.data.yolo_layout import find_description, level
 from paa.errors import DataError
 
 __all__ = ["level", "read"]
+
+_MOST = 0.8  # of the rows; of true polygons, at most a fifth look so
 
 
 def read(
@@ -41,17 +43,7 @@ def read(
     files = split_images(description, split, images, report)
     report.images = some(dict.fromkeys(file.parent for file in files))
     labels = _labels(description, split, files, report)
-    kept: list[Path] = []
-    rows: list[tuple[float, ...]] = []
-    places: list[str] = []
-    for image, file in labels.items():
-        text = "" if file is None else read_label(file, report)
-        if file is not None and text is not None:
-            for place, label, box in label_rows(file, text, len(description.names), description.keypoints, report):
-                rows.append((len(kept), label, *box))
-                places.append(place)
-        if text is not None:
-            kept.append(image)
+    kept, rows, places = _rows(description, labels, report)
     table = np.array(rows, np.float64).reshape(-1, 6)
     found = Found(
         root=description.root,
@@ -69,6 +61,31 @@ def read(
     own = description.names
     classes = match_classes(description.source, own, range(len(own)), names, report)
     return build_index(description.source, found, classes, report, keep_empty)
+
+
+def _rows(
+    description: Description, labels: Mapping[Path, Path | None], report: ReadReport
+) -> tuple[list[Path], list[tuple[float, ...]], list[str]]:
+    """Return the images that can be used, their rows (position of the image, label, box), and the rows' places."""
+    kept: list[Path] = []
+    rows: list[tuple[float, ...]] = []
+    places: list[str] = []
+    polygons = Polygons()
+    classes, keypoints = len(description.names), description.keypoints
+    for image, file in labels.items():
+        text = "" if file is None else read_label(file, report)
+        if file is not None and text is not None:
+            for place, label, box in label_rows(file, text, classes, keypoints, polygons, report):
+                rows.append((len(kept), label, *box))
+                places.append(place)
+        if text is not None:
+            kept.append(image)
+    if polygons.like_keypoints > max(1, _MOST * polygons.count):  # a polygon alone may look so by chance
+        report.warn(
+            f"{description.source}: {polygons.like_keypoints} of {polygons.count} polygons look like boxes with "
+            "keypoints behind them; if they are, say so: kpt_shape: [keypoints, 2 or 3] in a data.yaml"
+        )
+    return kept, rows, places
 
 
 def _labels(

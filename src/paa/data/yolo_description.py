@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from paa.data.build import read_text
-from paa.data.folders import files_ending
+from paa.data.folders import files_ending, path_exists
 from paa.data.report import ReadReport
 from paa.data.splits import SPLIT_NAMES
 from paa.errors import DataError
@@ -129,12 +129,12 @@ def _root(file: Path, path: str, entries: dict[str, list[str]], report: ReadRepo
     program's or that of all data sets.
     """
     text = path.replace("\\", "/")
-    if (file.parent / text).is_dir():
+    if path_exists(file.parent / text) and (file.parent / text).is_dir():
         return file.parent / text
-    if any((file.parent / item).exists() for key in SPLIT_NAMES for item in entries.get(key, [])):
+    if any(path_exists(file.parent / item) for key in SPLIT_NAMES for item in entries.get(key, [])):
         return file.parent
     for base in list(file.absolute().parent.parents)[:_ABOVE]:
-        if (root := base / text).is_dir():
+        if path_exists(root := base / text) and root.is_dir():
             if not root.samefile(file.parent):
                 report.warn(f"{file}: path {path} does not exist beside the file; {root} is read")
             return root
@@ -143,13 +143,13 @@ def _root(file: Path, path: str, entries: dict[str, list[str]], report: ReadRepo
 
 def _names(file: Path, data: dict[str, Any]) -> list[str]:
     names = data.get("names")
-    if isinstance(names, str) and (file.parent / names).is_file():
+    if isinstance(names, str) and path_exists(file.parent / names) and (file.parent / names).is_file():
         return names_in(file.parent / names)
     if isinstance(names, dict):
         by_number = {key.strip(): name for key, name in names.items() if isinstance(key, str)}
         numbers = [str(i) for i in range(len(names))]
         names = [by_number[i] for i in numbers] if set(by_number) == set(numbers) else None
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
         raise DataError(f"{file}: 'names' must be a list of class names, or a mapping from 0, 1, ... to them")
     return names
 

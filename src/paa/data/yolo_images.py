@@ -17,6 +17,7 @@ from paa.data.folders import (
     holds_images,
     image_files,
     parts_of,
+    path_exists,
     some,
     subfolders,
 )
@@ -87,11 +88,11 @@ class _Places:
 
     def _locate(self, key: str, item: str) -> tuple[Path, bool]:
         """Return a place, and whether only an ending of its path was found."""
-        source, text = self._description.source, item if Path(item).exists() else item.replace("\\", "/")
+        source, text = self._description.source, item if path_exists(Path(item)) else item.replace("\\", "/")
         bases = self._description.bases
-        literal = [path for base in (self._description.root, *bases) if (path := base / text).exists()]
+        literal = [path for base in (self._description.root, *bases) if path_exists(path := base / text)]
         shortened = bases[0] / _UPWARDS.sub("", text)  # Roboflow writes ../train/images for train/images
-        if _UPWARDS.match(text) and shortened.exists():
+        if _UPWARDS.match(text) and path_exists(shortened):
             if literal and not literal[0].samefile(shortened):
                 raise DataError(f"{source}: {key!r} names {item}, which is {literal[0].resolve()} or {shortened}")
             return shortened, False
@@ -140,7 +141,7 @@ class _Places:
         for start in range(len(parts)):
             if (place := _near(images, parts[start:])) and place.is_dir():
                 return place
-        named = [folder for folder in split_folders(images) if is_split(folder.name, key)]
+        named = [folder for folder, split in split_folders(images).items() if is_split(split, key)]
         others = [entry for name, entry in self._description.entries.items() if name in SPLIT_NAMES and name != key]
         if len(named) == 1:
             return named[0]
@@ -222,7 +223,7 @@ def _near(base: Path, parts: Sequence[str]) -> Path | None:
     """Return the place below a folder, also by names in other capitals; None if there is none."""
     place = base
     for part in parts:
-        if not (place / part).exists():
+        if not path_exists(place / part):
             try:
                 name = NameLookup(os.listdir(place)).find(part)  # noqa: PTH208 - names, not paths
             except OSError:

@@ -29,6 +29,19 @@ class _Folder:
     used: set[str] = field(default_factory=set)
 
 
+@dataclass
+class Polygons:
+    """How many rows were polygons, and how many of them look like a box with keypoints behind it."""
+
+    count: int = 0
+    like_keypoints: int = 0
+
+    def add(self, values: list[float]) -> None:
+        """Count a row."""
+        self.count += 1
+        self.like_keypoints += any(_like_keypoints(values, size) for size in (2, 3))
+
+
 class LabelFinder:
     """The label files of images: labels/ for the last images/ of the path, else beside them, else in labels/ beside."""
 
@@ -109,7 +122,7 @@ def read_label(file: Path, report: ReadReport) -> str | None:
 
 
 def label_rows(
-    file: Path, text: str, classes: int, keypoints: int, report: ReadReport
+    file: Path, text: str, classes: int, keypoints: int, polygons: Polygons, report: ReadReport
 ) -> Iterator[tuple[str, int, list[float]]]:
     """Yield (where, label, normalised xyxy) of each line that is a box, a box with keypoints, or a polygon."""
     for number, line in enumerate(text.splitlines(), start=1):
@@ -125,6 +138,8 @@ def label_rows(
         if fault:
             report.leave_out(f"{place} {fault}")
         else:
+            if not keypoints and len(values) > 4:
+                polygons.add(values)
             yield place, int(label), _corners(values[:4] if keypoints else values)
 
 
@@ -152,6 +167,20 @@ def _corners(values: list[float]) -> list[float]:
         x, y, width, height = values
         return [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
     return [min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])]
+
+
+def _like_keypoints(values: list[float], size: int) -> bool:
+    """Return whether the first four numbers are a box in which all points of `size` numbers behind it are spread."""
+    left, top, right, bottom = _corners(values[:4])
+    rest = values[4:]
+    if len(rest) % size or any(visible not in (0, 1, 2) for visible in (rest[2::3] if size == 3 else ())):
+        return False
+    points = [(x, y) for x, y in zip(rest[::size], rest[1::size]) if x or y]  # one that is not seen is 0 0
+    if len(points) < 2:
+        return False
+    x, y = zip(*points)
+    inside = left <= min(x) and max(x) <= right and top <= min(y) and max(y) <= bottom
+    return bool(inside and max(x) - min(x) >= (right - left) / 4 and max(y) - min(y) >= (bottom - top) / 4)
 
 
 def _label_folders(parent: Path) -> Iterator[Path]:

@@ -74,17 +74,23 @@ def read_plain(folder: Path, images: Path | None) -> Description:
 def _folders(folder: Path, named: Path | None) -> dict[str, list[str]]:
     """Return the splits by the names of folders, or everything as `train`."""
     if named is not None:
-        splits = split_folders(named)
-        return {child.name: [str(child.absolute())] for child in splits} or {"train": [str(named.absolute())]}
+        return _by_split(named) or {"train": [str(named.absolute())]}
     images = [child for name in IMAGE_FOLDERS if (child := find_folder(folder, (name,)))]
     for parent in (folder, *images):
-        if splits := split_folders(parent):
-            return {child.name: [str(child.absolute())] for child in splits}
+        if splits := _by_split(parent):
+            return splits
     places = [place for place in (*images, folder) if holds_images(place) or any(map(holds_images, subfolders(place)))]
     direct = [place for place in places if place != folder or holds_images(folder)]
     if len(direct) > 1:
         raise DataError(f"{folder}: images in several folders: {some(direct)}; choose: --images DIR")
     return {"train": [str((direct or [folder])[0].absolute())]}
+
+
+def _by_split(parent: Path) -> dict[str, list[str]]:
+    entries: dict[str, list[str]] = {}
+    for folder, split in split_folders(parent).items():
+        entries.setdefault(split, []).append(str(folder.absolute()))
+    return entries
 
 
 def _names_files(folder: Path) -> list[Path]:
