@@ -90,7 +90,7 @@ def test_without_lists_train_is_everything(tmp_path: Path) -> None:
     assert [index.path(i).stem for i in range(2)] == ["x", "y"]
     message = fails(tmp_path, split="val")
     assert "no 'val': it has train (all of it" in message
-    for option in ("--val-split NAME", "--split in paa eval", "--val-data", "--val-batch-size 0"):
+    for option in ("--val-split NAME", "paa eval: --split", "--val-data", "--val-batch-size 0"):
         assert option in message
 
 
