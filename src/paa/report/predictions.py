@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from paa.atomic import cannot_write
 from paa.data.images import Rgb, read_image
 from paa.detections import Detections
 from paa.engine.run_folder import check_folder, write_text
@@ -20,6 +21,7 @@ from paa.report.json_list import JsonListFile
 Detect = Callable[[Sequence[Rgb]], Iterable[tuple[Rgb, Detections]]]
 """Gives the detections of each image, in the order given: `engine.predict.predict` of some detector and options."""
 
+DETECTIONS = "detections.json"
 LEFT_OUT = "left_out.txt"
 _LONGEST_JPEG = 65_500
 _PIXELS_AHEAD = 100_000_000  # of the images that are read before their batches are chosen: 300 MB
@@ -50,7 +52,7 @@ def write_predictions(
     detections.json is a list of {file, drawn, width, height, detections: [{box: xyxy, score, label, name}]}, whole
     after every image. An image that cannot be read is left out, and named in left_out.txt.
     ConfigError for a threshold outside 0..1, and where a drawing would take the place of one of the images; ImageError,
-    with nothing written, if none of them can be read.
+    with nothing written, if none of them can be read; RunError if a file cannot be written: those before it stay.
     """
     if not 0 <= threshold <= 1:
         raise ConfigError(f"the threshold must be from 0 to 1, got {threshold}")
@@ -72,7 +74,10 @@ def write_predictions(
                 _save_drawing(draw_detections(image, kept, threshold), folder / names[i])
                 height, width = image.shape[:2]
                 about = {"file": str(pictures[i]), "drawn": names[i], "width": width, "height": height}
-                records.append({**about, "detections": kept.to_dicts()})
+                try:
+                    records.append({**about, "detections": kept.to_dicts()})
+                except OSError as error:
+                    raise cannot_write(folder / DETECTIONS, error) from error
                 counts.append(len(kept))
                 listen(pictures[i], len(kept))
             if records is not None and len(left_out) > listed:
@@ -87,7 +92,10 @@ def write_predictions(
 def _start(folder: Path) -> JsonListFile:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / LEFT_OUT).unlink(missing_ok=True)  # of an earlier run
-    return JsonListFile(folder / "detections.json")
+    try:
+        return JsonListFile(folder / DETECTIONS)
+    except OSError as error:
+        raise cannot_write(folder / DETECTIONS, error) from error
 
 
 def _read_ahead(
@@ -122,6 +130,9 @@ def _save_drawing(drawing: Image.Image, path: Path) -> None:
     try:
         temporary.write_bytes(buffer.getvalue())
         temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)  # what is free afterwards is what there was for the file
+        raise cannot_write(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
