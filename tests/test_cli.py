@@ -404,6 +404,37 @@ def test_a_training_run_on_a_full_disk(tmp_path: Path, shapes: Path, options: li
     assert re.fullmatch(rf"{says}; what it held before is unchanged", done.stderr.splitlines()[-1])
 
 
+def test_a_disk_that_is_full_at_the_start(tmp_path: Path, shapes: Path, options: list[str]) -> None:
+    """Whichever of a run's first files it is that does not fit, TensorBoard's among them."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = [sys.executable, "-m", "paa", "train", "--data", str(shapes), *options, "--output", str(disk / "run")]
+    named = set()
+    for size in ("4k", "8k", "12k"):
+        done = run_with_small_disk(disk, size, command)
+        assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
+        found = re.fullmatch(
+            rf"paa: error: {disk}/run/([a-z.]+): cannot be written: No space left on device, with .* free on its disk",
+            done.stderr.splitlines()[-1],
+        )
+        assert found is not None, done.stderr
+        named.add(found[1])
+    assert named >= {"config.json", "tensorboard"}
+
+
+def test_predictions_on_a_full_disk(tmp_path: Path, shapes: Path, checkpoint: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = [sys.executable, "-m", "paa", "predict", str(checkpoint), str(shapes), "--output", str(disk / "out")]
+    done = run_with_small_disk(disk, "16k", command)
+    assert done.returncode == 2
+    assert re.fullmatch(
+        rf"paa: error: {disk}/out/[\w.]+: cannot be written: No space left on device, with .* free on its disk"
+        r"(; what it held before is unchanged)?",
+        done.stderr.splitlines()[-1],
+    )
+
+
 def whole_checkpoint(output: Path, shapes: Path, options: list[str]) -> bytes:
     main(["train", "--data", str(shapes), *options, "--output", str(output), "--val-batch-size", "0"])
     return (output / "last.pt").read_bytes()

@@ -58,7 +58,7 @@ def cannot_write(path: Path, error: Exception) -> RunError:
         room = f", with {format_bytes(shutil.disk_usage(path.parent).free)} free on its disk"
     except OSError:
         room = ""
-    kept = "; what it held before is unchanged" if path.exists() else ""
+    kept = "; what it held before is unchanged" if path.is_file() else ""
     return RunError(f"{path}: cannot be written: {why}{room}{kept}")
 
 

@@ -88,7 +88,7 @@ class ScheduleConfig:
     steps: int = 90_000
     """Optimizer steps at the reference batch."""
     epochs: float | None = None
-    """Passes over the data set instead of `steps`; `decays` and the warm-up then keep their share of the run."""
+    """Passes over the data set instead of `steps`; `decays` then keep their share of the run."""
     decays: tuple[int, ...] = (60_000, 80_000)
     """Steps at which the rate falls to a tenth."""
     reference_batch: int = 16

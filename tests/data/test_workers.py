@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -129,6 +131,30 @@ def test_a_worker_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         RunError, match=r"^no loader worker handed over a batch for 1 s \(--worker-timeout\): .*--workers 0$"
     ):
         all_at_own_size(make_index(tmp_path, [(64, 96)] * 4), workers=1, worker_timeout=1)
+
+
+@pytest.mark.parametrize("waiting", [0, 1])
+def test_a_worker_that_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waiting: int) -> None:
+    """SIGTERM does not end it, and a batch that it announced cannot be fetched."""
+    monkeypatch.setattr(workers, "_GRACE", 1.0)
+    loader = eval_loader(
+        make_index(tmp_path, [(64, 96)] * 8), short=None, longest=1333, workers=1, worker_timeout=1
+    )  # fmt: skip
+    batches = iter(loader)
+    next(batches)
+    (worker,) = multiprocessing.active_children()
+    if waiting:
+        time.sleep(0.5)  # the worker has announced its next batches; if not, the other case is tested twice
+    assert worker.pid is not None
+    rescue = Timer(60, worker.kill)  # where nothing else ends it, the test fails by the error's text
+    rescue.start()
+    os.kill(worker.pid, signal.SIGSTOP)
+    with pytest.raises(RunError, match=r"^no loader worker handed over a batch for 1 s \(--worker-timeout\): "):
+        for _ in batches:
+            pass
+    rescue.cancel()
+    worker.join(10)
+    assert worker.exitcode == -signal.SIGKILL
 
 
 def test_a_worker_without_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,13 @@ def test_classes_make_a_grid_and_odd_names_do_no_harm(tmp_path):
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["three.png"]
 
 
+def test_characters_that_no_font_has(tmp_path, caplog, recwarn):
+    precision_recall_curves([curve("\u6d63\u718a\ue000")], tmp_path / "curves.png")
+    assert [str(warning.message) for warning in recwarn] == []
+    (record,) = caplog.records
+    assert "curves.png: matplotlib's fonts lack characters of the class names" in record.getMessage()
+
+
 def test_many_classes_are_limited_to_those_with_the_most_objects(tmp_path):
     curves = [curve(str(i), objects=i + 1, found=5) for i in range(6)]
     precision_recall_curves(curves, tmp_path / "all.png")

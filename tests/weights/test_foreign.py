@@ -37,12 +37,17 @@ def model() -> PAA:
     return PAA(SMALL, ("a", "b"))
 
 
-@pytest.mark.parametrize("wrapped", ["bare", "in a dictionary", "of several processes", "compiled", "safetensors"])
+@pytest.mark.parametrize(
+    "wrapped",
+    ["bare", "in a dictionary", "as in PyTorch's tutorial", "of several processes", "compiled", "safetensors"],
+)
 def test_a_state_dict_of_ours_alone(tmp_path: Path, model: PAA, wrapped: str) -> None:
     state: dict[str, Any] = dict(model.state_dict())
     path = tmp_path / "weights.pth"
     if wrapped == "in a dictionary":
         state = {"epoch": 3, "model": state, "optimizer": {"state": {}, "param_groups": []}}
+    elif wrapped == "as in PyTorch's tutorial":
+        state = {"epoch": 3, "model_state_dict": state, "optimizer_state_dict": {"state": {}, "param_groups": []}}
     elif wrapped == "of several processes":
         state = {f"module.{name}": tensor for name, tensor in state.items()}
     elif wrapped == "compiled":

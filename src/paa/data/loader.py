@@ -19,7 +19,7 @@ from paa.data.index import DatasetIndex
 from paa.data.report import NAMED, REMEDY
 from paa.data.sampling import BatchPlan, ItemSeed, TrainBatches, is_tall, largest_size
 from paa.data.transforms import resize, resized_size
-from paa.data.workers import check_shared_memory, share, worker_errors
+from paa.data.workers import check_shared_memory, received, share, worker_errors
 from paa.errors import DataError, ImageError, PaaError, RunError, one_line
 
 log = logging.getLogger("paa")
@@ -88,7 +88,7 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         check_shared_memory(self.shared_bytes)
         with worker_errors(communicates=self._loader.num_workers > 0):
-            for loaded in self._loader:
+            for loaded in received(iter(self._loader), self._loader.timeout):
                 for remark in loaded.remarks:
                     warn_once(remark)
                 for position, message in loaded.left_out:

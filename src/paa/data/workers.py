@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import Event, Timer
+from typing import TypeVar
 
 from paa.data.batch import Batch
 from paa.errors import RunError, format_bytes, one_line
@@ -15,6 +18,9 @@ from paa.errors import RunError, format_bytes, one_line
 SHARED_MEMORY = Path("/dev/shm")
 _PAGE = 4096
 _IN_PROCESS = "load in the main process instead: --workers 0"
+_GRACE = 5.0  # seconds after which torch's own limit has not worked
+
+Item = TypeVar("Item")
 
 
 def shared_bytes(batch: Batch) -> int:
@@ -63,10 +69,7 @@ def worker_error(error: Exception) -> RunError | None:
     if not re.search(r"DataLoader (worker \(|timed out)|Pin memory thread", said):
         return None
     if late := re.search(r"timed out after ([\d.]+) seconds", said):
-        return RunError(
-            f"no loader worker handed over a batch for {late[1]} s (--worker-timeout): the images' disk or network "
-            f"folder may hang; {_IN_PROCESS}"
-        )
+        return _hung(float(late[1]))
     pids = re.search(r"pid(?:\(s\))? ([\d, ]+)", said)
     worker = f"loader worker {pids[1]}" if pids else "a loader worker"
     signal = re.search(r"killed by signal: ([\w ]+)", said)
@@ -78,6 +81,64 @@ def worker_error(error: Exception) -> RunError | None:
             f"take a smaller batch or fewer workers, or {_IN_PROCESS}"
         )
     return _named(error) or RunError(f"{worker} ended unexpectedly ({one_line(error)}); {_IN_PROCESS}")
+
+
+def received(items: Iterator[Item], timeout: float) -> Iterator[Item]:
+    """Yield what a DataLoader's iterator gives. When it fails, its workers are ended, whatever state they are in.
+
+    RunError if nothing comes for `timeout` seconds and some more (0: no limit). torch's own limit is on the wait for a
+    message: a batch whose worker stopped behind its message, and a stopped worker's end, are waited for without one.
+    """
+    workers: Sequence[BaseProcess] = getattr(items, "_workers", ())
+    while True:
+        overdue = Event()
+
+        def end(overdue: Event = overdue) -> None:
+            overdue.set()
+            _kill(workers)
+
+        timer = Timer(timeout + _GRACE, end)
+        timer.daemon = True
+        try:
+            if workers and timeout:
+                timer.start()
+            item = next(items)
+        except StopIteration:
+            return
+        except BaseException as error:
+            _end(workers)
+            if overdue.is_set():
+                raise _hung(timeout) from error
+            raise
+        finally:
+            timer.cancel()
+        yield item
+
+
+def _kill(workers: Sequence[BaseProcess]) -> None:
+    for worker in workers:
+        with suppress(ValueError, OSError):  # closed, or gone
+            worker.kill()
+
+
+def _end(workers: Sequence[BaseProcess]) -> None:
+    """Kill workers and wait for their end, at which torch's handler of signals raises an error once more."""
+    for step in (_kill, _kill, _join):  # twice: that error may end the first before its last worker
+        with suppress(RuntimeError):
+            step(workers)
+
+
+def _join(workers: Sequence[BaseProcess]) -> None:
+    for worker in workers:
+        with suppress(RuntimeError, AssertionError, ValueError):
+            worker.join(1)
+
+
+def _hung(seconds: float) -> RunError:
+    return RunError(
+        f"no loader worker handed over a batch for {seconds:g} s (--worker-timeout): the images' disk or network "
+        f"folder may hang; {_IN_PROCESS}"
+    )
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -138,11 +140,22 @@ def _plain(axes: Any) -> None:
 
 
 def _save(figure: Figure, out: Path) -> None:
-    """Write a PNG; missing folders are made."""
+    """Write a PNG; missing folders are made. Characters that no font has are drawn as boxes, and one line says so."""
     out.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasAgg(figure)
-    with whole_file(out) as temporary:
+    with whole_file(out) as temporary, warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
         figure.savefig(temporary, dpi=120, format="png")
+    missing = False
+    for warning in said:
+        if str(warning.message).startswith("Glyph "):
+            missing = True
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    if missing:
+        logging.getLogger("paa").warning(
+            "%s: matplotlib's fonts lack characters of the class names, which are drawn as boxes", out
+        )
 
 
 def _hex(label: int) -> str:

@@ -19,10 +19,14 @@ class JsonListFile:
     """
 
     def __init__(self, path: Path) -> None:
+        """Begin the file, in the place of what was at `path`. RunError if it cannot be written."""
         self._path = path
-        self._file = path.open("wb", buffering=0)
         self._end = 0  # where the last item ends
-        self._write(b"[]\n")
+        try:
+            self._file = path.open("wb", buffering=0)
+            self._write(b"[]\n")
+        except OSError as error:
+            raise cannot_write(path, error) from error
         self._end, self._before = 1, b"\n"
 
     def __enter__(self) -> JsonListFile:

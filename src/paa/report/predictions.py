@@ -50,7 +50,7 @@ def write_predictions(
     detections.json is a list of {file, drawn, width, height, detections: [{box: xyxy, score, label, name}]}, whole
     after every image. An image that cannot be read is left out, and named in left_out.txt.
     ConfigError for a threshold outside 0..1, and where a drawing would take the place of one of the images; ImageError,
-    with nothing written, if none of them can be read; RunError for a file that cannot be written.
+    with nothing written, if none of them can be read; RunError for a file that cannot be written: those before it stay.
     """
     if not 0 <= threshold <= 1:
         raise ConfigError(f"the threshold must be from 0 to 1, got {threshold}")

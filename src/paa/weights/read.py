@@ -18,6 +18,8 @@ from paa.weights.state import BackboneWeights, Weights, check_fit, load_tensors
 
 D = TypeVar("D", bound=Detector)
 
+_STATES = ("model", "state_dict", "model_state_dict")
+
 
 def read_weights(path: Path, format: WeightsFormat | None = None) -> Weights:
     """Read a detector of any implementation; CheckpointError names what is wrong with the file.
@@ -94,8 +96,8 @@ def _described(values: Mapping[str, Any], state: Mapping[str, Any], formats: lis
 
 
 def unwrapped(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the state dict that training programs keep under `model` or `state_dict`, without DDP's `module.`."""
-    state = next((values[key] for key in ("model", "state_dict") if isinstance(values.get(key), Mapping)), values)
+    """Return the state dict that training programs keep under one of `_STATES`, without DDP's `module.`."""
+    state = next((values[key] for key in _STATES if isinstance(values.get(key), Mapping)), values)
     if all(str(name).startswith("module.") for name in state):
         return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
     return state
