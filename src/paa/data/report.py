@@ -59,11 +59,17 @@ class ReadReport:
         names = ", ".join(index.names[:8]) + (f" and {len(index.names) - 8} more" if len(index.names) > 8 else "")
         lines = [
             f"{split}: {self.format}, annotations {self.annotations}, images in {self.images}",
-            f"{split}: {len(index)} images{f' ({without})' if without else ''}, {len(index.boxes)} boxes"
-            f"{f' ({crowd} of crowds or difficult)' if crowd else ''}, {len(index.names)} classes: {names}",
+            f"{split}: {_counted(len(index), 'image')}{f' ({without})' if without else ''}, "
+            f"{_counted(len(index.boxes), 'box')}{f' ({crowd} of crowds or difficult)' if crowd else ''}, "
+            f"{_counted(len(index.names), 'class')}: {names}",
             *left_out_lines(self.left_out, split),
         ]
         return list(map(printable, lines))
+
+
+def _counted(number: int, noun: str) -> str:
+    ending = "" if number == 1 else "es" if noun.endswith(("s", "x")) else "s"
+    return f"{number} {noun}{ending}"
 
 
 def printable(text: str) -> str:
