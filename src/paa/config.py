@@ -83,18 +83,18 @@ class PictureConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """The optimisation, as written for `reference_batch` pictures a step; another batch size scales it."""
+    """The optimisation, as written for `reference_batch` images a step; another batch size scales what nobody named."""
 
     steps: int = 90_000
-    """Optimizer steps at the reference batch."""
+    """Optimizer steps; named, they are that many at any batch size, else those of the reference batch."""
     epochs: float | None = None
     """Passes over the data set instead of `steps`; `decays` then keep their share of the run."""
     decays: tuple[int, ...] = (60_000, 80_000)
-    """Steps at which the rate falls to a tenth."""
+    """Steps at which the learning rate falls to a tenth; unless they are named, they keep their share of the run."""
     reference_batch: int = 16
-    """The batch size for which rate, steps and decays are written."""
+    """The batch size for which learning rate, steps and decays are written; named, it scales named ones too."""
     rate: float = 0.01
-    """Learning rate at the reference batch."""
+    """Learning rate; named, it is that at any batch size, else that of the reference batch."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """SGD with momentum 0.9, or AdamW."""
     weight_decay: float = 1e-4
@@ -104,7 +104,7 @@ class ScheduleConfig:
     backbone_rate_factor: float = 1.0
     """The backbone learns at this share of the rate; below 1 for pre-trained ones."""
     warmup_steps: int = 500
-    """First steps at a lower rate (not scaled by batch)."""
+    """First steps at a lower learning rate, whatever the batch size; unless named, at most a quarter of the run."""
     warmup_factor: float = 1 / 3
     """The rate's share during a constant warm-up, and where a linear one starts."""
     warmup: Literal["constant", "linear"] = "constant"
