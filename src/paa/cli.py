@@ -206,7 +206,8 @@ class Eval:
     images: Path | None = None
     """Folder of the images; default: found out from the annotations."""
     skip_bad: bool = False
-    """Leave out annotations and images that cannot be used (listed in left_out.txt), instead of stopping."""
+    """Leave out annotations and images that cannot be used, instead of stopping; with --output, left_out.txt lists
+    them."""
     max_pixels: int | None = None
     """Pixels that an image may have; default: 178956970, or PAA_MAX_PIXELS of the environment."""
     views: MultiScaleConfig = field(default_factory=MultiScaleConfig)
@@ -216,7 +217,7 @@ class Eval:
         import numpy as np
 
         from paa.data.read import read_dataset
-        from paa.data.report import ReadReport
+        from paa.data.report import NAMED, ReadReport
         from paa.engine.distributed import start
         from paa.engine.left_out import LeftOut
         from paa.engine.metrics import evaluate
@@ -243,13 +244,16 @@ class Eval:
             index, table, unread = self._detect(model, index, process, inference, console)
             if not process.first:
                 return
+        left_out = [*report.left_out, *unread]
+        if self.output is None and len(left_out) > NAMED:
+            logging.getLogger("paa").info("--output FOLDER lists all %d that were left out", len(left_out))
         metrics = evaluate(index, table, evaluator=self.evaluator, max_detections=self.max_detections)
-        curves = precision_recall(index, table)
+        curves = precision_recall(index, table, max_detections=self.max_detections)
         try:
             if self.output is not None:
-                left_out = LeftOut(self.output / LEFT_OUT)
-                left_out.add(self.split, [*report.left_out, *unread])
-                left_out.write()
+                file = LeftOut(self.output / LEFT_OUT)
+                file.add(self.split, left_out)
+                file.write()
                 write_evaluation(self.output, index, table, metrics, curves)
         finally:  # also where the files cannot be written
             self._print_tables(console, len(index), metrics, curves)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from paa.data.index import DatasetIndex
-from paa.engine.matching import COCO_IOUS, match
+from paa.engine.matching import COCO_IOUS, MAX_DETECTIONS, match
 from paa.engine.table import DetectionTable
 
 
@@ -60,12 +60,14 @@ def precision_recall(
     *,
     iou: float = 0.5,
     images: npt.NDArray[np.int64] | None = None,
+    max_detections: int = MAX_DETECTIONS,
 ) -> tuple[ClassCurve, ...]:
     """Return every class's curve and best operating point at IoU `iou`, by label.
 
-    images: the positions in the index to evaluate (default: all). Raises as `paa.engine.metrics.evaluate`.
+    images: the positions in the index to evaluate (default: all). max_detections: how many of an image and class
+    count, at least COCO's 100. Raises as `paa.engine.metrics.evaluate`.
     """
-    matches = match(index, table, ious=(iou, *COCO_IOUS), images=images)
+    matches = match(index, table, ious=(iou, *COCO_IOUS), images=images, most=max(max_detections, MAX_DETECTIONS))
     right, ignored = (np.stack(v) for v in zip(*(matches.verdict(t) for t in range(len(COCO_IOUS) + 1))))
     bounds = np.searchsorted(matches.labels, np.arange(len(index.names) + 1)).tolist()
     curves = []
