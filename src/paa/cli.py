@@ -262,17 +262,16 @@ class Eval:
 
     def _inference(self) -> InferenceConfig:
         """Return the settings of inference; ConfigError for an invalid one."""
-        from paa.engine.detect import check_inference
+        from paa.engine.detect import make_inference
 
-        inference = InferenceConfig(
+        return make_inference(
+            0.0,
+            self.candidate_threshold,
             voting=self.voting,
-            candidate_threshold=self.candidate_threshold,
             nms_iou=self.nms_iou,
             max_detections=self.max_detections,
             views=_views(self.multi_scale, self.views),
         )
-        check_inference(inference)
-        return inference
 
     def _detect(
         self, model: PAA, index: DatasetIndex, process: Process, inference: InferenceConfig, console: Console
