@@ -476,6 +476,11 @@ def test_what_is_named_is_known() -> None:
     assert command.named == (
         "data", "model.norm_eps", "model.bgr", "voting", "schedule.epochs", "schedule.warmup_steps"
     )  # fmt: skip
+    other = parse(
+        ["train", "--data", "x", *(word.replace("no-", "no_").replace("p-steps", "p_steps") for word in given)]
+    )
+    assert isinstance(other, Train)
+    assert other.named == command.named
 
 
 def test_the_schedule_is_said_at_the_start_and_so_is_what_has_no_effect(

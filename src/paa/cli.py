@@ -525,10 +525,10 @@ def _recipe_of(arguments: list[str]) -> str:
 
 
 def _named(arguments: list[str]) -> tuple[str, ...]:
-    """Return what a command line names, as fields: --model.norm-eps, --model.no-bgr, --no-voting, --model.bgr=False."""
+    """Return what a command line names, as fields: --model.norm-eps, --model.no-bgr, --no_voting, --model.bgr=False."""
     names = [argument.split("=", 1)[0].removeprefix("--") for argument in arguments if argument.startswith("--")]
-    parts = [name.rpartition(".") for name in names]
-    return tuple(f"{group}{dot}{field.removeprefix('no-')}".replace("-", "_") for group, dot, field in parts)
+    parts = [name.replace("-", "_").rpartition(".") for name in names]  # the parser takes either
+    return tuple(f"{group}{dot}{field.removeprefix('no_')}" for group, dot, field in parts)
 
 
 def _fill_resume(arguments: list[str]) -> list[str]:
