@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import paa
-from paa.commands import demo
+from paa.commands import run_demo as demo
 from paa.commands.main import main
 from paa.data.shapes import make_shapes
 from paa.errors import RunError

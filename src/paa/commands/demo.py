@@ -1,69 +1,48 @@
-"""`paa demo`: a data set of drawn shapes, a small detector trained on it, and what it sees; minutes on a CPU."""
+"""paa demo: all of it on drawn shapes, in minutes, on a CPU."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from paa.config import AugmentConfig, DataConfig, RuntimeConfig, ValidationConfig
-from paa.data.read import read_dataset
-from paa.data.shapes import make_shapes
-from paa.errors import RunError
-from paa.evaluation.metrics import CocoMetrics, evaluate
-from paa.evaluation.operating_point import precision_recall
-from paa.inference.dataset import detect_dataset
-from paa.predictor import load
-from paa.recipes import RECIPES
-from paa.report.curves import training_curves
-from paa.report.evaluation import write_evaluation
-from paa.runtime.distributed import Process
-from paa.training.settings import TrainConfig
-from paa.training.train import train
+from paa.errors import ConfigError
 
-IMAGES = 2000
-STEPS = 1000
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
-def run_demo(
-    folder: Path,
-    process: Process,
-    listen: Callable[[dict[str, Any]], object],
-    *,
-    images: int = IMAGES,
-    steps: int = STEPS,
-) -> tuple[CocoMetrics, float]:
-    """Make the data set (folder/shapes), train (folder/run), evaluate (folder/evaluation).
+@dataclass(frozen=True)
+class Demo:
+    """Make a data set of shapes, train a small detector on it, evaluate it, and show what it sees."""
 
-    images: of the data set, a fifth of them for validation; steps: of training. Returns the numbers on the validation
-    set and the seconds that training and evaluation took. RunError if the folder exists.
-    """
-    if folder.exists() and any(folder.iterdir()):
-        raise RunError(f"{folder}: exists and is not empty; remove it or give another --output")
-    data = make_shapes(folder / "shapes", images)
-    started = time.perf_counter()
-    nano = RECIPES["r18_nano"]
-    recipe = replace(
-        nano,
-        model=replace(nano.model, min_size=160, max_size=192),
-        augment=AugmentConfig(min_sizes=(160,), max_size=192),
-        schedule=replace(nano.schedule, steps=steps),
-    )
-    config = TrainConfig(
-        data=DataConfig(data),
-        output=folder / "run",
-        recipe=recipe,
-        batch_size=8,
-        validation=ValidationConfig(batch_size=0),
-        runtime=RuntimeConfig(precision="auto", workers=1),
-    )
-    run = train(config, process, listen)
-    training_curves(run.log, folder / "training.png")
-    index = read_dataset(data, "val")
-    index, table, _ = detect_dataset(load(run.last, str(process.device)), index, process, workers=1)
-    metrics = evaluate(index, table)
-    seconds = time.perf_counter() - started
-    write_evaluation(folder / "evaluation", index, table, metrics, precision_recall(index, table))
-    return metrics, seconds
+    output: Path = Path("demo")
+    """Folder for all of it."""
+    images: int = 0
+    """Images of the data set; 0: as many as the demo's goal needs."""
+    steps: int = 0
+    """Training steps; 0: as many as the demo's goal needs."""
+    device: str | None = None
+    """cpu, cuda, ...; default: a GPU if there is one."""
+
+    def run(self, console: Console) -> None:
+        """Run the demo, and say what came of it."""
+        from paa.commands.run_demo import IMAGES, STEPS, run_demo
+        from paa.report.progress import TrainingProgress
+        from paa.report.tables import class_rows, rich_table, summary_rows
+        from paa.runtime.distributed import start
+
+        if self.images < 0 or self.steps < 0:
+            raise ConfigError(f"--images and --steps cannot be negative, got {self.images} and {self.steps}")
+        with start(self.device) as process:
+            metrics, seconds = run_demo(
+                self.output,
+                process,
+                TrainingProgress(console),
+                images=self.images or IMAGES,
+                steps=self.steps or STEPS,
+            )
+        console.print(rich_table(summary_rows(metrics), "validation set of shapes"))
+        console.print(rich_table(class_rows(metrics), "classes"))
+        console.print(f"training and evaluation took {seconds:.0f} s")
+        console.print(f"images beside the truth: {self.output / 'evaluation' / 'sheet.jpg'}", markup=False)

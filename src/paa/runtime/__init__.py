@@ -1,1 +1,1 @@
-""""""
+"""Files, processes and devices."""

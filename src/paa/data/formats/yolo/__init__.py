@@ -1,1 +1,1 @@
-""""""
+"""YOLO: one text file an image."""
