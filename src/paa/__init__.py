@@ -1,7 +1,8 @@
 """Probabilistic Anchor Assignment with IoU Prediction (ECCV 2020), in today's PyTorch.
 
 `paa.load(path)` gives a `PAA`, whose `predict` gives `Detections`. `paa.core` holds the paper's functions, for models
-and training loops of your own: `paa_losses`, `assign`, `detect`.
+and training loops of your own: `paa_losses`, `assign`, `detect`. `paa.paa_resnet50_fpn` stands in for torchvision's
+`fcos_resnet50_fpn` in a training script.
 """
 
 from importlib import import_module
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from paa import core as core
     from paa.core import Assignment, LossWeights, assign, detect, paa_losses
     from paa.predictor import PAA, load
+    from paa.torchvision_detector import TorchvisionDetector, paa_resnet50_fpn
 
 __version__ = "0.1.0"
 
@@ -25,6 +27,8 @@ _LAZY = {
     "assign": "paa.core",
     "detect": "paa.core",
     "paa_losses": "paa.core",
+    "TorchvisionDetector": "paa.torchvision_detector",
+    "paa_resnet50_fpn": "paa.torchvision_detector",
 }
 """What is imported at its first use: torch takes seconds to import, which `paa --help` should not."""
 
@@ -34,11 +38,13 @@ __all__ = [
     "Detections",
     "LossWeights",
     "PaaError",
+    "TorchvisionDetector",
     "assign",
     "core",
     "detect",
     "load",
     "paa_losses",
+    "paa_resnet50_fpn",
 ]
 
 
