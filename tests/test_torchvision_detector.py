@@ -94,7 +94,7 @@ def test_torchvisions_reference_loop_runs(kind: str) -> None:
 
 def test_it_learns_to_detect() -> None:
     model = paa.TorchvisionDetector(tiny())
-    data = [batch()] * 60
+    data = [batch()] * 40
     train_one_epoch(model, torch.optim.AdamW(model.parameters(), lr=3e-3), data, torch.device("cpu"))
     model.eval()
     for found, target in zip(model(data[0][0]), data[0][1]):

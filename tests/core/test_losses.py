@@ -1,4 +1,4 @@
-"""The three losses against torchvision's functions, and what must hold whatever the images show."""
+"""The three losses against torchvision's functions, and what must hold for all images."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class LossWeights:
     alpha: float = 0.25
     """Focal loss: weight of the positives; that of the background is 1 - alpha."""
     gamma: float = 2.0
-    """Focal loss: exponent that lowers the loss of what is classified well already."""
+    """Focal loss: exponent that lowers the loss of well-classified anchors."""
     box: float = 1.3
     """Factor of the box loss."""
     iou: float = 0.5
@@ -120,7 +120,7 @@ def assign(
 
     The arguments are those of `paa_losses`.
     """
-    # the losses take little time beside the assignment, and what is studied is what is trained on
+    # the losses take little time beside the assignment, and this can never differ from what is trained on
     return paa_losses(
         outputs, anchors, gt_boxes, gt_labels, assigner=assigner, weights=weights, legacy=legacy
     ).assignment
@@ -187,7 +187,7 @@ def _cost(
     weights: LossWeights,
     legacy: bool,
 ) -> Tensor:
-    """Return what `assignment.Cost` describes, from the focal loss of the background, negatives (B, N)."""
+    """Return the cost of each anchor, as `Cost` describes it. negatives (B, N): `_negative_focal` of the logits."""
     owner = matches.clamp(min=0)
     labels = gt_labels.gather(1, owner).clamp(min=0)
     own_logit = outputs.cls_logits.gather(2, labels[..., None]).squeeze(2)
