@@ -21,7 +21,7 @@ from paa.data.shapes import NAMES
 from paa.errors import RunError
 from paa.model.detector import Detector
 from paa.predictor import load
-from paa.runtime.distributed import Process, pick_device, start
+from paa.runtime.distributed import Process, start
 from paa.training import setup
 from paa.training.run_folder import save_checkpoint
 from paa.training.run_lock import run_lock
@@ -312,30 +312,6 @@ def test_processes_that_cannot_meet(monkeypatch: pytest.MonkeyPatch) -> None:
         start("cpu"),
     ):
         pass
-
-
-def test_pick_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert pick_device("cpu") == torch.device("cpu")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert pick_device(None) == torch.device("cpu")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert pick_device(None) == torch.device("cuda", 0)
-    assert pick_device("cuda", local_rank=1) == torch.device("cuda", 1)
-    assert pick_device("cuda:1") == torch.device("cuda", 1)
-    with pytest.raises(RunError, match="'cuda:7' does not exist: this machine has 2 GPUs"):
-        pick_device("cuda:7")
-    with pytest.raises(RunError, match="'cuda' does not exist"):
-        pick_device("cuda", local_rank=2)
-
-
-@pytest.mark.parametrize(
-    ("name", "says"),
-    [("banana", "unknown device"), ("", "unknown device"), ("cuda:-1", "unknown device"), ("meta", "is not supported")],
-)
-def test_no_such_device(name: str, says: str) -> None:
-    with pytest.raises(RunError, match=says):
-        pick_device(name)
 
 
 def test_compiled_for_images_of_many_sizes(tmp_path: Path, options: list[str]) -> None:

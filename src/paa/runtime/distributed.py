@@ -1,11 +1,9 @@
-"""Processes and devices: the one file that knows how many there are."""
+"""The processes of a run: how many there are, what they exchange, and how they find each other."""
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
-import platform
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +14,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from paa.errors import RunError
+from paa.runtime.device import pick_device
+from paa.runtime.memory import keep_memory
 
 
 @dataclass(frozen=True)
@@ -55,48 +55,6 @@ class Process:
                 dist.broadcast(tensor, 0)
 
 
-def pick_device(name: str | None, local_rank: int = 0) -> torch.device:
-    """Return the device of that name, or the best there is; RunError if there is no such device."""
-    if name is None:
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise RunError(f"unknown device {name!r}: expected cpu, cuda or cuda:N") from error
-    if device.type not in ("cpu", "cuda"):
-        raise RunError(f"device {name!r} is not supported: expected cpu, cuda or cuda:N")
-    if device.type == "cuda":
-        number = local_rank if device.index is None else device.index
-        if number >= torch.cuda.device_count():
-            raise RunError(f"device {name!r} does not exist: this machine has {torch.cuda.device_count()} GPUs")
-        device = torch.device("cuda", number)
-    return device
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """Return whether the device multiplies bfloat16 matrices in hardware; others take far longer than in float32."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
-
-
-def keep_memory(keep: bool = True) -> None:
-    """Have this process keep what it frees, where it computes on a CPU; without glibc nothing is done.
-
-    glibc maps what is larger than 32 MB, such as a ResNet's first stage at 800 pixels, anew each time, and the system
-    clears it page by page. keep: False sets the limits that glibc itself arrives at.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    trim_threshold, top_pad, mmap_threshold, mmap_max = -1, -2, -3, -4  # malloc.h
-    limits = {mmap_max: 0, trim_threshold: -1, top_pad: 2**26}
-    if not keep:
-        limits = {mmap_max: 2**16, mmap_threshold: 2**25, trim_threshold: 2**26, top_pad: 2**17}
-    libc = ctypes.CDLL(None)
-    for limit, value in limits.items():
-        libc.mallopt(limit, value)
-
-
 @contextmanager
 def start(device: str | None) -> Iterator[Process]:
     """Join the processes that torchrun started (gloo on CPUs, nccl on GPUs), or be the only one."""
@@ -105,7 +63,7 @@ def start(device: str | None) -> Iterator[Process]:
     if chosen.type == "cpu":
         keep_memory()
     if world > 1 and device is not None and ":" in device:
-        raise RunError(f"device {device!r} is one for all {world} processes; say cuda, and each takes its own")
+        raise RunError(f"device {device!r} would be shared by all {world} processes; with cuda each takes its own")
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if world == 1:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from paa.training import contention
-from paa.training.contention import CpuShare, CpuTimes, is_contended, read_times
+from paa.runtime import contention
+from paa.runtime.contention import CpuShare, CpuTimes, is_contended, read_times
 
 
 @pytest.mark.parametrize(
