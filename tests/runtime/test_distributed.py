@@ -303,12 +303,12 @@ def test_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not Process(torch.device("cpu"), rank=1, world=2).first
 
 
-def test_processes_that_cannot_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_cannot_reach_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
     with (
-        pytest.raises(RunError, match=r"WORLD_SIZE is 2, but the processes cannot meet: .*; use torchrun"),
+        pytest.raises(RunError, match=r"WORLD_SIZE is 2, but the processes cannot reach each other: .*; use torchrun"),
         start("cpu"),
     ):
         pass

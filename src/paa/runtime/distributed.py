@@ -20,7 +20,7 @@ from paa.runtime.memory import keep_memory
 
 @dataclass(frozen=True)
 class Process:
-    """One of the `world` processes of a run, `on_host` of which are on this machine, and its device."""
+    """This process: its device, its rank among the `world` processes of the run, `on_host` of them on this machine."""
 
     device: torch.device
     rank: int = 0
@@ -29,11 +29,11 @@ class Process:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes the files and the log."""
+        """Whether this is the process that writes files and the log."""
         return self.rank == 0
 
     def mean(self, values: Tensor) -> Tensor:
-        """Return the mean of a tensor over all processes; over several it carries no gradient."""
+        """Return the mean of a tensor over all processes; where there are several, it carries no gradient."""
         if self.world == 1:
             return values
         values = values.detach().clone()
@@ -57,7 +57,10 @@ class Process:
 
 @contextmanager
 def start(device: str | None) -> Iterator[Process]:
-    """Join the processes that torchrun started (gloo on CPUs, nccl on GPUs), or be the only one."""
+    """Join the processes that torchrun started (gloo on CPUs, nccl on GPUs); without torchrun, be the only process.
+
+    device: as for `pick_device`. RunError where a device is missing or the processes cannot reach each other.
+    """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     chosen = pick_device(device, int(os.environ.get("LOCAL_RANK", "0")))
     if chosen.type == "cpu":
@@ -72,11 +75,12 @@ def start(device: str | None) -> Iterator[Process]:
     try:
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     except ValueError as error:
-        raise RunError(f"WORLD_SIZE is {world}, but the processes cannot meet: {error}; use torchrun") from error
+        message = f"WORLD_SIZE is {world}, but the processes cannot reach each other: {error}; use torchrun"
+        raise RunError(message) from error
     log, level = logging.getLogger("paa"), logging.getLogger("paa").level
     try:
         if dist.get_rank() > 0:
-            log.setLevel(logging.ERROR)  # the first process says what all of them find
+            log.setLevel(logging.ERROR)  # what all processes find is logged by the first one only
         yield Process(chosen, dist.get_rank(), world, int(os.environ.get("LOCAL_WORLD_SIZE", world)))
     finally:
         log.setLevel(level)
