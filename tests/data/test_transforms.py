@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional
 
-from paa.data.transforms import adjust_colors, crop, hflip, resize, resized_size, scale_boxes
+from paa.data.transforms import Resize, adjust_colors, crop, hflip, resize, resized_size, scale_boxes
 
 
 def seed_size(height: int, width: int, size: int, max_size: int) -> tuple[int, int]:
@@ -47,6 +47,17 @@ def test_resized_size_is_the_seeds(seed: int) -> None:
 )
 def test_resized_size_of(given: tuple[int, int, int, int], wanted: tuple[int, int]) -> None:
     assert resized_size(*given) == wanted
+
+
+def test_resize_for_detection() -> None:
+    boxes = random_boxes(0, 60, 80)
+    image = torch.zeros((3, 60, 80), dtype=torch.uint8)
+    for min_size, legacy, size in ((30, False, (30, 40)), (60, True, (48, 64)), (None, False, (60, 80))):
+        transform = Resize(min_size, 64, legacy)
+        assert transform.size_of(60, 80) == size
+        resized, moved = transform(image, boxes)
+        assert resized.shape == (3, *size)
+        assert torch.equal(moved, boxes if min_size is None else scale_boxes(boxes, (60, 80), size, legacy))
 
 
 @pytest.mark.parametrize("legacy", [False, True])

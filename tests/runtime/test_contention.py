@@ -71,7 +71,7 @@ def test_the_remark_names_the_remedies(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cpu_share.remark() is None
     said = cpu_share.remark()
     assert said is not None
-    assert "(load average 4.7 on 2 processors): 45% of the time that training needed one, it waited." in said
+    assert "(load average 4.7 on 2 processors): training waited 45% of the time that it needed one." in said
     assert "2 threads" in said
     for remedy in ("OMP_NUM_THREADS=1", "OMP_WAIT_POLICY=PASSIVE", "--workers"):
         assert remedy in said

@@ -34,7 +34,9 @@ import torch
 from paa.data.read import read_dataset
 from paa.runtime.distributed import start
 from paa.training.finite import FiniteCheck
+from paa.config import LoaderConfig
 from paa.data.loader import eval_loader
+from paa.data.transforms import Resize
 from paa.errors import RunError
 
 with start("cpu") as process:
@@ -48,7 +50,7 @@ with start("cpu") as process:
     process.copy_from_first(tensors)
     said["copied"] = [tensor.tolist() for tensor in tensors]
     index = read_dataset(Path(sys.argv[1]), "train")
-    batch = next(iter(eval_loader(index, min_size=64, max_size=96, rank=process.rank, world=process.world, workers=0)))
+    batch = next(iter(eval_loader(index, Resize(64, 96), 1, process, LoaderConfig(workers=0))))
     check = FiniteCheck(index, process)
     check.add(7, {"box": torch.tensor(math.nan if process.rank else 1.0)}, batch.positions)
     try:
@@ -62,17 +64,17 @@ with start("cpu") as process:
 BAD_IMAGES = """
 import os, sys
 from paa.commands.main import main
-from paa.data import loader
+from paa.data import datasets
 from paa.errors import ImageError
 
-read, rank = loader.read_image, int(os.environ["RANK"])
+read, rank = datasets.read_image, int(os.environ["RANK"])
 
 def read_image(path, size):
     if path.name == sys.argv[1 + rank]:  # each process meets another
         raise ImageError(f"{path.name} of process {rank}")
     return read(path, size)
 
-loader.read_image = read_image
+datasets.read_image = read_image
 main(sys.argv[3:])
 """
 

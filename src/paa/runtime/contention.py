@@ -84,7 +84,7 @@ class CpuShare:
         waited = after.waited - before.waited
         share = waited / (after.ran - before.ran + waited)
         return (
-            f"the processors are contended ({_machine()}): {share:.0%} of the time that training needed one, it waited. "
+            f"the processors are contended ({_machine()}): training waited {share:.0%} of the time that it needed one. "
             + _remedy(torch.get_num_threads())
         )
 
