@@ -34,7 +34,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as v1
 
-from paa.config import CAFFE_MEAN, AugmentConfig, LoaderConfig
+from paa.config import CAFFE_MEAN, AugmentConfig, WorkerConfig
 from paa.data.augment import Geometry, TrainTransform
 from paa.data.images.read import read_image, read_size
 from paa.data.index import DatasetIndex
@@ -51,7 +51,7 @@ HEIGHT, WIDTH = 480, 640
 SIZE = (800, 1066)
 WORKERS = (0, 1, 2)
 ONE_STEP = Sampling(BATCH, steps=1)
-IN_PROCESS = LoaderConfig(workers=0)
+IN_PROCESS = WorkerConfig(workers=0)
 
 
 class Planned(NamedTuple):
@@ -178,7 +178,7 @@ def check(ours: Tensor, peer: Tensor, tolerance: float, share: float = 0.0) -> N
 def hand_over(index: DatasetIndex, transform: TrainTransform, workers: int, repeats: int) -> None:
     """Print how many images a second a loop gets that does nothing with them."""
     steps = 4 * repeats
-    loader = iter(train_loader(index, transform, Sampling(BATCH, steps + 4), config=LoaderConfig(workers)))
+    loader = iter(train_loader(index, transform, Sampling(BATCH, steps + 4), config=WorkerConfig(workers)))
     for _ in range(4):  # the workers start
         next(loader)
     times = []

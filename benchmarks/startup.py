@@ -38,7 +38,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from paa.config import AugmentConfig, LoaderConfig
+from paa.config import AugmentConfig, WorkerConfig
 from paa.data.augment import TrainTransform
 from paa.data.index import DatasetIndex
 from paa.data.loader import train_loader
@@ -167,7 +167,7 @@ def plan(path: Path) -> int:
 
 def loader(index: DatasetIndex, workers: int) -> Any:
     transform = TrainTransform(AugmentConfig(min_sizes=(64,)))
-    return train_loader(index, transform, Sampling(batch_size=4, steps=1000), config=LoaderConfig(workers))
+    return train_loader(index, transform, Sampling(batch_size=4, steps=1000), config=WorkerConfig(workers))
 
 
 def command(*words: str | Path) -> dict[str, float]:

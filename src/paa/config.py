@@ -212,8 +212,8 @@ class InferenceConfig:
 
 
 @dataclass(frozen=True)
-class LoaderConfig:
-    """The processes that load images."""
+class WorkerConfig:
+    """The processes that load images in advance."""
 
     workers: int = 2
     """Loader processes of each process; 0: load in the main process."""
@@ -222,7 +222,7 @@ class LoaderConfig:
 
 
 @dataclass(frozen=True)
-class RuntimeConfig(LoaderConfig):
+class RuntimeConfig(WorkerConfig):
     """Where and how fast a run goes; nothing here changes what is learned, but for precision and seed."""
 
     device: str | None = None

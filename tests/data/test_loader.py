@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from paa.config import AugmentConfig, LoaderConfig
+from paa.config import AugmentConfig, WorkerConfig
 from paa.data.augment import TrainTransform
 from paa.data.batch import Batch
 from paa.data.datasets import Loaded
@@ -27,7 +27,7 @@ from tests.data.data_files import make_index, shared
 JITTER = TrainTransform(AugmentConfig((40, 60), 90, scale_jitter=(0.6, 1.5), color_jitter=0.2))
 PLAIN = TrainTransform(AugmentConfig((40,), 90, hflip=0.0))
 RESIZE = Resize(40, 90)
-IN_PROCESS = LoaderConfig(workers=0)
+IN_PROCESS = WorkerConfig(workers=0)
 SIZES = [(30, 40)] * 5 + [(40, 30)] * 4 + [(50, 50), (20, 70), (64, 32)]
 
 
@@ -46,7 +46,7 @@ def loader_of(
 ) -> Loader:
     """Return a loader of batches of four images for training."""
     sampling = Sampling(4, steps, start_step)
-    return train_loader(index, transform, sampling, config=LoaderConfig(workers), skip_bad=skip_bad)
+    return train_loader(index, transform, sampling, config=WorkerConfig(workers), skip_bad=skip_bad)
 
 
 def train(index: DatasetIndex, transform: TrainTransform = JITTER, **options: int | bool) -> list[Batch]:
@@ -139,7 +139,7 @@ def test_an_unreadable_image_stops_with_one_line(tmp_path: Path, workers: int) -
     index.path(3).write_text("no image")
     for loader in (
         loader_of(index, PLAIN, steps=9, workers=workers),
-        eval_loader(index, RESIZE, config=LoaderConfig(workers)),
+        eval_loader(index, RESIZE, config=WorkerConfig(workers)),
     ):
         with pytest.raises(ImageError) as caught:
             list(loader)
@@ -189,7 +189,7 @@ def test_unreadable_images_are_left_out_of_an_evaluation(
     bad = {*first, whole[2].positions.tolist()[1]}
     for position in bad:
         index.path(position).write_text("no image")
-    loader = eval_loader(index, RESIZE, 2, config=LoaderConfig(workers), skip_bad=True)
+    loader = eval_loader(index, RESIZE, 2, config=WorkerConfig(workers), skip_bad=True)
     assert (loader.left_out, loader.left_out_positions) == ([], set())
     with caplog.at_level(logging.WARNING, "paa"):
         batches = list(loader)
@@ -262,7 +262,7 @@ def test_evaluation_of_the_first_images(tmp_path: Path, count: int) -> None:
 
 def test_evaluation_can_run_again_and_stop_early(tmp_path: Path) -> None:
     index = make_index(tmp_path, SIZES)
-    loader = eval_loader(index, RESIZE, config=LoaderConfig(workers=2))
+    loader = eval_loader(index, RESIZE, config=WorkerConfig(workers=2))
     next(iter(loader))
     assert_equal(list(loader), list(eval_loader(index, RESIZE, config=IN_PROCESS)))
 
@@ -273,7 +273,7 @@ def test_workers_use_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr("paa.data.transforms.resize", lambda image, boxes, *_: (threads(), boxes))
     index = make_index(tmp_path, [(30, 40)] * 3)
-    loader = eval_loader(index, Resize(30, 90), config=LoaderConfig(workers=1))
+    loader = eval_loader(index, Resize(30, 90), config=WorkerConfig(workers=1))
     assert {int(batch.images.max()) for batch in loader} == {1}
 
 
@@ -323,10 +323,10 @@ def test_one_warning_for_each_image(tmp_path: Path, caplog: pytest.LogCaptureFix
     bad.write_text("no image")
     with caplog.at_level(logging.WARNING, "paa"):
         for _ in range(3):
-            loader = eval_loader(index, RESIZE, config=LoaderConfig(workers), skip_bad=True)
+            loader = eval_loader(index, RESIZE, config=WorkerConfig(workers), skip_bad=True)
             assert sum(len(batch) for batch in loader) == len(SIZES) - 1
             assert loader.left_out == [f"{bad}: a text, not an image"]
     assert sorted(caplog.messages) == [
-        f"{cut}: the end of the file is missing; read as far as it goes",
+        f"{cut}: the end of the file is missing; the rest is used",
         f"{bad}: a text, not an image; it is left out",
     ]

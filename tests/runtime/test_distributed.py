@@ -34,7 +34,7 @@ import torch
 from paa.data.read import read_dataset
 from paa.runtime.distributed import start
 from paa.training.finite import FiniteCheck
-from paa.config import LoaderConfig
+from paa.config import WorkerConfig
 from paa.data.loader import eval_loader
 from paa.data.transforms import Resize
 from paa.errors import RunError
@@ -50,7 +50,7 @@ with start("cpu") as process:
     process.copy_from_first(tensors)
     said["copied"] = [tensor.tolist() for tensor in tensors]
     index = read_dataset(Path(sys.argv[1]), "train")
-    batch = next(iter(eval_loader(index, Resize(64, 96), 1, process, LoaderConfig(workers=0))))
+    batch = next(iter(eval_loader(index, Resize(64, 96), 1, process, WorkerConfig(workers=0))))
     check = FiniteCheck(index, process)
     check.add(7, {"box": torch.tensor(math.nan if process.rank else 1.0)}, batch.positions)
     try:

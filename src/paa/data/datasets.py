@@ -13,7 +13,8 @@ from torch.utils.data import Dataset, get_worker_info
 
 from paa.data.augment import Geometry, TrainTransform
 from paa.data.batch import Batch, Sample, make_batch
-from paa.data.images.read import collected_remarks, read_image
+from paa.data.images.read import read_image
+from paa.data.images.remarks import collected_remarks
 from paa.data.index import DatasetIndex
 from paa.data.read_report import REMEDY
 from paa.data.sampling import BatchPlan, ItemSeed, is_tall

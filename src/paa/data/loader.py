@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import torch
 from torch.utils.data import DataLoader
 
-from paa.config import LoaderConfig
+from paa.config import WorkerConfig
 from paa.data.augment import TrainTransform
 from paa.data.batch import Batch
 from paa.data.datasets import EvalDataset, Loaded, PlannedDataset, TrainDataset
-from paa.data.images.read import warn_once
+from paa.data.images.remarks import warn_once
 from paa.data.index import DatasetIndex
 from paa.data.read_report import NAMED
 from paa.data.sampling import BatchPlan, Sampling, TrainBatches, eval_batches, largest_size
@@ -33,7 +33,7 @@ def train_loader(
     transform: TrainTransform,
     sampling: Sampling,
     process: Process = Process(torch.device("cpu")),
-    config: LoaderConfig = LoaderConfig(),
+    config: WorkerConfig = WorkerConfig(),
     *,
     skip_bad: bool = False,
 ) -> Loader:
@@ -55,7 +55,7 @@ def eval_loader(
     resize: Resize,
     batch_size: int = 1,
     process: Process = Process(torch.device("cpu")),
-    config: LoaderConfig = LoaderConfig(),
+    config: WorkerConfig = WorkerConfig(),
     *,
     skip_bad: bool = False,
 ) -> Loader:
@@ -73,7 +73,7 @@ def eval_loader(
     return Loader(EvalDataset(index, skip_bad, resize), share, process, config, shared_bytes=waiting)
 
 
-def _waiting_batches(config: LoaderConfig) -> int:
+def _waiting_batches(config: WorkerConfig) -> int:
     """Return how many batches are in shared memory at most: those loaded in advance, and the one in use."""
     return config.workers * _PREFETCHED + 1 if config.workers else 0
 
@@ -94,7 +94,7 @@ class Loader:
         dataset: PlannedDataset,
         plans: TrainBatches | list[BatchPlan],
         process: Process,
-        config: LoaderConfig,
+        config: WorkerConfig,
         *,
         shared_bytes: int,
     ) -> None:

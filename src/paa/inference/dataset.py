@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from paa.config import InferenceConfig, LoaderConfig
+from paa.config import InferenceConfig, WorkerConfig
 from paa.data.index import DatasetIndex
 from paa.data.loader import eval_loader
 from paa.data.transforms import Resize
@@ -58,7 +58,7 @@ def detect_dataset(
     check_inference(inference)
     config, device = detector.config, process.device
     resize = Resize(config.min_size if inference.views is None else None, config.max_size, config.legacy)
-    loading = LoaderConfig(workers, worker_timeout)
+    loading = WorkerConfig(workers, worker_timeout)
     loader = eval_loader(index, resize, batch_size, process, loading, skip_bad=skip_bad)
     found: list[DetectionTable] = []
     for batch in loader:
