@@ -56,7 +56,7 @@ def all_at_own_size(index: DatasetIndex, **options: int) -> list[Batch]:
     return list(eval_loader(index, OWN_SIZE, 2, config=WorkerConfig(**options)))
 
 
-def test_a_worker_that_finds_no_room(tmp_path: Path) -> None:
+def test_a_worker_without_enough_shared_memory(tmp_path: Path) -> None:
     script = tmp_path / "load.py"
     script.write_text(ONE_WORKER)
     paths = [str(Path(__file__).parents[2]), str(tmp_path)]
@@ -88,7 +88,7 @@ def test_shared_memory_is_checked_at_the_start(tmp_path: Path, monkeypatch: pyte
     assert len(all_at_own_size(index, workers=0)) == 12
 
 
-def test_what_needs_no_check(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shared_memory_without_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     check_shared_memory(2**20)
     monkeypatch.setattr(os, "statvfs", statvfs(0, 0))  # a tmpfs without a limit
     check_shared_memory(2**40)
@@ -97,7 +97,7 @@ def test_what_needs_no_check(monkeypatch: pytest.MonkeyPatch) -> None:
     check_shared_memory(2**60)
 
 
-def test_batches_come_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_arrive_unchanged_in_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index = make_index(tmp_path, [(64, 96)] * 4)
     for batch, plain in zip(all_at_own_size(index, workers=1), all_at_own_size(index, workers=0)):
         assert all(tensor.is_shared() for tensor in vars(batch).values())
@@ -217,13 +217,13 @@ def test_workers_that_cannot_be_started(
         ("Pin memory thread exited unexpectedly", "ended unexpectedly"),
     ],
 )
-def test_what_torch_says(said: str, says: str) -> None:
-    """Also where it says so in the midst of a training step, from its signal handler."""
+def test_failures_that_torch_reports(said: str, says: str) -> None:
+    """Also those that its signal handler raises in the midst of a training step."""
     with pytest.raises(RunError, match=rf"{says}.*--workers 0$"), worker_errors():
         raise RuntimeError(said)
 
 
-def test_other_errors_stay() -> None:
+def test_other_errors_are_unchanged() -> None:
     fault = RuntimeError("Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback (most recent ...")
     for error in (RuntimeError("CUDA error"), OSError(2, "No such file"), EOFError(), fault):
         assert worker_error(error) is None

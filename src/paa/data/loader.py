@@ -25,7 +25,7 @@ log = logging.getLogger("paa")
 
 _PREFETCHED = 2  # batches that each worker loads in advance
 _SLACK = 2**15  # bytes: boxes, labels and sizes of a batch, in whole pages
-_warned: set[str] = set()  # of images left out; a run has a new loader for each evaluation
+_warned: set[str] = set()  # images left out; a run has a new loader for each evaluation
 
 
 def train_loader(
@@ -74,7 +74,7 @@ def eval_loader(
 
 
 def _waiting_batches(config: WorkerConfig) -> int:
-    """Return how many batches are in shared memory at most: those loaded in advance, and the one in use."""
+    """Return the most batches in shared memory at a time: those loaded in advance, and the one in use."""
     return config.workers * _PREFETCHED + 1 if config.workers else 0
 
 
@@ -98,7 +98,7 @@ class Loader:
         *,
         shared_bytes: int,
     ) -> None:
-        """shared_bytes: the shared memory that all batches take that wait to be used."""
+        """shared_bytes: the shared memory that all waiting batches take at most."""
         self.dataset = dataset
         self.plans = plans
         self.shared_bytes = shared_bytes
@@ -137,7 +137,7 @@ class Loader:
                     yield loaded.batch
 
     def _note(self, position: int, message: str) -> None:
-        """Keep what was left out, and warn of the first ones that no loader of this process met before."""
+        """Keep the note of an image left out; warn about the first few, unless another loader already did."""
         self.left_out_positions.add(position)
         message = " ".join(message.splitlines())
         self._left_out[message] = None
