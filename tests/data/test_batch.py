@@ -42,3 +42,14 @@ def test_ground_truth_is_padded(tmp_path: Path) -> None:
     assert not batch.gt_boxes[0, 1:].any()
     empty = make_batch(index, [1], [(images[0], torch.zeros(0, 4), torch.zeros(0))], (32, 32))
     assert empty.gt_labels.tolist() == [[-1] * 8]
+
+
+def test_a_batch_moves_to_a_device(tmp_path: Path) -> None:
+    index = make_index(tmp_path, [(30, 40)])
+    image = torch.full((3, 30, 40), 7, dtype=torch.uint8)
+    batch = make_batch(index, [0], [(image, torch.rand(1, 4), torch.tensor([3]))], (32, 64))
+    moved = batch.to(torch.device("meta"))
+    used = ("images", "sizes", "gt_boxes", "gt_labels")
+    assert all(getattr(moved, name).is_meta == (name in used) for name in vars(batch))
+    for name, tensor in vars(batch.to(torch.device("cpu"))).items():
+        assert torch.equal(tensor, getattr(batch, name)), name

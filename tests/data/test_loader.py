@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ from torch import Tensor
 from paa.config import AugmentConfig, WorkerConfig
 from paa.data.augment import TrainTransform
 from paa.data.batch import Batch
-from paa.data.datasets import Loaded
 from paa.data.images.read import read_image
 from paa.data.index import DatasetIndex
 from paa.data.loader import Loader, eval_loader, train_loader
@@ -275,34 +273,6 @@ def test_workers_use_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     index = make_index(tmp_path, [(30, 40)] * 3)
     loader = eval_loader(index, Resize(30, 90), config=WorkerConfig(workers=1))
     assert {int(batch.images.max()) for batch in loader} == {1}
-
-
-def test_data_sets_reach_workers_that_are_spawned(tmp_path: Path) -> None:
-    index = make_index(tmp_path, SIZES)
-    for loader in (
-        loader_of(index, PLAIN, steps=1),
-        eval_loader(index, RESIZE, 4, config=IN_PROCESS),
-    ):
-        plan = next(iter(loader.plans))
-        again = pickle.loads(pickle.dumps(loader.dataset))
-        assert_equal([again[plan].batch], [loader.dataset[plan].batch])  # type: ignore[list-item]
-
-
-def test_what_a_loader_pins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The DataLoader pins what has this method."""
-    batch, pinned = (train(make_index(tmp_path, SIZES), steps=1)[0] for _ in range(2))
-    monkeypatch.setattr(Batch, "pin_memory", lambda self: pinned)
-    item = Loaded(batch, [(3, "a.png: cannot be read")]).pin_memory()
-    assert item.batch is pinned
-    assert item.left_out == [(3, "a.png: cannot be read")]
-    for nothing in (None, ImageError("x")):
-        assert Loaded(nothing).pin_memory().batch is nothing
-
-
-def test_batch_moves(tmp_path: Path) -> None:
-    batch = train(make_index(tmp_path, SIZES), steps=1)[0]
-    moved = batch.to(torch.device("cpu"))
-    assert_equal([moved], [batch])
 
 
 def test_real_data() -> None:

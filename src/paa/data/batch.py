@@ -11,7 +11,7 @@ from torch import Tensor
 
 from paa.data.index import DatasetIndex
 
-_SLOT_MULTIPLE = 8  # few different shapes, so that little is compiled or allocated anew
+_SLOT_MULTIPLE = 8  # few different shapes, so that little is compiled or allocated again
 
 Sample = tuple[Tensor, Tensor, Tensor]
 """One image with its objects: image (3, h, w) uint8, boxes (n, 4), labels (n,)."""

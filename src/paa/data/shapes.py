@@ -19,7 +19,7 @@ _SCALE = 2  # drawn at this multiple of the size, then averaged down
 _SMALLEST, _LARGEST = 32, 120  # pixels, the diameter of the circle around a shape
 _CONTRAST = 90  # least distance of a shape's colour from the background's, of 441
 _MOST_OBJECTS = 6
-_TURN = math.radians(20)  # either way
+_TURN = math.radians(20)  # in either direction
 
 Mask = npt.NDArray[np.bool_]
 Point = tuple[float, float]

@@ -52,14 +52,14 @@ def _temporary_path(path: Path) -> Path:
 
 def cannot_write(path: Path, error: Exception) -> RunError:
     """Return the error for a file that the system cannot write: the cause, and the free space on the disk."""
-    cause = error if isinstance(error, OSError) else error.__context__  # torch's writer hides the system's error
+    cause = error if isinstance(error, OSError) else error.__context__  # torch's writer wraps the system's error
     why = cause.strerror if isinstance(cause, OSError) and cause.strerror else one_line(error)
     try:
-        room = f", with {format_bytes(shutil.disk_usage(path.parent).free)} free on its disk"
+        free = f", with {format_bytes(shutil.disk_usage(path.parent).free)} free on its disk"
     except OSError:
-        room = ""
+        free = ""
     kept = "; what it held before is unchanged" if path.is_file() else ""
-    return RunError(f"{path}: cannot be written: {why}{room}{kept}")
+    return RunError(f"{path}: cannot be written: {why}{free}{kept}")
 
 
 def temporaries(folder: Path, names: Collection[str]) -> list[Path]:
