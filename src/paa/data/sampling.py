@@ -50,8 +50,7 @@ def global_batches(tall: npt.NDArray[np.bool_], batch_size: int, seed: int) -> I
     The images of a class that an epoch leaves over, fewer than a batch, begin the next batch of that class. Classes are
     kept apart only where each can fill a batch: otherwise a batch of the rarer class would take several epochs to fill.
     """
-    rare = min(int(tall.sum()), int((~tall).sum()))
-    classes = tall.astype(np.int64) if rare >= batch_size else np.zeros(len(tall), np.int64)
+    classes = tall.astype(np.int64) if _kept_apart(tall, batch_size) else np.zeros(len(tall), np.int64)
     epochs = -(-batch_size // len(tall))  # at a time, so that each turn yields a batch
     waiting: Positions = np.zeros(0, np.int64)
     for turn in count():
@@ -72,6 +71,11 @@ def global_batches(tall: npt.NDArray[np.bool_], batch_size: int, seed: int) -> I
             yield batches[place]
 
 
+def _kept_apart(tall: npt.NDArray[np.bool_], batch_size: int) -> bool:
+    """Return whether each aspect class has enough images to fill a batch."""
+    return min(int(tall.sum()), int((~tall).sum())) >= batch_size
+
+
 def largest_size(index: DatasetIndex, transform: TrainTransform, batch_size: int) -> tuple[int, int]:
     """Return the padded (height, width) of a batch of the largest images, which no batch exceeds in area."""
     tall = is_tall(index)
@@ -79,8 +83,7 @@ def largest_size(index: DatasetIndex, transform: TrainTransform, batch_size: int
     config = transform.config
     ratio = np.minimum(max(config.min_sizes) / sizes.min(1), config.max_size / sizes.max(1))
     resized = np.rint(sizes * ratio[:, None]).astype(np.int64)
-    apart = min(int(tall.sum()), int((~tall).sum())) >= batch_size  # as in global_batches
-    parts = [resized[tall], resized[~tall]] if apart else [resized]
+    parts = [resized[tall], resized[~tall]] if _kept_apart(tall, batch_size) else [resized]
     return max((padded_size([tuple(part.max(0).tolist())]) for part in parts), key=lambda size: size[0] * size[1])
 
 
