@@ -32,7 +32,7 @@ from paa.core.losses import LossResult, paa_losses
 from paa.core.outputs import HeadOutputs
 from paa.model.prepare import arrange, compile_network
 from paa.predictor import PAA
-from paa.runtime.distributed import has_bfloat16
+from paa.runtime.device import has_bfloat16
 from timing import compare, measure, parse_arguments, print_share
 
 Step = Callable[[], object]

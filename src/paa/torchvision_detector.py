@@ -13,7 +13,7 @@ from torchvision.models import WeightsEnum
 
 from paa.config import ModelConfig
 from paa.core import Assigner, LossWeights, PaaAssigner, paa_losses
-from paa.data.loader import collate
+from paa.data.batch import collate
 from paa.data.transforms import resize, resized_size
 from paa.errors import AnnotationError, ConfigError, ImageError
 from paa.model.detector import PADDING

@@ -16,7 +16,7 @@ import paa
 from paa.config import InferenceConfig, MultiScaleConfig
 from paa.core.merging import merge_views
 from paa.core.postprocess import DetectedBatch
-from paa.data.loader import collate
+from paa.data.batch import collate
 from paa.data.read import read_dataset
 from paa.data.transforms import resize
 from paa.errors import ConfigError

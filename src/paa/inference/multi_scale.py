@@ -12,7 +12,7 @@ from paa.config import InferenceConfig, MultiScaleConfig
 from paa.core.boxes import area
 from paa.core.merging import merge_views
 from paa.core.postprocess import DetectedBatch
-from paa.data.augment import padded_size
+from paa.data.batch import padded_size
 from paa.data.transforms import hflip, resize, resized_size, scale_boxes
 from paa.errors import ConfigError
 from paa.model.detector import PADDING, Detector

@@ -22,9 +22,9 @@ from paa.evaluation.metrics import evaluate
 from paa.inference.dataset import detect_dataset
 from paa.model.detector import Detector
 from paa.model.prepare import compile_network, resolve_precision
+from paa.runtime.contention import CpuShare
 from paa.runtime.distributed import Process
 from paa.training.checkpoint import State
-from paa.training.contention import CpuShare
 from paa.training.finite import FiniteCheck
 from paa.training.optimizer import set_lr
 from paa.training.run_folder import RunFolder
