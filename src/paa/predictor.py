@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from typing_extensions import Self
 
-from paa.config import Compilation, ModelConfig, MultiScaleConfig, Precision, WeightsFormat
+from paa.config import Compilation, InferenceConfig, ModelConfig, MultiScaleConfig, Precision, WeightsFormat
 from paa.detections import Detections
 from paa.errors import CheckpointError, one_line
-from paa.inference.detect import make_inference
-from paa.inference.predict import Source, predict
+from paa.inference.predict import predict
+from paa.inference.sources import Source
 from paa.model.cpu.convolutions import keep_kernels
 from paa.model.detector import Detector
 from paa.model.prepare import arrange, compile_network, resolve_precision
@@ -32,16 +33,17 @@ class PAA(
     pipeline_tag="object-detection",
     paper_url="https://arxiv.org/abs/2007.08103",
 ):
-    """A detector that takes what a person has and returns `Detections`.
+    """A detector that takes images in any form that people have them in, and returns `Detections`.
 
-    provenance: the file it came from, that file's format, and what else a converted file remembers.
+    inference: how it makes detections, unless `predict` is asked for something else. provenance: the file it came from,
+    that file's format, and what else a converted file remembers.
     """
 
     def __init__(self, config: ModelConfig, names: tuple[str, ...]) -> None:
         """names: the classes, in the order of the labels (from 0)."""
         super().__init__(config, names)
         self.provenance: dict[str, str] = {}
-        self.precision: Precision = "float32"
+        self.inference = InferenceConfig()
         self.optimised = False
 
     def optimise(self, precision: Precision = "auto", compile: Compilation = "off") -> Self:
@@ -51,11 +53,12 @@ class PAA(
         is bfloat16 where the device has instructions for it. compile: a mode of torch.compile, which works for minutes
         at the first image and again for other sizes; "reduce-overhead" (CUDA graphs) is for images of few sizes.
         """
-        self.precision = resolve_precision(precision, self.mean.device)
+        precision = resolve_precision(precision, self.mean.device)
+        self.inference = replace(self.inference, precision=precision, compile=compile)
         self.optimised = True
         self.eval().requires_grad_(False)
         self.backbone.fold()
-        arrange(self, channels_last=True, fast_convolutions=compile == "off" and self.precision == "float32")
+        arrange(self, channels_last=True, fast_convolutions=compile == "off" and precision == "float32")
         keep_kernels(self)
         compile_network(self, compile)
         return self
@@ -71,12 +74,12 @@ class PAA(
         self,
         source: Source,
         *,
-        threshold: float = ...,
-        limit: int = ...,
-        voting: bool = ...,
-        nms_iou: float = ...,
+        threshold: float | None = ...,
+        limit: int | None = ...,
+        voting: bool | None = ...,
+        nms_iou: float | None = ...,
         candidate_threshold: float | None = ...,
-        multi_scale: bool | MultiScaleConfig = ...,
+        multi_scale: bool | MultiScaleConfig | None = ...,
         batch_size: int = ...,
     ) -> Detections: ...
     @overload
@@ -84,48 +87,52 @@ class PAA(
         self,
         source: Sequence[Source],
         *,
-        threshold: float = ...,
-        limit: int = ...,
-        voting: bool = ...,
-        nms_iou: float = ...,
+        threshold: float | None = ...,
+        limit: int | None = ...,
+        voting: bool | None = ...,
+        nms_iou: float | None = ...,
         candidate_threshold: float | None = ...,
-        multi_scale: bool | MultiScaleConfig = ...,
+        multi_scale: bool | MultiScaleConfig | None = ...,
         batch_size: int = ...,
     ) -> list[Detections]: ...
     def predict(
         self,
         source: Source | Sequence[Source],
         *,
-        threshold: float = 0.0,
-        limit: int = 100,
-        voting: bool = True,
-        nms_iou: float = 0.6,
+        threshold: float | None = None,
+        limit: int | None = None,
+        voting: bool | None = None,
+        nms_iou: float | None = None,
         candidate_threshold: float | None = None,
-        multi_scale: bool | MultiScaleConfig = False,
+        multi_scale: bool | MultiScaleConfig | None = None,
         batch_size: int = 1,
     ) -> Detections | list[Detections]:
         """Return the detections of an image, or of each of a list of images.
 
         source: a path, a PIL image, an array (H, W), (H, W, 3 or 4) or a tensor (3, H, W), of uint8 or of floats in
-        0..1, or a list of these. Arrays and tensors are RGB; OpenCV's are BGR: `array[:, :, ::-1]`. threshold: least
-        score that is returned; 0: all that is detected. limit: most boxes of an image. nms_iou: a box goes when a
-        better one of its class overlaps it by more. candidate_threshold: class probability (in MMDetection's models,
-        score) above which an anchor takes part in NMS and voting; None: 0.05, or a threshold between 0 and that.
-        multi_scale: detect at many sizes and mirrored too, those of the paper or these, and merge. ImageError if an
-        image cannot be read, ConfigError for an invalid value.
+        0..1, or a list of these. Arrays and tensors are RGB; OpenCV's are BGR: `array[:, :, ::-1]`.
+
+        What is not given is as `inference` has it; the defaults there are in brackets. threshold: least score of a
+        detection (0: all). limit: most boxes of an image (100). voting: score voting (True). nms_iou: a box is removed
+        when a better one of its class overlaps it by more (0.6). candidate_threshold: class probability (in
+        MMDetection's models, score) above which an anchor takes part in NMS and voting (0.05, or a threshold between 0
+        and that). multi_scale: detect at many sizes and mirrored too, those of the paper (True) or these, and merge
+        (False). ImageError if an image cannot be read, ConfigError for an invalid value.
         """
-        inference = make_inference(
-            threshold,
-            candidate_threshold,
-            voting=voting,
-            nms_iou=nms_iou,
-            max_detections=limit,
-            views=MultiScaleConfig() if multi_scale is True else multi_scale or None,
-        )
+        given: dict[str, Any] = {
+            "threshold": threshold,
+            "max_detections": limit,
+            "voting": voting,
+            "nms_iou": nms_iou,
+            "candidate_threshold": candidate_threshold,
+        }
+        config = replace(self.inference, **{name: value for name, value in given.items() if value is not None})
+        if multi_scale is not None:
+            views = MultiScaleConfig() if multi_scale is True else multi_scale or None
+            config = replace(config, views=views)
         several = isinstance(source, (list, tuple))
         sources: Sequence[Source] = source if several else [source]  # type: ignore[assignment,list-item]
-        pairs = predict(self, sources, inference=inference, batch_size=batch_size, precision=self.precision)
-        found = [detections.above(threshold) for _, detections in pairs]
+        found = [detections for _, detections in predict(self, sources, config, batch_size=batch_size)]
         return found if several else found[0]
 
     def save(self, path: str | Path) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 from paa.data.index import DatasetIndex
 from paa.data.read import read_dataset
 from paa.errors import ImageError
+from paa.evaluation.dataset import EvaluatedDataset
 from paa.evaluation.metrics import evaluate
 from paa.evaluation.operating_point import precision_recall
 from paa.inference.table import DetectionTable
@@ -27,7 +28,7 @@ def near_truth(index: DatasetIndex) -> DetectionTable:
 
 
 def write(folder: Path, index: DatasetIndex, table: DetectionTable) -> None:
-    write_evaluation(folder, index, table, evaluate(index, table), precision_recall(index, table))
+    write_evaluation(folder, EvaluatedDataset(index, table, evaluate(index, table), []))
 
 
 def test_the_numbers_are_those_of_the_results(tmp_path: Path, shapes: Path) -> None:

@@ -20,9 +20,7 @@ TRAINED: dict[str, Any] = {
     "images_per_second": 12.345,
     "seconds_left": 7384.6,
 }
-LINE = (
-    "step 20/90000: loss 2.457 (classification 1.200, box 0.957, iou 0.300), rate 0.0033, 12.3 images/s, 2:03:05 left"
-)
+LINE = "step 20/90000: loss 2.457 (classification 1.200, box 0.957, iou 0.300), lr 0.0033, 12.3 images/s, 2:03:05 left"
 
 
 def show(records: list[dict[str, Any]], terminal: bool, width: int = 60) -> str:
