@@ -230,7 +230,7 @@ def test_save_pretrained_and_back(model: PAA, pixels: np.ndarray[Any, Any], tmp_
 
 
 def test_config_json_is_for_people_only(model: PAA, tmp_path: Path) -> None:
-    """The model file says all: a config.json that is gone, or of another model, changes nothing."""
+    """Everything is in the model file: a config.json that is missing, or of another model, changes nothing."""
     model.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "names": ["other"]}))

@@ -175,10 +175,7 @@ class ValidationConfig:
 
 @dataclass(frozen=True)
 class MultiScaleConfig:
-    """Multi-scale testing: the views beside the ordinary one, and how all are merged; defaults of the official code.
-
-    ConfigError for an invalid value.
-    """
+    """Multi-scale testing: the views beside the ordinary one, and how all are merged; defaults of the official code."""
 
     scales: tuple[int, ...] = (400, 500, 600, 640, 700, 900, 1000, 1100, 1200, 1300, 1400, 1800)
     """Short sides, in pixels, to which images are resized."""
@@ -201,6 +198,7 @@ class MultiScaleConfig:
     """Least IoU at which boxes of the same class are merged."""
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for an invalid value."""
         scales, windows = self.scales, self.windows
         _check(
             "views.",
@@ -215,13 +213,13 @@ class MultiScaleConfig:
 
 @dataclass(frozen=True)
 class InferenceConfig:
-    """How detections are made from images; defaults of the paper. ConfigError for an invalid value."""
+    """How detections are made from images; defaults of the paper."""
 
     threshold: float = 0.0
     """Least score of a detection; COCO's numbers are taken at 0, where all detections count."""
     candidate_threshold: float | None = None
-    """Class probability (in MMDetection's models, score) above which an anchor takes part in NMS and voting; None:
-    0.05, or the threshold where that is between 0 and 0.05."""
+    """Class probability (in MMDetection's models, score) above which an anchor takes part in NMS and voting; by
+    default 0.05, or the threshold where that is between 0 and 0.05."""
     voting: bool = True
     """Score voting (paper, section 3.4)."""
     nms_iou: float = 0.6
@@ -236,6 +234,7 @@ class InferenceConfig:
     """torch.compile in this mode (reduce-overhead: CUDA graphs); takes minutes at the start."""
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for an invalid value."""
         candidate = self.effective_candidate_threshold
         _check(
             "",
@@ -249,7 +248,7 @@ class InferenceConfig:
 
     @property
     def effective_candidate_threshold(self) -> float:
-        """The candidate threshold; where none is set, low enough that every detection above `threshold` is found."""
+        """The candidate threshold, or the default; the default never hides a detection that `threshold` asks for."""
         if self.candidate_threshold is not None:
             return self.candidate_threshold
         return min(CANDIDATE_THRESHOLD, self.threshold) if self.threshold else CANDIDATE_THRESHOLD
@@ -257,7 +256,7 @@ class InferenceConfig:
 
 @dataclass(frozen=True)
 class LoadingConfig:
-    """How the images of a data set are loaded for evaluation. ConfigError for an invalid value."""
+    """How the images of a data set are loaded for evaluation."""
 
     batch_size: int = 8
     """Images at a time in each process."""
@@ -266,10 +265,11 @@ class LoadingConfig:
     worker_timeout: int = 300
     """Seconds without a batch after which loader processes count as hung; 0: no limit."""
     skip_bad: bool = False
-    """Leave out annotations and images that cannot be used, instead of stopping; with an output folder, left_out.txt
-    lists them."""
+    """Leave out annotations and images that cannot be used, instead of stopping; they are listed in the output folder's
+    left_out.txt."""
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for an invalid value."""
         for name, value, least in (
             ("batch size", self.batch_size, 1),
             ("number of workers", self.workers, 0),

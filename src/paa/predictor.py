@@ -1,4 +1,4 @@
-"""The detector as a user holds it: load it, ask it, save it."""
+"""The detector as a user holds it: load it, predict with it, save it."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class PAA(
     pipeline_tag="object-detection",
     paper_url="https://arxiv.org/abs/2007.08103",
 ):
-    """A detector that takes images in any form that people have them in, and returns `Detections`.
+    """A detector that takes files, PIL images, arrays or tensors and returns `Detections`.
 
-    inference: how it makes detections, unless `predict` is asked for something else. provenance: the file it came from,
-    that file's format, and what else a converted file remembers.
+    inference: the configuration of predictions; arguments of `predict` override it. provenance: the file that the
+    weights came from, its format, and what a converted file says of its origin.
     """
 
     def __init__(self, config: ModelConfig, names: tuple[str, ...]) -> None:
@@ -47,11 +47,11 @@ class PAA(
         self.optimised = False
 
     def optimise(self, precision: Precision = "auto", compile: Compilation = "off") -> Self:
-        """Make predictions faster, in place and for good: its weights may not change afterwards, nor be saved.
+        """Make predictions faster, in place and for good: the weights can neither be changed nor saved afterwards.
 
-        Fixed batch norm becomes part of the convolutions' weights. precision: "float32", "bfloat16", or "auto", which
-        is bfloat16 where the device has instructions for it. compile: a mode of torch.compile, which works for minutes
-        at the first image and again for other sizes; "reduce-overhead" (CUDA graphs) is for images of few sizes.
+        Frozen batch norm becomes part of the convolutions' weights. precision: "float32", "bfloat16", or "auto", which
+        is bfloat16 where the device has instructions for it. compile: a mode of torch.compile, which takes minutes at
+        the first image and again for other sizes; "reduce-overhead" (CUDA graphs) is for images of few sizes.
         """
         precision = resolve_precision(precision, self.mean.device)
         self.inference = replace(self.inference, precision=precision, compile=compile)
@@ -64,9 +64,9 @@ class PAA(
         return self
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Copy weights into the model; CheckpointError for one whose weights `optimise` has made constant."""
+        """Copy weights into the model; CheckpointError after `optimise`, which makes the weights constant."""
         if self.optimised:
-            raise CheckpointError("an optimised model takes no other weights; load them before `optimise`")
+            raise CheckpointError("an optimised model cannot load other weights; load them before `optimise`")
         return super().load_state_dict(state_dict, strict, assign)
 
     @overload
@@ -112,12 +112,13 @@ class PAA(
         source: a path, a PIL image, an array (H, W), (H, W, 3 or 4) or a tensor (3, H, W), of uint8 or of floats in
         0..1, or a list of these. Arrays and tensors are RGB; OpenCV's are BGR: `array[:, :, ::-1]`.
 
-        What is not given is as `inference` has it; the defaults there are in brackets. threshold: least score of a
-        detection (0: all). limit: most boxes of an image (100). voting: score voting (True). nms_iou: a box is removed
-        when a better one of its class overlaps it by more (0.6). candidate_threshold: class probability (in
-        MMDetection's models, score) above which an anchor takes part in NMS and voting (0.05, or a threshold between 0
-        and that). multi_scale: detect at many sizes and mirrored too, those of the paper (True) or these, and merge
-        (False). ImageError if an image cannot be read, ConfigError for an invalid value.
+        Arguments that are None keep the model's `inference`, whose defaults are given here. threshold: least score of a
+        detection, 0. limit: most detections of an image, 100. voting: score voting, True. nms_iou: a box is removed
+        when a better one of its class overlaps it by more than this, 0.6. candidate_threshold: class probability (in
+        MMDetection's models, score) above which an anchor takes part in NMS and voting, 0.05 or a threshold between 0
+        and 0.05. multi_scale: detect at several sizes and mirrored too, those of the paper (True) or of the given
+        configuration, and merge; False. batch_size: images of the same padded size at a time. ImageError if an image
+        cannot be read, ConfigError for an invalid value.
         """
         given: dict[str, Any] = {
             "threshold": threshold,
@@ -142,7 +143,7 @@ class PAA(
         write_model(Path(path), self.config, self.names, self.state_dict(), self.provenance)
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        """Write what `save_pretrained` and `push_to_hub` put beside the model card."""
+        """Write the file that `save_pretrained` and `push_to_hub` put beside the model card."""
         self.save(save_directory / HUB_FILE)
 
     @classmethod
@@ -157,10 +158,10 @@ class PAA(
         local_files_only: bool = False,
         force_download: bool = False,
     ) -> PAA:
-        """Return the model in a folder, or a repository of the hub, that `save_pretrained` or `push_to_hub` wrote.
+        """Return the model in a folder or a hub repository that `save_pretrained` or `push_to_hub` wrote.
 
-        device: as for `load`; all others are for the hub. CheckpointError if there is no such folder or repository, or
-        it cannot be reached.
+        device: as for `load`; the other arguments are for the hub. CheckpointError if there is no such folder or
+        repository, or it cannot be reached.
         """
         name = str(pretrained_model_name_or_path)
         path = Path(name) / HUB_FILE
@@ -185,8 +186,8 @@ class PAA(
 def load(path: str | Path, device: str | None = None, *, format: WeightsFormat | None = None) -> PAA:
     """Return the model in a checkpoint of any implementation of PAA, ready to predict.
 
-    device: cpu, cuda, ...; by default a GPU if there is one. format: found out from the file, unless it is named.
-    CheckpointError says what is wrong with a file.
+    device: cpu, cuda, ...; by default a GPU if there is one. format: detected from the file unless given.
+    CheckpointError for a file that is not such a checkpoint.
     """
     chosen = pick_device(device)
     weights = read_weights(Path(path), format)

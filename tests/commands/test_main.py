@@ -94,7 +94,7 @@ def test_recipes_are_where_the_options_start(tmp_path: Path, shapes: Path, monke
     assert plain.recipe == RECIPES["r50_1x"]
     assert (plain.batch_size, plain.output, plain.resume) == (16, Path("runs/r50_1x-shapes"), None)
     assert dcn.recipe.model.dcn_stages == (3, 4, 5)
-    assert dcn.recipe.augment == RECIPES["r101_dcn_2x"].images
+    assert dcn.recipe.augment == RECIPES["r101_dcn_2x"].augment
     assert (dcn.recipe.schedule.lr, dcn.recipe.schedule.steps, dcn.recipe.model.tower_depth) == (0.5, 180_000, 2)
     assert nano.recipe == RECIPES["r18_nano"]
     assert (nano.batch_size, nano.resume, nano.data.keep_empty) == (8, "last", False)

@@ -28,7 +28,7 @@ def test_a_low_threshold_lowers_that_of_candidates_unless_it_is_set(
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         ({"threshold": 1.5}, "threshold must be from 0 to 1, got 1.5"),
         ({"threshold": math.nan}, "threshold must be from 0 to 1, got nan"),
@@ -39,10 +39,10 @@ def test_a_low_threshold_lowers_that_of_candidates_unless_it_is_set(
         ({"compile": "on"}, "compile must be off, default, reduce-overhead, max-autotune, got on"),
     ],
 )
-def test_invalid_values_of_inference(changes: dict[str, Any], says: str) -> None:
-    with pytest.raises(ConfigError, match=f"^{says}$"):
+def test_invalid_values_of_inference(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{message}$"):
         InferenceConfig(**changes)
-    with pytest.raises(ConfigError, match=f"^{says}$"):
+    with pytest.raises(ConfigError, match=f"^{message}$"):
         dataclasses.replace(InferenceConfig(), **changes)
 
 
@@ -67,7 +67,7 @@ def test_the_views_are_those_of_the_official_code() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         ({"scales": (0,)}, "views.scales must be at least 1, got (0,)"),
         ({"windows": ((0, 9),)}, "views.windows must be one pair for each of the 2 views.scales, got ((0, 9),)"),
@@ -80,14 +80,14 @@ def test_the_views_are_those_of_the_official_code() -> None:
         ({"iou": math.nan}, "views.iou must be above 0 and at most 1, got nan"),
     ],
 )
-def test_invalid_values_of_views(changes: dict[str, Any], says: str) -> None:
+def test_invalid_values_of_views(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         MultiScaleConfig(**{"scales": (48, 96), "windows": ((20, 1000), (0, 40)), **changes})
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         ({"batch_size": 0}, "the batch size of an evaluation must be at least 1, got 0"),
         ({"batch_size": -2}, "the batch size of an evaluation must be at least 1, got -2"),
@@ -95,6 +95,6 @@ def test_invalid_values_of_views(changes: dict[str, Any], says: str) -> None:
         ({"worker_timeout": -1}, "the worker timeout of an evaluation must be at least 0, got -1"),
     ],
 )
-def test_invalid_values_of_loading(changes: dict[str, Any], says: str) -> None:
-    with pytest.raises(ConfigError, match=says):
+def test_invalid_values_of_loading(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         LoadingConfig(**changes)

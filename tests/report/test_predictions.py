@@ -108,8 +108,8 @@ def test_an_image_that_cannot_be_read(
 def test_nothing_that_can_be_read(tmp_path: Path, model: PAA, images: list[Path]) -> None:
     for path in images:
         path.write_bytes(b"")
-    for given, says in ((images, "none of the 4 images can be read; the first: .*: an empty"), (images[:1], "^/")):
-        with pytest.raises(ImageError, match=says):
+    for given, message in ((images, "none of the 4 images can be read; the first: .*: an empty"), (images[:1], "^/")):
+        with pytest.raises(ImageError, match=message):
             write_predictions(model, given, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

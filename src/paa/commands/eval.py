@@ -105,6 +105,5 @@ class Eval:
 
         from paa.report.tables import evaluation_tables, rich_table
 
-        numbers, *others = evaluation_tables(evaluated)
-        for title, rows in (f"{len(evaluated.index)} images of {self.data}", numbers[1]), *others:
+        for title, rows in evaluation_tables(evaluated, f"{len(evaluated.index)} images of {self.data}"):
             console.print(rich_table(rows, escape(title)))

@@ -36,9 +36,8 @@ def predict(
     """Yield each source's image, (H, W, 3) uint8 RGB as shown, and the detections in it, in the order given.
 
     Images are batched with others of their padded size only, so that a batch gives each what it would give alone. An
-    image of a rare size waits for others of its size, and the images behind it wait for it: until four batches or 100
-    million pixels are held, then it is detected in with what is there. ImageError if an image cannot be read,
-    ConfigError for a batch size below 1.
+    image of a rare size holds up those after it; once four batches or 100 million pixels are held, its batch is run
+    incomplete. ImageError if an image cannot be read, ConfigError for a batch size below 1.
     """
     if batch_size < 1:
         raise ConfigError(f"the batch size must be at least 1, got {batch_size}")
@@ -52,7 +51,7 @@ def predict(
         if len(same_size) == batch_size:
             _detect(detector, waiting.pop(item.padded_size), config)
         elif len(held) > _MOST_BATCHES * batch_size or sum(item.pixels for item in held) > _MOST_PIXELS:
-            _detect(detector, waiting.pop(held[0].padded_size), config)  # the first is one that waits
+            _detect(detector, waiting.pop(held[0].padded_size), config)  # the first held image always waits
         while held and (detections := held[0].detections) is not None:
             yield held.popleft().image, detections
     for same_size in waiting.values():

@@ -32,10 +32,10 @@ _LEFT = {"measure", "meaning", "class"}  # columns aligned to the left
 _LONG = {"meaning", "class"}  # columns wrapped where the terminal is narrow; numbers never are
 
 
-def evaluation_tables(evaluated: EvaluatedDataset) -> list[tuple[str, list[Row]]]:
-    """Return the title and the rows of each table of an evaluation: COCO's numbers, classes, operating points."""
+def evaluation_tables(evaluated: EvaluatedDataset, title: str = "COCO's numbers") -> list[tuple[str, list[Row]]]:
+    """Return the tables of an evaluation, each as its title and rows: the twelve numbers, classes, operating points."""
     return [
-        ("COCO's numbers", summary_rows(evaluated.metrics)),
+        (title, summary_rows(evaluated.metrics)),
         ("classes", class_rows(evaluated.metrics)),
         ("operating points of highest precision x recall, at IoU 0.5", operating_point_rows(evaluated.curves)),
     ]
