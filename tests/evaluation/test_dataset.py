@@ -49,3 +49,8 @@ def test_an_image_that_cannot_be_read_is_not_evaluated(tmp_path: Path, shapes: P
     others = evaluate_dataset(model, index.select(np.delete(np.arange(len(index)), 2)), CPU, loading=LOADING)
     assert others is not None
     assert evaluated.metrics == others.metrics
+
+
+def test_only_the_first_process_compares_with_the_ground_truth(shapes: Path, checkpoint: Path) -> None:
+    model, index = paa.load(checkpoint, "cpu"), read_dataset(shapes, "val")
+    assert evaluate_dataset(model, index, Process(torch.device("cpu"), rank=1), loading=LOADING) is None
