@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
@@ -70,8 +70,6 @@ class Eval:
     """Loader processes; 0: load in this process."""
     worker_timeout: int = 300
     """Seconds without a batch after which loader processes count as hung; 0: no limit."""
-    evaluator: Literal["built-in", "pycocotools"] = "built-in"
-    """pycocotools, the reference, gives the same digits very much more slowly."""
     images: Path | None = None
     """Folder of the images; default: found out from the annotations."""
     skip_bad: bool = False
@@ -116,8 +114,8 @@ class Eval:
         left_out = [*report.left_out, *unread]
         if self.output is None and len(left_out) > NAMED:
             logging.getLogger("paa").info("--output FOLDER lists all %d that were left out", len(left_out))
-        metrics = evaluate(index, table, evaluator=self.evaluator, max_detections=self.max_detections)
-        curves = precision_recall(index, table, max_detections=self.max_detections)
+        evaluation = evaluate(index, table, max_detections=self.max_detections)
+        metrics, curves = evaluation.metrics, precision_recall(evaluation)
         try:
             if self.output is not None:
                 file = LeftOut(self.output / LEFT_OUT)

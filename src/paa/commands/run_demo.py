@@ -63,7 +63,7 @@ def run_demo(
     training_curves(run.log, folder / "training.png")
     index = read_dataset(data, "val")
     index, table, _ = detect_dataset(load(run.last, str(process.device)), index, process, workers=1)
-    metrics = evaluate(index, table)
+    evaluation = evaluate(index, table)
     seconds = time.perf_counter() - started
-    write_evaluation(folder / "evaluation", index, table, metrics, precision_recall(index, table))
-    return metrics, seconds
+    write_evaluation(folder / "evaluation", index, table, evaluation.metrics, precision_recall(evaluation))
+    return evaluation.metrics, seconds

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from paa.data.index import DatasetIndex
-from paa.evaluation.matching import COCO_IOUS, MAX_DETECTIONS, match
-from paa.inference.table import DetectionTable
+from paa.evaluation.metrics import Evaluation
 
 
 @dataclass(frozen=True)
@@ -54,42 +52,32 @@ class ClassCurve:
         return self.point.product / self.ap if self.point and self.ap else None
 
 
-def precision_recall(
-    index: DatasetIndex,
-    table: DetectionTable,
-    *,
-    iou: float = 0.5,
-    images: npt.NDArray[np.int64] | None = None,
-    max_detections: int = MAX_DETECTIONS,
-) -> tuple[ClassCurve, ...]:
+def precision_recall(evaluation: Evaluation, iou: float = 0.5) -> tuple[ClassCurve, ...]:
     """Return every class's curve and best operating point at IoU `iou`, by label.
 
-    images: the positions in the index to evaluate (default: all). max_detections: how many of an image and class
-    count, at least COCO's 100. Raises as `paa.evaluation.metrics.evaluate`.
+    iou: one of COCO's ten thresholds, else ValueError.
     """
-    matches = match(index, table, ious=(iou, *COCO_IOUS), images=images, most=max(max_detections, MAX_DETECTIONS))
-    right, ignored = (np.stack(v) for v in zip(*(matches.verdict(t) for t in range(len(COCO_IOUS) + 1))))
-    bounds = np.searchsorted(matches.labels, np.arange(len(index.names) + 1)).tolist()
+    table, thresholds = evaluation.table, evaluation.run.params.iou_thrs
+    order = np.lexsort((table.image, -table.scores, table.labels))  # each class best first, ties by image as in COCO
+    bounds = np.searchsorted(table.labels[order], np.arange(len(evaluation.metrics.classes) + 1)).tolist()
+    chosen = evaluation.verdicts(iou)[order]
+    verdicts = [evaluation.verdicts(threshold)[order] for threshold in thresholds]
     curves = []
-    for label, name in enumerate(index.names):
-        rows = slice(*bounds[label : label + 2])
-        objects = int(matches.objects[0, label])
-        aps, points = [], []
-        for r, i in zip(right[:, rows], ignored[:, rows]):
-            points.append(_points(r[~i], objects))
-            aps.append(average_precision(*points[-1]) if objects else None)
-        scores = matches.scores[rows][~ignored[0, rows]].astype(np.float64)
-        means = [ap for ap in aps[1:] if ap is not None]
+    for start, end, metrics in zip(bounds, bounds[1:], evaluation.metrics.classes):
+        rows = slice(start, end)
+        precision, recall = _points(chosen[rows], metrics.objects)
+        aps = [average_precision(*_points(verdict[rows], metrics.objects)) for verdict in verdicts]
+        scores = table.scores[order[rows]][chosen[rows] >= 0].astype(np.float64)
         curves.append(
             ClassCurve(
-                name=name,
-                objects=objects,
+                name=metrics.name,
+                objects=metrics.objects,
                 scores=scores,
-                precision=points[0][0],
-                recall=points[0][1],
-                ap=aps[0],
-                ap_mean=float(np.mean(means)) if means else None,
-                point=best_point(scores, *points[0]),
+                precision=precision,
+                recall=recall,
+                ap=average_precision(precision, recall) if metrics.objects else None,
+                ap_mean=float(np.mean(aps)) if metrics.objects else None,
+                point=best_point(scores, precision, recall),
             )
         )
     return tuple(curves)
@@ -119,7 +107,8 @@ def best_point(
     return OperatingPoint(float(scores[best]), float(precision[best]), float(recall[best]))
 
 
-def _points(right: npt.NDArray[np.bool_], objects: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return precision and recall (n,) after each detection."""
+def _points(verdicts: npt.NDArray[np.int8], objects: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return precision and recall after each detection that counts. verdicts (n,): as `Evaluation.verdicts`."""
+    right = verdicts[verdicts >= 0]
     found = np.cumsum(right)
     return found / np.arange(1, len(right) + 1), found / max(objects, 1)

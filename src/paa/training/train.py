@@ -178,8 +178,8 @@ def validate(
     note_left_out(config.data.val_split, left_out)
     if not process.first:
         return {}
-    metrics = evaluate(index, table)
-    return {**metrics.summary, "evaluation_seconds": round(time.perf_counter() - started, 2)}
+    summary = evaluate(index, table).metrics.summary
+    return {**summary, "evaluation_seconds": round(time.perf_counter() - started, 2)}
 
 
 def training_record(
