@@ -78,7 +78,7 @@ def test_odd_boxes_give_the_same_numbers(seed):
     rows = rng.integers(0, 200, 300)
     near = boxes[rows] * rng.choice(np.array([0.9, 1, 1.01], np.float32), (300, 1))
     scores = rng.choice(np.array([0.1, 0.2, 0.3], np.float32), 300)
-    equal_metrics(index, DetectionTable(image[rows], near, scores, np.zeros(300, int)))
+    assert 0.05 < equal_metrics(index, DetectionTable(image[rows], near, scores, np.zeros(300, int)))["AP"] < 0.95
 
 
 @pytest.mark.parametrize("first", [-(1 << 63), -5, (1 << 53) - 5, (1 << 63) - 25])
@@ -231,6 +231,12 @@ def test_a_label_outside_the_data_set_is_explained():
         evaluate(index, make_table([(0, A, 5, 0.9)]))
     with pytest.raises(ValueError, match=r"positions 0\.\.0 expected, 3\.\.3 came"):
         evaluate(index, make_table([(3, A, 0, 0.9)]))
+
+
+def test_a_score_that_is_nan_is_refused():
+    index = make_index([(0, A, 0)], images=1, classes=1)
+    with pytest.raises(ValueError, match="NaN score"):
+        evaluate(index, make_table([(0, A, 0, float("nan"))]))
 
 
 def test_written_results_give_pycocotools_the_same_ap(tmp_path):

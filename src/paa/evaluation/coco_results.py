@@ -15,7 +15,7 @@ from paa.runtime.files import write_text
 
 
 def coco_results(index: DatasetIndex, table: DetectionTable) -> list[dict[str, Any]]:
-    """Return the detections in COCO's result format, with the file's own ids; `bbox` is xywh in pixels."""
+    """Return the detections in COCO's result format: the data set's own ids, `bbox` as xywh in pixels."""
     columns = (
         index.image_ids[table.image].tolist(),
         index.category_ids[table.labels].tolist(),

@@ -24,7 +24,7 @@ MAX_DETECTIONS = 100
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """AP of one class, 0..1; None without objects. objects: the number of ground truths to find, without crowds."""
+    """The AP of one class, 0..1; None without objects. objects: the number of ground truths to find, without crowds."""
 
     name: str
     objects: int

@@ -1,7 +1,7 @@
-"""Where on its precision-recall curve a class is best used: the threshold of highest precision x recall.
+"""The best score threshold of each class: the point of its precision-recall curve of highest precision x recall.
 
-AP says how good a detector is over all thresholds; a person who uses it picks one. The rectangle under the curve at the
-best point is what that person gets, and its share of the AP says how much of the curve one threshold can make use of.
+AP says how good a detector is over all thresholds; a person who uses the detector picks one. Precision x recall is the
+rectangle under the curve at that point; its share of the AP says how much of the curve one threshold can make use of.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from paa.evaluation.metrics import Evaluation
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A use of the detector: keep scores >= threshold, and get this precision and recall (0..1)."""
+    """Precision and recall (0..1) of a class's detections with scores >= threshold."""
 
     threshold: float
     precision: float
@@ -32,9 +32,10 @@ class OperatingPoint:
 class ClassCurve:
     """One class's precision-recall curve at one IoU threshold, over every detection.
 
-    objects: how many there are to find, crowds left out. scores, precision, recall (n,): float64, after each detection,
-    best first; detections on crowds are left out. ap: over all points of the curve, not COCO's 101; ap_mean: its mean
-    over IoU 0.50:0.95; both None without objects. point: the best operating point; None if nothing was found.
+    objects: the number of ground truths to find, without crowds. scores, precision, recall (n,): float64, after each
+    detection, best first, without detections on crowds. ap: the area under all points of the curve, not COCO's 101;
+    ap_mean: the mean of that area over IoU 0.50:0.95; both None without objects. point: the best operating point; None
+    if no object was found.
     """
 
     name: str
@@ -48,7 +49,7 @@ class ClassCurve:
 
     @property
     def share(self) -> float | None:
-        """Return the best point's precision x recall as a share of the AP (0..1); None if nothing was found."""
+        """Return the best point's precision x recall as a share of the AP (0..1); None if no object was found."""
         return self.point.product / self.ap if self.point and self.ap else None
 
 
@@ -96,9 +97,9 @@ def average_precision(precision: npt.NDArray[np.float64], recall: npt.NDArray[np
 def best_point(
     scores: npt.NDArray[np.float64], precision: npt.NDArray[np.float64], recall: npt.NDArray[np.float64]
 ) -> OperatingPoint | None:
-    """Return the point of highest precision x recall (of equals the highest threshold); None if nothing was found.
+    """Return the point of highest precision x recall, the first if several are equal; None if no object was found.
 
-    scores (n,): descending. Where scores tie, only the point after the last of them can be had by a threshold.
+    scores (n,): descending. Where scores tie, only the point after the last of them belongs to a threshold.
     """
     if not recall.any():
         return None
