@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from paa.commands import demo
+from paa.commands import run_demo as demo
 from paa.commands.main import main
 from paa.runtime.distributed import start
 
