@@ -30,9 +30,10 @@ def test_the_numbers_and_curves_are_those_of_the_detections(shapes: Path, checkp
     table = detect_dataset(model, index, CPU, inference, LOADING).table
     for name, column in vars(table).items():
         np.testing.assert_array_equal(getattr(evaluated.table, name), column)
-    assert evaluated.metrics == evaluate(index, table, max_detections=120)
+    evaluation = evaluate(index, table, max_detections=120)
+    assert evaluated.metrics == evaluation.metrics
     assert "AR120" in evaluated.metrics.summary
-    curves = precision_recall(index, table, max_detections=120)
+    curves = precision_recall(evaluation)
     assert [curve.point for curve in evaluated.curves] == [curve.point for curve in curves]
     assert evaluated.left_out == []
 

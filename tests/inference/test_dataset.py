@@ -97,7 +97,7 @@ def test_nothing_found(shapes: Path, checkpoint: Path) -> None:
     torch.nn.init.constant_(model.head.cls_logits.bias, -99)
     table = detect(model, index).table
     assert len(table) == 0
-    assert evaluate(index, table)["AP"] == 0
+    assert evaluate(index, table).metrics["AP"] == 0
 
 
 @pytest.mark.parametrize("batch_size", [2, 4, 8])
@@ -124,7 +124,7 @@ def test_an_unreadable_image_is_left_out_of_the_evaluation_too(
     assert index.path(2).name in found.left_out[0]
     expected = whole.select(whole.image != 2)
     assert_same(found.table, replace(expected, image=np.searchsorted(kept, expected.image)), atol=1e-4)
-    assert evaluate(found.index, found.table) == evaluate(index, expected, images=np.array(kept))
+    assert evaluate(found.index, found.table).metrics == evaluate(index, expected, images=np.array(kept)).metrics
     for i in kept:
         index.path(i).write_bytes(b"nor this")
     with pytest.raises(DataError, match="none of the 8 images can be read"):

@@ -48,7 +48,7 @@ def test_the_numbers_are_those_of_the_results(tmp_path: Path, shapes: Path) -> N
     for name, value in zip(names, judge.stats, strict=True):
         assert (-1 if metrics[name] is None else metrics[name]) == pytest.approx(value, abs=1e-9), name
 
-    for curve in precision_recall(index, near_truth(index)):
+    for curve in precision_recall(evaluate(index, near_truth(index))):
         written = metrics["operating_points"][curve.name]
         assert written["AP_all_points"] == curve.ap
         assert written["share"] == curve.share

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
@@ -43,8 +43,6 @@ class Eval:
     multi_scale: bool = False
     """Detect at many sizes and mirrored too, and merge what is found; the options --views.* say how."""
     loading: Annotated[LoadingConfig, arg(name="")] = field(default_factory=LoadingConfig)
-    evaluator: Literal["built-in", "pycocotools"] = "built-in"
-    """pycocotools, the reference, gives the same digits very much more slowly."""
     images: Path | None = None
     """Folder of the images; default: found out from the annotations."""
     max_pixels: int | None = None

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from paa.config import InferenceConfig, LoadingConfig
 from paa.data.index import DatasetIndex
-from paa.evaluation.metrics import CocoMetrics, evaluate
+from paa.evaluation.metrics import CocoMetrics, Evaluation, evaluate
 from paa.evaluation.operating_point import ClassCurve, precision_recall
 from paa.inference.dataset import detect_dataset
 from paa.inference.table import DetectionTable
@@ -20,20 +20,24 @@ from paa.runtime.distributed import Process
 class EvaluatedDataset:
     """Detections in a data set, and how they compare with its ground truth.
 
-    index: the images that could be read. table: the detections in them. metrics: COCO's numbers. left_out: a line for
-    each image left out. max_detections: how many of an image and class count.
+    index: the images that could be read. table: the detections in them. evaluation: these, matched to the ground truth.
+    left_out: a line for each image left out.
     """
 
     index: DatasetIndex
     table: DetectionTable
-    metrics: CocoMetrics
+    evaluation: Evaluation
     left_out: list[str]
-    max_detections: int = 100
+
+    @property
+    def metrics(self) -> CocoMetrics:
+        """COCO's numbers."""
+        return self.evaluation.metrics
 
     @cached_property
     def curves(self) -> tuple[ClassCurve, ...]:
         """Each class's precision-recall curve and best operating point at IoU 0.5, by label."""
-        return precision_recall(self.index, self.table, max_detections=self.max_detections)
+        return precision_recall(self.evaluation)
 
 
 def evaluate_dataset(
@@ -53,6 +57,5 @@ def evaluate_dataset(
     found = detect_dataset(detector, index, process, inference, loading, progress)
     if not process.first:
         return None
-    most = inference.max_detections
-    metrics = evaluate(found.index, found.table, max_detections=most)
-    return EvaluatedDataset(found.index, found.table, metrics, found.left_out, most)
+    evaluation = evaluate(found.index, found.table, max_detections=inference.max_detections)
+    return EvaluatedDataset(found.index, found.table, evaluation, found.left_out)
