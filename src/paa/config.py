@@ -255,15 +255,21 @@ class InferenceConfig:
 
 
 @dataclass(frozen=True)
-class LoadingConfig:
+class WorkerConfig:
+    """The processes that load images in advance."""
+
+    workers: int = 2
+    """Loader processes of each process; 0: load in the main process."""
+    worker_timeout: int = 300
+    """Seconds without a batch after which loader processes count as hung; 0: no limit."""
+
+
+@dataclass(frozen=True)
+class LoadingConfig(WorkerConfig):
     """How the images of a data set are loaded for evaluation."""
 
     batch_size: int = 8
     """Images at a time in each process."""
-    workers: int = 2
-    """Loader processes of each process; 0: load in the process itself."""
-    worker_timeout: int = 300
-    """Seconds without a batch after which loader processes count as hung; 0: no limit."""
     skip_bad: bool = False
     """Leave out annotations and images that cannot be used, instead of stopping; they are listed in the output folder's
     left_out.txt."""
@@ -280,7 +286,7 @@ class LoadingConfig:
 
 
 @dataclass(frozen=True)
-class RuntimeConfig:
+class RuntimeConfig(WorkerConfig):
     """Where and how fast a run goes; nothing here changes what is learned, but for precision and seed."""
 
     device: str | None = None
@@ -294,10 +300,6 @@ class RuntimeConfig:
     bits less, and quicker gradients of strided ones."""
     compile: Compilation = "off"
     """torch.compile of network and losses, in this mode (reduce-overhead: CUDA graphs); takes minutes at the start."""
-    workers: int = 2
-    """Loader processes of each process; 0: load in the training process."""
-    worker_timeout: int = 300
-    """Seconds without a batch after which loader processes count as hung; 0: no limit."""
     seed: int = 0
     """Of weights, shuffling and augmentation."""
     log_interval: int = 20

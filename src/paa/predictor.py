@@ -18,7 +18,7 @@ from paa.inference.sources import Source
 from paa.model.cpu.convolutions import keep_kernels
 from paa.model.detector import Detector
 from paa.model.prepare import arrange, compile_network, resolve_precision
-from paa.runtime.distributed import pick_device
+from paa.runtime.device import pick_device
 from paa.weights.formats.own import write_model
 from paa.weights.read import build, read_weights
 

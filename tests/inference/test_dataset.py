@@ -61,7 +61,9 @@ def test_the_detections_of_a_data_set_are_those_of_predict(shapes: Path, checkpo
 def test_workers_batches_and_progress(shapes: Path, checkpoint: Path) -> None:
     model, index = paa.load(checkpoint, "cpu").train(), read_dataset(shapes, "train")
     done: list[int] = []
-    whole = detect_dataset(model, index, CPU, loading=LoadingConfig(3, workers=0), progress=done.append).table
+    whole = detect_dataset(
+        model, index, CPU, loading=LoadingConfig(batch_size=3, workers=0), progress=done.append
+    ).table
     assert sum(done) == 8
     assert max(done) <= 3
     assert model.training

@@ -11,7 +11,8 @@ from PIL import Image
 import paa
 from paa import PAA
 from paa.config import InferenceConfig
-from paa.data.images.read import Rgb, read_image
+from paa.data.images.read import read_image
+from paa.data.images.rgb import Rgb
 from paa.errors import ConfigError, ImageError, RunError
 from paa.report.predictions import _drawn_names, _save_drawing, write_predictions
 

@@ -10,6 +10,7 @@ import numpy as np
 from paa.config import InferenceConfig, LoadingConfig
 from paa.data.index import DatasetIndex
 from paa.data.loader import eval_loader
+from paa.data.transforms import Resize
 from paa.errors import DataError
 from paa.inference.detect import detect_batch
 from paa.inference.table import DetectionTable
@@ -42,19 +43,8 @@ def detect_dataset(
     DataError if none can.
     """
     config = detector.config
-    loader = eval_loader(
-        index,
-        min_size=config.min_size if inference.views is None else None,
-        max_size=config.max_size,
-        legacy=config.legacy,
-        batch_size=loading.batch_size,
-        rank=process.rank,
-        world=process.world,
-        workers=loading.workers,
-        worker_timeout=loading.worker_timeout,
-        skip_bad=loading.skip_bad,
-        pin_memory=process.device.type == "cuda",
-    )
+    resize = Resize(config.min_size if inference.views is None else None, config.max_size, config.legacy)
+    loader = eval_loader(index, resize, loading.batch_size, process, loading, skip_bad=loading.skip_bad)
     tables: list[DetectionTable] = []
     for batch in loader:
         found = detect_batch(detector, batch.images, batch.sizes, batch.original_sizes, inference)

@@ -11,9 +11,9 @@ from torch.nn.functional import pad
 
 from paa.config import InferenceConfig
 from paa.core.boxes import area
-from paa.core.merging import merge
+from paa.core.merging import merge_views
 from paa.core.postprocess import DetectedBatch
-from paa.data.augment import padded_size
+from paa.data.batch import padded_size
 from paa.data.transforms import hflip, resize, resized_size, scale_boxes
 from paa.model.detector import PADDING, Detector
 
@@ -57,7 +57,7 @@ def _detect_image(detector: Detector, image: Tensor, config: InferenceConfig) ->
         kept = (area(boxes) > low**2) & (area(boxes) < high**2)
         found.append((scale_boxes(boxes[kept], view_size, frame, model.legacy), scores[kept], labels[kept]))
     boxes, scores, labels = (torch.cat(column) for column in zip(*found))
-    boxes, scores, labels = merge(
+    boxes, scores, labels = merge_views(
         boxes,
         scores,
         labels,

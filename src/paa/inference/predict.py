@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from paa.config import InferenceConfig
-from paa.data.augment import padded_size
+from paa.data.batch import collate, padded_size
 from paa.data.images.read import as_rgb
-from paa.data.loader import collate
 from paa.data.transforms import resize, resized_size
 from paa.detections import Detections
 from paa.errors import ConfigError

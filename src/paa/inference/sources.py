@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from paa.data.files.folders import files_in
-from paa.data.images.read import decodable_suffixes, undecodable_suffixes
+from paa.data.images.decoders import decodable_suffixes, undecodable_suffixes
 from paa.errors import DataError
 from paa.runtime.urls import nothing_at
 

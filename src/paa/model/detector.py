@@ -15,7 +15,7 @@ from paa.model.backbone import ResNetBackbone
 from paa.model.fpn import FeaturePyramid
 from paa.model.head import Head
 from paa.model.timm_backbone import TimmBackbone
-from paa.runtime.distributed import has_bfloat16
+from paa.runtime.device import has_bfloat16
 
 PADDING = 32
 """Batches are padded to a multiple of this, so that each level is half the one below."""

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from PIL import Image
 
 from paa.config import InferenceConfig
-from paa.data.images.read import Rgb, read_image
+from paa.data.images.read import read_image
+from paa.data.images.rgb import Rgb
 from paa.data.left_out import LEFT_OUT
 from paa.errors import ConfigError, ImageError
 from paa.inference.predict import predict

@@ -21,9 +21,9 @@ from paa.errors import PaaError
 from paa.evaluation.dataset import evaluate_dataset
 from paa.model.detector import Detector
 from paa.model.prepare import compile_network, resolve_precision
+from paa.runtime.contention import CpuShare
 from paa.runtime.distributed import Process
 from paa.training.checkpoint import State
-from paa.training.contention import CpuShare
 from paa.training.finite import FiniteCheck
 from paa.training.optimizer import set_lr
 from paa.training.run_folder import RunFolder
@@ -166,7 +166,7 @@ def validate(
     precision = resolve_precision(config.runtime.precision, process.device)
     inference = InferenceConfig(voting=config.validation.voting, precision=precision)
     runtime = config.runtime
-    loading = LoadingConfig(config.validation.batch_size, runtime.workers, runtime.worker_timeout, config.data.skip_bad)
+    loading = LoadingConfig(runtime.workers, runtime.worker_timeout, config.validation.batch_size, config.data.skip_bad)
     evaluated = evaluate_dataset(detector, index, process, inference, loading)
     note_left_out(config.data.val_split, [] if evaluated is None else evaluated.left_out)
     if evaluated is None:
@@ -187,7 +187,7 @@ def training_record(
     values = process.mean(torch.stack([loss.detach() for loss in result.losses.values()])).tolist()
     record: dict[str, Any] = {"step": state.step, "steps": schedule.steps, "loss": sum(values)}
     record.update({f"loss_{name}": value for name, value in zip(result.losses, values)})
-    record["positives"] = result.positives.item()
+    record["positives"] = result.num_positives.item()
     if norm is not None:
         record["gradient_norm"] = norm.item()
     record["lr"] = schedule.lr_at(state.step - 1)
