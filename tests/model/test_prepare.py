@@ -154,7 +154,7 @@ def test_network_and_losses_compile_without_graph_breaks(name: str, batch: tuple
     def run(network: Callable[..., HeadOutputs], losses: Callable[..., Any]) -> tuple[dict[str, Tensor], list[Tensor]]:
         outputs = network(*batch)
         result = losses(outputs, detector.anchors(outputs), boxes, labels)
-        assert int(result.positives) > 0
+        assert int(result.num_positives) > 0
         detector.zero_grad()
         torch.stack(list(result.losses.values())).sum().backward()
         return result.losses, [p.grad.clone() for p in detector.parameters() if p.grad is not None]

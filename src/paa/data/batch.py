@@ -67,7 +67,8 @@ def collate(images: Sequence[Tensor], size: tuple[int, int] | None = None, multi
     """
     sizes = [(image.shape[1], image.shape[2]) for image in images]
     height, width = size or padded_size(sizes, multiple)
-    padded = torch.zeros((len(images), height, width, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+    padded = torch.zeros((len(images), height, width, 3), dtype=torch.uint8, device=images[0].device)
+    padded = padded.permute(0, 3, 1, 2)
     for canvas, image in zip(padded, images):
         canvas[:, : image.shape[1], : image.shape[2]] = image
     return padded, torch.tensor(sizes, dtype=torch.int64)

@@ -195,7 +195,7 @@ def training_record(
     values = process.mean(torch.stack([loss.detach() for loss in result.losses.values()])).tolist()
     record: dict[str, Any] = {"step": state.step, "steps": schedule.steps, "loss": sum(values)}
     record.update({f"loss_{name}": value for name, value in zip(result.losses, values)})
-    record["positives"] = result.positives.item()
+    record["positives"] = result.num_positives.item()
     if norm is not None:
         record["gradient_norm"] = norm.item()
     record["lr"] = schedule.lr_at(state.step - 1)
