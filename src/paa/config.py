@@ -221,6 +221,27 @@ class WorkerConfig:
     """Seconds without a batch after which loader processes count as hung; 0: no limit."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class LoadingConfig(WorkerConfig):
+    """How the images of a data set are loaded for evaluation."""
+
+    batch_size: int = 8
+    """Images at a time in each process."""
+    skip_bad: bool = False
+    """Leave out annotations and images that cannot be used, instead of stopping; they are listed in the output folder's
+    left_out.txt."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for an invalid value."""
+        for name, value, least in (
+            ("batch size", self.batch_size, 1),
+            ("number of workers", self.workers, 0),
+            ("worker timeout", self.worker_timeout, 0),
+        ):
+            if value < least:
+                raise ConfigError(f"the {name} of an evaluation must be at least {least}, got {value}")
+
+
 @dataclass(frozen=True)
 class RuntimeConfig(WorkerConfig):
     """Where and how fast a run goes; nothing here changes what is learned, but for precision and seed."""

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from paa.config import InferenceConfig, WorkerConfig
+from paa.config import InferenceConfig, LoadingConfig
 from paa.data.index import DatasetIndex
 from paa.data.loader import eval_loader
 from paa.data.transforms import Resize
-from paa.errors import ConfigError, DataError
+from paa.errors import DataError
 from paa.inference.detect import check_inference, detect_batch
 from paa.inference.table import DetectionTable
 from paa.model.detector import Detector
@@ -48,18 +48,11 @@ def detect_dataset(
     of images done by this process since its last call. ConfigError for an invalid setting, ImageError for an image that
     cannot be read, DataError where none can.
     """
-    for name, value, least in (
-        ("batch size", batch_size, 1),
-        ("number of workers", workers, 0),
-        ("worker timeout", worker_timeout, 0),
-    ):
-        if value < least:
-            raise ConfigError(f"the {name} of an evaluation must be at least {least}, got {value}")
+    loading = LoadingConfig(workers, worker_timeout, batch_size=batch_size, skip_bad=skip_bad)
     check_inference(inference)
     config, device = detector.config, process.device
     resize = Resize(config.min_size if inference.views is None else None, config.max_size, config.legacy)
-    loading = WorkerConfig(workers, worker_timeout)
-    loader = eval_loader(index, resize, batch_size, process, loading, skip_bad=skip_bad)
+    loader = eval_loader(index, resize, process, loading)
     found: list[DetectionTable] = []
     for batch in loader:
         moved = batch.to(device)
