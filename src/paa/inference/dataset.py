@@ -41,8 +41,7 @@ def detect_dataset(
     with the number of images done by this process since its last call. ImageError for an image that cannot be read,
     DataError if none can.
     """
-    resize = resize_for(detector, inference)
-    loader = eval_loader(index, resize, loading.batch_size, process, loading, skip_bad=loading.skip_bad)
+    loader = eval_loader(index, resize_for(detector, inference), process, loading)
     tables: list[DetectionTable] = []
     for batch in loader:
         found = detect_batch(detector, batch.images, batch.sizes, batch.original_sizes, inference)
