@@ -7,15 +7,15 @@ import pytest
 from paa.data.read import read_dataset
 from paa.errors import DataError
 from tests.data.data_files import box, coco_json, shared
-from tests.data.formats.voc import test_read as test_voc
-from tests.data.formats.yolo import test_read as test_yolo
+from tests.data.formats.voc.voc_files import write_xml
+from tests.data.formats.yolo.yolo_files import YAML, write_set
 
 
 def test_finds_the_format_out(tmp_path: Path) -> None:
     file = coco_json(tmp_path / "coco" / "train.json", [box(1, 1, (0, 0, 5, 5))])
-    test_voc.xml(tmp_path / "voc", "a", [("cat", (1, 1, 5, 5))])
-    test_voc.xml(tmp_path / "kit" / "VOC2007", "a", [("cat", (1, 1, 5, 5))])
-    test_yolo.make(tmp_path / "yolo", test_yolo.YAML)
+    write_xml(tmp_path / "voc", "a", [("cat", (1, 1, 5, 5))])
+    write_xml(tmp_path / "kit" / "VOC2007", "a", [("cat", (1, 1, 5, 5))])
+    write_set(tmp_path / "yolo", YAML)
     for name in ("coco", "coco/train.json", "voc", "kit", "yolo", "yolo/data.yaml"):
         assert len(read_dataset(tmp_path / name).boxes) > 0
     assert len(read_dataset(file, format="coco")) == 2

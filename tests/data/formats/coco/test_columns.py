@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from paa.data.formats.coco import columns as coco_columns
-from paa.data.formats.coco import read as coco
+from paa.data.formats.coco import read as coco_read
 from paa.data.formats.coco.columns import read_columns
 from paa.data.formats.coco.fields import read_fields
 from paa.data.read_report import ReadReport
 from tests.data.data_files import box, coco_json
-from tests.data.formats.coco.test_read import assert_same
+from tests.data.formats.coco.coco_files import assert_same, read_coco
 
 CUTS = {
     "segmentation": [[1, 2, 3, 4], [5, 6, 7, 8]],
@@ -47,9 +47,9 @@ def test_the_same_as_read_carefully_wherever_the_text_is_cut(
     content = read_columns(path)
     assert content is not None
     assert content.annotations["id"].tolist() == list(range(40))
-    index = coco.read(path, "train")
-    monkeypatch.setattr(coco, "read_columns", lambda file: None)
-    assert_same(index, coco.read(path, "train"))
+    index = read_coco(path, "train")
+    monkeypatch.setattr(coco_read, "read_columns", lambda file: None)
+    assert_same(index, read_coco(path, "train"))
 
 
 def test_pieces_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +72,7 @@ def test_few_annotations(tmp_path: Path, annotation: Any) -> None:
     content = read_columns(path)
     assert content is not None
     assert content.annotations["bbox"].shape == (len(annotation or []), 4)
-    assert len(coco.read(path, "train").boxes) == len(annotation or [])
+    assert len(read_coco(path, "train").boxes) == len(annotation or [])
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paa.data.formats.yolo import read as yolo
 from paa.data.read_report import ReadReport
 from paa.errors import AnnotationError
 from tests.data.data_files import write_image
-from tests.data.formats.yolo.test_layout import BOX, ROW, make, names
-from tests.data.formats.yolo.test_read import fails
+from tests.data.formats.yolo.yolo_files import BOX, ROW, fails, make, names, read_yolo
 
 
 def dataset(root: Path, *files: str, text: str = ROW, more: str = "", train: str = "images") -> Path:
@@ -24,7 +22,7 @@ def dataset(root: Path, *files: str, text: str = ROW, more: str = "", train: str
 
 
 def boxes(root: Path, report: ReadReport | None = None) -> list[list[float]]:
-    index = yolo.read(root, "train", report)
+    index = read_yolo(root, "train", report)
     return index.boxes[: index.offsets[1]].tolist()
 
 
@@ -118,7 +116,7 @@ def test_a_label_file_that_is_no_text(tmp_path: Path, content: bytes) -> None:
     assert message.startswith(f"{tmp_path / 'labels' / 'a.txt'}: ")
     assert message.endswith("--skip-bad")
     report = ReadReport(skip_bad=True)
-    assert names(yolo.read(tmp_path, "train", report)) == ["images/b.png"]  # not an image without objects
+    assert names(read_yolo(tmp_path, "train", report)) == ["images/b.png"]  # not an image without objects
     assert len(report.left_out) == 1
 
 
@@ -126,7 +124,7 @@ def test_rows_that_stand_twice(tmp_path: Path) -> None:
     dataset(tmp_path, text=ROW * 3)
     report = ReadReport()
     assert len(boxes(tmp_path, report)) == 3
-    assert "2 boxes stand in the file more than once; one is " in report.warnings[-2]
+    assert "2 boxes are in the file more than once; one is " in report.warnings[-2]
     dataset(tmp_path, text=f"{ROW}1{ROW[1:]}")  # of two classes
     report = ReadReport()
     boxes(tmp_path, report)
@@ -178,18 +176,18 @@ def test_a_folder_above_the_data_set_called_images(tmp_path: Path) -> None:
     assert len(boxes(root)) == 1
 
 
-@pytest.mark.parametrize(("without", "told"), [(1, False), (2, False), (3, True), (8, True)])
-def test_images_without_label_files(tmp_path: Path, without: int, told: bool) -> None:
+@pytest.mark.parametrize(("without", "warns"), [(1, False), (2, False), (3, True), (8, True)])
+def test_images_without_label_files(tmp_path: Path, without: int, warns: bool) -> None:
     dataset(tmp_path, *(f"images/z{i}.png" for i in range(without)))
     report = ReadReport()
-    index = yolo.read(tmp_path, "train", report)
+    index = read_yolo(tmp_path, "train", report)
     assert len(index) == 2 + without
     assert report.unlabelled == without
     says = (
         f"{tmp_path / 'data.yaml'}: {without} of {2 + without} images have no label file, and so no objects; "
         f"expected such as {tmp_path / 'labels' / 'z0.txt'}"
     )
-    assert (says in report.warnings) == told
+    assert (says in report.warnings) == warns
     assert f"{without} without a label file" in report.lines("train", index)[1]
 
 
@@ -220,7 +218,7 @@ def test_two_images_of_one_label_file(tmp_path: Path) -> None:
     says = f"{tmp_path / 'labels' / 'a.txt'}: is the label file of both {tmp_path / 'images' / 'a.jpg'} and "
     assert fails(tmp_path, AnnotationError).startswith(says)
     report = ReadReport(skip_bad=True)
-    assert names(yolo.read(tmp_path, "train", report)) == ["images/b.png"]
+    assert names(read_yolo(tmp_path, "train", report)) == ["images/b.png"]
     assert len(report.left_out) == 1
 
 
@@ -229,7 +227,7 @@ def test_images_that_differ_in_capitals(tmp_path: Path) -> None:
     if len(list((tmp_path / "images").iterdir())) < 3:
         pytest.skip("this file system knows no capitals")
     report = ReadReport()
-    index = yolo.read(tmp_path, "train", report)
+    index = read_yolo(tmp_path, "train", report)
     assert names(index) == ["images/A.png", "images/a.png", "images/b.png"]
     assert index.offsets.tolist() == [0, 0, 1, 2]
     assert report.unlabelled == 1
@@ -240,13 +238,13 @@ def test_an_image_that_is_none(tmp_path: Path, content: bytes) -> None:
     dataset(tmp_path)
     (tmp_path / "images" / "b.png").write_bytes(content)
     report = ReadReport(skip_bad=True)
-    assert names(yolo.read(tmp_path, "train", report)) == ["images/a.png"]
+    assert names(read_yolo(tmp_path, "train", report)) == ["images/a.png"]
     assert len(report.left_out) == 1
     assert "b.png" in report.left_out[0]
 
 
 @pytest.mark.parametrize(
-    ("rows", "told"),
+    ("rows", "warns"),
     [
         ("0 .5 .5 .4 .4 .4 .4 .6 .6\n0 .3 .3 .2 .2 .25 .25 .35 .35\n", True),  # 2 keypoints of 2 numbers
         ("0 .5 .5 .4 .4 .4 .4 1 .6 .6 1\n0 .3 .3 .2 .2 .25 .25 1 .35 .35 0\n", True),  # of 3
@@ -256,10 +254,10 @@ def test_an_image_that_is_none(tmp_path: Path, content: bytes) -> None:
         ("0 .5 .5 .4 .4\n0 .3 .3 .2 .2\n", False),
     ],
 )
-def test_keypoints_without_their_shape_are_told(tmp_path: Path, rows: str, told: bool) -> None:
+def test_a_warning_of_keypoints_without_their_shape(tmp_path: Path, rows: str, warns: bool) -> None:
     report = ReadReport()
-    yolo.read(dataset(tmp_path, text=rows), "train", report)
-    assert any("polygons look like boxes with keypoints" in warning for warning in report.warnings) == told
+    read_yolo(dataset(tmp_path, text=rows), "train", report)
+    assert any("polygons look like boxes with keypoints" in warning for warning in report.warnings) == warns
 
 
 def test_outlines_are_not_taken_for_keypoints(tmp_path: Path) -> None:
@@ -271,5 +269,5 @@ def test_outlines_are_not_taken_for_keypoints(tmp_path: Path) -> None:
         points = np.stack([x + radius * np.cos(angles), y + radius * np.sin(angles)], 1).ravel()
         lines.append(" ".join(["0", *(f"{value:.4f}" for value in points)]))
     report = ReadReport()
-    yolo.read(dataset(tmp_path, text="\n".join(lines)), "train", report)
+    read_yolo(dataset(tmp_path, text="\n".join(lines)), "train", report)
     assert not any("keypoints" in warning for warning in report.warnings)
