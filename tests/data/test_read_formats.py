@@ -2,8 +2,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from paa.data.build import Found, build_index
+from paa.data.classes import match_classes
+from paa.data.files.text import read_text
+from paa.data.formats.interface import Format, ReadRequest
+from paa.data.index import DatasetIndex
+from paa.data.read import FORMATS
+from paa.data.read_report import ReadReport
 from paa.errors import DataError
 from tests.data.formats.coco.coco_files import coco_file, fails, files, read, write_images
 
@@ -71,3 +79,42 @@ def test_a_stray_yaml_is_no_data_set(tmp_path: Path, name: str, text: str) -> No
     coco_file(tmp_path / "train.json")
     (tmp_path / name).write_text(text)
     assert read(tmp_path)[1].format == "COCO"
+
+
+def test_a_new_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line for each image: its name, then x1 y1 x2 y2 of each cat."""
+
+    def level(path: Path) -> int | None:
+        return 0 if (path / "cats.tsv").is_file() else None
+
+    def read_cats(request: ReadRequest, report: ReadReport) -> DatasetIndex:
+        report.annotations, report.images = str(request.path / "cats.tsv"), str(request.path)
+        lines = [line.split("\t") for line in read_text(request.path / "cats.tsv").splitlines()]
+        rows = [(i, list(map(float, box.split()))) for i, (_, *boxes) in enumerate(lines) for box in boxes]
+        found = Found(
+            source=request.path,
+            root=request.path,
+            classes=match_classes(request.path, ["cat"], [1], request.names, report),
+            file_names=[name for name, *_ in lines],
+            image_ids=np.arange(len(lines)),
+            sizes=np.zeros((len(lines), 2), np.int32),
+            images=np.array([image for image, _ in rows], np.int64),
+            boxes=np.array([box for _, box in rows], np.float64).reshape(-1, 4),
+            labels=np.zeros(len(rows), np.int64),
+            crowd=np.zeros(len(rows), np.bool_),
+            areas=np.full(len(rows), np.nan),
+            describe=lambda row: f"box {row}",
+        )
+        return build_index(found, request.keep_empty, report)
+
+    monkeypatch.setitem(FORMATS, "cats", Format("Cats", "cats.tsv", level, read_cats))
+    write_images(tmp_path, "a.png", "b.png")
+    (tmp_path / "cats.tsv").write_text("a.png\t1 2 11 22\t5 5 9 9\nb.png\n")
+    index, report = read(tmp_path)
+    assert index.boxes.tolist() == [[1, 2, 11, 22], [5, 5, 9, 9]]
+    assert report.lines("train", index) == [
+        f"train: Cats, annotations {tmp_path / 'cats.tsv'}, images in {tmp_path}",
+        "train: 2 images (1 without objects), 2 boxes, 1 class: cat",
+    ]
+    (tmp_path / "cats.tsv").rename(tmp_path / "dogs.tsv")
+    assert "YOLO (data.yaml) or Cats (cats.tsv)" in fails(tmp_path, DataError)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from paa.config import MultiScaleConfig
+from paa.config import DataFormat, MultiScaleConfig
 from paa.errors import ConfigError
 
-Format = Literal["coco", "voc", "yolo"]
+Format = DataFormat
 DetectorFormat = Literal["paa", "seed", "official", "mmdet"]
 
 

@@ -27,6 +27,10 @@ from tests.data.formats.yolo.yolo_files import read_yolo
         (("train_station", "harbour"), {}),
         (("contest", "constraint"), {}),
         (("my_trainval", "my_train_and_test"), {}),
+        (("images_train", "val_data"), {"images_train": "images_train", "val_data": "val_data"}),
+        (("train1", "train2"), {}),  # parts of one split
+        (("train1", "train2", "test1"), {"train1": "train", "train2": "train", "test1": "test"}),
+        (("train", "test1"), {"train": "train"}),
     ],
 )
 def test_split_folders(tmp_path: Path, folders: tuple[str, ...], expected: dict[str, str]) -> None:

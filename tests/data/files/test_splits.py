@@ -11,7 +11,14 @@ from paa.data.files.splits import is_annotation_folder, is_other_split, is_split
         *(("train", "train"), ("Training", "train"), ("VALID", "val"), ("val2017", "val"), ("test_images", "test")),
         *(("trainset", "train"), ("train_zip", "train"), ("trainimages", "train"), ("TrainImages", "train")),
         *(("images_val", "val"), ("train 2017 images", "train"), ("training_data", "train"), ("img-test", "test")),
-        *(("trainval", "trainval"), ("train_val2012", "trainval"), ("dev", "dev"), ("eval_set", "eval")),
+        *(
+            ("trainval", "trainval"),
+            ("train_val2012", "trainval"),
+            ("dev", "dev"),
+            ("eval_set", "eval"),
+            ("test1", "test"),
+            ("train-640", "train"),
+        ),
     ],
 )
 def test_folders_named_as_a_split(name: str, split: str) -> None:
@@ -25,13 +32,10 @@ def test_folders_named_as_a_split(name: str, split: str) -> None:
         "my_train",
         "images",
         "contest",
-        "test1",
-        "train-640",
         "train_labels",
         "train_test",
         "train_dev",
         "",
-        "7",
     ],
 )
 def test_folders_named_as_more_or_none(name: str) -> None:

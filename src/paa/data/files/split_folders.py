@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,15 +10,17 @@ from paa.data.files.folders import subfolders
 from paa.data.files.splits import split_names, split_of, splits_in
 from paa.errors import DataError
 
+_PART_NUMBER = re.compile(r"(?<!\d)(?!\d{4}(?!\d))\d+")  # any but one of four digits
+
 
 def split_folders(parent: Path) -> dict[Path, str]:
     """Return the folders directly inside a folder that are named as splits, and the name of each one's split.
 
     Where there are none, folders count whose names contain a split (`cats_train`, `train-640`), if they are of several
-    splits.
+    splits. A folder with a number that is no year may be one part of a split, and so does not have a split to itself.
     """
     folders = subfolders(parent)
-    if named := {folder: folder.name for folder in folders if split_of(folder.name)}:
+    if named := {f: f.name for f in folders if split_of(f.name) and not _PART_NUMBER.search(f.name)}:
         return named
     said = {folder: splits_in(folder.name) for folder in folders}
     one_each = {folder: next(iter(splits)) for folder, splits in said.items() if len(splits) == 1}

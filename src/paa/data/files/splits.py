@@ -49,15 +49,13 @@ def splits_in(name: str) -> frozenset[str]:
 def split_of(name: str) -> str | None:
     """Return the split that a folder is named as: "val" for "val2017", "Validation" and "images_val".
 
-    None for a name without a split ("images"), with several, or with anything else that matters ("cats_train",
-    "test1"). Words for images and years do not matter.
+    None for a name without a split ("images"), with several, or with any other word ("cats_train"). Words for images
+    and numbers do not matter.
     """
-    said = [word for word in words(name) if word not in _IMAGES]
-    splits = {_SPLITS.get(word) or _OTHER_SPLITS.get(word) for word in said}
+    splits = {_SPLITS.get(word) or _OTHER_SPLITS.get(word) for word in words(name) if word not in _IMAGES}
     if splits == {"train", "val"}:
         return "trainval"
-    only_years = all(len(number) == 4 for number in re.findall(r"\d+", name))
-    return splits.pop() if len(splits) == 1 and only_years else None
+    return splits.pop() if len(splits) == 1 else None
 
 
 def is_split(name: str, split: str) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from paa.data.formats.yolo.read import FORMAT
 from paa.data.index import DatasetIndex
+from paa.data.read_report import ReadReport
 from tests.data.data_files import write_image
 from tests.data.formats.reading import failure, reader
 
@@ -53,3 +54,16 @@ def usual(root: Path) -> Path:
 def names(index: DatasetIndex) -> list[str]:
     """Return the images' paths below the root."""
     return [bytes(name).decode() for name in index.file_names]
+
+
+def write_pair(root: Path, *files: str, text: str = ROW, more: str = "", train: str = "images") -> Path:
+    """Write the images a.png, with the text as its labels, and b.png, other files, and a data.yaml."""
+    make(root, "images/a.png", "images/b.png", "labels/a.txt", "labels/b.txt", *files, a=text)
+    (root / "data.yaml").write_text(f"train: {train}\nnames: [cat, dog]\n{more}\n")
+    return root
+
+
+def boxes_of_first(root: Path, report: ReadReport | None = None) -> list[list[float]]:
+    """Return the boxes of the first training image."""
+    index = read_yolo(root, "train", report)
+    return index.boxes[: index.offsets[1]].tolist()

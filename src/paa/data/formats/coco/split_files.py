@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from paa.data.files.folders import files_ending, subfolders
-from paa.data.files.split_folders import split_folders, split_hint
+from paa.data.files.split_folders import split_hint
 from paa.data.files.splits import (
     has_annotation_word,
     is_annotation_folder,
@@ -153,8 +153,7 @@ def _candidates(folder: Path, base: Path, splits: frozenset[str] = frozenset()) 
 
 def _annotation_folders(path: Path) -> dict[Path, frozenset[str]]:
     """Return the folders in a data set's folder that hold annotations, and the splits that their names say."""
-    named = {folder: splits_in(name) for folder, name in split_folders(path).items()}
-    said = {child: named.get(child) or _splits_of_folder(child.name) for child in subfolders(path)}
+    said = {child: _splits_of_folder(child.name) for child in subfolders(path)}
     return {child: splits for child, splits in said.items() if splits or has_annotation_word(child.name)}
 
 

@@ -10,7 +10,7 @@ from paa.data.files.folders import few_files, files_in, subfolders
 from paa.data.files.image_folders import IMAGE_FOLDERS, holds_images
 from paa.data.files.paths import with_name
 from paa.data.files.split_folders import split_folders
-from paa.data.files.splits import is_split, split_of
+from paa.data.files.splits import is_split
 from paa.data.formats.voc.lists import lists_of
 from paa.data.formats.voc.xml import is_voc
 from paa.data.read_report import ReadReport, first_few
@@ -120,7 +120,8 @@ def _places_of(folder: Path, depth: int) -> list[Place]:
     if _holds_voc(folder):
         places.append(Place(folder, folder, folder))
     if not places:
-        others = (sub for sub in subs if not split_of(sub.name) and not holds_images(sub))
+        of_splits = split_folders(folder)
+        others = (sub for sub in subs if sub not in of_splits and not holds_images(sub))
         places = [Place(folder, sub, sub) for sub in others if _holds_voc(sub)]
     return places + (_places_in_splits(folder, depth) if depth else [])
 

@@ -11,7 +11,7 @@ from paa.data.files.image_folders import holds_images, image_files
 from paa.data.files.listings import Listings
 from paa.data.files.paths import path_exists, path_parts
 from paa.data.files.split_folders import missing_split, split_folders, split_hint
-from paa.data.files.splits import SPLIT_NAMES, is_other_split, is_split, split_names
+from paa.data.files.splits import SPLIT_NAMES, is_other_split, is_split, split_names, split_of
 from paa.data.formats.yolo.description import Description
 from paa.data.formats.yolo.lists import ImageList
 from paa.data.images.decoders import decodable_suffixes
@@ -30,7 +30,7 @@ def split_images(description: Description, split: str, images: Path | None, repo
     source, entries = description.source, description.entries
     key = next((name for name in _keys(description, split) if entries.get(name)), None)
     if key is None:
-        raise missing_split(source, split, [name for name in SPLIT_NAMES if entries.get(name)])
+        raise missing_split(source, split, [name for name, items in entries.items() if items and split_of(name)])
     places = _Places(description, images, report)
     found: dict[Path, None] = {}
     repeated = 0
