@@ -52,7 +52,7 @@ def entry(folder: Path) -> Path:
     return file
 
 
-def test_the_second_time_it_is_mapped(tmp_path: Path, folder: Path, reads: list[Path]) -> None:
+def test_the_second_reading_is_mapped(tmp_path: Path, folder: Path, reads: list[Path]) -> None:
     path = coco_json(tmp_path / "train.json", [*GOOD, box(4, 1, (0, 0, -1, 1))], count=3)
     first = ReadReport(skip_bad=True)
     with pytest.MonkeyPatch.context() as patch:
@@ -93,7 +93,7 @@ def test_no_annotations(tmp_path: Path, folder: Path) -> None:
     ],
     ids=str,
 )
-def test_other_options_are_read_anew(tmp_path: Path, folder: Path, reads: list[Path], changes: dict[str, Any]) -> None:
+def test_other_options_are_read_again(tmp_path: Path, folder: Path, reads: list[Path], changes: dict[str, Any]) -> None:
     path = coco_json(tmp_path / "train.json", GOOD, count=4)
     if "images" in changes:
         changes = {"images": tmp_path / "images"}
@@ -106,7 +106,7 @@ def test_other_options_are_read_anew(tmp_path: Path, folder: Path, reads: list[P
         assert same(read_coco(path, "train", **changes), changed)
 
 
-def test_a_changed_file_is_read_anew(tmp_path: Path, folder: Path, reads: list[Path]) -> None:
+def test_a_changed_file_is_read_again(tmp_path: Path, folder: Path, reads: list[Path]) -> None:
     path = coco_json(tmp_path / "train.json", GOOD)
     read_coco(path, "train")
     old = path.stat()
@@ -132,7 +132,7 @@ def test_moved_images_are_found_again(tmp_path: Path, folder: Path, reads: list[
     assert len(reads) == 2
 
 
-def test_each_image_must_still_be_there(tmp_path: Path, folder: Path, reads: list[Path]) -> None:
+def test_each_image_must_still_exist(tmp_path: Path, folder: Path, reads: list[Path]) -> None:
     path = coco_json(tmp_path / "train.json", GOOD, count=40)
     read_coco(path, "train")
     read_coco(path, "train")
@@ -220,14 +220,14 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, folder: Path, reads: lis
     assert folder.read_text() == "a file"
 
 
-def test_small_files_are_not_kept(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_files_are_not_cached(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = coco_json(tmp_path / "train.json", GOOD)
     monkeypatch.setattr(cache, "_SMALLEST", path.stat().st_size + 1)
     assert type(read_coco(path, "train")) is DatasetIndex
     assert not folder.exists()
 
 
-def test_files_that_change_are_not_kept(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_change_are_not_cached(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = coco_json(tmp_path / "train.json", GOOD)
     read = coco_read.read_columns
     with monkeypatch.context() as patch:
@@ -239,7 +239,7 @@ def test_files_that_change_are_not_kept(tmp_path: Path, folder: Path, monkeypatc
     assert not folder.exists()
 
 
-def test_errors_are_not_kept(tmp_path: Path, folder: Path) -> None:
+def test_errors_are_not_cached(tmp_path: Path, folder: Path) -> None:
     path = coco_json(tmp_path / "train.json", GOOD)
     for _ in range(2):
         with pytest.raises(DataError, match="unknown to the model"):
@@ -247,7 +247,7 @@ def test_errors_are_not_kept(tmp_path: Path, folder: Path) -> None:
     assert not folder.exists()
 
 
-def test_many_at_once(tmp_path: Path, folder: Path) -> None:
+def test_many_readings_at_once(tmp_path: Path, folder: Path) -> None:
     path = coco_json(tmp_path / "train.json", GOOD)
     with ThreadPoolExecutor(8) as pool:
         indices = list(pool.map(lambda _: read_coco(path, "train"), range(16)))
@@ -255,7 +255,7 @@ def test_many_at_once(tmp_path: Path, folder: Path) -> None:
     assert entry(folder).suffix == ".paa-index"
 
 
-def test_a_process_that_is_sent_it_maps_it(tmp_path: Path, folder: Path) -> None:
+def test_a_pickled_index_is_mapped_again(tmp_path: Path, folder: Path) -> None:
     boxes = [box(i, i % 2 + 1, (i % 70, i % 50, 5, 5)) for i in range(2000)]
     index = read_coco(coco_json(tmp_path / "train.json", boxes), "train")
     sent = pickle.dumps(index)
@@ -269,13 +269,13 @@ def test_a_process_that_is_sent_it_maps_it(tmp_path: Path, folder: Path) -> None
     assert same(index.select(np.array([1, 0])), again.select(np.array([1, 0])))
 
 
-def test_its_columns_cannot_be_changed(tmp_path: Path, folder: Path) -> None:
+def test_mapped_columns_cannot_be_changed(tmp_path: Path, folder: Path) -> None:
     index = read_coco(coco_json(tmp_path / "train.json", GOOD), "train")
     with pytest.raises(ValueError, match="read-only"):
         index.crowd[:] = True
 
 
-def test_what_is_not_used_is_forgotten(tmp_path: Path, folder: Path) -> None:
+def test_entries_without_use_are_removed(tmp_path: Path, folder: Path) -> None:
     a = coco_json(tmp_path / "a" / "train.json", GOOD)
     read_coco(a, "train")
     used, foreign, left = entry(folder), folder / "notes.txt", folder / "0.paa-index.1f"
@@ -304,7 +304,7 @@ def test_what_is_not_used_is_forgotten(tmp_path: Path, folder: Path) -> None:
         ({"HOME": "/h"}, "/h/.cache/paa"),
     ],
 )
-def test_where_it_is(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], where: str | None) -> None:
+def test_folder_of_the_cache(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], where: str | None) -> None:
     for name in ("PAA_CACHE", "XDG_CACHE_HOME", "HOME"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
@@ -312,9 +312,7 @@ def test_where_it_is(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str
     assert cache._folder() == (where and Path(where))
 
 
-def test_a_cache_that_may_only_be_read(
-    tmp_path: Path, folder: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_read_only_cache(tmp_path: Path, folder: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError
 

@@ -34,7 +34,7 @@ def yolo(folder: Path) -> None:
     (folder / "data.yaml").write_text("train: images/train\nval: images/train\nnames: [cat]\n")
 
 
-def test_the_root_s_own_before_a_folder_s(tmp_path: Path) -> None:
+def test_a_data_set_of_the_root_before_one_in_a_folder(tmp_path: Path) -> None:
     write_images(tmp_path, "a.jpg", "b.jpg")
     coco_file(tmp_path / "train.json")
     voc(tmp_path / "old")

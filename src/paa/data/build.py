@@ -63,7 +63,8 @@ def build_index(found: Found, keep_empty: bool, report: ReadReport) -> DatasetIn
     boxes = np.clip(pixels, 0, limits).astype(np.float32)
     sides = boxes[:, 2:] - boxes[:, :2]
     kept = valid & (sides >= _SMALLEST_SIDE).all(1)
-    _warn_of_boxes(found, pixels, limits, valid, kept, report)
+    _warn_of_positions(found.source, pixels[valid], limits[valid], int(kept.sum()), report)
+    _warn_of_repeated(found, kept, report)
 
     rows = np.flatnonzero(kept)
     rows = rows[np.argsort(found.images[rows], kind="stable")]
@@ -141,22 +142,17 @@ def _select_images(
     return index
 
 
-def _warn_of_boxes(
-    found: Found,
-    pixels: npt.NDArray[np.float64],
-    limits: npt.NDArray[np.int32],
-    valid: npt.NDArray[np.bool_],
-    kept: npt.NDArray[np.bool_],
-    report: ReadReport,
+def _warn_of_positions(
+    source: Path, boxes: npt.NDArray[np.float64], limits: npt.NDArray[np.int32], kept: int, report: ReadReport
 ) -> None:
-    """Warn of valid boxes that were dropped, that leave their image, have a side below a pixel, or are repeated.
+    """Warn of boxes that were dropped, that leave their image, or that have a side below a pixel.
 
-    pixels (A, 4), limits (A, 4): the size of each box's image as (width, height, width, height). valid, kept (A,).
+    boxes (A, 4): xyxy pixels. limits (A, 4): the size of each box's image as (width, height, width, height). kept: how
+    many boxes were not dropped.
     """
-    source, count = found.source, int(valid.sum())
-    if dropped := count - int(kept.sum()):
-        report.warn(f"{source}: dropped {dropped} boxes that have no area inside their image")
-    boxes, limits = pixels[valid], limits[valid]
+    count = len(boxes)
+    if count > kept:
+        report.warn(f"{source}: dropped {count - kept} boxes that have no area inside their image")
     outside = int(((boxes < -1) | (boxes > limits + 1)).any(axis=1).sum())
     if outside:
         hint = "; are they corners, and not x, y, width and height?" if outside > _MANY * count else ""
@@ -165,10 +161,14 @@ def _warn_of_boxes(
     if small:
         hint = "; are they fractions of the image's size, and not pixels?" if small > _MANY * count else ""
         report.warn(f"{source}: {small} of {count} boxes have a side below one pixel{hint}")
+
+
+def _warn_of_repeated(found: Found, kept: npt.NDArray[np.bool_], report: ReadReport) -> None:
     repeated = _repeated(found.images[kept], found.labels[kept], found.boxes[kept])
     if len(repeated):
         row = int(np.flatnonzero(kept)[repeated[0]])
-        report.warn(f"{source}: {len(repeated)} boxes are in the file more than once; one is {found.describe(row)}")
+        count, one = len(repeated), found.describe(row)
+        report.warn(f"{found.source}: {count} boxes are in the file more than once; one is {one}")
 
 
 def _repeated(

@@ -28,7 +28,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from paa import __version__
-from paa.data.files.folders import is_file, scan
+from paa.data.files.folders import list_folder
 from paa.data.index import DatasetIndex
 from paa.data.read_report import ReadReport
 from paa.errors import RunError, one_line
@@ -36,7 +36,7 @@ from paa.runtime.files import whole_file
 
 log = logging.getLogger("paa")
 
-_FORMAT = 4  # to be raised when the same file and options give another index than before
+_FORMAT = 5  # to be raised when the same file and options give another index than before
 _SUFFIX = ".paa-index"
 _SMALLEST = 10_000_000  # bytes of annotations; a smaller file is read in a fraction of a second
 _SETTLED = 2_000_000_000  # nanoseconds; a file that changed later may change again and keep its time stamps
@@ -139,12 +139,9 @@ def _has_all_files(index: DatasetIndex) -> bool:
     """Return whether each image still exists, from one listing of each folder."""
     names: dict[str, set[str]] = {}
     for name in index.file_names.tolist():
-        folder, last = os.path.split(name.decode("utf-8", "surrogateescape"))
-        names.setdefault(folder, set()).add(last)
-    return all(
-        expected <= {entry.name for entry in scan(index.root / folder) if is_file(entry)}
-        for folder, expected in names.items()
-    )
+        folder, slash, last = name.decode("utf-8", "surrogateescape").rpartition("/")
+        names.setdefault(folder + slash, set()).add(last)
+    return all(expected.issubset(list_folder(index.root / folder).files) for folder, expected in names.items())
 
 
 def _store(entry: Path, index: DatasetIndex, left_out: list[str], warnings: list[str]) -> None:

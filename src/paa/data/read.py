@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from paa.data.files.folders import subfolders
+from paa.data.files.folders import folders_listed_once, subfolders
 from paa.data.formats.coco import read as coco
 from paa.data.formats.interface import Format, ReadRequest
 from paa.data.formats.voc import read as voc
@@ -49,15 +49,10 @@ def read_dataset(
         raise DataError(nothing_at(request.path, "file or folder"))
     if images is not None and not images.is_dir():
         raise DataError(f"{images}: no such folder of images (--images)")
-    chosen = _recognise(request.path, report) if format is None else _named(format)
-    report.format = chosen.name
-    try:
-        index = chosen.read(request, report)
-    except DataError as error:
-        message = _explained(error, report)
-        if message == str(error):
-            raise
-        raise type(error)(message) from error
+    with folders_listed_once():
+        chosen = _recognise(request.path, report) if format is None else _named(format)
+        report.format = chosen.name
+        index = _read(chosen, request, report)
     for line in report.lines(split, index):
         log.info(line)
     for warning in report.warnings:
@@ -65,18 +60,23 @@ def read_dataset(
     return index
 
 
+def _read(format: Format, request: ReadRequest, report: ReadReport) -> DatasetIndex:
+    """Read a data set; an error is one printable line, with what was left out before: that may be the cause."""
+    try:
+        return format.read(request, report)
+    except DataError as error:
+        message = printable(str(error))
+        if report.left_out:
+            message += f"; {len(report.left_out)} left out by --skip-bad, the first: {report.left_out[0]}"
+        if message == str(error):
+            raise
+        raise type(error)(message) from error
+
+
 def _named(name: str) -> Format:
     if name not in FORMATS:
         raise DataError(f"unknown format {name!r}: expected {', '.join(sorted(FORMATS))}")
     return FORMATS[name]
-
-
-def _explained(error: DataError, report: ReadReport) -> str:
-    """Return an error's message in one printable line, with what was left out before: that may be the cause."""
-    message = printable(str(error))
-    if report.left_out:
-        message += f"; {len(report.left_out)} left out by --skip-bad, the first: {report.left_out[0]}"
-    return message
 
 
 def _recognise(path: Path, report: ReadReport) -> Format:

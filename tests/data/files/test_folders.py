@@ -2,7 +2,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from paa.data.files.folders import few_files, files_ending, files_in, find_folder, subfolders, walk
+from paa.data.files.folders import (
+    files_ending,
+    files_in,
+    find_folder,
+    folders_listed_once,
+    list_folder,
+    subfolders,
+    walk,
+)
 
 
 def make(root: Path, *files: str) -> Path:
@@ -18,11 +26,23 @@ def test_files_of_some_endings(tmp_path: Path) -> None:
     assert files_ending(tmp_path / "gone", (".yaml",)) == []
 
 
-def test_a_few_files_of_a_folder(tmp_path: Path) -> None:
-    make(tmp_path, *(f"{i}.xml" for i in range(9)), ".a.xml", "b.txt")
-    assert len(set(few_files(tmp_path, ".xml", 5))) == 5
-    assert sorted(few_files(tmp_path, ".xml", 99)) == [tmp_path / f"{i}.xml" for i in range(9)]
-    assert few_files(tmp_path / "gone", ".xml", 5) == []
+def test_a_folder_is_listed_once_in_a_context(tmp_path: Path) -> None:
+    make(tmp_path, "a.txt")
+    with folders_listed_once():
+        assert files_in(tmp_path) == [tmp_path / "a.txt"]
+        make(tmp_path, "b.txt")
+        assert files_in(tmp_path) == files_ending(tmp_path, (".txt",)) == [tmp_path / "a.txt"]
+    assert files_in(tmp_path) == [tmp_path / "a.txt", tmp_path / "b.txt"]
+
+
+def test_what_a_folder_holds(tmp_path: Path) -> None:
+    make(tmp_path, "a.txt", ".b.txt", "d/e.txt", "c/f.txt")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "link").symlink_to("c")
+    content = list_folder(tmp_path)
+    assert sorted(content.files) == [".b.txt", "a.txt"]
+    assert content.folders == ["c", "d", "link"]
+    assert list_folder(tmp_path / "gone") == list_folder(f"{tmp_path}/a\0b") == ([], [])
 
 
 def test_files_of_a_folder_and_below(tmp_path: Path) -> None:

@@ -44,13 +44,6 @@ def test_folders_or_files(folder: Path, parts: list[str], found: str | None) -> 
     assert Listings().find_any(folder, parts) == (None if found is None else folder / found)
 
 
-def test_the_folders_in_a_folder(folder: Path) -> None:
-    listings = Listings()
-    assert listings.folders(str(folder)) == ["images", "other"]
-    assert listings.folders(str(folder / "other")) == []  # hidden
-    assert listings.folders(str(folder / "gone")) == []
-
-
 def test_a_folder_is_listed_once(folder: Path) -> None:
     listings = Listings()
     assert listings.find(str(folder), "other/e.png") is not None

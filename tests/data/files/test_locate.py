@@ -33,7 +33,7 @@ def test_foreign_paths_go_to_the_longest_matching_ending(tmp_path: Path, base: s
     assert mentioned(report.warnings, "the paths of 2 images do not exist; files with the same ending", names[0])
 
 
-def test_two_records_at_one_file(tmp_path: Path) -> None:
+def test_two_records_that_lead_to_one_file(tmp_path: Path) -> None:
     write_images(tmp_path, "a.jpg", "b.jpg")
     path = coco_file(tmp_path / "train.json", images(r"C:\data\x\a.jpg", r"C:\data\y\a.jpg"))
     message = fails(tmp_path, DataError)

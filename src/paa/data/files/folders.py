@@ -4,32 +4,62 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from typing import NamedTuple
 
-from paa.data.files.paths import answered
+
+class Content(NamedTuple):
+    """The names of the files and, sorted, of the folders in a folder, hidden ones too."""
+
+    files: list[str]
+    folders: list[str]
 
 
-def scan(folder: Path | str) -> Iterator[os.DirEntry[str]]:
-    """Yield what is directly in a folder, hidden entries too, in any order.
+_known: ContextVar[dict[str, Content] | None] = ContextVar("known", default=None)
 
-    A folder that is missing or cannot be read has no entries.
+
+@contextmanager
+def folders_listed_once() -> Iterator[None]:
+    """List each folder only once in this context, for a reader that looks into a folder of many images many times."""
+    token = _known.set({})
+    try:
+        yield
+    finally:
+        _known.reset(token)
+
+
+def list_folder(folder: Path | str) -> Content:
+    """Return what a folder holds, nothing for a folder that is missing or cannot be read.
+
+    A link is what it leads to; a link that leads nowhere is neither a file nor a folder.
     """
+    known = _known.get()
+    if known is None:
+        return _scan(folder)
+    path = os.fspath(folder)
+    if path not in known:
+        known[path] = _scan(folder)
+    return known[path]
+
+
+def _scan(folder: Path | str) -> Content:
+    files: list[str] = []
+    folders: list[str] = []
     try:
         with os.scandir(folder) as entries:
-            yield from entries
+            for entry in entries:
+                try:
+                    if entry.is_dir():
+                        folders.append(entry.name)
+                    elif entry.is_file():
+                        files.append(entry.name)
+                except OSError:  # a link to itself, or into a folder of another user
+                    continue
     except (OSError, ValueError):  # ValueError: a name that no folder can have
-        return
-
-
-def is_file(entry: os.DirEntry[str]) -> bool:
-    """Return whether an entry is a file, or a link to one that exists."""
-    return answered(entry.is_file)
-
-
-def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Return whether an entry is a folder, or a link to one."""
-    return answered(entry.is_dir)
+        pass
+    return Content(files, sorted(folders))
 
 
 def walk(folder: str, enter: Callable[[str], bool], seen: set[str]) -> Iterator[tuple[str, str]]:
@@ -42,15 +72,10 @@ def walk(folder: str, enter: Callable[[str], bool], seen: set[str]) -> Iterator[
     if real in seen:
         return
     seen.add(real)
-    inside = []
-    for entry in scan(folder):
-        if entry.name.startswith("."):
-            continue
-        if is_file(entry):
-            yield folder, entry.name
-        elif is_folder(entry) and enter(entry.name):
-            inside.append(entry.name)
-    for name in sorted(inside):
+    content = list_folder(folder)
+    for name in _visible(content.files):
+        yield folder, name
+    for name in filter(enter, _visible(content.folders)):
         yield from walk(os.path.join(folder, name), enter, seen)  # noqa: PTH118 - of a hundred thousand files
 
 
@@ -69,22 +94,13 @@ def files_ending(folder: Path, endings: Iterable[str]) -> list[Path]:
 
 def names_ending(folder: Path, endings: Iterable[str]) -> list[str]:
     """Return the names of the files that `files_ending` returns."""
-    return sorted(entry.name for entry in _visible_ending(folder, endings) if is_file(entry))
-
-
-def few_files(folder: Path, ending: str, count: int) -> list[Path]:
-    """Return at most `count` of the files with an ending, without listing all of a large folder."""
-    return [folder / entry.name for entry in islice(_visible_ending(folder, (ending,)), count)]
-
-
-def has_files(folder: Path, endings: Iterable[str]) -> bool:
-    """Return whether a file with one of these endings is directly in the folder."""
-    return any(True for _ in _visible_ending(folder, endings))
+    lower = tuple(endings)
+    return sorted(_visible(name for name in list_folder(folder).files if name.lower().endswith(lower)))
 
 
 def subfolders(folder: Path) -> list[Path]:
     """Return the folders directly inside a folder, sorted, without hidden ones."""
-    return sorted(folder / e.name for e in scan(folder) if not e.name.startswith(".") and is_folder(e))
+    return [folder / name for name in _visible(list_folder(folder).folders)]
 
 
 def find_folder(parent: Path, names: Sequence[str]) -> Path | None:
@@ -95,6 +111,5 @@ def find_folder(parent: Path, names: Sequence[str]) -> Path | None:
     return next((by_name[name.lower()] for name in names if name.lower() in by_name), None)
 
 
-def _visible_ending(folder: Path, endings: Iterable[str]) -> Iterator[os.DirEntry[str]]:
-    lower = tuple(endings)
-    return (e for e in scan(folder) if e.name.lower().endswith(lower) and not e.name.startswith("."))
+def _visible(names: Iterable[str]) -> Iterator[str]:
+    return (name for name in names if not name.startswith("."))

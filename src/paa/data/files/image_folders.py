@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from paa.data.files.folders import files_in, has_files
+from paa.data.files.folders import files_in, names_ending
 from paa.data.images.decoders import HEIF_SUFFIXES, decodable_suffixes, undecodable_suffixes
 from paa.data.read_report import ReadReport, first_few
 
@@ -30,4 +30,4 @@ def image_files(folder: Path, report: ReadReport, *, recursive: bool = False) ->
 
 def holds_images(folder: Path) -> bool:
     """Return whether images are directly in the folder."""
-    return has_files(folder, decodable_suffixes())
+    return bool(names_ending(folder, decodable_suffixes()))

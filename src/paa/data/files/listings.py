@@ -1,4 +1,4 @@
-"""Files found in folders that are listed once each, by names as annotations have them."""
+"""Files found in folders by names as annotations have them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from paa.data.files.folders import is_file, is_folder, scan
+from paa.data.files.folders import list_folder
 from paa.data.files.lookup import NameLookup
 
 
@@ -25,20 +25,15 @@ class Place(NamedTuple):
 
 
 class Listings:
-    """The content of folders, each listed when it is first asked for, and files in them by names that differ a little.
+    """Finds files in folders, also by names that differ a little; what a folder holds is looked at once.
 
     Folders are text, not paths, for the speed of a hundred thousand look-ups.
     """
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[list[str], list[str]]] = {}
         self._file_lookups: dict[str, NameLookup] = {}
         self._folder_lookups: dict[str, NameLookup] = {}
         self._inside: dict[tuple[str, str], str | None] = {}
-
-    def folders(self, folder: str) -> list[str]:
-        """Return the names of the folders in a folder, sorted, without hidden ones."""
-        return [name for name in self._list(folder)[1] if not name.startswith(".")]
 
     def find(self, base: str, name: str) -> Place | None:
         """Return the file that a relative name with slashes stands for in a folder."""
@@ -47,7 +42,7 @@ class Listings:
         if folder is None or not last:
             return None
         if folder not in self._file_lookups:
-            self._file_lookups[folder] = NameLookup(self._list(folder)[0])
+            self._file_lookups[folder] = NameLookup(list_folder(folder).files)
         found = self._file_lookups[folder].find(last)
         return None if found is None else Place(folder, found, base)
 
@@ -72,19 +67,6 @@ class Listings:
     def _child(self, folder: str, name: str) -> str | None:
         """Return the folder that a name stands for in a folder."""
         if folder not in self._folder_lookups:
-            self._folder_lookups[folder] = NameLookup(self._list(folder)[1])
+            self._folder_lookups[folder] = NameLookup(list_folder(folder).folders)
         found = self._folder_lookups[folder].find(name)
         return None if found is None else str(Path(folder, found))
-
-    def _list(self, folder: str) -> tuple[list[str], list[str]]:
-        """Return the names of the files and, sorted, of the folders in a folder, hidden ones too."""
-        if folder not in self._known:
-            files: list[str] = []
-            folders: list[str] = []
-            for entry in scan(folder):
-                if is_folder(entry):
-                    folders.append(entry.name)
-                elif is_file(entry):
-                    files.append(entry.name)
-            self._known[folder] = files, sorted(folders)
-        return self._known[folder]

@@ -77,7 +77,7 @@ class _Locator:
     def find_in_tiers(self) -> None:
         """Find images in the folders of each tier in turn, until all are found. Raises DataError for equal folders."""
         seen: set[str] = set()
-        for tier in self._search.tiers(self._listings):
+        for tier in self._search.tiers():
             pending = self._pending()
             if not pending:
                 break

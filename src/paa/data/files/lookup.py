@@ -82,7 +82,7 @@ def _parts(path: str) -> list[str]:
 
 
 def _matched(name: str) -> str:
-    """Return what is compared of a name."""
+    """Return a name in the form in which two names are compared."""
     return _folded(unquote(name))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 
@@ -15,13 +14,8 @@ def path_parts(path: str) -> list[str]:
 
 def path_exists(path: Path) -> bool:
     """Return whether a file or folder exists; none exists by a name that no file can have, such as a long text."""
-    return answered(path.exists)
-
-
-def answered(question: Callable[[], bool]) -> bool:
-    """Return the answer to a question about a file, no where the system refuses an answer, as for a link to itself."""
     try:
-        return question()
+        return path.exists()
     except (OSError, ValueError):
         return False
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from paa.data.files.folders import walk
+from paa.data.files.folders import subfolders, walk
 from paa.data.files.image_folders import IMAGE_FOLDERS
-from paa.data.files.listings import Listings, Place
+from paa.data.files.listings import Place
 from paa.data.files.splits import is_annotation_folder, split_names, split_of, splits_in
 
 
@@ -27,7 +27,7 @@ class Search:
     bases: Sequence[Path]
     images: Path | None = None
 
-    def tiers(self, listings: Listings) -> Iterator[list[str]]:
+    def tiers(self) -> Iterator[list[str]]:
         """Yield lists of folders, the most telling list first; none holds a folder of another split than the file's.
 
         They are: the named folder; folders named as the split; the annotations' own folder; folders with a usual name
@@ -36,15 +36,15 @@ class Search:
         bases = self._roots()
         if self.images is not None:
             yield bases
-        usual = [folder for base in bases for folder in self._inside(base, listings) if _is_usual(folder)]
-        inside = [folder for base in [*bases, *usual] for folder in self._inside(base, listings)]
+        usual = [folder for base in bases for folder in self._inside(base) if _is_usual(folder)]
+        inside = [folder for base in [*bases, *usual] for folder in self._inside(base)]
         exact = self._exact_names()
         wanted = self.splits or splits_in(self.asked)
         for named in (
             [folder for folder in inside if Path(folder).name.lower() in exact],
             [folder for folder in inside if splits_in(Path(folder).name) & wanted],
         ):
-            below = [child for folder in named for child in self._inside(folder, listings) if _is_usual(child)]
+            below = [child for folder in named for child in self._inside(folder) if _is_usual(child)]
             yield [*named, *below]
         own = str(self.file.parent)
         if self.images is not None:
@@ -68,9 +68,9 @@ class Search:
     def _roots(self) -> list[str]:
         return [str(base) for base in ([self.images] if self.images else self.bases)]
 
-    def _inside(self, folder: str, listings: Listings) -> list[str]:
+    def _inside(self, folder: str) -> list[str]:
         """Return the folders in a folder that may hold images of the file."""
-        return [str(Path(folder, name)) for name in listings.folders(folder) if self._may_hold_images(name)]
+        return [str(child) for child in subfolders(Path(folder)) if self._may_hold_images(child.name)]
 
     def _may_hold_images(self, folder_name: str) -> bool:
         """Return whether a folder of this name may hold images of the file: it is not named as another split."""

@@ -36,7 +36,7 @@ def annotations(seed: int, count: int) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("piece", [1, 100, 1000, 1 << 25])
 @pytest.mark.parametrize("layout", [{}, {"indent": 1}, {"separators": (",", ":")}])
 @pytest.mark.parametrize("first", ["id", "bbox", "image_id"])
-def test_the_same_as_read_carefully_wherever_the_text_is_cut(
+def test_the_same_as_field_by_field_wherever_the_text_is_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int, layout: dict[str, Any], first: str
 ) -> None:
     monkeypatch.setattr(coco_columns, "_PIECE", piece)
@@ -90,7 +90,7 @@ def test_few_annotations(tmp_path: Path, annotation: Any) -> None:
     ],
     ids=str,
 )
-def test_the_unusual_is_left_to_others(tmp_path: Path, wrong: dict[str, Any]) -> None:
+def test_files_that_are_not_usual(tmp_path: Path, wrong: dict[str, Any]) -> None:
     path = coco_json(tmp_path / "train.json", [box(1, 1, (0, 0, 5, 5)), {**box(2, 1, (0, 0, 5, 5)), **wrong}])
     assert read_columns(path) is None
 

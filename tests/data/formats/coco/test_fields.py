@@ -79,7 +79,7 @@ def test_ids_are_exact(tmp_path: Path, form: Any) -> None:
 
 
 @pytest.mark.parametrize("area", ["", "big", -1, "nan", [200], True, float("nan"), float("inf")])
-def test_an_area_that_cannot_be_used_is_the_box_s(tmp_path: Path, area: Any) -> None:
+def test_an_area_that_cannot_be_used(tmp_path: Path, area: Any) -> None:
     write_images(tmp_path, "a.jpg", "b.jpg")
     path = coco_file(tmp_path / "train.json", annotations=[{**BOXES[0], "area": area}, {**BOXES[1], "area": "70.5"}])
     index, report = read(tmp_path)
@@ -90,7 +90,7 @@ def test_an_area_that_cannot_be_used_is_the_box_s(tmp_path: Path, area: Any) -> 
 
 
 @pytest.mark.parametrize("value", ["no", "false", "True", "", 2, -1, 0.5, [0]])
-def test_iscrowd_that_is_neither(tmp_path: Path, value: Any) -> None:
+def test_iscrowd_that_is_neither_0_nor_1(tmp_path: Path, value: Any) -> None:
     write_images(tmp_path, "a.jpg", "b.jpg")
     path = coco_file(tmp_path / "train.json", annotations=[BOXES[0], {**BOXES[1], "iscrowd": value}])
     message = fails(tmp_path, AnnotationError)
@@ -233,7 +233,7 @@ def test_another_encoding_is_named(tmp_path: Path) -> None:
     assert fails(tmp_path, DataError).startswith(f"{path}: cannot be read as text: 'utf-8' codec can't decode")
 
 
-def test_where_all_is_left_out_it_is_said(tmp_path: Path) -> None:
+def test_the_message_where_all_is_left_out(tmp_path: Path) -> None:
     write_images(tmp_path, "a.jpg", "b.jpg")
     path = coco_file(tmp_path / "train.json", images("a.jpg", "b.jpg", ids=("x", 1 << 63)))
     assert fails(tmp_path, DataError, skip_bad=True) == (
@@ -256,7 +256,7 @@ def test_images_of_lvis_have_a_url_and_no_name(tmp_path: Path, plain: bool) -> N
 
 
 @pytest.mark.parametrize("url", ["", "a.jpg", None, 5])
-def test_a_url_that_is_none_is_no_name(tmp_path: Path, url: Any) -> None:
+def test_a_name_that_is_no_url(tmp_path: Path, url: Any) -> None:
     write_images(tmp_path, "a.jpg")
     path = coco_file(tmp_path / "train.json", [{"id": 1, "coco_url": url, "width": 64, "height": 48}], BOXES[:1])
     assert f"{path}: images[0] has " in fails(tmp_path, AnnotationError)
@@ -279,7 +279,7 @@ def test_boxes_that_are_not_finite_are_one_line(tmp_path: Path, bbox: Any, says:
 
 
 @pytest.mark.filterwarnings("error")
-def test_an_area_beyond_all_images_is_the_boxs(tmp_path: Path) -> None:
+def test_an_area_beyond_all_images(tmp_path: Path) -> None:
     write_images(tmp_path, "a.jpg", "b.jpg")
     coco_file(tmp_path / "train.json", annotations=[{**BOXES[0], "area": 1e300}, BOXES[1]])
     assert read(tmp_path)[0].areas.tolist() == [200, 100]

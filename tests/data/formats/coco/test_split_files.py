@@ -27,7 +27,7 @@ from tests.data.formats.coco.coco_files import CORNERS, coco_file, fails, files,
         "annotations/train/anything.json",
     ],
 )
-def test_it_is_found(tmp_path: Path, file: str) -> None:
+def test_names_of_split_files(tmp_path: Path, file: str) -> None:
     write_images(tmp_path / "images", "a.jpg", "b.jpg")
     path = coco_file(tmp_path / file)
     (tmp_path / "package.json").write_text('{"name": "tool", "images": {}}')
@@ -98,7 +98,7 @@ def test_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert files(read(path, "val")[0], tmp_path) == ["valid/a.jpg", "valid/b.jpg"]
 
 
-def test_one_split_of_roboflow_s(tmp_path: Path) -> None:
+def test_the_folder_of_one_split_as_roboflow_writes_it(tmp_path: Path) -> None:
     for split in ("train", "valid"):
         write_images(tmp_path / split, "a.jpg", "b.jpg")
         coco_file(tmp_path / split / "_annotations.coco.json")
@@ -116,7 +116,7 @@ def test_one_split_of_roboflow_s(tmp_path: Path) -> None:
         ("labels/train.json", "annotations/train.json"),
     ],
 )
-def test_two_that_fit_equally(tmp_path: Path, one: str, two: str) -> None:
+def test_two_files_that_fit_equally(tmp_path: Path, one: str, two: str) -> None:
     write_images(tmp_path, "a.jpg", "b.jpg")
     paths = [coco_file(tmp_path / name) for name in (one, two)]
     message = fails(tmp_path, DataError)
@@ -146,7 +146,7 @@ def test_a_warning_of_a_data_set_in_a_folder_that_is_not_read(tmp_path: Path) ->
     assert "no COCO annotations for 'val'" in fails(tmp_path, DataError, "val")
 
 
-def test_a_split_of_one_s_own(tmp_path: Path) -> None:
+def test_a_split_of_another_name(tmp_path: Path) -> None:
     for fold in ("fold1", "fold2"):
         write_images(tmp_path / fold, "a.jpg", "b.jpg")
         coco_file(tmp_path / f"my_{fold}.json")

@@ -283,7 +283,7 @@ def test_a_list_of_everything(tmp_path: Path, more: dict[str, str]) -> None:
     assert "it has train (all of it" in fails(tmp_path, split="val")
 
 
-def test_lists_of_classes_are_not_among_the_splits_that_there_are(tmp_path: Path) -> None:
+def test_lists_of_classes_are_not_named_among_the_splits(tmp_path: Path) -> None:
     make(tmp_path, "Annotations/a.xml", "JPEGImages/a.png")
     write_lists(tmp_path, train="a\n", trainval="a\n", cat_train="a 1\n", my_own="a\n")
     assert "no 'val': it has my_own, train, trainval;" in fails(tmp_path, split="val")

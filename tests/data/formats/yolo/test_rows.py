@@ -106,7 +106,7 @@ def test_a_label_file_that_is_no_text(tmp_path: Path, content: bytes) -> None:
     assert len(report.left_out) == 1
 
 
-def test_rows_that_stand_twice(tmp_path: Path) -> None:
+def test_rows_that_are_repeated(tmp_path: Path) -> None:
     write_pair(tmp_path, text=ROW * 3)
     report = ReadReport()
     assert len(boxes_of_first(tmp_path, report)) == 3
@@ -125,7 +125,7 @@ def test_fractions_a_little_over_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n"])
-def test_an_image_that_is_none(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_image(tmp_path: Path, content: bytes) -> None:
     write_pair(tmp_path)
     (tmp_path / "images" / "b.png").write_bytes(content)
     report = ReadReport(skip_bad=True)

@@ -31,12 +31,12 @@ class Category(NamedTuple):
     supercategory: str | None
 
 
-def read_categories(file: Path, content: Content, wanted: Sequence[str] | None, report: ReadReport) -> Categories:
+def read_categories(content: Content, wanted: Sequence[str] | None, report: ReadReport) -> Categories:
     """Return a file's classes, in the order of the wanted names if these are given. Raises DataError.
 
     A category that only groups others, without an annotation of its own, is no class.
     """
-    listed = list_categories(file, content.categories)
+    file, listed = content.file, list_categories(content.file, content.categories)
     groups = _groups(listed, set(np.unique(content.annotations["category_id"]).tolist()), wanted or ())
     kept = [category for category in listed if category not in groups]
     if groups and kept:

@@ -54,12 +54,13 @@ Entry = TypeVar("Entry", _Image, _Annotation)
 class Content:
     """What a COCO file says: I images, A annotations. Each value is valid by itself.
 
-    file_names: I of them. image_ids (I,): int64. sizes (I, 2): float64 (height, width), 0 where the file has none.
-    categories: as in the file.
+    file: for messages. file_names: I of them. image_ids (I,): int64. sizes (I, 2): float64 (height, width), 0 where the
+    file has none. categories: as in the file.
     annotations: "image_id", "category_id" (A,) int64; "id" (A,) int64 or objects; "bbox" (A, 4) float64 (x, y, width,
     height); "iscrowd" (A,) float64 of 0 and 1; "area" (A,) float64, NaN where the file has no usable one.
     """
 
+    file: Path
     file_names: list[str]
     image_ids: npt.NDArray[np.int64]
     sizes: npt.NDArray[np.float64]
@@ -81,7 +82,7 @@ def read_columns(file: Path) -> Content | None:
     except (OSError, ValueError, OverflowError, RecursionError):  # msgspec's are ValueErrors
         return None
     merged = _concatenated(image_columns)
-    content = Content(names, merged["id"], merged["size"], document.categories, _concatenated(columns))
+    content = Content(file, names, merged["id"], merged["size"], document.categories, _concatenated(columns))
     return content if _has_usual_values(content) else None
 
 
@@ -114,16 +115,16 @@ def _pieces(array: memoryview, kind: type[Entry]) -> Iterator[list[Entry]]:
     between = re.compile(rb"\}\s*,\s*(?=\{\s*%b)" % re.escape(first[1] if first else b""))
     start = 1
     place = start + _PIECE
-    while cut := between.search(array, place):
+    while end := between.search(array, place):
         try:
-            piece = decoder.decode(b"[" + array[start : cut.start() + 1] + b"]")
+            piece = decoder.decode(b"[" + array[start : end.start() + 1] + b"]")
         except msgspec.ValidationError:
             raise
         except msgspec.DecodeError:
-            place = cut.end()
+            place = end.end()
             continue
         yield piece
-        start = cut.end()
+        start = end.end()
         place = start + _PIECE
     yield decoder.decode(b"[" + array[start:])
 

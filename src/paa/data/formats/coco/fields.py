@@ -68,6 +68,7 @@ def read_fields(file: Path, report: ReadReport) -> Content:
         entries = [e for e in entries if not (isinstance(e, dict) and repr(e.get("image_id")) in left_out)]
     annotations = _annotations(file, entries, {image.id: image.size for image in images}, report)
     return Content(
+        file=file,
         file_names=[image.name for image in images],
         image_ids=np.array([image.id for image in images], np.int64),
         sizes=np.array([image.size for image in images], np.float64).reshape(-1, 2),

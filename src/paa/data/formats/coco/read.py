@@ -1,8 +1,8 @@
-"""Data sets as COCO JSON: one file a split, images in folders near it."""
+"""Data sets as COCO JSON: one file for each split, images in folders near it."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -51,40 +51,30 @@ FORMAT = Format("COCO", "train.json, annotations/instances_train*.json", level, 
 
 
 def _read_file(search: Search, request: ReadRequest, report: ReadReport) -> DatasetIndex:
-    file = search.file
-    content = read_columns(file) or read_fields(file, report)
-    images = _one_of_each_id(file, content, report)
-    categories = read_categories(file, content, request.names, report)
+    content = read_columns(search.file) or read_fields(search.file, report)
+    images = _one_of_each_id(content, report)
+    categories = read_categories(content, request.names, report)
     records = Records([content.file_names[i] for i in images.tolist()], content.image_ids[images].tolist())
     located = locate_images(search, records, report)
-    found = _found(file, content, categories, images, located, report)
+    found = _found(content, categories, images, located, report)
     return build_index(found, request.keep_empty, report)
 
 
 def _found(
-    file: Path,
     content: Content,
     categories: Categories,
     images: npt.NDArray[np.int64],
     located: Located,
     report: ReadReport,
 ) -> Found:
-    """Return the located images and their annotations; an annotation of an unknown image or category is left out.
+    """Return the located images and their annotations.
 
     images: the positions in the content of those that were looked for.
     """
-    table = content.annotations
+    file, table = content.file, content.annotations
     images = images[located.found]
-    ids = content.image_ids[images]
-    order = np.argsort(ids)
-    places, known_image = _positions(table["image_id"], ids[order])
-    labels, known_category = _positions(table["category_id"], categories.ids)
-    left_out = ~known_image & np.isin(table["image_id"], content.image_ids)  # with their images
-    for row in np.flatnonzero(~(known_image & known_category | left_out)):
-        column = "category" if known_image[row] else "image"
-        report.leave_out(f"{file}: {_describe(table, row)} has unknown {column} {table[column + '_id'][row]}")
-    rows = np.flatnonzero(known_image & known_category)
-    corners = table["bbox"][rows]
+    known = _known(content, content.image_ids[images], categories.ids, report)
+    corners = table["bbox"][known.rows]
     with np.errstate(over="ignore", invalid="ignore"):  # boxes that are not finite are left out later
         corners[:, 2:] += corners[:, :2]
     sizes = content.sizes[images].astype(np.int32)
@@ -95,18 +85,47 @@ def _found(
         root=located.root,
         classes=categories.classes,
         file_names=[name for name, exists in zip(located.file_names, located.found.tolist()) if exists],
-        image_ids=ids,
+        image_ids=content.image_ids[images],
         sizes=sizes,
-        images=order[places[rows]],
+        images=known.images,
         boxes=corners,
-        labels=labels[rows],
-        crowd=table["iscrowd"][rows] != 0,
-        areas=table["area"][rows],
-        describe=lambda row: _describe(table, rows[row]),
+        labels=known.labels,
+        crowd=table["iscrowd"][known.rows] != 0,
+        areas=table["area"][known.rows],
+        describe=lambda row: _describe(table, known.rows[row]),
     )
 
 
-def _one_of_each_id(file: Path, content: Content, report: ReadReport) -> npt.NDArray[np.int64]:
+class _Known(NamedTuple):
+    """The rows of annotations whose image and category are known, and the positions of these; each (n,)."""
+
+    rows: npt.NDArray[np.int64]
+    images: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
+
+
+def _known(
+    content: Content, image_ids: npt.NDArray[np.int64], category_ids: npt.NDArray[np.int64], report: ReadReport
+) -> _Known:
+    """Return the annotations of these images and categories.
+
+    An annotation of an image that the file does not have, or of an unknown category, is left out. category_ids (C,):
+    ascending.
+    """
+    table = content.annotations
+    order = np.argsort(image_ids)
+    places, known_image = _positions(table["image_id"], image_ids[order])
+    labels, known_category = _positions(table["category_id"], category_ids)
+    left_out = ~known_image & np.isin(table["image_id"], content.image_ids)  # with their images
+    for row in np.flatnonzero(~(known_image & known_category | left_out)):
+        column = "category" if known_image[row] else "image"
+        value = table[f"{column}_id"][row]
+        report.leave_out(f"{content.file}: {_describe(table, row)} has unknown {column} {value}")
+    rows = np.flatnonzero(known_image & known_category)
+    return _Known(rows, order[places[rows]], labels[rows])
+
+
+def _one_of_each_id(content: Content, report: ReadReport) -> npt.NDArray[np.int64]:
     """Return the positions of images, each id once; an id that two files share is left out. Raises DataError."""
     ids = content.image_ids
     unique, first, inverse, counts = np.unique(ids, return_index=True, return_inverse=True, return_counts=True)
@@ -118,11 +137,11 @@ def _one_of_each_id(file: Path, content: Content, report: ReadReport) -> npt.NDA
             repeated += 1
             continue
         usable[k] = False
-        report.leave_out(f"{file}: two images have the id {unique[k]}: {' and '.join(list(names)[:2])}")
+        report.leave_out(f"{content.file}: two images have the id {unique[k]}: {' and '.join(list(names)[:2])}")
     if repeated:
-        report.warn(f"{file}: {repeated} images are in the file more than once, with the same id and name")
+        report.warn(f"{content.file}: {repeated} images are in the file more than once, with the same id and name")
     if not usable.any():
-        raise DataError(f"{file}: no images")
+        raise DataError(f"{content.file}: no images")
     return np.sort(first[usable])
 
 

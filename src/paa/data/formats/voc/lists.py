@@ -65,7 +65,10 @@ class ListedNames:
         self._image_stems = image_stems
 
     def find(self, line: str) -> Sequence[Path]:
-        """Return the files that a line names: several for a name that is ambiguous, or stands for one in any case."""
+        """Return the files that a line names, none or several for a name that fits none or several.
+
+        A line may have folders, a suffix, other capitals, or a number behind the name, as in the list of one class.
+        """
         texts = [line]
         words = line.split()
         if len(words) > 1 and words[-1].lower().endswith(".xml"):  # image and annotation file

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from paa.data.files.folders import few_files, files_in, subfolders
+from paa.data.files.folders import files_in, names_ending, subfolders
 from paa.data.files.image_folders import IMAGE_FOLDERS, holds_images
 from paa.data.files.paths import with_name
 from paa.data.files.split_folders import split_folders
@@ -149,4 +149,4 @@ def _places_in(base: Path, folder: Path) -> list[Place]:
 
 def _holds_voc(folder: Path) -> bool:
     """Return whether VOC annotations are directly in the folder, from a few of its XML files."""
-    return any(map(is_voc, few_files(folder, ".xml", _LOOKED_AT)))
+    return any(is_voc(folder / name) for name in names_ending(folder, (".xml",))[:_LOOKED_AT])

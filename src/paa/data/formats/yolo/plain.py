@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from paa.data.files.folders import few_files, files_ending, find_folder, subfolders
+from paa.data.files.folders import files_ending, find_folder, names_ending, subfolders
 from paa.data.files.image_folders import IMAGE_FOLDERS, holds_images
 from paa.data.files.split_folders import split_folders
 from paa.data.files.text import marked_encoding, read_head
@@ -29,7 +29,8 @@ def holds_plain(folder: Path) -> bool:
 
 def holds_labels(folder: Path) -> bool:
     """Return whether label files are in the folder or where they usually are inside it, from few of its files."""
-    return any(_is_label(file) for place in _label_folders(folder) for file in few_files(place, ".txt", _LOOKED_AT))
+    texts = (place / name for place in _label_folders(folder) for name in names_ending(place, (".txt",))[:_LOOKED_AT])
+    return any(map(_is_label, texts))
 
 
 def read_plain(folder: Path, images: Path | None) -> Description:
