@@ -14,6 +14,9 @@ CAFFE_MEAN = (122.7717, 115.9465, 102.9801)
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
+DataFormat = Literal["coco", "voc", "yolo"]
+"""Formats of data sets: those of `paa.data.read.FORMATS`."""
+
 WeightsFormat = Literal["paa", "seed", "official", "mmdet", "caffe2", "torchvision", "timm"]
 """Whose file of weights one is."""
 
@@ -141,7 +144,7 @@ class DataConfig:
 
     path: Path
     """Folder or file of the data set (COCO JSON, Pascal VOC or YOLO)."""
-    format: Literal["coco", "voc", "yolo"] | None = None
+    format: DataFormat | None = None
     """Found out from what the path holds, unless it is named."""
     train_split: str = "train"
     """Split to train on."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from paa.errors import DataError
-from tests.data.formats.coco.coco_cases import CORNERS, coco, fails, files, put, read
+from tests.data.formats.coco.coco_files import CORNERS, coco_file, fails, files, read, write_images
 
 
 @pytest.mark.parametrize(
@@ -27,9 +27,9 @@ from tests.data.formats.coco.coco_cases import CORNERS, coco, fails, files, put,
         "annotations/train/anything.json",
     ],
 )
-def test_it_is_found(tmp_path: Path, file: str) -> None:
-    put(tmp_path / "images", "a.jpg", "b.jpg")
-    path = coco(tmp_path / file)
+def test_names_of_split_files(tmp_path: Path, file: str) -> None:
+    write_images(tmp_path / "images", "a.jpg", "b.jpg")
+    path = coco_file(tmp_path / file)
     (tmp_path / "package.json").write_text('{"name": "tool", "images": {}}')
     (tmp_path / "train_config.json").write_text('{"images": 5, "annotations": []}')
     index, report = read(tmp_path)
@@ -44,12 +44,12 @@ def test_it_is_found(tmp_path: Path, file: str) -> None:
 
 def test_the_coco_data_set_as_it_is_published(tmp_path: Path) -> None:
     for split in ("train", "val"):
-        put(tmp_path / f"{split}2017", "a.jpg", "b.jpg")
+        write_images(tmp_path / f"{split}2017", "a.jpg", "b.jpg")
         for kind in ("captions", "instances", "person_keypoints", "stuff"):
-            coco(tmp_path / "annotations" / f"{kind}_{split}2017.json")
-        put(tmp_path / "annotations" / f"panoptic_{split}2017", "a.png")
-        coco(tmp_path / "annotations" / f"panoptic_{split}2017.json")
-    coco(tmp_path / "annotations" / "image_info_test2017.json")
+            coco_file(tmp_path / "annotations" / f"{kind}_{split}2017.json")
+        write_images(tmp_path / "annotations" / f"panoptic_{split}2017", "a.png")
+        coco_file(tmp_path / "annotations" / f"panoptic_{split}2017.json")
+    coco_file(tmp_path / "annotations" / "image_info_test2017.json")
     for split in ("train", "val"):
         index, report = read(tmp_path, split)
         assert report.annotations.endswith(f"annotations/instances_{split}2017.json")
@@ -68,8 +68,8 @@ def test_the_coco_data_set_as_it_is_published(tmp_path: Path) -> None:
     ],
 )
 def test_the_only_file_is_the_training_set(tmp_path: Path, file: str, folder: str) -> None:
-    put(tmp_path / folder, "a.jpg", "b.jpg")
-    path = coco(tmp_path / file)
+    write_images(tmp_path / folder, "a.jpg", "b.jpg")
+    path = coco_file(tmp_path / file)
     index, _ = read(tmp_path)
     assert index.boxes.tolist() == CORNERS
     message = fails(tmp_path, DataError, "val")
@@ -78,18 +78,18 @@ def test_the_only_file_is_the_training_set(tmp_path: Path, file: str, folder: st
 
 
 def test_a_file_of_another_kind_is_not_in_the_way(tmp_path: Path) -> None:
-    put(tmp_path, "a.jpg", "b.jpg")
+    write_images(tmp_path, "a.jpg", "b.jpg")
     (tmp_path / "train.json").write_text('{"lr": 0.1}')
-    path = coco(tmp_path / "result.json")
+    path = coco_file(tmp_path / "result.json")
     assert read(tmp_path)[1].annotations == str(path)
     assert "train.json: not COCO annotations" not in fails(tmp_path, DataError, "val")
 
 
 def test_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(tmp_path / "images", "a.jpg", "b.jpg")
-    put(tmp_path / "valid", "a.jpg", "b.jpg")
-    coco(tmp_path / "annotations" / "instances_default.json")
-    coco(tmp_path / "valid" / "_annotations.coco.json")
+    write_images(tmp_path / "images", "a.jpg", "b.jpg")
+    write_images(tmp_path / "valid", "a.jpg", "b.jpg")
+    coco_file(tmp_path / "annotations" / "instances_default.json")
+    coco_file(tmp_path / "valid" / "_annotations.coco.json")
     monkeypatch.chdir(tmp_path / "annotations")
     for path in (Path(), Path("instances_default.json")):
         assert files(read(path)[0], tmp_path) == ["images/a.jpg", "images/b.jpg"]
@@ -98,10 +98,10 @@ def test_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert files(read(path, "val")[0], tmp_path) == ["valid/a.jpg", "valid/b.jpg"]
 
 
-def test_one_split_of_roboflow_s(tmp_path: Path) -> None:
+def test_the_folder_of_one_split_as_roboflow_writes_it(tmp_path: Path) -> None:
     for split in ("train", "valid"):
-        put(tmp_path / split, "a.jpg", "b.jpg")
-        coco(tmp_path / split / "_annotations.coco.json")
+        write_images(tmp_path / split, "a.jpg", "b.jpg")
+        coco_file(tmp_path / split / "_annotations.coco.json")
     assert files(read(tmp_path / "valid", "val")[0], tmp_path) == ["valid/a.jpg", "valid/b.jpg"]
     assert "no COCO annotations for 'test'" in fails(tmp_path / "valid", DataError, "test")
 
@@ -116,9 +116,9 @@ def test_one_split_of_roboflow_s(tmp_path: Path) -> None:
         ("labels/train.json", "annotations/train.json"),
     ],
 )
-def test_two_that_fit_equally(tmp_path: Path, one: str, two: str) -> None:
-    put(tmp_path, "a.jpg", "b.jpg")
-    paths = [coco(tmp_path / name) for name in (one, two)]
+def test_two_files_that_fit_equally(tmp_path: Path, one: str, two: str) -> None:
+    write_images(tmp_path, "a.jpg", "b.jpg")
+    paths = [coco_file(tmp_path / name) for name in (one, two)]
     message = fails(tmp_path, DataError)
     assert all(str(path) in message for path in paths)
     assert "give the one wanted with --data" in message
@@ -127,41 +127,41 @@ def test_two_that_fit_equally(tmp_path: Path, one: str, two: str) -> None:
 
 
 def test_exact_names_before_looser_ones_and_the_root_before_folders(tmp_path: Path) -> None:
-    put(tmp_path, "a.jpg", "b.jpg")
-    loose = coco(tmp_path / "train_old_copy.json")
+    write_images(tmp_path, "a.jpg", "b.jpg")
+    loose = coco_file(tmp_path / "train_old_copy.json")
     assert read(tmp_path)[1].annotations == str(loose)
-    inside = coco(tmp_path / "annotations" / "instances_train.json")
+    inside = coco_file(tmp_path / "annotations" / "instances_train.json")
     assert read(tmp_path)[1].annotations == str(inside)
-    own = coco(tmp_path / "train.json")
+    own = coco_file(tmp_path / "train.json")
     report = read(tmp_path)[1]
     assert report.annotations == str(own)
     assert f"{inside} fits 'train' too and is not read; {own} is" in report.warnings
 
 
-def test_a_data_set_in_a_folder_is_told_and_not_read(tmp_path: Path) -> None:
-    put(tmp_path, "a.jpg", "b.jpg")
-    coco(tmp_path / "train.json")
-    coco(tmp_path / "old" / "val.json")
+def test_a_warning_of_a_data_set_in_a_folder_that_is_not_read(tmp_path: Path) -> None:
+    write_images(tmp_path, "a.jpg", "b.jpg")
+    coco_file(tmp_path / "train.json")
+    coco_file(tmp_path / "old" / "val.json")
     assert f"another COCO data set lies in {tmp_path}/old and is not read" in read(tmp_path)[1].warnings
     assert "no COCO annotations for 'val'" in fails(tmp_path, DataError, "val")
 
 
-def test_a_split_of_one_s_own(tmp_path: Path) -> None:
+def test_a_split_of_another_name(tmp_path: Path) -> None:
     for fold in ("fold1", "fold2"):
-        put(tmp_path / fold, "a.jpg", "b.jpg")
-        coco(tmp_path / f"my_{fold}.json")
+        write_images(tmp_path / fold, "a.jpg", "b.jpg")
+        coco_file(tmp_path / f"my_{fold}.json")
     assert files(read(tmp_path, "fold2")[0], tmp_path) == ["fold2/a.jpg", "fold2/b.jpg"]
 
 
-def test_a_broken_file_is_told_as_such(tmp_path: Path) -> None:
-    put(tmp_path, "a.jpg", "b.jpg")
-    path = coco(tmp_path / "train.json")
+def test_a_broken_file_is_named(tmp_path: Path) -> None:
+    write_images(tmp_path, "a.jpg", "b.jpg")
+    path = coco_file(tmp_path / "train.json")
     path.write_text(path.read_text()[:-20])
     assert fails(tmp_path, DataError).startswith(f"{path}: broken JSON at line 1, column ")
 
 
 def test_json_of_other_tools_is_no_data_set(tmp_path: Path) -> None:
-    put(tmp_path, "a.jpg")
+    write_images(tmp_path, "a.jpg")
     (tmp_path / "a.json").write_text('{"version": "5.0", "shapes": [], "imagePath": "a.jpg"}')
     (tmp_path / "train.json").write_text("[]")
     message = fails(tmp_path, DataError)
