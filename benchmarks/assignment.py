@@ -1,9 +1,9 @@
 """How much faster than a mixture per object, fitted by scikit-learn in a Python loop, is the batched assignment?
 
 The peer follows the rules of the paper in the way that all reference implementations take: Python loops over
-pictures, objects and levels, one `GaussianMixture` per object on the CPU (in float64), the focal loss over all anchors
+images, objects and levels, one `GaussianMixture` per object on the CPU (in float64), the focal loss over all anchors
 twice. It is written here from the rules alone and shares no code with the package; both sides' positives, losses and
-gradients must agree, or the benchmark fails. Two pictures of 800 x 1344, 80 classes, n objects in each:
+gradients must agree, or the benchmark fails. Two images of 800 x 1344, 80 classes, n objects in each:
 
 - `mixture n objects`: the candidates' sorted scores are given; fit and cut.             goals: ratio 1/20, 1/30, 1/40
 - `loss n objects`: from the head's outputs to the three losses, no graph.               goals: ratio 0.6, 0.35, 0.2
@@ -34,9 +34,9 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 from torchvision.ops import box_iou, generalized_box_iou_loss, sigmoid_focal_loss
 
-from paa import mixture
-from paa.losses import paa_losses
-from paa.outputs import HeadOutputs
+from paa.core import mixture
+from paa.core.losses import paa_losses
+from paa.core.outputs import HeadOutputs
 from scenes import Scene, decode, draw_scene, to_device
 from timing import compare, device_time, grow, parse_arguments
 
@@ -75,7 +75,7 @@ def peer_cut(scores: Tensor) -> int:
 
 
 def peer_match(boxes: Tensor, anchors: Tensor) -> Tensor:
-    """Return the object of each anchor of one picture (N,), -1 for none: IoU >= 0.1, and each object's best anchors."""
+    """Return the object of each anchor of one image (N,), -1 for none: IoU >= 0.1, and each object's best anchors."""
     quality = box_iou(boxes, anchors)
     highest, owner = quality.max(0)
     matched = torch.where(highest >= 0.1, owner, -1)
@@ -97,7 +97,7 @@ def peer_candidates(scores: Tensor, matched: Tensor, level_starts: list[int], ob
 
 
 def peer_losses(outputs: HeadOutputs, anchors: Tensor, gt_boxes: Tensor, gt_labels: Tensor) -> PeerResult:
-    """Assign and return the losses of a batch, one picture, object and level after the other."""
+    """Assign and return the losses of a batch, one image, object and level after the other."""
     classes = outputs.cls_logits.shape[2]
     level_starts = outputs.level_starts()
     assigned, sets = [], []
@@ -118,16 +118,16 @@ def peer_losses(outputs: HeadOutputs, anchors: Tensor, gt_boxes: Tensor, gt_labe
             assigned.append(positives)
 
     owner = torch.stack(assigned)
-    picture, anchor = (owner >= 0).nonzero(as_tuple=True)
+    image, anchor = (owner >= 0).nonzero(as_tuple=True)
     number = max(len(anchor), 1)
-    truth, label = gt_boxes[picture, owner[picture, anchor]], gt_labels[picture, owner[picture, anchor]]
+    truth, label = gt_boxes[image, owner[image, anchor]], gt_labels[image, owner[image, anchor]]
     target = torch.zeros_like(outputs.cls_logits)
-    target[picture, anchor, label] = 1
+    target[image, anchor, label] = 1
     classification = sigmoid_focal_loss(outputs.cls_logits, target, alpha=0.25, gamma=2, reduction="sum") / number
-    predicted = decode(outputs.deltas[picture, anchor], anchors[anchor])
+    predicted = decode(outputs.deltas[image, anchor], anchors[anchor])
     overlap = paired_iou(predicted.detach(), truth)
     box = 1.3 * (overlap * generalized_box_iou_loss(predicted, truth)).sum() / overlap.sum()
-    logit = outputs.iou_logits[picture, anchor]
+    logit = outputs.iou_logits[image, anchor]
     iou = 0.5 * F.binary_cross_entropy_with_logits(logit, overlap, reduction="sum") / number
     return PeerResult((classification, box, iou), owner, sets)
 
@@ -201,7 +201,7 @@ def check_unsynchronised(scene: Scene) -> None:
 
 def kernel_times(arguments: argparse.Namespace) -> None:
     """Check and time what only a GPU runs."""
-    # 64 objects in each of two pictures are 16 pictures of 8 to the mixtures
+    # 64 objects in each of two images are 16 images of 8 to the mixtures
     scene = to_device(draw_scene(64, seed=64, background=-4, confidence=4, precision=0.6), arguments.device)
     check_unsynchronised(scene)
     assignment = paa_losses(*scene).assignment
@@ -233,10 +233,10 @@ def growth(arguments: argparse.Namespace) -> None:
             "losses": (lambda scene=scene: paa_losses(*scene), lambda scene=scene: peer_losses(*scene)),
         }
         for curve, (ours, peer) in curves.items():
-            grow("assignment", curve, "objects a picture", n, ours, arguments)
+            grow("assignment", curve, "objects an image", n, ours, arguments)
             if curve in given_up:
                 continue
-            if grow("assignment", curve, "objects a picture", n, peer, arguments, peer=PEER) > PEER_SECONDS:
+            if grow("assignment", curve, "objects an image", n, peer, arguments, peer=PEER) > PEER_SECONDS:
                 given_up.add(curve)
 
 

@@ -1,11 +1,11 @@
 """How much faster than COCO's own evaluator is ours, from arrays to the twelve numbers, and how much less does it take?
 
-Drawn detections of 80 classes, 100 in each picture, about half of them near an object; about seven objects in each, one
+Drawn detections of 80 classes, 100 in each image, about half of them near an object; about seven objects in each, one
 in a hundred a crowd. The peers, pycocotools and, where it is installed, faster-coco-eval, take lists of dicts, which
 have to be made first; that is part of the way. All sides' twelve numbers must agree to 1e-12, or the benchmark fails.
 It takes some ten minutes, nearly all of it pycocotools', which is why there are two repeats and no warm-up.
 
-- `500000 detections`: 5,000 pictures, each peer in turn with ours, in this process.                   goal: ratio 1/10
+- `500000 detections`: 5,000 images, each peer in turn with ours, in this process.                   goal: ratio 1/10
 - `growth`: each side in a process of its own, once. peak_mb is how far its resident memory rises above what it held
   before, with the arrays there and everything imported.
 - `memory of n detections`: the same peaks against each other.                      goal at 500,000: memory_ratio 1/3
@@ -27,31 +27,31 @@ from pathlib import Path
 import numpy as np
 
 from paa.data.index import DatasetIndex
-from paa.engine.metrics import SUMMARY_NAMES, coco_datasets, evaluate
-from paa.engine.table import DetectionTable
+from paa.evaluation.metrics import SUMMARY_NAMES, coco_datasets, evaluate
+from paa.inference.table import DetectionTable
 from timing import compare, parse_arguments, print_growth, watch
 
 CLASSES = 80
-PER_PICTURE = 100
+PER_IMAGE = 100
 GROWTH = (10_000, 100_000, 500_000, 1_000_000, 10_000_000)
 
 
-def draw(pictures: int, seed: int = 0) -> tuple[DatasetIndex, DetectionTable]:
-    """Return a data set of so many pictures and 100 detections in each of them, in no order of score."""
+def draw(images: int, seed: int = 0) -> tuple[DatasetIndex, DetectionTable]:
+    """Return a data set of so many images and 100 detections in each of them, in no order of score."""
     rng = np.random.default_rng(seed)
 
     def boxes(n: int) -> np.ndarray:
         corner, sides = rng.uniform(0, 400, (n, 2)), np.exp(rng.uniform(np.log(8), np.log(300), (n, 2)))
         return np.concatenate([corner, corner + sides], axis=1).astype(np.float32)
 
-    counts = 1 + rng.poisson(6, pictures)
+    counts = 1 + rng.poisson(6, images)
     offsets = np.append(0, np.cumsum(counts))
     truth = boxes(offsets[-1])
     index = DatasetIndex(
         root=Path(),
-        file_names=np.zeros(pictures, "S1"),
-        image_ids=rng.permutation(10 * pictures)[:pictures],
-        sizes=np.full((pictures, 2), 700, np.int32),
+        file_names=np.zeros(images, "S1"),
+        image_ids=rng.permutation(10 * images)[:images],
+        sizes=np.full((images, 2), 700, np.int32),
         offsets=offsets,
         boxes=truth,
         labels=rng.integers(0, CLASSES, offsets[-1]),
@@ -60,8 +60,8 @@ def draw(pictures: int, seed: int = 0) -> tuple[DatasetIndex, DetectionTable]:
         names=tuple(f"class {c}" for c in range(CLASSES)),
         category_ids=np.arange(CLASSES) + 1,
     )
-    n = pictures * PER_PICTURE
-    image = np.repeat(np.arange(pictures), PER_PICTURE)
+    n = images * PER_IMAGE
+    image = np.repeat(np.arange(images), PER_IMAGE)
     source = offsets[image] + rng.integers(0, counts[image])
     sides = np.tile(truth[source, 2:] - truth[source, :2], 2)
     spread = rng.choice(np.array([0.02, 0.06, 0.15], np.float32), (n, 1))
@@ -118,17 +118,17 @@ def check(ours: list[float | None], peer: list[float | None], name: str) -> None
             raise AssertionError(f"{number}: {a} here, {b} by {name}")
 
 
-def measure(evaluator: Evaluator, pictures: int) -> tuple[list[float | None], float, float]:
+def measure(evaluator: Evaluator, images: int) -> tuple[list[float | None], float, float]:
     """Return the twelve numbers, seconds and peak memory in MB of one evaluation in this process."""
     evaluator(*draw(2))  # imports
-    index, table = draw(pictures)
+    index, table = draw(images)
     return watch(lambda: evaluator(index, table))
 
 
-def measure_apart(evaluator: Evaluator, pictures: int) -> tuple[list[float | None], float, float]:
+def measure_apart(evaluator: Evaluator, images: int) -> tuple[list[float | None], float, float]:
     """Return what `measure` does, in a fresh process."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(measure, (evaluator, pictures))
+        return pool.apply(measure, (evaluator, images))
 
 
 def growth(arguments: argparse.Namespace) -> None:
@@ -136,12 +136,12 @@ def growth(arguments: argparse.Namespace) -> None:
     for n in GROWTH:
         if n > arguments.largest:
             break
-        numbers, seconds, peak = measure_apart(built_in, n // PER_PICTURE)
+        numbers, seconds, peak = measure_apart(built_in, n // PER_IMAGE)
         print_growth("evaluation", "from arrays to the twelve numbers", "detections", n, seconds, peak)
         if n > arguments.peer_largest:
             continue
         for name, peer in peers().items():
-            peer_numbers, seconds, peer_peak = measure_apart(peer, n // PER_PICTURE)
+            peer_numbers, seconds, peer_peak = measure_apart(peer, n // PER_IMAGE)
             check(numbers, peer_numbers, name)
             print_growth("evaluation", "from arrays to the twelve numbers", "detections", n, seconds, peer_peak, name)
             line = {"benchmark": "evaluation", "case": f"memory of {n} detections", "ours_peak_mb": round(peak, 1)}

@@ -74,17 +74,17 @@ GOALS = (
         Target("training_step", ".*best settings.*", "ratio", 0.4, "ratio", peer="FCOS"),
     ),
     Goal(
-        "inference, one picture, R-50, 800 × 1333, with voting, best settings, against FCOS as it comes",
+        "inference, one image, R-50, 800 × 1333, with voting, best settings, against FCOS as it comes",
         Target("inference", ".*best settings.*", "ratio", 0.5, "ratio", peer="FCOS"),
         Target("inference", ".*best settings.*", "ratio", 0.35, "ratio", peer="FCOS"),
     ),
     Goal(
-        "head outputs to voted detections, two crowded pictures, against loops over classes and boxes",
+        "head outputs to voted detections, two crowded images, against loops over classes and boxes",
         Target("postprocess", "150 objects", "ratio", 1 / 8, "speed-up", peer="NMS per class.*"),
         Target("postprocess", "device, 150 objects", "device_s", 0.0015, "seconds"),
     ),
     Goal(
-        "evaluation, 5,000 pictures and 500,000 detections, against pycocotools",
+        "evaluation, 5,000 images and 500,000 detections, against pycocotools",
         Target("evaluation", "500000 detections", "ratio", 1 / 10, "speed-up", peer="pycocotools"),
         None,
     ),

@@ -1,6 +1,6 @@
-"""How long does one picture take, from pixels to voted detections, against torchvision's FCOS and RetinaNet?
+"""How long does one image take, from pixels to voted detections, against torchvision's FCOS and RetinaNet?
 
-R-50 detectors with random weights (benchmarks/network.py) on one picture of 800 x 1333, float32 in FCOS and RetinaNet,
+R-50 detectors with random weights (benchmarks/network.py) on one image of 800 x 1333, float32 in FCOS and RetinaNet,
 which run as they come. So that both sides have detections to sort out, class logits are spread until some hundred
 anchors are above the threshold. Before they are timed, this project's ways must give the same detections.
 
@@ -21,10 +21,10 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from network import Pictures, as_it_comes, as_paa_runs, fcos_r50, paa_r50, print_limit, retinanet_r50
-from paa.engine.distributed import has_bfloat16
-from paa.engine.speed import arrange
+from network import Images, as_it_comes, as_paa_runs, fcos_r50, paa_r50, print_limit, retinanet_r50
+from paa.model.prepare import arrange
 from paa.predictor import PAA
+from paa.runtime.distributed import has_bfloat16
 from timing import compare, measure, parse_arguments
 
 Run = Callable[[], object]
@@ -36,8 +36,8 @@ def spread_logits(layer: nn.Module, factor: float) -> None:
         layer.weight *= factor
 
 
-def paa_run(model: PAA, data: Pictures) -> Run:
-    """Return what detects in one picture."""
+def paa_run(model: PAA, data: Images) -> Run:
+    """Return what detects in one image."""
 
     def run() -> object:
         with torch.autocast(data.images.device.type, torch.bfloat16, enabled=model.precision == "bfloat16"):
@@ -47,8 +47,8 @@ def paa_run(model: PAA, data: Pictures) -> Run:
     return run
 
 
-def peer_run(model: nn.Module, data: Pictures) -> Run:
-    """Return what detects in one picture, by torchvision's detectors."""
+def peer_run(model: nn.Module, data: Images) -> Run:
+    """Return what detects in one image, by torchvision's detectors."""
     model.eval()
 
     @torch.inference_mode()
@@ -58,7 +58,7 @@ def peer_run(model: nn.Module, data: Pictures) -> Run:
     return run
 
 
-def check(plain: PAA, other: PAA, data: Pictures) -> None:
+def check(plain: PAA, other: PAA, data: Images) -> None:
     """Raise if another way's head outputs are not those of the plain one."""
     with torch.inference_mode():
         expected = plain(data.images, data.sizes)
@@ -75,7 +75,7 @@ def main() -> None:
     """Check and time every case."""
     arguments = parse_arguments(__doc__, repeats=7, compiled=0)
     device = arguments.device
-    data = Pictures(1, device)
+    data = Images(1, device)
     plain = paa_r50().to(device).eval()
     spread_logits(plain.head.cls_logits, 8)
     fcos, retinanet = fcos_r50().to(device), retinanet_r50().to(device)

@@ -1,20 +1,20 @@
-"""How much faster than the seed's way do pictures come from disk into a batch?
+"""How much faster than the seed's way do images come from disk into a batch?
 
 The peer is written here from a description of the seed's pipeline: Pillow and torchvision's transforms v1, resize and
-flip of the Pillow picture, ToTensor, BGR times 255, minus the mean, padded to a multiple of 32 as floats. It does
+flip of the Pillow image, ToTensor, BGR times 255, minus the mean, padded to a multiple of 32 as floats. It does
 nothing about boxes; ours moves them. Batches of 8 drawn 640 x 480 JPEGs (or those in FOLDER); both sides get the same
-pictures, sizes, windows and mirrorings. One thread, whatever --threads says; seconds are the processor's. The pixels
+images, sizes, windows and mirrorings. One thread, whatever --threads says; seconds are the processor's. The pixels
 must agree, or the benchmark fails: exactly after decoding, within 1 of 255 after resizing, and where colours are
 jittered, which the peer does in three steps, rounding and clipping each, within 4 in 97 values of 100.
 
-- `decode`, `decode, resize`: the picture as both sides' next step takes it.
+- `decode`, `decode, resize`: the image as both sides' next step takes it.
 - `batch`: to a short side of 800, longest 1333, mirrored with probability 0.5. Ours ends as uint8.    goal: ratio 1/1.8
 - `batch, normalised`: the same, and `Detector.normalise` on the CPU; on a GPU that is not the loader's work.
 - `evaluation batch`: the same without mirroring.
-- `r18_nano augmentation`: decoded pictures through scale, window, mirroring and colours; `r18_nano batch`: from disk.
-- `n workers`: pictures a second, by the clock, out of `train_loader`, with the hand-over between processes.
+- `r18_nano augmentation`: decoded images through scale, window, mirroring and colours; `r18_nano batch`: from disk.
+- `n workers`: images a second, by the clock, out of `train_loader`, with the hand-over between processes.
 
-    python benchmarks/loading.py [--repeats 15] [--pictures FOLDER]
+    python benchmarks/loading.py [--repeats 15] [--images FOLDER]
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from torchvision.transforms import functional as v1
 
 from paa.config import CAFFE_MEAN
 from paa.data.augment import Geometry, TrainTransform
-from paa.data.images import read_image, read_size
+from paa.data.images.read import read_image, read_size
 from paa.data.index import DatasetIndex
 from paa.data.loader import eval_loader, train_loader
 from paa.data.sampling import TrainBatches
@@ -46,21 +46,21 @@ from paa.recipes import RECIPES
 from timing import compare, parse_arguments
 
 BATCH = 8
-PICTURES = 32
+IMAGES = 32
 HEIGHT, WIDTH = 480, 640
 SIZE = (800, 1066)
 WORKERS = (0, 1, 2)
 
 
 class Planned(NamedTuple):
-    """One picture of a batch: where it is, and what is done to it; colours: three factors, or None."""
+    """One image of a batch: where it is, and what is done to it; colours: three factors, or None."""
 
     path: Path
     geometry: Geometry
     colors: tuple[float, float, float] | None
 
 
-def draw_pictures(folder: Path, count: int, seed: int = 0) -> None:
+def draw_images(folder: Path, count: int, seed: int = 0) -> None:
     """Write JPEGs of 60 to 100 KB: clouds of all scales, sharp shapes, a little noise."""
     rng = np.random.default_rng(seed)
     for i in range(count):
@@ -68,13 +68,13 @@ def draw_pictures(folder: Path, count: int, seed: int = 0) -> None:
         for cells in (2, 4, 8, 16, 32, 64, 128):
             coarse = Image.fromarray(rng.integers(0, 256, (cells * 3 // 4 + 1, cells, 3), dtype=np.uint8))
             field += (np.asarray(coarse.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)) - 127.5) * cells**-0.5 / 1.5
-        picture = Image.fromarray(field.clip(0, 255).astype(np.uint8))
-        pen = ImageDraw.Draw(picture)
+        image = Image.fromarray(field.clip(0, 255).astype(np.uint8))
+        pen = ImageDraw.Draw(image)
         for shape in range(20):
             x, y, side, ratio = *rng.uniform(0, (WIDTH, HEIGHT)), rng.uniform(15, 150), rng.uniform(0.5, 2)
             color = tuple(rng.integers(20, 236, 3).tolist())
             (pen.ellipse if shape % 2 else pen.rectangle)((x, y, x + side, y + side * ratio), fill=color)
-        noisy = np.asarray(picture) + rng.normal(0, 4, (HEIGHT, WIDTH, 3))
+        noisy = np.asarray(image) + rng.normal(0, 4, (HEIGHT, WIDTH, 3))
         Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(folder / f"{i:03d}.jpg", quality=90)
 
 
@@ -101,7 +101,7 @@ def make_index(folder: Path) -> DatasetIndex:
 
 
 def plan(index: DatasetIndex, transform: TrainTransform) -> list[Planned]:
-    """Return the first training batch's pictures, as `train_loader` draws them from seed 0."""
+    """Return the first training batch's images, as `train_loader` draws them from seed 0."""
     batch = next(iter(TrainBatches(index, transform, BATCH, 0, 1)))
     planned = []
     for position, seed in zip(batch.positions, batch.seeds):
@@ -114,39 +114,39 @@ def plan(index: DatasetIndex, transform: TrainTransform) -> list[Planned]:
 
 
 def peer_decode(path: Path) -> Image.Image:
-    """Return the picture, loaded."""
-    with Image.open(path) as picture:
-        return picture.convert("RGB")
+    """Return the image, loaded."""
+    with Image.open(path) as image:
+        return image.convert("RGB")
 
 
-def peer_resize(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Return the picture at (height, width) `size`."""
-    return v1.resize(picture, list(size), InterpolationMode.BILINEAR)
+def peer_resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Return the image at (height, width) `size`."""
+    return v1.resize(image, list(size), InterpolationMode.BILINEAR)
 
 
-def peer_augment(picture: Image.Image, planned: Planned) -> Image.Image:
-    """Return the picture as it is trained on, with Pillow's operations."""
-    picture = peer_resize(picture, planned.geometry.size)
+def peer_augment(image: Image.Image, planned: Planned) -> Image.Image:
+    """Return the image as it is trained on, with Pillow's operations."""
+    image = peer_resize(image, planned.geometry.size)
     if planned.geometry.window != (0, 0, *planned.geometry.size):
-        picture = v1.crop(picture, *planned.geometry.window)
+        image = v1.crop(image, *planned.geometry.window)
     if planned.geometry.mirrored:
-        picture = v1.hflip(picture)
+        image = v1.hflip(image)
     if planned.colors is not None:
         brightness, contrast, saturation = planned.colors
-        picture = v1.adjust_brightness(picture, brightness)
-        picture = v1.adjust_contrast(picture, contrast)
-        picture = v1.adjust_saturation(picture, saturation)
-    return picture
+        image = v1.adjust_brightness(image, brightness)
+        image = v1.adjust_contrast(image, contrast)
+        image = v1.adjust_saturation(image, saturation)
+    return image
 
 
-def peer_input(picture: Image.Image) -> Tensor:
-    """Return the normalised float picture (3, h, w), BGR."""
-    image = v1.to_tensor(picture)
-    return v1.normalize(image[[2, 1, 0]] * 255, CAFFE_MEAN[::-1], [1.0, 1.0, 1.0])
+def peer_input(image: Image.Image) -> Tensor:
+    """Return the normalised float image (3, h, w), BGR."""
+    tensor = v1.to_tensor(image)
+    return v1.normalize(tensor[[2, 1, 0]] * 255, CAFFE_MEAN[::-1], [1.0, 1.0, 1.0])
 
 
 def peer_collate(images: list[Tensor]) -> Tensor:
-    """Return pictures (3, h, w) at the top left of zeros (B, 3, H, W), H and W multiples of 32."""
+    """Return images (3, h, w) at the top left of zeros (B, 3, H, W), H and W multiples of 32."""
     height, width = (-(-max(image.shape[d] for image in images) // 32) * 32 for d in (1, 2))
     padded = images[0].new_zeros((len(images), 3, height, width))
     for canvas, image in zip(padded, images):
@@ -160,7 +160,7 @@ def peer_batch(batch: list[Planned]) -> Tensor:
 
 
 def as_tensor(path: Path) -> Tensor:
-    """Return our picture (3, h, w) as the loader's next step takes it."""
+    """Return our image (3, h, w) as the loader's next step takes it."""
     return torch.from_numpy(read_image(path)).permute(2, 0, 1)
 
 
@@ -174,7 +174,7 @@ def check(ours: Tensor, peer: Tensor, tolerance: float, share: float = 0.0) -> N
 
 
 def hand_over(index: DatasetIndex, transform: TrainTransform, workers: int, repeats: int) -> None:
-    """Print how many pictures a second a loop gets that does nothing with them."""
+    """Print how many images a second a loop gets that does nothing with them."""
     steps = 4 * repeats
     loader = iter(train_loader(index, transform, batch_size=BATCH, seed=0, steps=steps + 4, workers=workers))
     for _ in range(4):  # the workers start
@@ -193,13 +193,13 @@ def hand_over(index: DatasetIndex, transform: TrainTransform, workers: int, repe
 def measure(folder: Path, repeats: int, timed: Callable[..., None]) -> None:
     """Check and time every case; timed: `compare` without what is common to all of them."""
     index = make_index(folder)
-    transform = TrainTransform(short_sides=(800,), longest=1333, hflip=0.5, legacy=True)
+    transform = TrainTransform(min_sizes=(800,), max_size=1333, hflip=0.5, legacy=True)
     batch = plan(index, transform)
     paths = [planned.path for planned in batch]
     detector = Detector(RECIPES["r50_1x"].model, index.names)
     loaders = {
         "train": train_loader(index, transform, batch_size=BATCH, seed=0, steps=1, workers=0),
-        "eval": eval_loader(index, short=800, longest=1333, legacy=True, batch_size=BATCH, workers=0),
+        "eval": eval_loader(index, min_size=800, max_size=1333, legacy=True, batch_size=BATCH, workers=0),
     }
 
     def decode() -> list[Tensor]:
@@ -220,8 +220,8 @@ def measure(folder: Path, repeats: int, timed: Callable[..., None]) -> None:
         ("decode", decode, peer_decoded, 0),
         ("decode, resize", resized, peer_resized, 1),
     ):
-        for image, picture in zip(ours(), peer()):
-            check(image, v1.pil_to_tensor(picture), tolerance)
+        for image, theirs in zip(ours(), peer()):
+            check(image, v1.pil_to_tensor(theirs), tolerance)
         timed(name, ours, peer)
 
     def normalised(name: str) -> Tensor:
@@ -238,9 +238,9 @@ def measure(folder: Path, repeats: int, timed: Callable[..., None]) -> None:
     check(normalised("eval"), peer_batch(eval_batch), 1)
     timed("evaluation batch", lambda: next(iter(loaders["eval"])), lambda: peer_batch(eval_batch))
 
-    nano = TrainTransform(**vars(RECIPES["r18_nano"].pictures))
+    nano = TrainTransform(**vars(RECIPES["r18_nano"].augment))
     nano_batch = plan(index, nano)
-    pictures = [peer_decode(planned.path) for planned in nano_batch]
+    images = [peer_decode(planned.path) for planned in nano_batch]
     decoded = [as_tensor(planned.path) for planned in nano_batch]
     seeds = next(iter(TrainBatches(index, nano, BATCH, 0, 1))).seeds
     boxes, labels = torch.from_numpy(index.boxes[:7]), torch.from_numpy(index.labels[:7])
@@ -254,10 +254,10 @@ def measure(folder: Path, repeats: int, timed: Callable[..., None]) -> None:
         return changed
 
     def peer_augmented() -> list[Image.Image]:
-        return [peer_augment(picture, planned) for picture, planned in zip(pictures, nano_batch)]
+        return [peer_augment(image, planned) for image, planned in zip(images, nano_batch)]
 
-    for image, picture in zip(augmented(), peer_augmented()):
-        check(image, v1.pil_to_tensor(picture), 4, 0.03)
+    for image, theirs in zip(augmented(), peer_augmented()):
+        check(image, v1.pil_to_tensor(theirs), 4, 0.03)
     timed("r18_nano augmentation", augmented, peer_augmented)
     nano_loader = train_loader(index, nano, batch_size=BATCH, seed=0, steps=1, workers=0)
     timed("r18_nano batch", lambda: next(iter(nano_loader)), lambda: peer_batch(nano_batch))
@@ -266,18 +266,18 @@ def measure(folder: Path, repeats: int, timed: Callable[..., None]) -> None:
 
 
 def main() -> None:
-    """Draw the pictures, or take those given, and measure."""
-    arguments = parse_arguments(__doc__, pictures="")
+    """Draw the images, or take those given, and measure."""
+    arguments = parse_arguments(__doc__, images="")
     torch.set_num_threads(1)
 
     def timed(case: str, ours: Callable[[], object], peer: Callable[[], object]) -> None:
         compare("loading", case, ours, "Pillow, transforms v1", peer, arguments, items=BATCH, clock=time.process_time)
 
-    if arguments.pictures:
-        measure(Path(arguments.pictures), arguments.repeats, timed)
+    if arguments.images:
+        measure(Path(arguments.images), arguments.repeats, timed)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            draw_pictures(Path(folder), PICTURES)
+            draw_images(Path(folder), IMAGES)
             measure(Path(folder), arguments.repeats, timed)
 
 

@@ -24,8 +24,8 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from paa.config import ModelConfig
 from paa.data.augment import padded_size
-from paa.engine.distributed import keep_memory
 from paa.predictor import PAA
+from paa.runtime.distributed import keep_memory
 from timing import measure
 
 CLASSES = 80
@@ -111,8 +111,8 @@ def print_limit(
     print(json.dumps(line), flush=True)
 
 
-class Pictures:
-    """A batch as each side takes it: uint8 here, floats from 0 to 1 in lists there; seven objects in each picture.
+class Images:
+    """A batch as each side takes it: uint8 here, floats from 0 to 1 in lists there; seven objects in each image.
 
     images (B, 3, 800, 1344), sizes (B, 2), gt_boxes (B, 8, 4), gt_labels (B, 8).
     """

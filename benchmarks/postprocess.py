@@ -1,11 +1,11 @@
 """How much faster than the reference implementations' loops is the way from head outputs to voted detections?
 
-The peer is written here from the rules alone, in the references' way: Python loops over levels and pictures for the
+The peer is written here from the rules alone, in the references' way: Python loops over levels and images for the
 candidates, one torchvision NMS per class, a Python loop over the kept boxes for score voting. A second peer, a kinder
-one, replaces the loop over classes by one batched NMS. Two pictures of 800 x 1344 with n objects each, 80 classes, at
+one, replaces the loop over classes by one batched NMS. Two images of 800 x 1344 with n objects each, 80 classes, at
 most 100 detections in each; all sides' detections must agree, or the benchmark fails.
 
-- `n objects`: two crowded pictures, against both peers.                              goal: ratio 0.125 of the first
+- `n objects`: two crowded images, against both peers.                              goal: ratio 0.125 of the first
 - `n classes`: 60 objects, from 1 class to 1203; must not grow faster than n log n.
 
 On a GPU also, by the GPU's clock, after a check that the host never waits for it:
@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image, nms
 
-from paa.outputs import HeadOutputs
-from paa.postprocess import DetectedBatch, detect
+from paa.core.outputs import HeadOutputs
+from paa.core.postprocess import DetectedBatch, detect
 from scenes import HEIGHT, NUM_CLASSES, WIDTH, decode, draw_scene, to_device
 from timing import compare, device_time, parse_arguments, print_growth
 
@@ -37,7 +37,7 @@ Detections = list[tuple[Tensor, Tensor, Tensor]]
 
 
 def peer_candidates(outputs: HeadOutputs, anchors: Tensor, sizes: list[tuple[int, int]]) -> Detections:
-    """Return boxes, scores and labels of each picture's candidates: the best 1000 of every level."""
+    """Return boxes, scores and labels of each image's candidates: the best 1000 of every level."""
     found: list[list[tuple[Tensor, Tensor, Tensor]]] = [[] for _ in sizes]
     starts = outputs.level_starts()
     for start, end in itertools.pairwise(starts):
@@ -56,7 +56,7 @@ def peer_candidates(outputs: HeadOutputs, anchors: Tensor, sizes: list[tuple[int
 
 
 def peer_vote(kept: Tensor, kept_labels: Tensor, boxes: Tensor, scores: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Return the voted boxes of one picture, one class and one kept box after the other."""
+    """Return the voted boxes of one image, one class and one kept box after the other."""
     result = kept.clone()
     for c in range(classes):
         same, mine = labels == c, (kept_labels == c).nonzero()[:, 0]
@@ -73,7 +73,7 @@ def peer_vote(kept: Tensor, kept_labels: Tensor, boxes: Tensor, scores: Tensor, 
 
 @torch.inference_mode()
 def peer_detect(outputs: HeadOutputs, anchors: Tensor, sizes: list[tuple[int, int]], class_loop: bool) -> Detections:
-    """Return boxes, scores and labels of the 100 best detections of each picture, best first."""
+    """Return boxes, scores and labels of the 100 best detections of each image, best first."""
     classes = outputs.cls_logits.shape[2]
     results = []
     for boxes, scores, labels in peer_candidates(outputs, anchors, sizes):
@@ -99,7 +99,7 @@ def check(ours: DetectedBatch, peer: Detections) -> None:
         torch.testing.assert_close(ours.scores[i, :n], scores, rtol=0, atol=1e-5)
         torch.testing.assert_close(ours.boxes[i, :n], boxes, rtol=0, atol=0.01)
         if (ours.labels[i, n:] >= 0).any():
-            raise AssertionError(f"picture {i}: more than the peer's {n} detections")
+            raise AssertionError(f"image {i}: more than the peer's {n} detections")
 
 
 def check_unsynchronised(ours: Callable[[], DetectedBatch]) -> None:

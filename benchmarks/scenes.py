@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from paa.anchors import make_anchors
-from paa.outputs import HeadOutputs
+from paa.core.anchors import make_anchors
+from paa.core.outputs import HeadOutputs
 
 HEIGHT, WIDTH = 800, 1344
 LEVEL_SIZES = tuple((math.ceil(HEIGHT / stride), math.ceil(WIDTH / stride)) for stride in (8, 16, 32, 64, 128))
@@ -21,7 +21,7 @@ NUM_CLASSES = 80
 
 
 class Scene(NamedTuple):
-    """Two pictures of 800 x 1344: outputs at N anchors (N, 4); gt_boxes (2, n, 4), gt_labels (2, n) from 0."""
+    """Two images of 800 x 1344: outputs at N anchors (N, 4); gt_boxes (2, n, 4), gt_labels (2, n) from 0."""
 
     outputs: HeadOutputs
     anchors: Tensor
@@ -51,7 +51,7 @@ def decode(deltas: Tensor, anchors: Tensor) -> Tensor:
 def draw_scene(
     objects: int, seed: int, background: float, confidence: float, precision: float, classes: int = NUM_CLASSES
 ) -> Scene:
-    """Draw two pictures with `objects` objects each, on the CPU.
+    """Draw two images with `objects` objects each, on the CPU.
 
     background: mean class logit where nothing is; confidence: what the logit of the right class gains at IoU 1;
     precision in 0..1: the part of the way from anchor to object that the deltas go on average.

@@ -4,13 +4,13 @@ Drawn COCO files in a temporary folder: all images are links to a few files, the
 is how far a process's own memory (pages of files, which can be dropped at any time, left out) rises above what it held
 before; cpu_s are the seconds in which a processor worked, which a busy machine stretches less.
 
-- `first read`, `cached read`: COCO's size, 860,001 boxes with outlines in 118,287 pictures, in a fresh process with
+- `first read`, `cached read`: COCO's size, 860,001 boxes with outlines in 118,287 images, in a fresh process with
   everything imported. The peer is pycocotools' `COCO(file)`, where it is installed.
 - `paa train`: from the command to the question for the first batch, the data set cached. The peer is
   `import torch, torchvision` alone.                                                                   goal: 5 s
 - `n workers`: what the loader's process and its workers hold of the index, started by fork or by spawn: their own
   memory, in proportion where they share it, above that with 15 boxes, and the mapped file's.          goal: 400 MB
-- `growth`: against annotations, without outlines, 15 a picture; first read, cached read, and cached read with the plan
+- `growth`: against annotations, without outlines, 15 an image; first read, cached read, and cached read with the plan
   of the first batch.                                                        goal: no faster than n log n, within 24 GiB
 
     python benchmarks/startup.py [--threads 1] [--repeats 3] [--largest 1000000]
@@ -44,9 +44,9 @@ from paa.data.loader import train_loader
 from paa.data.read import read_dataset
 from timing import parse_arguments, print_growth
 
-PICTURES, BOXES = 118_287, 860_001
+IMAGES, BOXES = 118_287, 860_001
 GROWTH = (100_000, 1_000_000, 10_000_000, 30_000_000)
-PER_PICTURE = 15
+PER_IMAGE = 15
 WORKERS = [(0, "fork", True), (2, "fork", True), (4, "fork", True), (4, "spawn", True), (4, "spawn", False)]
 CLASSES = 80
 BLOCK = 100_000
@@ -57,23 +57,23 @@ OUTLINE = '"segmentation": [[' + ", ".join(["%.2f"] * 40) + "]], "
 BOX = '"area": %.4f, "iscrowd": 0, "image_id": %d, "bbox": [%.2f, %.2f, %.2f, %.2f], "category_id": %d, "id": %d}'
 START = """
 import os, sys
-from paa.cli import main
+from paa.commands.main import main
 from paa.data.loader import Loader
 Loader.__iter__ = lambda loader: os._exit(0)
 main(sys.argv[1:])
 """
 
 
-def draw(folder: Path, pictures: int, boxes: int, outlines: bool) -> Path:
+def draw(folder: Path, images: int, boxes: int, outlines: bool) -> Path:
     """Write a COCO file, in blocks, and hard links to an image, as every image must be there; return the file."""
     (folder / "images").mkdir(parents=True)
-    for i in range(pictures):
-        image = folder / "images" / f"{i:012d}.jpg"
+    for i in range(images):
+        file = folder / "images" / f"{i:012d}.jpg"
         if i % LINKS == 0:
-            original = image
+            original = file
             Image.new("RGB", (640, 480)).save(original)
         else:
-            image.hardlink_to(original)
+            file.hardlink_to(original)
     rng = np.random.default_rng(0)
     path = folder / "train.json"
     with path.open("w") as file:
@@ -88,13 +88,13 @@ def draw(folder: Path, pictures: int, boxes: int, outlines: bool) -> Path:
             n = end - start
             x, y = rng.uniform(0, 320, n), rng.uniform(0, 240, n)
             width, height = np.exp(rng.uniform(np.log(4), np.log(240), (2, n)))
-            picture, category = rng.integers(0, pictures, n), rng.integers(0, CLASSES, n)
-            columns = [width * height, picture, x, y, width, height, category, np.arange(start, end)]
+            image, category = rng.integers(0, images, n), rng.integers(0, CLASSES, n)
+            columns = [width * height, image, x, y, width, height, category, np.arange(start, end)]
             points = [x + dx for dx in range(40)] if outlines else []
             return np.stack([*points, *columns], axis=1)
 
         file.write('{"images": [')
-        write(IMAGE, lambda start, end: np.stack([np.arange(start, end)] * 2, axis=1), pictures)
+        write(IMAGE, lambda start, end: np.stack([np.arange(start, end)] * 2, axis=1), images)
         file.write('], "annotations": [')
         write("{" + (OUTLINE if outlines else "") + BOX, annotations, boxes)
         categories = [{"id": c, "name": f"class {c}"} for c in range(CLASSES)]
@@ -104,11 +104,11 @@ def draw(folder: Path, pictures: int, boxes: int, outlines: bool) -> Path:
 
 
 @contextlib.contextmanager
-def drawn(pictures: int, boxes: int, outlines: bool = False) -> Iterator[Path]:
+def drawn(images: int, boxes: int, outlines: bool = False) -> Iterator[Path]:
     """Give a data set and an empty cache beside it, and delete both afterwards."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PAA_CACHE"] = f"{folder}/cache"
-        yield draw(Path(folder) / "data", pictures, boxes, outlines)
+        yield draw(Path(folder) / "data", images, boxes, outlines)
 
 
 def memory(process: int, file: str, field: str) -> float:
@@ -200,7 +200,7 @@ def report(case: str, **values: float | str) -> None:
 
 def at_coco_size(repeats: int) -> None:
     """Print the lines for one data set of COCO's size."""
-    with drawn(PICTURES, BOXES, outlines=True) as path, tempfile.TemporaryDirectory() as other:
+    with drawn(IMAGES, BOXES, outlines=True) as path, tempfile.TemporaryDirectory() as other:
         first, again = measure_apart(ours, path), measure_apart(ours, path)
         peer = measure_apart(pycocotools, path) if importlib.util.find_spec("pycocotools") else None
         for case, mine in (("first read", first), ("cached read", again)):
@@ -218,7 +218,7 @@ def at_coco_size(repeats: int) -> None:
             torch = command("-c", "import torch, torchvision")
             told = {f"ours_{key}": value for key, value in start.items()} | {"peer": "import torch, torchvision"}
             report(f"paa train, {BOXES} boxes", **told, **{f"peer_{key}": value for key, value in torch.items()})
-        small = draw(Path(other) / "small", 1, PER_PICTURE, outlines=False)
+        small = draw(Path(other) / "small", 1, PER_IMAGE, outlines=False)
         for workers, method, cache in WORKERS:
             os.environ["PAA_CACHE"] = str(path.parents[1] / "cache") if cache else "off"
             held = []
@@ -236,7 +236,7 @@ def grow(largest: int) -> None:
     for n in GROWTH:
         if n > largest:
             break
-        with drawn(n // PER_PICTURE, n) as path:
+        with drawn(n // PER_IMAGE, n) as path:
             for curve, function in (("first read", ours), ("cached read", ours), ("cached read and plan", plan)):
                 measured = measure_apart(function, path)
                 print_growth("startup", curve, "annotations", n, measured["s"], measured["peak_mb"])

@@ -1,6 +1,6 @@
 """How long is a training step, and how much memory does it take, against torchvision's FCOS?
 
-A step is forward pass, assignment, losses, gradients and SGD, of R-50 detectors on pictures of 800 x 1333 with seven
+A step is forward pass, assignment, losses, gradients and SGD, of R-50 detectors on images of 800 x 1333 with seven
 objects each; frozen batch norm, stem and first stage not trained (benchmarks/network.py). FCOS always as it comes:
 eager, float32, contiguous. Before they are timed, this project's ways must give the same losses.
 
@@ -11,7 +11,7 @@ eager, float32, contiguous. Before they are timed, this project's ways must give
 - `limit`: what the step's multiplications alone would take at the rate of a matrix product.
 - `peak memory`: of such a step, each side in a process of its own, model and optimizer included.  goals: 1.0, GPU 0.8
 
-    python benchmarks/training_step.py [--device cuda] [--threads 2] [--pictures 1] [--repeats 5] [--compiled 1]
+    python benchmarks/training_step.py [--device cuda] [--threads 2] [--images 1] [--repeats 5] [--compiled 1]
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ import torch
 from torch import nn
 from torch.optim import SGD
 
-from network import Pictures, as_it_comes, as_paa_runs, fcos_r50, paa_r50, print_limit, retinanet_r50
-from paa.engine.distributed import has_bfloat16
-from paa.engine.speed import arrange, compile_network
-from paa.losses import LossResult, paa_losses
-from paa.outputs import HeadOutputs
+from network import Images, as_it_comes, as_paa_runs, fcos_r50, paa_r50, print_limit, retinanet_r50
+from paa.core.losses import LossResult, paa_losses
+from paa.core.outputs import HeadOutputs
+from paa.model.prepare import arrange, compile_network
 from paa.predictor import PAA
+from paa.runtime.distributed import has_bfloat16
 from timing import compare, measure, parse_arguments, print_share
 
 Step = Callable[[], object]
@@ -42,7 +42,7 @@ def optimizer(model: nn.Module) -> SGD:
     return SGD([p for p in model.parameters() if p.requires_grad], lr=1e-6, momentum=0.9, weight_decay=1e-4)
 
 
-def paa_step(model: PAA, data: Pictures, precision: str = "float32", compiled: bool = False) -> Step:
+def paa_step(model: PAA, data: Images, precision: str = "float32", compiled: bool = False) -> Step:
     """Return one step of this project's detector."""
     weights, losses = optimizer(model.train()), torch.compile(paa_losses, fullgraph=True) if compiled else paa_losses
 
@@ -58,7 +58,7 @@ def paa_step(model: PAA, data: Pictures, precision: str = "float32", compiled: b
     return step
 
 
-def peer_step(model: nn.Module, data: Pictures) -> Step:
+def peer_step(model: nn.Module, data: Images) -> Step:
     """Return one step of a torchvision detector."""
     weights = optimizer(model.train())
 
@@ -81,7 +81,7 @@ def variant(model: PAA, way: str) -> PAA:
     return model
 
 
-def check(plain: PAA, other: PAA, data: Pictures, precision: str) -> None:
+def check(plain: PAA, other: PAA, data: Images, precision: str) -> None:
     """Raise if another way's losses are not those of the plain one."""
     expected = paa_step(copy.deepcopy(plain), data)().losses
     got = paa_step(copy.deepcopy(other), data, precision)().losses
@@ -89,8 +89,8 @@ def check(plain: PAA, other: PAA, data: Pictures, precision: str) -> None:
         torch.testing.assert_close(got[name], value, rtol=1e-3 if precision == "float32" else 5e-2, atol=0)
 
 
-def loss_step(model: PAA, data: Pictures) -> Step:
-    """Return assignment, losses and their gradients alone, for what the model says of the pictures."""
+def loss_step(model: PAA, data: Images) -> Step:
+    """Return assignment, losses and their gradients alone, for what the model says of the images."""
     with torch.no_grad():
         outputs = model(data.images, data.sizes)
     leaves = [t.detach().requires_grad_() for t in outputs[:3]]
@@ -109,10 +109,10 @@ def resident(kind: str) -> int:
     return int(line.split()[1]) * 1024
 
 
-def peak(side: str, pictures: int, device: str, threads: int, answers: multiprocessing.SimpleQueue) -> None:
+def peak(side: str, images: int, device: str, threads: int, answers: multiprocessing.SimpleQueue) -> None:
     """Put the peak memory, in bytes, of the second of two steps, above what the process held before."""
     torch.set_num_threads(threads)
-    data = Pictures(pictures, device)
+    data = Images(images, device)
     before = resident("VmRSS")
     if side == "ours":
         step = as_paa_runs(paa_step(variant(paa_r50(), "defaults").to(device), data))
@@ -129,13 +129,13 @@ def peak(side: str, pictures: int, device: str, threads: int, answers: multiproc
     answers.put(resident("VmHWM") - before)
 
 
-def compare_memory(pictures: int, device: str, threads: int) -> None:
+def compare_memory(images: int, device: str, threads: int) -> None:
     """Print the JSON line of the peak memory."""
     context = multiprocessing.get_context("spawn")
     bytes_of = {}
     for side in ("ours", "peer"):
         answers = context.SimpleQueue()
-        child = context.Process(target=peak, args=(side, pictures, device, threads, answers))
+        child = context.Process(target=peak, args=(side, images, device, threads, answers))
         child.start()
         child.join()
         bytes_of[side] = answers.get() if child.exitcode == 0 else None
@@ -154,10 +154,10 @@ def compare_memory(pictures: int, device: str, threads: int) -> None:
 
 def main() -> None:
     """Check and time every case."""
-    arguments = parse_arguments(__doc__, repeats=5, pictures=1, compiled=0, retinanet=1)
-    device, pictures = arguments.device, arguments.pictures
-    compare_memory(pictures, device, arguments.threads)
-    data = Pictures(pictures, device)
+    arguments = parse_arguments(__doc__, repeats=5, images=1, compiled=0, retinanet=1)
+    device, images = arguments.device, arguments.images
+    compare_memory(images, device, arguments.threads)
+    data = Images(images, device)
     plain = paa_r50().to(device)
     fcos = as_it_comes(peer_step(fcos_r50().to(device), data))
 

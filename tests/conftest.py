@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 import torch
 
-from paa.config import DataConfig, ModelConfig, PictureConfig, Recipe, RuntimeConfig, ScheduleConfig, ValidationConfig
+from paa.config import AugmentConfig, DataConfig, ModelConfig, Recipe, RuntimeConfig, ScheduleConfig, ValidationConfig
 from paa.data.shapes import NAMES, make_shapes
-from paa.engine.run_folder import save_checkpoint
-from paa.engine.settings import TrainConfig
 from paa.model.detector import Detector
-from paa.weights import own
+from paa.training.run_folder import save_checkpoint
+from paa.training.settings import TrainConfig
+from paa.weights.formats import own
 
-MODEL = ModelConfig(backbone="resnet18", channels=16, tower_depth=1, test_short=64, test_longest=96)
-PICTURES = PictureConfig(short_sides=(64,), longest=96)
+MODEL = ModelConfig(backbone="resnet18", channels=16, tower_depth=1, min_size=64, max_size=96)
+AUGMENT = AugmentConfig(min_sizes=(64,), max_size=96)
 SCHEDULE = ScheduleConfig(
-    steps=4, decays=(3,), reference_batch=2, rate=0.002, warmup_steps=2, frozen_stages=5, weight_decay=0.01
+    steps=4, decays=(3,), reference_batch=2, lr=0.002, warmup_steps=2, frozen_stages=5, weight_decay=0.01
 )
 
 OPTIONS: dict[str, object] = {
@@ -29,16 +29,16 @@ OPTIONS: dict[str, object] = {
     "model.norm": "frozen",
     "model.channels": 16,
     "model.tower-depth": 1,
-    "model.test-short": 64,
-    "model.test-longest": 96,
-    "pictures.short-sides": 64,
-    "pictures.longest": 96,
-    "pictures.scale-jitter": None,
-    "pictures.color-jitter": 0,
+    "model.min-size": 64,
+    "model.max-size": 96,
+    "augment.min-sizes": 64,
+    "augment.max-size": 96,
+    "augment.scale-jitter": None,
+    "augment.color-jitter": 0,
     "schedule.steps": 4,
     "schedule.decays": 3,
     "schedule.reference-batch": 2,
-    "schedule.rate": 0.002,
+    "schedule.lr": 0.002,
     "schedule.optimizer": "sgd",
     "schedule.shape": "step",
     "schedule.warmup": "constant",
@@ -66,7 +66,7 @@ def _quick_and_repeatable() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a data set of 8 pictures to train on and 2 to validate with, 64 pixels high or wide."""
+    """Return the folder of a data set of 8 images to train on and 2 to validate with, 64 pixels high or wide."""
     return make_shapes(tmp_path_factory.mktemp("data") / "shapes", 10, size=(64, 96))
 
 
@@ -80,14 +80,14 @@ def options() -> list[str]:
 def micro(shapes: Path) -> Callable[..., TrainConfig]:
     """Return a function that makes the configuration of a run of four steps, less than a second.
 
-    micro(output, data={...}, model={...}, pictures={...}, schedule={...}, validation={...}, runtime={...}, **others)
+    micro(output, data={...}, model={...}, augment={...}, schedule={...}, validation={...}, runtime={...}, **others)
     """
 
     def make(output: Path, **changes: Any) -> TrainConfig:
         def changed(name: str, config: Any) -> Any:
             return replace(config, **changes.pop(name, {}))
 
-        recipe = Recipe(changed("model", MODEL), changed("pictures", PICTURES), changed("schedule", SCHEDULE))
+        recipe = Recipe(changed("model", MODEL), changed("augment", AUGMENT), changed("schedule", SCHEDULE))
         given = {
             "data": changed("data", DataConfig(shapes)),
             "validation": changed("validation", ValidationConfig(batch_size=0)),

@@ -19,18 +19,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from paa.anchors import make_anchors
-from paa.assignment import candidates
 from paa.config import ScheduleConfig
-from paa.engine.optimizer import make_optimizer, set_rate
-from paa.engine.schedule import Schedule
-from paa.engine.speed import arrange
-from paa.losses import paa_losses
-from paa.merging import merge
+from paa.core.anchors import make_anchors
+from paa.core.assignment import candidates
+from paa.core.losses import paa_losses
+from paa.core.merging import merge
+from paa.core.outputs import HeadOutputs
+from paa.core.postprocess import DetectedBatch, detect
 from paa.model.detector import PADDING, Detector
-from paa.outputs import HeadOutputs
-from paa.postprocess import DetectedBatch, detect
-from paa.weights import mmdet, seed
+from paa.model.prepare import arrange
+from paa.training.optimizer import make_optimizer, set_lr
+from paa.training.schedule import Schedule
+from paa.weights.formats import mmdet, seed
 from paa.weights.read import build
 
 LOSS_TOLERANCE = 1e-4
@@ -70,7 +70,7 @@ Golden = Mapping[str, np.ndarray[Any, Any]]
 
 
 def read_targets(golden: Golden) -> tuple[Tensor, Tensor]:
-    """Return the ground truth of two pictures as gt_boxes (2, G, 4), continuous, and gt_labels (2, G)."""
+    """Return the ground truth of two images as gt_boxes (2, G, 4), continuous, and gt_labels (2, G)."""
     most = max(len(golden[f"gt_labels_{i}"]) for i in range(2))
     boxes, labels = torch.zeros(2, most, 4), torch.full((2, most), -1)
     for i in range(2):
@@ -80,14 +80,14 @@ def read_targets(golden: Golden) -> tuple[Tensor, Tensor]:
     return boxes, labels
 
 
-def read_pictures(golden: Golden) -> tuple[Tensor, Tensor]:
-    """Return the padded batch (2, 3, H, W) of the two pictures, and their sizes (2, 2)."""
-    pictures = [torch.from_numpy(golden[f"image_{i}"]).permute(2, 0, 1) for i in range(2)]
-    height, width = (-(-max(p.shape[d] for p in pictures) // PADDING) * PADDING for d in (1, 2))
-    images = torch.zeros(2, 3, height, width, dtype=torch.uint8)
-    for image, picture in zip(images, pictures):
-        image[:, : picture.shape[1], : picture.shape[2]] = picture
-    return images, torch.tensor([p.shape[1:] for p in pictures])
+def read_images(golden: Golden) -> tuple[Tensor, Tensor]:
+    """Return the padded batch (2, 3, H, W) of the two images, and their sizes (2, 2)."""
+    images = [torch.from_numpy(golden[f"image_{i}"]).permute(2, 0, 1) for i in range(2)]
+    height, width = (-(-max(p.shape[d] for p in images) // PADDING) * PADDING for d in (1, 2))
+    batch = torch.zeros(2, 3, height, width, dtype=torch.uint8)
+    for canvas, image in zip(batch, images):
+        canvas[:, : image.shape[1], : image.shape[2]] = image
+    return batch, torch.tensor([p.shape[1:] for p in images])
 
 
 def compare_detections(report: Report, golden: Golden, kind: str, detected: DetectedBatch, legacy: bool) -> None:
@@ -160,7 +160,7 @@ def filled(directory: Path, shapes: Mapping[str, list[int]]) -> dict[str, Tensor
 
 def check_model(report: Report, golden: Golden, model: Detector) -> None:
     """Features, head outputs and detections of a whole model."""
-    images, sizes = read_pictures(golden)
+    images, sizes = read_images(golden)
     with torch.inference_mode():
         features = model.fpn(model.backbone(model.normalise(images, sizes)))
         outputs = model(images, sizes)
@@ -186,13 +186,13 @@ def _compare_map(report: Report, name: str, ours: Tensor, theirs: np.ndarray[Any
 
 def check_training(report: Report, golden: Golden, model: Detector) -> None:
     """Ten optimizer steps on one batch."""
-    images, sizes = read_pictures(golden)
+    images, sizes = read_images(golden)
     gt_boxes, gt_labels = read_targets(golden)
     model.train().freeze(2)
-    optimizer = make_optimizer(model, ScheduleConfig(rate=0.001))
+    optimizer = make_optimizer(model, ScheduleConfig(lr=0.001))
     schedule = Schedule(10, (7, 9), 0.001, 4, 1 / 3, "constant", "step")
     for step in range(10):
-        set_rate(optimizer, schedule.rate_at(step))
+        set_lr(optimizer, schedule.lr_at(step))
         outputs = model(images, sizes)
         losses = paa_losses(outputs, model.anchors(outputs), gt_boxes, gt_labels, legacy=True).losses
         optimizer.zero_grad()
@@ -201,7 +201,7 @@ def check_training(report: Report, golden: Golden, model: Detector) -> None:
         deviation = np.abs(np.array([v.item() for v in losses.values()]) / golden["losses"][step] - 1).max()
         early = step < 5
         report.add("losses 1-5" if early else "losses 6-10", deviation, 1e-3 if early else 3e-2)
-        report.add("rates", abs(schedule.rate_at(step) / golden["lrs"][step] - 1), 1e-6)
+        report.add("rates", abs(schedule.lr_at(step) / golden["lrs"][step] - 1), 1e-6)
     state = model.state_dict()
     for name, expected in zip(golden["probe_names"], golden["probe_abs_sums"]):
         level = str(name).removeprefix("head.scales.").removesuffix(".scale")

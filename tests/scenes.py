@@ -1,4 +1,4 @@
-"""Random pictures for the tests of assignment, losses and post-processing: small, with every kind of trouble."""
+"""Random images for the tests of assignment, losses and post-processing: small, with every kind of trouble."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from paa.anchors import make_anchors
-from paa.outputs import HeadOutputs
+from paa.core.anchors import make_anchors
+from paa.core.outputs import HeadOutputs
 
 HEIGHT, WIDTH = 128, 192
 LEVEL_SIZES = ((16, 24), (8, 12), (4, 6), (2, 3), (1, 2))
@@ -16,21 +16,21 @@ ANCHORS = make_anchors(LEVEL_SIZES)
 
 
 class Scene(NamedTuple):
-    """B pictures: what a head says of them, and gt_boxes (B, G, 4), gt_labels (B, G), -1 in empty slots."""
+    """B images: what a head says of them, and gt_boxes (B, G, 4), gt_labels (B, G), -1 in empty slots."""
 
     outputs: HeadOutputs
     gt_boxes: Tensor
     gt_labels: Tensor
 
 
-def draw_outputs(seed: int, pictures: int, classes: int, background: float = -3.0, spread: float = 1.5) -> HeadOutputs:
+def draw_outputs(seed: int, images: int, classes: int, background: float = -3.0, spread: float = 1.5) -> HeadOutputs:
     """Draw class logits around `background`, deltas that move boxes a little, and IoU logits."""
     random = torch.Generator().manual_seed(seed)
     n = len(ANCHORS)
     return HeadOutputs(
-        background + spread * torch.randn(pictures, n, classes, generator=random),
-        1.5 * torch.randn(pictures, n, 4, generator=random),
-        torch.randn(pictures, n, generator=random),
+        background + spread * torch.randn(images, n, classes, generator=random),
+        1.5 * torch.randn(images, n, 4, generator=random),
+        torch.randn(images, n, generator=random),
         LEVEL_SIZES,
     )
 
@@ -45,11 +45,11 @@ def draw_boxes(seed: int, count: int, whole: bool = False) -> Tensor:
 
 
 def draw_scene(seed: int, counts: tuple[int, ...], slots: int, classes: int = 3, whole: bool = False) -> Scene:
-    """Draw pictures with `counts` objects, each in any of `slots` slots, so that empty ones are anywhere between."""
+    """Draw images with `counts` objects, each in any of `slots` slots, so that empty ones are anywhere between."""
     random = torch.Generator().manual_seed(seed)
     gt_boxes, gt_labels = torch.zeros(len(counts), slots, 4), torch.full((len(counts), slots), -1)
-    for picture, count in enumerate(counts):
+    for image, count in enumerate(counts):
         places = torch.randperm(slots, generator=random)[:count]
-        gt_boxes[picture, places] = draw_boxes(seed * 100 + picture, count, whole)
-        gt_labels[picture, places] = torch.randint(classes, (count,), generator=random)
+        gt_boxes[image, places] = draw_boxes(seed * 100 + image, count, whole)
+        gt_labels[image, places] = torch.randint(classes, (count,), generator=random)
     return Scene(draw_outputs(seed, len(counts), classes), gt_boxes, gt_labels)

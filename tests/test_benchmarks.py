@@ -136,7 +136,7 @@ def test_the_page_and_the_plots_are_written(docs: Path) -> None:
     lines = [
         RUN,
         compared("made_up", "all | of it", 0.04),
-        {"benchmark": "made_up", "case": "rate", "ours_per_s": 12.3},
+        {"benchmark": "made_up", "case": "lr", "ours_per_s": 12.3},
     ]
     lines += [growth(n, n / 100, peak_mb=n) for n in (1, 10, 100, 1000)]
     lines += [growth(n, n, x="classes") for n in (1, 10, 100)]
@@ -259,7 +259,7 @@ def test_inference_counts_what_is_not_compiled(monkeypatch: pytest.MonkeyPatch, 
             monkeypatch.setattr(model, "forward", run)
 
     monkeypatch.setattr("paa.predictor.compile_network", compile_network)
-    monkeypatch.setattr("paa.engine.speed.has_bfloat16", lambda device: True)
+    monkeypatch.setattr("paa.model.prepare.has_bfloat16", lambda device: True)
     monkeypatch.setattr(inference, "has_bfloat16", lambda device: True)
     monkeypatch.setattr(network, "HEIGHT", 64)
     monkeypatch.setattr(network, "WIDTH", 96)
@@ -301,7 +301,7 @@ def test_assignment_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 def test_evaluation_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     draw = evaluation.draw
-    monkeypatch.setattr(evaluation, "draw", lambda pictures: draw(min(pictures, 5)))
+    monkeypatch.setattr(evaluation, "draw", lambda images: draw(min(images, 5)))
     monkeypatch.setattr(evaluation, "measure_apart", evaluation.measure)
     lines = printed(evaluation, "--repeats 2 --largest 100000 --peer-largest 10000", monkeypatch, capsys)
     names = list(evaluation.peers())

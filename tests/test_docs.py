@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from paa import demo
-from paa.cli import main
-from paa.engine.distributed import start
+from paa.commands import demo
+from paa.commands.main import main
+from paa.runtime.distributed import start
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -29,7 +29,7 @@ def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which a demo has run, much smaller than the real one."""
     folder = tmp_path_factory.mktemp("docs")
     with start("cpu") as process:
-        demo.run_demo(folder / "demo", process, lambda record: None, pictures=20, steps=2)
+        demo.run_demo(folder / "demo", process, lambda record: None, images=20, steps=2)
     return folder
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paa.model import winograd
+from paa.model.cpu import winograd
 from tests import parity
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -23,7 +23,7 @@ def path_of(stem: str) -> Path:
 @pytest.mark.parametrize("mode", ["fast", "folded"])
 @pytest.mark.parametrize("stem", ["model_res50_1x", "model_res101_dcn_2x", "mmdet_r50"])
 def test_golden_models_in_other_ways(stem, mode, monkeypatch):
-    """The same numbers within the same bounds, in Winograd's way also where pictures are too small for it."""
+    """The same numbers within the same bounds, in Winograd's way also where images are too small for it."""
     taken = []
     transform = winograd.transform_kernel
     monkeypatch.setattr(winograd, "transform_kernel", lambda weight: taken.append(1) or transform(weight))

@@ -55,7 +55,7 @@ def test_what_comes_back(model: PAA, pixels: np.ndarray[Any, Any]) -> None:
     assert (found.boxes <= [90, 64, 90, 64]).all()
 
 
-def test_every_form_of_a_picture(model: PAA, pixels: np.ndarray[Any, Any], tmp_path: Path) -> None:
+def test_every_form_of_a_image(model: PAA, pixels: np.ndarray[Any, Any], tmp_path: Path) -> None:
     Image.fromarray(pixels).save(tmp_path / "a.png")
     expected = model.predict(pixels)
     tensor = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
@@ -93,11 +93,9 @@ def test_lists(model: PAA, pixels: np.ndarray[Any, Any], tmp_path: Path) -> None
 
 
 def test_batches_say_what_singles_say(model: PAA, pixels: np.ndarray[Any, Any]) -> None:
-    """Of pictures of one size; padding, which group norm sees, is different for others."""
-    pictures = [pixels, 255 - pixels, pixels[::-1]]
-    for alone, together in zip(
-        [model.predict(p) for p in pictures], model.predict(pictures, batch_size=2), strict=True
-    ):
+    """Of images of one size; padding, which group norm sees, is different for others."""
+    images = [pixels, 255 - pixels, pixels[::-1]]
+    for alone, together in zip([model.predict(p) for p in images], model.predict(images, batch_size=2), strict=True):
         assert len(alone) == len(together)
         np.testing.assert_allclose(together.scores, alone.scores, atol=1e-4)
         np.testing.assert_allclose(together.boxes, alone.boxes, atol=0.05)
@@ -105,8 +103,8 @@ def test_batches_say_what_singles_say(model: PAA, pixels: np.ndarray[Any, Any]) 
 
 def test_sizes_may_be_mixed(model: PAA, pixels: np.ndarray[Any, Any]) -> None:
     sizes = [(90, 64), (64, 90), (300, 20), (1, 1)]
-    pictures = [Image.fromarray(pixels).resize(size) for size in sizes]
-    for (width, height), found in zip(sizes, model.predict(pictures, batch_size=4), strict=True):
+    images = [Image.fromarray(pixels).resize(size) for size in sizes]
+    for (width, height), found in zip(sizes, model.predict(images, batch_size=4), strict=True):
         assert (found.boxes <= np.array([width, height, width, height]) + 1e-3).all()
 
 
@@ -148,10 +146,10 @@ def test_training_goes_on_after_a_prediction(checkpoint: Path, pixels: np.ndarra
 @pytest.mark.parametrize(
     "source", [np.zeros((4, 4, 7), np.uint8), np.full((4, 4), 300.0), torch.zeros(4, 4), 17, np.zeros((4, 4), np.int64)]
 )
-def test_what_is_no_picture(model: PAA, source: Any) -> None:
+def test_what_is_no_image(model: PAA, source: Any) -> None:
     with pytest.raises(ImageError, match="expected"):
         model.predict(source)
-    with pytest.raises(ImageError, match=r"nowhere\.png: no such picture"):
+    with pytest.raises(ImageError, match=r"nowhere\.png: no such image"):
         model.predict("nowhere.png")
 
 
@@ -172,7 +170,7 @@ def test_loads_a_checkpoint_of_the_seed(tmp_path: Path, pixels: np.ndarray[Any, 
     model = paa.load(tmp_path / "seed.pth", "cpu")
     assert model.config.legacy
     assert (model.names[0], model.names[79]) == ("person", "toothbrush")
-    model.config = dataclasses.replace(model.config, test_short=128)
+    model.config = dataclasses.replace(model.config, min_size=128)
     found = model.predict(pixels[:32, :32], limit=5)
     assert found.names == model.names
     model.save(tmp_path / "ours.safetensors")

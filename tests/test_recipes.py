@@ -13,21 +13,21 @@ import pytest
 import torch
 
 import paa
-from paa.cli import main
+from paa.commands.main import main
 from paa.config import CAFFE_MEAN, IMAGENET_MEAN, IMAGENET_STD, ModelConfig, model_config, to_dict
 from paa.data.shapes import NAMES
-from paa.engine.distributed import Process
-from paa.engine.optimizer import make_optimizer
-from paa.engine.schedule import make_schedule
-from paa.engine.settings import TrainConfig, check_settings
-from paa.engine.train import train
 from paa.errors import ConfigError
 from paa.model.deformable import DeformableConv
 from paa.model.detector import Detector
 from paa.recipes import RECIPES
+from paa.runtime.distributed import Process
+from paa.training.optimizer import make_optimizer
+from paa.training.schedule import make_schedule
+from paa.training.settings import TrainConfig, check_settings
+from paa.training.train import train
 
 COCO = 117_266
-"""Pictures with objects in COCO's training set."""
+"""Images with objects in COCO's training set."""
 
 ONE, TWO = (800,), (640, 800)
 OFFICIAL = {
@@ -67,7 +67,7 @@ def test_what_differs_between_the_official_recipes(name: str) -> None:
     recipe = RECIPES[name]
     found = (
         recipe.model.backbone,
-        recipe.pictures.short_sides,
+        recipe.augment.min_sizes,
         recipe.schedule.steps,
         recipe.schedule.decays,
         recipe.model.dcn_stages,
@@ -76,20 +76,20 @@ def test_what_differs_between_the_official_recipes(name: str) -> None:
     assert found == OFFICIAL[name]
     largest = name == "x152_32x8d_dcn_2x"
     assert recipe.model.stride_in_1x1 == name.startswith("r")
-    assert (recipe.schedule.rate, recipe.schedule.reference_batch) == ((0.005, 8) if largest else (0.01, 16))
-    assert (recipe.model.test_short, recipe.model.test_longest) == ((864, 1440) if largest else (800, 1333))
-    assert recipe.pictures.longest == recipe.model.test_longest
+    assert (recipe.schedule.lr, recipe.schedule.reference_batch) == ((0.005, 8) if largest else (0.01, 16))
+    assert (recipe.model.min_size, recipe.model.max_size) == ((864, 1440) if largest else (800, 1333))
+    assert recipe.augment.max_size == recipe.model.max_size
 
 
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_what_all_of_the_official_recipes_share(name: str) -> None:
-    model, pictures, schedule = RECIPES[name].model, RECIPES[name].pictures, RECIPES[name].schedule
-    assert (schedule.optimizer, schedule.rate / schedule.reference_batch) == ("sgd", 0.01 / 16)
-    assert (schedule.weight_decay, schedule.bias_rate_factor, schedule.backbone_rate_factor) == (1e-4, 2.0, 1.0)
+    model, augment, schedule = RECIPES[name].model, RECIPES[name].augment, RECIPES[name].schedule
+    assert (schedule.optimizer, schedule.lr / schedule.reference_batch) == ("sgd", 0.01 / 16)
+    assert (schedule.weight_decay, schedule.bias_lr_factor, schedule.backbone_lr_factor) == (1e-4, 2.0, 1.0)
     assert (schedule.warmup_steps, schedule.warmup_factor, schedule.warmup) == (500, 1 / 3, "constant")
     assert (schedule.shape, schedule.frozen_stages, schedule.clip_norm, schedule.epochs) == ("step", 2, None, None)
     assert schedule.ema is None
-    assert (pictures.hflip, pictures.scale_jitter, pictures.color_jitter) == (0.5, None, 0.0)
+    assert (augment.hflip, augment.scale_jitter, augment.color_jitter) == (0.5, None, 0.0)
     assert (model.norm, model.norm_eps, model.bgr, model.legacy) == ("frozen", 0, True, True)
     assert model.mean == CAFFE_MEAN == (122.7717, 115.9465, 102.9801)
     assert (model.std, model.anchor_offset, model.p7_relu) == ((1.0, 1.0, 1.0), 0.5, True)
@@ -99,25 +99,25 @@ def test_what_all_of_the_official_recipes_share(name: str) -> None:
 @pytest.mark.parametrize("name", MMDET)
 def test_mmdetections_recipes(name: str) -> None:
     backbone, sides, epochs, decays = MMDET[name]
-    model, pictures, schedule = RECIPES[name].model, RECIPES[name].pictures, RECIPES[name].schedule
+    model, augment, schedule = RECIPES[name].model, RECIPES[name].augment, RECIPES[name].schedule
     assert (model.backbone, model.norm, model.norm_eps) == (backbone, "affine", 1e-5)
     assert (model.stride_in_1x1, model.dcn_stages, model.tower_dcn) == (False, (), False)
     assert (model.mean, model.std, model.bgr) == (IMAGENET_MEAN, IMAGENET_STD, False)
     assert IMAGENET_MEAN == (123.675, 116.28, 103.53)
     assert IMAGENET_STD == (58.395, 57.12, 57.375)
     assert (model.p7_relu, model.anchor_offset, model.legacy, model.threshold_joint) == (False, 0.0, False, True)
-    assert (model.channels, model.tower_depth, model.test_short, model.test_longest) == (256, 4, 800, 1333)
-    assert (pictures.short_sides, pictures.longest, pictures.hflip) == (sides, 1333, 0.5)
-    assert (pictures.scale_jitter, pictures.color_jitter) == (None, 0.0)
+    assert (model.channels, model.tower_depth, model.min_size, model.max_size) == (256, 4, 800, 1333)
+    assert (augment.min_sizes, augment.max_size, augment.hflip) == (sides, 1333, 0.5)
+    assert (augment.scale_jitter, augment.color_jitter) == (None, 0.0)
     assert (schedule.epochs, schedule.optimizer, schedule.weight_decay) == (None, "sgd", 1e-4)
-    assert (schedule.bias_rate_factor, schedule.backbone_rate_factor, schedule.frozen_stages) == (1.0, 1.0, 2)
+    assert (schedule.bias_lr_factor, schedule.backbone_lr_factor, schedule.frozen_stages) == (1.0, 1.0, 2)
     assert (schedule.clip_norm, schedule.ema, schedule.shape) == (None, None, "step")
     made = make_schedule(schedule, 16, COCO)
     assert made.warmup_steps == 500
     for step, share in ((0, 0.001), (250, 0.5005), (500, 1.0)):
-        assert made.rate_at(step) == pytest.approx(0.01 * share)
+        assert made.lr_at(step) == pytest.approx(0.01 * share)
     for epoch in range(1, epochs):
-        rate = made.rate_at(round((epoch + 0.5) * COCO / 16))
+        rate = made.lr_at(round((epoch + 0.5) * COCO / 16))
         assert rate == pytest.approx(0.01 * 0.1 ** sum(epoch >= decay for decay in decays))
 
 
@@ -138,11 +138,11 @@ def test_a_recipe_makes_a_detector_and_a_schedule(name: str) -> None:
 
     for batch in (recipe.schedule.reference_batch, 2, 64):
         schedule = make_schedule(recipe.schedule, batch, COCO)
-        rate = recipe.schedule.rate * batch / recipe.schedule.reference_batch
-        assert schedule.rate == pytest.approx(rate)
+        rate = recipe.schedule.lr * batch / recipe.schedule.reference_batch
+        assert schedule.lr == pytest.approx(rate)
         if schedule.shape == "step":
-            assert schedule.rate_at(schedule.warmup_steps) == pytest.approx(rate)
-        assert 0 < schedule.rate_at(schedule.steps - 1) <= 0.0101 * rate
+            assert schedule.lr_at(schedule.warmup_steps) == pytest.approx(rate)
+        assert 0 < schedule.lr_at(schedule.steps - 1) <= 0.0101 * rate
         assert all(schedule.warmup_steps < decay < schedule.steps for decay in schedule.decays)
         if name in EPOCHS:
             assert schedule.steps * batch / COCO == pytest.approx(EPOCHS[name], rel=1e-3)
@@ -158,9 +158,9 @@ def test_a_recipe_makes_a_detector_and_a_schedule(name: str) -> None:
 def small(name: str, backbone: str) -> paa.config.Recipe:
     """A recipe whose run is as small as `micro`'s."""
     recipe = RECIPES[name]
-    model = replace(recipe.model, backbone=backbone, channels=16, tower_depth=1, test_short=64, test_longest=96)
-    pictures = replace(recipe.pictures, short_sides=(64,), longest=96)
-    return paa.config.Recipe(model, pictures, replace(recipe.schedule, steps=2, reference_batch=2, warmup_steps=1))
+    model = replace(recipe.model, backbone=backbone, channels=16, tower_depth=1, min_size=64, max_size=96)
+    augment = replace(recipe.augment, min_sizes=(64,), max_size=96)
+    return paa.config.Recipe(model, augment, replace(recipe.schedule, steps=2, reference_batch=2, warmup_steps=1))
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "timm/convnext_atto"])
@@ -171,7 +171,7 @@ def test_modern_trains_any_backbone(tmp_path: Path, micro: Callable[..., TrainCo
     run = train(micro(tmp_path / "run", recipe=recipe), Process(torch.device("cpu")), records.append)
     assert [record["step"] for record in records] == [1, 2]
     assert all(torch.tensor([record["loss"], record["gradient_norm"]]).isfinite().all() for record in records)
-    assert [record["rate"] for record in records] == pytest.approx([0.01 * 5e-4, 0.5 * 5e-4])
+    assert [record["lr"] for record in records] == pytest.approx([0.01 * 5e-4, 0.5 * 5e-4])
 
     torch.manual_seed(0)
     detector = Detector(recipe.model, NAMES)
@@ -216,14 +216,14 @@ def test_help_shows_the_recipes_values(name: str, says: tuple[str, ...], capsys:
 def test_a_configuration_goes_through_json(name: str) -> None:
     recipe = RECIPES[name]
     plain = json.loads(json.dumps(to_dict(recipe)))
-    assert set(plain) == {"model", "pictures", "schedule"}
+    assert set(plain) == {"model", "augment", "schedule"}
     assert model_config(plain["model"]) == recipe.model
     assert plain["schedule"]["decays"] == list(recipe.schedule.decays)
 
 
 def test_recipes_are_frozen_and_fields_known() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        RECIPES["r50_1x"].schedule.rate = 1.0  # type: ignore[misc]
+        RECIPES["r50_1x"].schedule.lr = 1.0  # type: ignore[misc]
     assert model_config({}) == ModelConfig()
     with pytest.raises(ConfigError, match="unknown fields: colour, depth"):
         model_config({"depth": 3, "channels": 64, "colour": "red"})
@@ -244,9 +244,9 @@ def test_a_misshapen_field_is_named(field: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     "field",
     [
-        {"test_short": -5},
-        {"test_short": 40_000},
-        {"test_longest": 0},
+        {"min_size": -5},
+        {"min_size": 40_000},
+        {"max_size": 0},
         {"norm_eps": -1.0},
         {"std": [0.0, 1.0, 1.0]},
         {"mean": [float("nan"), 0.0, 0.0]},

@@ -1,6 +1,6 @@
 """`python -m paa` is `paa`."""
 
-from paa.cli import main
+from paa.commands.main import main
 
 if __name__ == "__main__":
     main()

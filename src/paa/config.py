@@ -59,19 +59,19 @@ class ModelConfig:
     """The seed's and the official code's inclusive pixels, in anchors, the GIoU loss and resizing."""
     threshold_joint: bool = False
     """The score threshold is on the joint score (MMDetection), not on the class probability."""
-    test_short: int = 800
-    """Short side, in pixels, to which pictures are resized for detection."""
-    test_longest: int = 1333
+    min_size: int = 800
+    """Short side, in pixels, to which images are resized for detection."""
+    max_size: int = 1333
     """Cap on their longer side."""
 
 
 @dataclass(frozen=True)
-class PictureConfig:
-    """How pictures are resized and augmented for training; all sizes in pixels."""
+class AugmentConfig:
+    """How images are resized and augmented for training; all sizes in pixels."""
 
-    short_sides: tuple[int, ...] = (800,)
+    min_sizes: tuple[int, ...] = (800,)
     """One short side, or the two ends of a range."""
-    longest: int = 1333
+    max_size: int = 1333
     """Cap on the longer side."""
     hflip: float = 0.5
     """Probability of a horizontal flip."""
@@ -93,15 +93,15 @@ class ScheduleConfig:
     """Steps at which the learning rate falls to a tenth; unless they are named, they keep their share of the run."""
     reference_batch: int = 16
     """The batch size for which learning rate, steps and decays are written; named, it scales named ones too."""
-    rate: float = 0.01
+    lr: float = 0.01
     """Learning rate; named, it is that at any batch size, else that of the reference batch."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """SGD with momentum 0.9, or AdamW."""
     weight_decay: float = 1e-4
     """Decay of weights; biases and trained batch norm have none, with AdamW no vector has."""
-    bias_rate_factor: float = 2.0
+    bias_lr_factor: float = 2.0
     """Biases learn this many times faster."""
-    backbone_rate_factor: float = 1.0
+    backbone_lr_factor: float = 1.0
     """The backbone learns at this share of the rate; below 1 for pre-trained ones."""
     warmup_steps: int = 500
     """First steps at a lower learning rate, whatever the batch size; unless named, at most a quarter of the run."""
@@ -122,11 +122,11 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A named configuration: a model, its pictures, its optimisation."""
+    """A named configuration: a model, its images, its optimisation."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     """The detector."""
-    pictures: PictureConfig = field(default_factory=PictureConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     """Resizing and augmentation."""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     """Optimizer and learning rate."""
@@ -147,7 +147,7 @@ class DataConfig:
     val_path: Path | None = None
     """Data set of the validation split, where it is another."""
     keep_empty: bool = True
-    """Train on pictures without objects too."""
+    """Train on images without objects too."""
     skip_bad: bool = False
     """Leave out annotations and images that cannot be used, instead of stopping."""
     images: Path | None = None
@@ -161,11 +161,11 @@ class ValidationConfig:
     """Evaluation during training."""
 
     batch_size: int = 8
-    """Pictures at a time in each process; 0: no validation."""
+    """Images at a time in each process; 0: no validation."""
     interval: int = 0
     """Steps between evaluations; 0: ten in the whole run, and always at the end."""
     limit: int | None = None
-    """Evaluate on the first pictures only."""
+    """Evaluate on the first images only."""
     voting: bool = True
     """Score voting."""
 
@@ -175,7 +175,7 @@ class MultiScaleConfig:
     """Multi-scale testing: the views beside the ordinary one, and how all are merged; defaults of the official code."""
 
     scales: tuple[int, ...] = (400, 500, 600, 640, 700, 900, 1000, 1100, 1200, 1300, 1400, 1800)
-    """Short sides, in pixels, to which pictures are resized."""
+    """Short sides, in pixels, to which images are resized."""
     windows: tuple[tuple[int, int], ...] = (
         *((96, 10000),) * 2,
         *((64, 10000),) * 3,
@@ -185,7 +185,7 @@ class MultiScaleConfig:
         (0, 96),
     )
     """For each scale, the boxes that count: those larger and smaller than squares of these sides, in its pixels."""
-    longest: int = 3000
+    max_size: int = 3000
     """Cap on the longer side; views smaller than the ordinary one have the ordinary one's cap."""
     mirror: bool = True
     """Every view mirrored too, the ordinary one included."""
@@ -284,8 +284,8 @@ def check_model(config: ModelConfig) -> None:
         ("mean", config.mean, "finite", all(math.isfinite(v) for v in config.mean)),
         ("std", config.std, "above 0", all(0 < v < math.inf for v in config.std)),
         ("anchor_offset", config.anchor_offset, "from 0 to 1", 0 <= config.anchor_offset <= 1),
-        ("test_short", config.test_short, f"from 1 to {most}", 1 <= config.test_short <= most),
-        ("test_longest", config.test_longest, f"from 1 to {most}", 1 <= config.test_longest <= most),
+        ("min_size", config.min_size, f"from 1 to {most}", 1 <= config.min_size <= most),
+        ("max_size", config.max_size, f"from 1 to {most}", 1 <= config.max_size <= most),
     )
     for name, given, expected, good in rules:
         if not good:

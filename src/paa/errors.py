@@ -29,11 +29,11 @@ class DataError(PaaError):
 
 
 class AnnotationError(DataError):
-    """An annotation that cannot be used: an unknown picture or class, a box with NaN or negative sides."""
+    """An annotation that cannot be used: an unknown image or class, a box with NaN or negative sides."""
 
 
 class ImageError(DataError):
-    """A picture that cannot be read or decoded."""
+    """An image that cannot be read or decoded."""
 
 
 class CheckpointError(PaaError):

@@ -11,14 +11,14 @@ from typing_extensions import Self
 
 from paa.config import Compilation, ModelConfig, MultiScaleConfig, Precision, WeightsFormat
 from paa.detections import Detections
-from paa.engine.detect import make_inference
-from paa.engine.distributed import pick_device
-from paa.engine.predict import Source, predict
-from paa.engine.speed import arrange, compile_network, resolve_precision
 from paa.errors import CheckpointError, one_line
-from paa.model.convolutions import keep_kernels
+from paa.inference.detect import make_inference
+from paa.inference.predict import Source, predict
+from paa.model.cpu.convolutions import keep_kernels
 from paa.model.detector import Detector
-from paa.weights.own import write_model
+from paa.model.prepare import arrange, compile_network, resolve_precision
+from paa.runtime.distributed import pick_device
+from paa.weights.formats.own import write_model
 from paa.weights.read import build, read_weights
 
 HUB_FILE = "model.safetensors"
@@ -49,7 +49,7 @@ class PAA(
 
         Fixed batch norm becomes part of the convolutions' weights. precision: "float32", "bfloat16", or "auto", which
         is bfloat16 where the device has instructions for it. compile: a mode of torch.compile, which works for minutes
-        at the first picture and again for other sizes; "reduce-overhead" (CUDA graphs) is for pictures of few sizes.
+        at the first image and again for other sizes; "reduce-overhead" (CUDA graphs) is for images of few sizes.
         """
         self.precision = resolve_precision(precision, self.mean.device)
         self.optimised = True

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from paa.config import CAFFE_MEAN, ModelConfig, PictureConfig, Recipe, ScheduleConfig
+from paa.config import CAFFE_MEAN, AugmentConfig, ModelConfig, Recipe, ScheduleConfig
 
 # The official style: MSRA's or Caffe2's weights, inclusive pixels. The seed's four recipes are among these.
 _CAFFE = ModelConfig(norm_eps=0.0, stride_in_1x1=True, mean=CAFFE_MEAN, std=(1.0, 1.0, 1.0), bgr=True, legacy=True)
 _R101 = replace(_CAFFE, backbone="resnet101")
 _X101 = replace(_CAFFE, backbone="resnext101_64x4d", stride_in_1x1=False)
-_X152 = replace(_X101, backbone="resnext152_32x8d", dcn_stages=(3, 4, 5), test_short=864, test_longest=1440)
-_MULTI_SCALE = PictureConfig(short_sides=(640, 800))
+_X152 = replace(_X101, backbone="resnext152_32x8d", dcn_stages=(3, 4, 5), min_size=864, max_size=1440)
+_MULTI_SCALE = AugmentConfig(min_sizes=(640, 800))
 _2X = ScheduleConfig(steps=180_000, decays=(120_000, 160_000))
 
-# MMDetection's style: torchvision's weights, batch norm's weights trained, and epochs of COCO's 117,266 pictures with
+# MMDetection's style: torchvision's weights, batch norm's weights trained, and epochs of COCO's 117,266 images with
 # objects. (It decays biases too; here they never are.)
 _PYTORCH = ModelConfig(norm="affine", p7_relu=False, anchor_offset=0.0, threshold_joint=True)
 _PYTORCH_R101 = replace(_PYTORCH, backbone="resnet101")
@@ -25,7 +25,7 @@ def _epochs(epochs: int, *decays: int) -> ScheduleConfig:
     return ScheduleConfig(
         steps=epochs * _STEPS_AN_EPOCH,
         decays=tuple(decay * _STEPS_AN_EPOCH for decay in decays),
-        bias_rate_factor=1.0,
+        bias_lr_factor=1.0,
         warmup="linear",
         warmup_factor=0.001,
     )
@@ -43,8 +43,8 @@ RECIPES: dict[str, Recipe] = {
     ),
     "x152_32x8d_dcn_2x": Recipe(
         replace(_X152, tower_dcn=True),
-        PictureConfig(short_sides=(640, 864), longest=1440),
-        ScheduleConfig(steps=360_000, decays=(240_000, 320_000), reference_batch=8, rate=0.005),
+        AugmentConfig(min_sizes=(640, 864), max_size=1440),
+        ScheduleConfig(steps=360_000, decays=(240_000, 320_000), reference_batch=8, lr=0.005),
     ),
     "mmdet_r50_1x": Recipe(_PYTORCH, schedule=_epochs(12, 8, 11)),
     "mmdet_r50_1.5x": Recipe(_PYTORCH, schedule=_epochs(18, 12, 16)),
@@ -56,14 +56,14 @@ RECIPES: dict[str, Recipe] = {
     # Today's habits, for any backbone: AdamW, cosine, large-scale jitter (Ghiasi et al. 2021), averaged weights.
     "modern": Recipe(
         ModelConfig(norm="affine"),
-        PictureConfig(scale_jitter=(0.5, 2.0), color_jitter=0.2),
+        AugmentConfig(scale_jitter=(0.5, 2.0), color_jitter=0.2),
         ScheduleConfig(
             decays=(),
-            rate=5e-4,
+            lr=5e-4,
             optimizer="adamw",
             weight_decay=0.05,
-            bias_rate_factor=1.0,
-            backbone_rate_factor=0.1,
+            bias_lr_factor=1.0,
+            backbone_lr_factor=0.1,
             warmup_factor=0.01,
             warmup="linear",
             shape="cosine",
@@ -74,16 +74,16 @@ RECIPES: dict[str, Recipe] = {
     ),
     # From scratch, in minutes, without a GPU.
     "r18_nano": Recipe(
-        ModelConfig(backbone="resnet18", norm="batch", channels=64, tower_depth=2, test_short=256, test_longest=448),
-        PictureConfig(short_sides=(224, 288), longest=448, scale_jitter=(0.7, 1.4), color_jitter=0.2),
+        ModelConfig(backbone="resnet18", norm="batch", channels=64, tower_depth=2, min_size=256, max_size=448),
+        AugmentConfig(min_sizes=(224, 288), max_size=448, scale_jitter=(0.7, 1.4), color_jitter=0.2),
         ScheduleConfig(
             steps=1200,
             decays=(),
             reference_batch=8,
-            rate=1e-3,
+            lr=1e-3,
             optimizer="adamw",
             weight_decay=0.05,
-            bias_rate_factor=1.0,
+            bias_lr_factor=1.0,
             warmup_steps=100,
             warmup_factor=0.01,
             warmup="linear",

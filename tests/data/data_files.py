@@ -24,8 +24,8 @@ def shared(name: str) -> Path:
     return folder
 
 
-def write_picture(path: Path, height: int = 60, width: int = 80, seed: int = 0) -> Path:
-    """Write a picture of noise (losslessly if its name ends in .png)."""
+def write_image(path: Path, height: int = 60, width: int = 80, seed: int = 0) -> Path:
+    """Write an image of noise (losslessly if its name ends in .png)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
@@ -33,9 +33,9 @@ def write_picture(path: Path, height: int = 60, width: int = 80, seed: int = 0) 
 
 
 def coco_json(
-    path: Path, annotations: Sequence[dict[str, Any]] = (), count: int = 2, pictures: bool = True, **changes: Any
+    path: Path, annotations: Sequence[dict[str, Any]] = (), count: int = 2, images: bool = True, **changes: Any
 ) -> Path:
-    """Write a COCO file of `count` pictures 80 wide and 60 high (ids 1, 2, ...) and categories 3 "cat", 7 "dog"."""
+    """Write a COCO file of `count` images 80 wide and 60 high (ids 1, 2, ...) and categories 3 "cat", 7 "dog"."""
     data = {
         "images": [{"id": i, "file_name": f"{i}.png", "height": 60, "width": 80} for i in range(1, count + 1)],
         "annotations": list(annotations),
@@ -45,8 +45,8 @@ def coco_json(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data))
     for i in range(1, count + 1):
-        if pictures:
-            write_picture(path.parent / "images" / f"{i}.png", seed=i)
+        if images:
+            write_image(path.parent / "images" / f"{i}.png", seed=i)
     return path
 
 
@@ -56,11 +56,11 @@ def box(number: int, image: Any, xywh: Sequence[Any], category: Any = 3, **more:
 
 
 def make_index(folder: Path, sizes: Sequence[tuple[int, int]], boxes_each: int = 2) -> DatasetIndex:
-    """Write PNG pictures of these (height, width); each has `boxes_each` boxes at random."""
+    """Write PNG images of these (height, width); each has `boxes_each` boxes at random."""
     random = np.random.default_rng(0)
     boxes = []
     for i, (height, width) in enumerate(sizes):
-        write_picture(folder / f"{i}.png", height, width, seed=i)
+        write_image(folder / f"{i}.png", height, width, seed=i)
         for _ in range(boxes_each):
             x, y = sorted(random.uniform(0, width - 1, 2)), sorted(random.uniform(0, height - 1, 2))
             boxes.append((x[0], y[0], x[1] + 1, y[1] + 1))  # a pixel at least

@@ -16,11 +16,11 @@ def rng(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def test_a_range_of_short_sides() -> None:
-    transform = TrainTransform(short_sides=(40, 50), longest=60)
+def test_a_range_of_min_sizes() -> None:
+    transform = TrainTransform(min_sizes=(40, 50), max_size=60)
     sizes = {transform.draw(60, 80, rng(seed)).size for seed in range(300)}
     assert sizes == {resized_size(60, 80, short, 60) for short in range(40, 51)}
-    fixed = TrainTransform(short_sides=(40,), longest=60)
+    fixed = TrainTransform(min_sizes=(40,), max_size=60)
     assert {fixed.draw(60, 80, rng(seed)).size for seed in range(20)} == {(40, 53)}
 
 
@@ -31,7 +31,7 @@ def test_mirroring(probability: float, low: int, high: int) -> None:
 
 
 def test_plain_resize_is_nothing_more() -> None:
-    transform = TrainTransform(short_sides=(60,), longest=80, hflip=0.0)
+    transform = TrainTransform(min_sizes=(60,), max_size=80, hflip=0.0)
     geometry = transform.draw(60, 80, rng(0))
     image, boxes, labels = transform.apply(IMAGE, BOXES, LABELS, geometry, rng(0))
     assert torch.equal(image, IMAGE)
@@ -55,7 +55,7 @@ def test_everything_at_once_stays_consistent(seed: int, size: tuple[int, int]) -
     assert torch.equal(again[0], image)
 
 
-def test_boxes_follow_the_picture() -> None:
+def test_boxes_follow_the_image() -> None:
     """A white object on black is where its box is, whatever was drawn."""
     transform = TrainTransform((50, 70), 110, 0.5, scale_jitter=(0.6, 1.6))
     image = torch.zeros((3, 60, 80), dtype=torch.uint8)
@@ -73,7 +73,7 @@ def test_boxes_follow_the_picture() -> None:
     assert seen > 30
 
 
-def test_pictures_without_objects() -> None:
+def test_images_without_objects() -> None:
     transform = TrainTransform((60,), 110, 1.0, scale_jitter=(1.5, 2.0), color_jitter=0.1)
     geometry = transform.draw(60, 80, rng(0))
     _, boxes, labels = transform.apply(IMAGE, torch.zeros(0, 4), torch.zeros(0), geometry, rng(0))

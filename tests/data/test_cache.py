@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_files import box, coco_json, write_picture
+from data_files import box, coco_json, write_image
 
-from paa.data import cache, coco
+from paa.data import cache
 from paa.data.cache import MappedIndex
+from paa.data.formats.coco import read as coco
 from paa.data.index import DatasetIndex
-from paa.data.report import ReadReport
+from paa.data.read_report import ReadReport
 from paa.errors import DataError, ImageError
 
 OUTSIDE = box(3, 1, (90, 10, 5, 5))
@@ -121,7 +122,7 @@ def test_a_changed_file_is_read_anew(tmp_path: Path, folder: Path, reads: list[P
     assert len(reads) == 3
 
 
-def test_moved_pictures_are_found_again(tmp_path: Path, folder: Path, reads: list[Path]) -> None:
+def test_moved_images_are_found_again(tmp_path: Path, folder: Path, reads: list[Path]) -> None:
     path = coco_json(tmp_path / "train.json", GOOD)
     assert coco.read(path, "train").root == tmp_path / "images"
     (tmp_path / "images").rename(tmp_path / "train")
@@ -140,7 +141,7 @@ def test_each_image_must_still_be_there(tmp_path: Path, folder: Path, reads: lis
         coco.read(path, "train")
     report = ReadReport(skip_bad=True)
     assert len(coco.read(path, "train", report)) == 39
-    write_picture(tmp_path / "images" / "23.png")  # what was left out is looked for again
+    write_image(tmp_path / "images" / "23.png")  # what was left out is looked for again
     assert len(coco.read(path, "train", ReadReport(skip_bad=True))) == 40
 
 

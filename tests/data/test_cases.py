@@ -12,8 +12,8 @@ from coco_cases import BOXES, CLASSES, CORNERS, coco, fails, files, images, name
 from data_files import box
 
 from paa.config import DataConfig
-from paa.engine.setup import read_data
 from paa.errors import AnnotationError, ConfigError, DataError, ImageError
+from paa.training.setup import read_data
 
 AB = ["a.jpg", "b.jpg"]
 
@@ -45,7 +45,7 @@ def test_coco_same_basename_foreign_paths(tmp_path: Path) -> None:
         assert part in message
 
 
-def test_coco_masks_beside_pictures(tmp_path: Path) -> None:
+def test_coco_masks_beside_images(tmp_path: Path) -> None:
     put(tmp_path, "masks/a.png", "pictures/a.png")
     coco(tmp_path / "annotations.json", images("a.png"), BOXES[:1])
     message = fails(tmp_path, DataError)
@@ -54,13 +54,13 @@ def test_coco_masks_beside_pictures(tmp_path: Path) -> None:
     assert files(read(tmp_path, images=tmp_path / "pictures")[0], tmp_path) == ["pictures/a.png"]
 
 
-def test_coco_pictures_in_two_folders(tmp_path: Path) -> None:
+def test_coco_images_in_two_folders(tmp_path: Path) -> None:
     put(tmp_path, "train2014/a.jpg", "val2014/b.jpg")
     coco(tmp_path / "annotations" / "instances_trainval.json")
     is_read(tmp_path, tmp_path, ["train2014/a.jpg", "val2014/b.jpg"])
 
 
-def test_coco_one_picture_missing(tmp_path: Path) -> None:
+def test_coco_one_image_missing(tmp_path: Path) -> None:
     put(tmp_path, "a.jpg")
     path = coco(tmp_path / "train.json")
     assert (
@@ -72,7 +72,7 @@ def test_coco_one_picture_missing(tmp_path: Path) -> None:
     assert report.left_out == [f"{path}: image 2, b.jpg, is not found"]
 
 
-def test_eval_val_picture_missing(tmp_path: Path) -> None:
+def test_eval_val_image_missing(tmp_path: Path) -> None:
     put(tmp_path, *AB)
     coco(tmp_path / "train.json")
     coco(tmp_path / "val.json", images("a.jpg", "missing.jpg"))
@@ -268,8 +268,8 @@ def test_layouts_of_annotations(tmp_path: Path, file: str) -> None:
 CASES = Path(__file__).parents[3] / "shared" / "cases" / "data"
 REFUSED = {
     "coco_same_basename_foreign_paths",
-    "coco_masks_beside_pictures",
-    "coco_one_picture_missing",
+    "coco_masks_beside_images",
+    "coco_one_image_missing",
     "coco_iscrowd_word",
     "coco_string_image_ids_not_numbers",
     "eval_mixed_uint64_ids",

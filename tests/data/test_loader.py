@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from paa.data.batch import Batch
-from paa.data.images import read_image
+from paa.data.images.read import read_image
 from paa.data.index import DatasetIndex
 from paa.data.loader import Loaded, Loader, TrainTransform, collate, eval_loader, train_loader
 from paa.data.read import read_dataset
@@ -85,7 +85,7 @@ def test_processes_split_the_global_batch(tmp_path: Path) -> None:
             assert torch.equal(torch.cat([getattr(first, name), getattr(second, name)]), getattr(batch, name))
 
 
-def test_boxes_match_pictures_left_at_their_size(tmp_path: Path) -> None:
+def test_boxes_match_images_left_at_their_size(tmp_path: Path) -> None:
     index = make_index(tmp_path, [(40, 50)] * 4, boxes_each=9)
     batch = train(index, PLAIN, steps=1)[0]
     for b, position in enumerate(batch.positions.tolist()):
@@ -97,7 +97,7 @@ def test_boxes_match_pictures_left_at_their_size(tmp_path: Path) -> None:
         np.testing.assert_array_equal(batch.images[b, :, :40, :50].permute(1, 2, 0), pixels)
 
 
-def test_pictures_without_objects_and_crowds(tmp_path: Path) -> None:
+def test_images_without_objects_and_crowds(tmp_path: Path) -> None:
     index = make_index(tmp_path, [(40, 50)] * 4, boxes_each=2)
     index.crowd[2:] = True
     batch = train(index, PLAIN, steps=1)[0]
@@ -109,12 +109,12 @@ def test_pictures_without_objects_and_crowds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_unreadable_picture_stops_with_one_line(tmp_path: Path, workers: int) -> None:
+def test_an_unreadable_image_stops_with_one_line(tmp_path: Path, workers: int) -> None:
     index = make_index(tmp_path, SIZES)
-    index.path(3).write_text("no picture")
+    index.path(3).write_text("no image")
     for loader in (
         train_loader(index, PLAIN, batch_size=4, seed=0, steps=9, workers=workers),
-        eval_loader(index, short=40, longest=90, workers=workers),
+        eval_loader(index, min_size=40, max_size=90, workers=workers),
     ):
         with pytest.raises(ImageError) as caught:
             list(loader)
@@ -130,7 +130,7 @@ def test_another_size_than_annotated_stops(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_unreadable_pictures_are_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture, workers: int) -> None:
+def test_unreadable_images_are_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture, workers: int) -> None:
     index = make_index(tmp_path, SIZES)
     whole = train(index, steps=12)
     for position in (1, 6):
@@ -138,7 +138,7 @@ def test_unreadable_pictures_are_replaced(tmp_path: Path, caplog: pytest.LogCapt
     with caplog.at_level(logging.WARNING, "paa"):
         batches = train(index, steps=12, skip_bad=True, workers=workers)
     assert sorted(record.getMessage() for record in caplog.records) == [
-        f"{index.path(position)}: no such picture; another picture is used instead" for position in (1, 6)
+        f"{index.path(position)}: no such image; another image is used instead" for position in (1, 6)
     ]
     replaced = 0
     for before, after in zip(whole, batches):
@@ -155,16 +155,16 @@ def test_unreadable_pictures_are_replaced(tmp_path: Path, caplog: pytest.LogCapt
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_unreadable_pictures_are_left_out_of_an_evaluation(
+def test_unreadable_images_are_left_out_of_an_evaluation(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, workers: int
 ) -> None:
     index = make_index(tmp_path, SIZES)
-    whole = list(eval_loader(index, short=40, longest=90, batch_size=2, workers=0))
+    whole = list(eval_loader(index, min_size=40, max_size=90, batch_size=2, workers=0))
     first = whole[0].positions.tolist()
     bad = {*first, whole[2].positions.tolist()[1]}
     for position in bad:
-        index.path(position).write_text("no picture")
-    loader = eval_loader(index, short=40, longest=90, batch_size=2, workers=workers, skip_bad=True)
+        index.path(position).write_text("no image")
+    loader = eval_loader(index, min_size=40, max_size=90, batch_size=2, workers=workers, skip_bad=True)
     assert (loader.left_out, loader.left_out_positions) == ([], set())
     with caplog.at_level(logging.WARNING, "paa"):
         batches = list(loader)
@@ -182,7 +182,7 @@ def test_unreadable_pictures_are_left_out_of_an_evaluation(
     assert len(loader.left_out) == len(bad)
 
 
-def test_only_the_first_pictures_left_out_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_only_the_first_images_left_out_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     index = make_index(tmp_path, [(30, 40)] * 30)
     for position in range(5, 30):
         index.path(position).unlink()
@@ -199,16 +199,16 @@ def test_nothing_readable(tmp_path: Path) -> None:
     index = make_index(tmp_path, [(30, 40)] * 4)
     for position in range(4):
         index.path(position).unlink()
-    with pytest.raises(ImageError, match="no such picture"):
+    with pytest.raises(ImageError, match="no such image"):
         train(index, skip_bad=True)
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("batch_size", [1, 4])
-def test_evaluation_sees_each_picture_once(tmp_path: Path, world: int, batch_size: int) -> None:
+def test_evaluation_sees_each_image_once(tmp_path: Path, world: int, batch_size: int) -> None:
     index = make_index(tmp_path, SIZES)
     index.crowd[::5] = True
-    options = {"short": 40, "longest": 90, "legacy": True, "batch_size": batch_size, "workers": 0}
+    options = {"min_size": 40, "max_size": 90, "legacy": True, "batch_size": batch_size, "workers": 0}
     shards = [list(eval_loader(index, rank=rank, world=world, **options)) for rank in range(world)]
     batches = [batch for shard in shards for batch in shard]
     assert sorted(torch.cat([batch.positions for batch in batches]).tolist()) == list(range(len(SIZES)))
@@ -227,9 +227,9 @@ def test_evaluation_sees_each_picture_once(tmp_path: Path, world: int, batch_siz
 
 
 @pytest.mark.parametrize("count", [12, 5, 0])
-def test_evaluation_of_the_first_pictures(tmp_path: Path, count: int) -> None:
+def test_evaluation_of_the_first_images(tmp_path: Path, count: int) -> None:
     index = make_index(tmp_path, SIZES).select(np.arange(count))
-    loader = eval_loader(index, short=40, longest=90, batch_size=2, workers=0)
+    loader = eval_loader(index, min_size=40, max_size=90, batch_size=2, workers=0)
     positions = [position for batch in loader for position in batch.positions.tolist()]
     assert sorted(positions) == list(range(count))
     assert sum(len(batch) for batch in loader) == count
@@ -237,9 +237,9 @@ def test_evaluation_of_the_first_pictures(tmp_path: Path, count: int) -> None:
 
 def test_evaluation_can_run_again_and_stop_early(tmp_path: Path) -> None:
     index = make_index(tmp_path, SIZES)
-    loader = eval_loader(index, short=40, longest=90, workers=2)
+    loader = eval_loader(index, min_size=40, max_size=90, workers=2)
     next(iter(loader))
-    assert_equal(list(loader), list(eval_loader(index, short=40, longest=90, workers=0)))
+    assert_equal(list(loader), list(eval_loader(index, min_size=40, max_size=90, workers=0)))
 
 
 def test_workers_use_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,7 +248,7 @@ def test_workers_use_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr("paa.data.loader.resize", lambda image, boxes, *_: (threads(), boxes))
     index = make_index(tmp_path, [(30, 40)] * 3)
-    loader = eval_loader(index, short=30, longest=90, workers=1)
+    loader = eval_loader(index, min_size=30, max_size=90, workers=1)
     assert {int(batch.images.max()) for batch in loader} == {1}
 
 
@@ -268,7 +268,7 @@ def test_data_sets_reach_workers_that_are_spawned(tmp_path: Path) -> None:
     index = make_index(tmp_path, SIZES)
     for loader in (
         train_loader(index, PLAIN, batch_size=4, seed=0, steps=1),
-        eval_loader(index, short=40, longest=90, batch_size=4),
+        eval_loader(index, min_size=40, max_size=90, batch_size=4),
     ):
         plan = next(iter(loader._loader.sampler))
         again = pickle.loads(pickle.dumps(loader._loader.dataset))
@@ -308,10 +308,10 @@ def test_what_is_said_of_an_image_is_said_once(tmp_path: Path, caplog: pytest.Lo
     cut, bad = index.path(0), index.path(1)
     Image.new("RGB", (SIZES[0][1], SIZES[0][0])).save(cut, "JPEG")
     cut.write_bytes(cut.read_bytes()[:-2])
-    bad.write_text("no picture")
+    bad.write_text("no image")
     with caplog.at_level(logging.WARNING, "paa"):
         for _ in range(3):
-            loader = eval_loader(index, short=40, longest=90, workers=workers, skip_bad=True)
+            loader = eval_loader(index, min_size=40, max_size=90, workers=workers, skip_bad=True)
             assert sum(len(batch) for batch in loader) == len(SIZES) - 1
             assert loader.left_out == [f"{bad}: a text, not an image"]
     assert sorted(caplog.messages) == [

@@ -24,7 +24,7 @@ def test_finds_the_format_out(tmp_path: Path) -> None:
 
 
 def test_coco_annotations_folder_is_not_voc(tmp_path: Path) -> None:
-    coco_json(tmp_path / "annotations" / "instances_val2017.json", pictures=False)
+    coco_json(tmp_path / "annotations" / "instances_val2017.json", images=False)
     with pytest.raises(DataError, match="images not found"):
         read_dataset(tmp_path, "val")
 

@@ -22,12 +22,12 @@ def classes(tall: int, wide: int) -> np.ndarray:
 
 @pytest.mark.parametrize(("tall", "wide"), [(40, 57), (97, 0), (0, 16), (30, 8), (23, 1), (3, 2), (1, 0), (8, 8)])
 @pytest.mark.parametrize("seed", [0, 7])
-def test_every_picture_equally_often(tall: int, wide: int, seed: int) -> None:
+def test_every_image_equally_often(tall: int, wide: int, seed: int) -> None:
     size, aspect = 8, classes(tall, wide)
     batches = list(islice(global_batches(aspect, size, seed), 200))
     assert all(len(batch) == size for batch in batches)
     counts = np.bincount(np.concatenate(batches), minlength=len(aspect))
-    # a picture waits for at most two batches of its class, so for that many of its epochs
+    # an image waits for at most two batches of its class, so for that many of its epochs
     assert counts.max() - counts.min() <= 1 + -(-2 * size // min(x for x in (tall, wide, 99) if x))
     if min(tall, wide) >= size:
         assert all(len(set(aspect[batch].tolist())) == 1 for batch in batches)

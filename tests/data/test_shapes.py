@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paa.data.images import read_image
+from paa.data.images.read import read_image
 from paa.data.read import read_dataset
-from paa.data.shapes import NAMES, draw_picture, make_shapes
+from paa.data.shapes import NAMES, draw_image, make_shapes
 from paa.errors import ConfigError
 
 
@@ -39,13 +39,13 @@ def test_same_seed_same_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_sizes_counts_and_classes(seed: int) -> None:
-    pictures = [draw_picture(np.random.default_rng([seed, i]), (160, 192)) for i in range(60)]
-    shapes = {picture.shape for picture, _, _ in pictures}
+    images = [draw_image(np.random.default_rng([seed, i]), (160, 192)) for i in range(60)]
+    shapes = {image.shape for image, _, _ in images}
     assert all(sorted(shape[:2])[0] == 160 and max(shape) <= 192 for shape in shapes)
-    assert 15 < sum(picture.shape[0] > picture.shape[1] for picture, _, _ in pictures) < 45
-    labels = np.concatenate([labels for _, _, labels in pictures])
+    assert 15 < sum(image.shape[0] > image.shape[1] for image, _, _ in images) < 45
+    labels = np.concatenate([labels for _, _, labels in images])
     assert (np.bincount(labels, minlength=4) > 20).all()
-    boxes = np.concatenate([boxes for _, boxes, _ in pictures])
+    boxes = np.concatenate([boxes for _, boxes, _ in images])
     sides = boxes[:, 2:] - boxes[:, :2]
     assert 21 <= sides.min() < 40
     assert 90 < sides.max() <= 121
@@ -66,8 +66,8 @@ def test_boxes_are_tight(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     monkeypatch.setattr("paa.data.shapes._MOST_OBJECTS", 1)
     monkeypatch.setattr("paa.data.shapes._draw_clutter", lambda *_: None)
     monkeypatch.setattr("paa.data.shapes._gradient", lambda _, base, h, w: np.tile(base.astype(np.uint8), (h, w, 1)))
-    picture, boxes, _ = draw_picture(Quiet(np.random.PCG64(seed)), (100, 120))
-    seen = (picture != picture[0, 0]).any(axis=2)
+    image, boxes, _ = draw_image(Quiet(np.random.PCG64(seed)), (100, 120))
+    seen = (image != image[0, 0]).any(axis=2)
     rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
     assert np.abs(np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]) - boxes[0]).max() <= 0.5
 

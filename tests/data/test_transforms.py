@@ -37,8 +37,8 @@ def test_resized_size_is_the_seeds(seed: int) -> None:
     for _ in range(400):
         height, width = random.integers(30, 2000, 2).tolist()
         short = int(random.integers(100, 900))
-        for longest in (int(short * 1.5), 1333, 10**6):
-            assert resized_size(height, width, short, longest) == seed_size(height, width, short, longest)
+        for max_size in (int(short * 1.5), 1333, 10**6):
+            assert resized_size(height, width, short, max_size) == seed_size(height, width, short, max_size)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_resize_is_close_to_pillow() -> None:
         assert np.abs(image.permute(1, 2, 0).numpy().astype(int) - pillow).max() <= 1
 
 
-def test_flip_moves_boxes_with_the_picture() -> None:
+def test_flip_moves_boxes_with_the_image() -> None:
     image = torch.zeros((3, 40, 50), dtype=torch.uint8)
     image[:, 5:10, 8:20] = 255
     flipped, boxes = hflip(image, torch.tensor([[8.0, 5.0, 20.0, 10.0]]))

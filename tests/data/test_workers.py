@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import torch
 from data_files import make_index
-from tests.mounts import run_with_small_disk
 
 from paa.data import loader as loading
 from paa.data import workers
@@ -23,6 +22,7 @@ from paa.data.index import DatasetIndex
 from paa.data.loader import TrainTransform, eval_loader, train_loader
 from paa.data.workers import check_shared_memory, share, shared_bytes, worker_error, worker_errors
 from paa.errors import RunError
+from tests.mounts import run_with_small_disk
 
 IN_PROCESS = "load in the main process instead: --workers 0"
 
@@ -38,14 +38,14 @@ from paa.errors import RunError
 loader.check_shared_memory = lambda needed: None  # there was room at the start
 index = make_index(Path(sys.argv[3]), [(600, 800)] * 8)
 try:
-    print(len(list(eval_loader(index, short=None, longest=800, batch_size=2, workers=1))))
+    print(len(list(eval_loader(index, min_size=None, max_size=800, batch_size=2, workers=1))))
 except RunError as error:
     print(error)
 """
 
 
 def all_at_own_size(index: DatasetIndex, **options: int) -> list[Batch]:
-    return list(eval_loader(index, short=None, longest=800, batch_size=2, **options))
+    return list(eval_loader(index, min_size=None, max_size=800, batch_size=2, **options))
 
 
 def test_a_worker_that_finds_no_room(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def statvfs(free: int, size: int) -> Callable[[object], Any]:
 
 def test_shared_memory_is_checked_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index = make_index(tmp_path, [(64, 96)] * 12 + [(96, 64)] * 12)
-    loader = eval_loader(index, short=None, longest=96, batch_size=2, workers=1)
+    loader = eval_loader(index, min_size=None, max_size=96, batch_size=2, workers=1)
     assert 3 * (2 * 3 * 64 * 96) < loader.shared_bytes < 3 * (2 * 3 * 64 * 96 + 2**16)
     plain = TrainTransform((64,), 96)
     trains = [train_loader(index, plain, batch_size=4, seed=0, steps=steps, workers=2, world=2) for steps in (1, 5, 90)]
@@ -138,7 +138,7 @@ def test_a_worker_that_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """SIGTERM does not end it, and a batch that it announced cannot be fetched."""
     monkeypatch.setattr(workers, "_GRACE", 1.0)
     loader = eval_loader(
-        make_index(tmp_path, [(64, 96)] * 8), short=None, longest=1333, workers=1, worker_timeout=1
+        make_index(tmp_path, [(64, 96)] * 8), min_size=None, max_size=1333, workers=1, worker_timeout=1
     )  # fmt: skip
     batches = iter(loader)
     next(batches)

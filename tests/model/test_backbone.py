@@ -57,7 +57,7 @@ def features_of_torchvision(network: nn.Module, x: Tensor) -> list[Tensor]:
     return features[-3:]
 
 
-def draw_picture(*size: int) -> Tensor:
+def draw_image(*size: int) -> Tensor:
     return torch.randn(2, 3, *(size or SIZE), generator=torch.Generator().manual_seed(1))
 
 
@@ -112,7 +112,7 @@ def test_features_are_torchvisions(name: str) -> None:
     batch.load_state_dict(state, assign=True)
     frozen.load_state_dict(state, assign=True)  # which leaves out the counts
     # as part of the convolutions batch norm is rounded otherwise; in float64 nothing can hide behind that
-    x = draw_picture().double()
+    x = draw_image().double()
     theirs, batch, frozen = theirs.double(), batch.double(), frozen.double()
     with torch.inference_mode():
         for expected, *ours in zip(features_of_torchvision(theirs, x), batch(x), frozen(x), strict=True):
@@ -163,8 +163,8 @@ def test_deformable_stages_start_plain_at_half_strength(tiny: Build, stages: Sta
     assert all(not tensor.any() for tensor in offsets.values())
     plain.load_state_dict(state)  # strict: no other names
     with torch.inference_mode():
-        before = deformable(draw_picture())
-        for ours, expected in zip(before, plain(draw_picture()), strict=True):
+        before = deformable(draw_image())
+        for ours, expected in zip(before, plain(draw_image()), strict=True):
             torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
         for level, shape in enumerate(((8, 12), (4, 6), (2, 3))):
             assert before[level].shape == (2, (512, 1024, 2048)[level], *shape)
@@ -175,8 +175,8 @@ def test_deformable_stages_start_plain_at_half_strength(tiny: Build, stages: Sta
 )
 def test_deformable_stages_learn(tiny: Build, stages: Stages, norm: str) -> None:
     backbone = tiny(dcn_stages=stages, norm=norm, stride_in_1x1=len(stages) == 2).train()
-    before = [feature.detach() for feature in backbone(draw_picture())]
-    sum(feature.square().mean() for feature in backbone(draw_picture())).backward()
+    before = [feature.detach() for feature in backbone(draw_image())]
+    sum(feature.square().mean() for feature in backbone(draw_image())).backward()
     for name, parameter in backbone.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
@@ -186,7 +186,7 @@ def test_deformable_stages_learn(tiny: Build, stages: Stages, norm: str) -> None
     with torch.no_grad():
         for offset in offsets:
             offset.fill_(0.01)
-        changed = [not torch.equal(ours, old) for ours, old in zip(backbone(draw_picture()), before, strict=True)]
+        changed = [not torch.equal(ours, old) for ours, old in zip(backbone(draw_image()), before, strict=True)]
     assert changed == [level >= min(stages) for level in (3, 4, 5)]
 
 
@@ -253,7 +253,7 @@ def test_frozen_stages_and_no_others(stages: int, norm: str) -> None:
     }
     assert all(p.requires_grad for n, p in detector.named_parameters() if not n.startswith("backbone."))
     before = {n: tensor.clone() for n, tensor in backbone.state_dict().items()}
-    features = backbone(draw_picture(32, 32))
+    features = backbone(draw_image(32, 32))
     counted = {n for n, tensor in backbone.state_dict().items() if not torch.equal(tensor, before[n])}
     statistics = {n for n in before if "running_" in n or n.endswith("tracked")}
     assert counted == ({n for n in statistics if not n.startswith(frozen)} if norm == "batch" else set())

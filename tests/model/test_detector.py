@@ -1,4 +1,4 @@
-"""Every backbone and option: shapes, gradients, names, and that pictures and padding keep to themselves."""
+"""Every backbone and option: shapes, gradients, names, and that images and padding keep to themselves."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from paa.config import CAFFE_MEAN, ModelConfig
+from paa.core.losses import paa_losses
+from paa.core.outputs import HeadOutputs
 from paa.errors import ConfigError
-from paa.losses import paa_losses
 from paa.model.detector import Detector
-from paa.outputs import HeadOutputs
 
 SMALL = ModelConfig(backbone="resnet18", channels=32, tower_depth=1)
 CAFFE: dict[str, Any] = {"norm_eps": 0.0, "stride_in_1x1": True, "mean": CAFFE_MEAN, "std": (1.0, 1.0, 1.0)}
@@ -39,8 +39,8 @@ def build(config: ModelConfig, seed: int = 0) -> Detector:
     return Detector(config, NAMES)
 
 
-def draw_pictures(seed: int, sizes: list[tuple[int, int]], height: int = 96, width: int = 128) -> tuple[Tensor, Tensor]:
-    """Return pictures at the top left of a batch whose padding is noise, which nobody may look at."""
+def draw_images(seed: int, sizes: list[tuple[int, int]], height: int = 96, width: int = 128) -> tuple[Tensor, Tensor]:
+    """Return images at the top left of a batch whose padding is noise, which nobody may look at."""
     random = torch.Generator().manual_seed(seed)
     images = torch.randint(256, (len(sizes), 3, height, width), dtype=torch.uint8, generator=random)
     return images, torch.tensor(sizes)
@@ -50,7 +50,7 @@ def draw_pictures(seed: int, sizes: list[tuple[int, int]], height: int = 96, wid
 def test_shapes_and_gradients(name: str) -> None:
     detector = build(CONFIGS[name]).train()
     detector.freeze(2)
-    images, sizes = draw_pictures(0, [(96, 128), (70, 90)])
+    images, sizes = draw_images(0, [(96, 128), (70, 90)])
     outputs = detector(images, sizes)
     assert outputs.level_sizes == ((12, 16), (6, 8), (3, 4), (2, 2), (1, 1))
     n = 192 + 48 + 12 + 4 + 1
@@ -75,10 +75,10 @@ def test_shapes_and_gradients(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_batch_is_its_pictures(name: str) -> None:
-    """Each picture of a batch gives what it gives alone, padded the same."""
+def test_a_batch_is_its_images(name: str) -> None:
+    """Each image of a batch gives what it gives alone, padded the same."""
     detector = build(CONFIGS[name]).eval()
-    images, sizes = draw_pictures(1, [(96, 128), (61, 77)])
+    images, sizes = draw_images(1, [(96, 128), (61, 77)])
     with torch.inference_mode():
         both = detector(images, sizes)
         for i in range(2):
@@ -87,10 +87,10 @@ def test_a_batch_is_its_pictures(name: str) -> None:
                 torch.testing.assert_close(ours[i : i + 1], theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_detect_of_pictures_of_different_sizes() -> None:
+def test_detect_of_images_of_different_sizes() -> None:
     detector = build(SMALL).eval()
     nn.init.zeros_(detector.head.cls_logits.bias)
-    images, sizes = draw_pictures(2, [(96, 128), (40, 128), (96, 33)])
+    images, sizes = draw_images(2, [(96, 128), (40, 128), (96, 33)])
     boxes, scores, labels = detector.detect(images, sizes, limit=20)
     assert boxes.shape == (3, 20, 4)
     assert (labels >= 0).any(1).all()
@@ -103,7 +103,7 @@ def test_detect_of_pictures_of_different_sizes() -> None:
 def test_normalise_does_not_read_the_padding(bgr: bool) -> None:
     config = dataclasses.replace(SMALL, mean=(10.0, 20.0, 30.0), std=(1.0, 2.0, 4.0), bgr=bgr)
     detector = build(config)
-    images, sizes = draw_pictures(3, [(96, 128), (61, 77)])
+    images, sizes = draw_images(3, [(96, 128), (61, 77)])
     x = detector.normalise(images, sizes)
     expected = torch.zeros(2, 3, 96, 128)
     for i, (height, width) in enumerate(sizes.tolist()):
@@ -123,9 +123,9 @@ def test_normalise_does_not_read_the_padding(bgr: bool) -> None:
 
 
 def test_other_padding_other_names_same_model() -> None:
-    """What a picture looks like beyond its edges and what the classes are called changes nothing."""
+    """What an image looks like beyond its edges and what the classes are called changes nothing."""
     detector = build(SMALL).eval()
-    images, sizes = draw_pictures(4, [(61, 77)])
+    images, sizes = draw_images(4, [(61, 77)])
     noisy = images.clone()
     noisy[:, :, 61:] = 0
     with torch.inference_mode():
@@ -135,7 +135,7 @@ def test_other_padding_other_names_same_model() -> None:
 
 def test_at_the_start_every_class_has_probability_one_percent() -> None:
     detector = build(dataclasses.replace(SMALL, tower_depth=2)).eval()
-    images, sizes = draw_pictures(5, [(96, 128)])
+    images, sizes = draw_images(5, [(96, 128)])
     with torch.inference_mode():
         outputs = detector(images, sizes)
     assert outputs.cls_logits.sigmoid().mean().item() == pytest.approx(0.01, rel=0.2)
@@ -207,7 +207,7 @@ def test_frozen_statistics_and_trained_weights() -> None:
         if ".running_" in name:
             tensor.copy_(torch.rand(tensor.shape, generator=random) + (0.5 if name.endswith("var") else -0.5))
     affine.load_state_dict(state, strict=False)
-    images, sizes = draw_pictures(6, [(96, 128), (61, 77)])
+    images, sizes = draw_images(6, [(96, 128), (61, 77)])
     affine(images, sizes)
     affine.freeze(1)
     affine.detect(images, sizes)

@@ -6,7 +6,7 @@ from paa.model.fpn import FeaturePyramid
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 1), (3, 2)])
 def test_bfloat16_on_the_smallest_maps(size: tuple[int, int]) -> None:
-    """A few columns are what coarse levels of small pictures have; some CPUs' bfloat16 kernels fail on them."""
+    """A few columns are what coarse levels of small images have; some CPUs' bfloat16 kernels fail on them."""
     pyramid = FeaturePyramid((32, 32, 32), 256, p7_relu=True)
     height, width = size
     for seed in range(4):

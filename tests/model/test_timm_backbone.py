@@ -20,14 +20,14 @@ from torch import Tensor
 import paa
 from paa.config import ModelConfig
 from paa.data.shapes import NAMES
-from paa.engine.distributed import Process
-from paa.engine.run_folder import RunFolder, save_checkpoint
-from paa.engine.settings import TrainConfig
-from paa.engine.train import train
 from paa.errors import CheckpointError, ConfigError
 from paa.model.detector import Detector
 from paa.model.timm_backbone import TimmBackbone
-from paa.weights import own
+from paa.runtime.distributed import Process
+from paa.training.run_folder import RunFolder, save_checkpoint
+from paa.training.settings import TrainConfig
+from paa.training.train import train
+from paa.weights.formats import own
 
 CPU = Process(torch.device("cpu"))
 META = torch.device("meta")
@@ -80,7 +80,7 @@ def one_line(error: pytest.ExceptionInfo[BaseException]) -> bool:
 @pytest.mark.parametrize("name", CHANNELS)
 @pytest.mark.parametrize("size", [(32, 64), (160, 96), (256, 224)])
 def test_features_of_strides_8_16_32(backbones: dict[str, TimmBackbone], name: str, size: tuple[int, int]) -> None:
-    """Of pictures of any size; and each picture of a batch gives what it gives alone."""
+    """Of images of any size; and each image of a batch gives what it gives alone."""
     backbone = backbones[name].eval()
     assert backbone.channels == CHANNELS[name]
     x = draw(2, *size)
@@ -127,7 +127,7 @@ def test_the_last_feature_is_what_timm_classifies(backbones: dict[str, TimmBackb
 
 
 def test_swin_at_another_size_is_the_swin_of_that_size(backbones: dict[str, TimmBackbone]) -> None:
-    """The masks of its shifted windows follow the picture."""
+    """The masks of its shifted windows follow the image."""
     size = (256, 320)
     there = timm.create_model(SWIN, img_size=size, features_only=True, feature_cls="getter", out_indices=(1, 2)).eval()
     there.load_state_dict({n: t for n, t in backbones[SWIN].body.state_dict().items() if n in there.state_dict()})
@@ -176,7 +176,7 @@ def test_a_run_makes_a_checkpoint_that_predicts(tmp_path: Path, micro: Micro, na
     loaded = paa.load(run.last, "cpu")
     assert loaded.config == config.recipe.model
     assert not loaded.training
-    before, after = detector_of(name, norm="affine", test_short=64, test_longest=96).state_dict(), loaded.state_dict()
+    before, after = detector_of(name, norm="affine", min_size=64, max_size=96).state_dict(), loaded.state_dict()
     content = torch.load(run.last, weights_only=True)["model"]
     assert content.keys() == after.keys() == before.keys()
     assert all(torch.equal(tensor, content[n]) for n, tensor in after.items())
@@ -193,7 +193,7 @@ def test_a_run_makes_a_checkpoint_that_predicts(tmp_path: Path, micro: Micro, na
 
 @pytest.mark.parametrize("norm", ["frozen", "affine", "batch"])
 def test_what_of_batch_norm_a_run_changes(tmp_path: Path, micro: Micro, norm: str) -> None:
-    schedule = {"steps": 3, "frozen_stages": 0, "rate": 0.01}
+    schedule = {"steps": 3, "frozen_stages": 0, "lr": 0.01}
     run = train(micro(tmp_path / "run", model={"backbone": f"timm/{MOBILE}", "norm": norm}, schedule=schedule), CPU)
     before, after = (
         detector_of(MOBILE, norm=norm).backbone.state_dict(),
@@ -244,7 +244,7 @@ def test_a_run_starts_from_a_model_of_another_norm(tmp_path: Path, micro: Micro,
         if "running_" in name:
             tensor.uniform_(0.5, 1.5)
     save_checkpoint(path, own.write(detector.config, detector.names, detector.state_dict()))
-    schedule = {"steps": 1, "frozen_stages": 0, "rate": 0.0}
+    schedule = {"steps": 1, "frozen_stages": 0, "lr": 0.0}
     model = {"backbone": f"timm/{MOBILE}", "norm": then}
     run = train(micro(tmp_path / "run", init=str(path), model=model, schedule=schedule), CPU)
     before, after = detector.state_dict(), paa.load(run.last, "cpu")
@@ -256,7 +256,7 @@ def test_a_run_starts_from_a_model_of_another_norm(tmp_path: Path, micro: Micro,
 UNFIT = {
     "vit_tiny_patch16_224": r"gives features of strides \[16, 16, 16\], not of \[8, 16, 32\]",
     "levit_128": r"gives features of strides \[16, 32, 64\], not of \[8, 16, 32\]",
-    "maxvit_nano_rw_256": "does not take pictures of any size",
+    "maxvit_nano_rw_256": "does not take images of any size",
     "inception_v3": "gives features of shapes .*, expected ",
     "convnext_atto.nosuchtag": "nosuchtag",
     "convnext_atom": "timm has no model 'convnext_atom'; similar names: convnext_",
@@ -336,7 +336,7 @@ def test_without_timm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_timm_is_imported_only_for_its_models(checkpoint: Path) -> None:
     code = f"""
 import sys
-import paa, paa.cli, paa.recipes
+import paa, paa.commands.main, paa.recipes
 from paa.config import ModelConfig
 from paa.model.detector import Detector
 paa.load({str(checkpoint)!r}, "cpu")

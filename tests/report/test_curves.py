@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from paa.engine.operating_point import ClassCurve, average_precision, best_point
 from paa.errors import RunError
+from paa.evaluation.operating_point import ClassCurve, average_precision, best_point
 from paa.report.curves import precision_recall_curves, training_curves
 
 
@@ -19,14 +19,14 @@ def curve(name, objects=50, found=100, seed=0):
 
 
 def line(step, **changed):
-    values = {"step": step, "loss": 3.0, "loss_classification": 1.0, "loss_box": 1.5, "loss_iou": 0.5, "rate": 0.01}
+    values = {"step": step, "loss": 3.0, "loss_classification": 1.0, "loss_box": 1.5, "loss_iou": 0.5, "lr": 0.01}
     return json.dumps({**values, **changed})
 
 
 def size(path):
-    with Image.open(path) as picture:
-        assert picture.format == "PNG"
-        return picture.size
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        return image.size
 
 
 def test_classes_make_a_grid_and_odd_names_do_no_harm(tmp_path):
@@ -66,13 +66,13 @@ def test_a_log_with_other_lines_and_a_broken_end(tmp_path):
 
 
 def test_a_later_line_of_the_same_step_counts(tmp_path):
-    pictures = []
+    images = []
     for lines in ([line(0), line(50, loss=9.0), line(50)], [line(0), line(50)]):
         log = tmp_path / "log.jsonl"
         log.write_text("\n".join(lines))
         training_curves(log, tmp_path / "training.png")
-        pictures.append(np.asarray(Image.open(tmp_path / "training.png")))
-    np.testing.assert_array_equal(*pictures)
+        images.append(np.asarray(Image.open(tmp_path / "training.png")))
+    np.testing.assert_array_equal(*images)
 
 
 def test_a_log_without_steps_is_explained(tmp_path):

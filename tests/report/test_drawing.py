@@ -18,20 +18,20 @@ def grey(height=200, width=300):
     return np.full((height, width, 3), 128, np.uint8)
 
 
-def where(picture, label):
-    return np.argwhere((np.asarray(picture) == class_colour(label)).all(axis=2))
+def where(image, label):
+    return np.argwhere((np.asarray(image) == class_colour(label)).all(axis=2))
 
 
 def test_a_box_is_drawn_where_it_is_and_the_input_is_left_alone():
     image = grey()
-    picture = draw_detections(image, detections([[50, 80, 150, 180]], [0.9], [1]))
+    drawn = draw_detections(image, detections([[50, 80, 150, 180]], [0.9], [1]))
     assert (image == 128).all()
-    assert picture.size == (300, 200)
-    pixels = where(picture, 1)
+    assert drawn.size == (300, 200)
+    pixels = where(drawn, 1)
     assert pixels[:, 1].min() == 50
     assert pixels.max(axis=0).tolist() == [179, 149]
-    assert (np.asarray(picture)[90:170, 60:140] == 128).all()
-    assert (np.asarray(picture)[60:80, 50:90] == class_colour(1)).all(axis=2).mean() > 0.3  # the label, above
+    assert (np.asarray(drawn)[90:170, 60:140] == 128).all()
+    assert (np.asarray(drawn)[60:80, 50:90] == class_colour(1)).all(axis=2).mean() > 0.3  # the label, above
 
 
 def test_only_detections_above_the_threshold_are_drawn():
@@ -41,12 +41,12 @@ def test_only_detections_above_the_threshold_are_drawn():
     assert len(where(draw_detections(grey(), found, threshold=0.2), 1))
 
 
-def test_nothing_to_draw_leaves_the_picture():
+def test_nothing_to_draw_leaves_the_image():
     np.testing.assert_array_equal(np.asarray(draw_detections(grey(), detections([], [], []))), grey())
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 400), (400, 7), (30, 30), (2000, 3000)])
-def test_any_size_of_picture_and_any_box(height, width):
+def test_any_size_of_image_and_any_box(height, width):
     boxes = [[-50, -50, 10, 10], [width - 1, height - 1, width + 90, height + 9], [5, 5, 5, 5], [0, 0, width, height]]
     found = detections(boxes, [0.9, 0.8, 0.7, 0.6], [0, 1, 2, 0])
     assert draw_detections(grey(height, width), found).size == (width, height)
@@ -79,14 +79,14 @@ def test_two_equal_boxes_both_show_their_labels():
 
 
 @pytest.mark.parametrize(("count", "columns"), [(1, 2), (2, 2), (5, 2), (5, 3), (0, 2)])
-def test_a_sheet_is_as_wide_as_asked_and_shows_every_picture_twice(count, columns):
+def test_a_sheet_is_as_wide_as_asked_and_shows_every_image_twice(count, columns):
     rows = [
         Comparison(
             grey(100 + 60 * i, 160),
             np.array([[20, 20, 60, 60]], np.float32),
             np.array([0]),
             detections([[22, 22, 64, 64], [80, 80, 120, 95]], [0.9, 0.1], [1, 0]),
-            title=f"picture {i}",
+            title=f"image {i}",
         )
         for i in range(count)
     ]

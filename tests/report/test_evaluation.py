@@ -9,10 +9,10 @@ from PIL import Image
 
 from paa.data.index import DatasetIndex
 from paa.data.read import read_dataset
-from paa.engine.metrics import evaluate
-from paa.engine.operating_point import precision_recall
-from paa.engine.table import DetectionTable
 from paa.errors import ImageError
+from paa.evaluation.metrics import evaluate
+from paa.evaluation.operating_point import precision_recall
+from paa.inference.table import DetectionTable
 from paa.report.evaluation import write_evaluation, write_sheet
 
 
@@ -93,15 +93,15 @@ def test_sheet(tmp_path: Path, shapes: Path) -> None:
     index = read_dataset(shapes)
     table = near_truth(index)
     for count in (1, 4, 99):
-        write_sheet(tmp_path / f"{count}.jpg", index, table, pictures=count)
+        write_sheet(tmp_path / f"{count}.jpg", index, table, images=count)
     heights = []
     for count in (1, 4, 99):
         with Image.open(tmp_path / f"{count}.jpg") as sheet:
             heights.append(sheet.size[0] * sheet.size[1])
     assert heights[0] < heights[1] < heights[2]
-    write_sheet(tmp_path / "none.jpg", index, table, pictures=1, threshold=1.0)
+    write_sheet(tmp_path / "none.jpg", index, table, images=1, threshold=1.0)
     assert (tmp_path / "none.jpg").read_bytes() != (tmp_path / "1.jpg").read_bytes()
     gone = DatasetIndex(**{**vars(index), "root": tmp_path})
-    with pytest.raises(ImageError, match="no such picture"):
+    with pytest.raises(ImageError, match="no such image"):
         write_sheet(tmp_path / "gone.jpg", gone, table)
     assert not (tmp_path / "gone.jpg").exists()

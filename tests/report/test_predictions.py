@@ -12,10 +12,10 @@ from PIL import Image
 
 import paa
 from paa import PAA
-from paa.data.images import Rgb
+from paa.data.images.read import Rgb
 from paa.detections import Detections
-from paa.engine.predict import predict
 from paa.errors import ConfigError, ImageError, RunError
+from paa.inference.predict import predict
 from paa.report.predictions import _drawn_names, _save_drawing, write_predictions
 
 
@@ -25,22 +25,22 @@ def model(checkpoint: Path) -> PAA:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path, shapes: Path) -> list[Path]:
-    """Return pictures of which two share their name, and a third has the name that the second's drawing would get."""
+def images(tmp_path: Path, shapes: Path) -> list[Path]:
+    """Return images of which two share their name, and a third has the name that the second's drawing would get."""
     paths = [tmp_path / "in" / name for name in ("x/a.jpg", "y/a.jpg", "y/a-2.jpg", "y/a.png")]
     for i, path in enumerate(paths):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with Image.open(shapes / "images" / f"00000{i}.jpg") as picture:
-            picture.save(path)
+        with Image.open(shapes / "images" / f"00000{i}.jpg") as image:
+            image.save(path)
     return paths
 
 
-def test_files(tmp_path: Path, model: PAA, pictures: list[Path]) -> None:
+def test_files(tmp_path: Path, model: PAA, images: list[Path]) -> None:
     out = tmp_path / "out" / "deep"
     told: list[tuple[Path, int]] = []
     counts, left_out = write_predictions(
         partial(predict, model.train()),
-        pictures,
+        images,
         out,
         threshold=0.35,
         listen=lambda path, count: told.append((path, count)),
@@ -48,14 +48,14 @@ def test_files(tmp_path: Path, model: PAA, pictures: list[Path]) -> None:
     text = (out / "detections.json").read_text()
     records = json.loads(text)
     assert text == json.dumps(records, indent=1) + "\n"
-    assert [record["file"] for record in records] == [str(path) for path in pictures]
+    assert [record["file"] for record in records] == [str(path) for path in images]
     assert len({record["drawn"] for record in records}) == 4
     assert {path.name for path in out.iterdir()} == {"detections.json", *(record["drawn"] for record in records)}
     assert counts == [len(record["detections"]) for record in records]
-    assert told == list(zip(pictures, counts))
+    assert told == list(zip(images, counts))
     assert left_out == []
     assert sum(counts) > 0
-    for path, record in zip(pictures, records):
+    for path, record in zip(images, records):
         expected = model.eval().predict(path).above(0.35)
         assert record["detections"] == expected.to_dicts()
         with Image.open(path) as before, Image.open(out / record["drawn"]) as after:
@@ -64,8 +64,8 @@ def test_files(tmp_path: Path, model: PAA, pictures: list[Path]) -> None:
         assert (difference.max() > 60) == (len(expected) > 0)  # boxes are drawn, if there are any
 
 
-def test_batches(tmp_path: Path, model: PAA, pictures: list[Path]) -> None:
-    several = [*pictures, *pictures] * 3
+def test_batches(tmp_path: Path, model: PAA, images: list[Path]) -> None:
+    several = [*images, *images] * 3
     for batch_size in (1, 3):
         write_predictions(
             partial(predict, model, batch_size=batch_size), several, tmp_path / str(batch_size), batch_size=batch_size
@@ -75,59 +75,59 @@ def test_batches(tmp_path: Path, model: PAA, pictures: list[Path]) -> None:
     assert len({record["drawn"] for record in json.loads(three)}) == 24
 
 
-def test_threshold(tmp_path: Path, model: PAA, pictures: list[Path]) -> None:
-    every, _ = write_predictions(partial(predict, model), pictures[:1], tmp_path / "0", threshold=0)
-    none, _ = write_predictions(partial(predict, model), pictures[:1], tmp_path / "1", threshold=1)
+def test_threshold(tmp_path: Path, model: PAA, images: list[Path]) -> None:
+    every, _ = write_predictions(partial(predict, model), images[:1], tmp_path / "0", threshold=0)
+    none, _ = write_predictions(partial(predict, model), images[:1], tmp_path / "1", threshold=1)
     assert every[0] > 10
     assert none == [0]
     for threshold in (-0.1, 1.1, float("nan")):
         with pytest.raises(ConfigError, match="the threshold must be from 0 to 1"):
-            write_predictions(partial(predict, model), pictures, tmp_path / "out", threshold=threshold)
+            write_predictions(partial(predict, model), images, tmp_path / "out", threshold=threshold)
     assert not (tmp_path / "out").exists()
 
 
-def test_pictures_are_never_overwritten(tmp_path: Path, model: PAA, pictures: list[Path]) -> None:
-    before = [path.read_bytes() for path in pictures]
+def test_images_are_never_overwritten(tmp_path: Path, model: PAA, images: list[Path]) -> None:
+    before = [path.read_bytes() for path in images]
     link = tmp_path / "link"
-    link.symlink_to(pictures[0].parent)
-    for folder in (pictures[0].parent, pictures[1].parent, link):
+    link.symlink_to(images[0].parent)
+    for folder in (images[0].parent, images[1].parent, link):
         with pytest.raises(ConfigError, match="would be overwritten by its drawing; give another --output"):
-            write_predictions(partial(predict, model), pictures, folder)
-    assert [path.read_bytes() for path in pictures] == before
+            write_predictions(partial(predict, model), images, folder)
+    assert [path.read_bytes() for path in images] == before
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
 @pytest.mark.parametrize("bad", [(1,), (0, 3), (1, 2, 3)])
-def test_a_picture_that_cannot_be_read(
-    tmp_path: Path, model: PAA, pictures: list[Path], bad: tuple[int, ...], batch_size: int
+def test_a_image_that_cannot_be_read(
+    tmp_path: Path, model: PAA, images: list[Path], bad: tuple[int, ...], batch_size: int
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "left_out.txt").write_text("of an earlier run")
     for i in bad:
-        pictures[i].write_bytes(pictures[i].read_bytes()[:500])
+        images[i].write_bytes(images[i].read_bytes()[:500])
     detect = partial(predict, model, batch_size=batch_size)
-    counts, left_out = write_predictions(detect, pictures, out, batch_size=batch_size)
-    good = [str(path) for i, path in enumerate(pictures) if i not in bad]
+    counts, left_out = write_predictions(detect, images, out, batch_size=batch_size)
+    good = [str(path) for i, path in enumerate(images) if i not in bad]
     records = json.loads((out / "detections.json").read_text())
     assert [record["file"] for record in records] == good
     assert len(counts) == len(good)
-    assert [line.split(": ")[0] for line in left_out] == [str(pictures[i]) for i in bad]
+    assert [line.split(": ")[0] for line in left_out] == [str(images[i]) for i in bad]
     assert (out / "left_out.txt").read_text().splitlines() == left_out
     write_predictions(detect, [Path(path) for path in good], out)
     assert not (out / "left_out.txt").exists()
 
 
-def test_nothing_that_can_be_read(tmp_path: Path, model: PAA, pictures: list[Path]) -> None:
-    for path in pictures:
+def test_nothing_that_can_be_read(tmp_path: Path, model: PAA, images: list[Path]) -> None:
+    for path in images:
         path.write_bytes(b"")
-    for given, says in ((pictures, "none of the 4 images can be read; the first: .*: an empty"), (pictures[:1], "^/")):
+    for given, says in ((images, "none of the 4 images can be read; the first: .*: an empty"), (images[:1], "^/")):
         with pytest.raises(ImageError, match=says):
             write_predictions(partial(predict, model), given, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_done_stays_when_the_rest_fails(tmp_path: Path, model: PAA, pictures: list[Path]) -> None:
+def test_what_is_done_stays_when_the_rest_fails(tmp_path: Path, model: PAA, images: list[Path]) -> None:
     """Whatever ends it, detections.json is whole after every image, and so is each drawing."""
     seen: list[int] = []
 
@@ -143,13 +143,13 @@ def test_what_is_done_stays_when_the_rest_fails(tmp_path: Path, model: PAA, pict
         yield from predict(model, images)
 
     with pytest.raises(KeyboardInterrupt):
-        write_predictions(detect, pictures, tmp_path)
+        write_predictions(detect, images, tmp_path)
     assert seen == [1, 2, 3]
     assert len(json.loads((tmp_path / "detections.json").read_text())) == 3
     assert not list(tmp_path.glob("*.tmp"))
 
 
-def test_memory_does_not_grow_with_the_images(tmp_path: Path, pictures: list[Path]) -> None:
+def test_memory_does_not_grow_with_the_images(tmp_path: Path, images: list[Path]) -> None:
     """No image is kept once its files are written."""
     alive: list[weakref.ref[Rgb]] = []
     most = []
@@ -161,7 +161,7 @@ def test_memory_does_not_grow_with_the_images(tmp_path: Path, pictures: list[Pat
             alive.append(weakref.ref(image))
             yield image, empty
 
-    write_predictions(detect, pictures * 10, tmp_path)
+    write_predictions(detect, images * 10, tmp_path)
     assert len(alive) == 40
     assert max(most) <= 2
 
@@ -180,6 +180,6 @@ def test_a_drawing_longer_than_a_jpeg_can_be(tmp_path: Path) -> None:
         assert drawn.size[0] <= 65_500
 
 
-def test_a_folder_that_is_a_file(model: PAA, pictures: list[Path]) -> None:
+def test_a_folder_that_is_a_file(model: PAA, images: list[Path]) -> None:
     with pytest.raises(RunError, match="is not a folder one can write to"):
-        write_predictions(partial(predict, model), pictures, pictures[0])
+        write_predictions(partial(predict, model), images, images[0])

@@ -16,12 +16,12 @@ TRAINED: dict[str, Any] = {
     "loss_box": 0.9567,
     "loss_iou": 0.3,
     "positives": 17.0,
-    "rate": 0.01 / 3,
-    "pictures_per_second": 12.345,
+    "lr": 0.01 / 3,
+    "images_per_second": 12.345,
     "seconds_left": 7384.6,
 }
 LINE = (
-    "step 20/90000: loss 2.457 (classification 1.200, box 0.957, iou 0.300), rate 0.0033, 12.3 pictures/s, 2:03:05 left"
+    "step 20/90000: loss 2.457 (classification 1.200, box 0.957, iou 0.300), rate 0.0033, 12.3 images/s, 2:03:05 left"
 )
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from paa.engine.metrics import SUMMARY_NAMES, ClassMetrics, CocoMetrics
-from paa.engine.operating_point import ClassCurve, OperatingPoint
+from paa.evaluation.metrics import SUMMARY_NAMES, ClassMetrics, CocoMetrics
+from paa.evaluation.operating_point import ClassCurve, OperatingPoint
 from paa.report.tables import class_rows, markdown_table, operating_point_rows, rich_table, summary_rows
 
 LONG = "a class with a rather long name [bold]|"

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.parity import Report, check_model, filled
 from torch import Tensor
 
 from paa.model.detector import Detector
+from tests.parity import Report, check_model, filled
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 

@@ -16,14 +16,14 @@ from safetensors.torch import load_file
 import paa
 from paa import PAA
 from paa.config import ModelConfig
-from paa.engine.run_folder import save_checkpoint
 from paa.errors import CheckpointError, PaaError, RunError
-from paa.weights import own
-from paa.weights.coco_names import COCO_NAMES
+from paa.training.run_folder import save_checkpoint
 from paa.weights.convert import convert
+from paa.weights.formats import own
+from paa.weights.formats.coco_names import COCO_NAMES
 from paa.weights.read import read_weights
 
-SMALL = ModelConfig(backbone="resnet18", norm="batch", channels=16, tower_depth=1, test_short=64, test_longest=96)
+SMALL = ModelConfig(backbone="resnet18", norm="batch", channels=16, tower_depth=1, min_size=64, max_size=96)
 NAMES = ("cat", "Hund", "鳥")
 DETECTS = torch.full((1, 3, 64, 96), 90, dtype=torch.uint8), torch.tensor([[64, 90]])
 
@@ -62,8 +62,8 @@ def test_the_seeds_model_detects_the_same_after_it(tmp_path: Path) -> None:
     expected = {**original.provenance, "file": "source.pth", "sha256": digest}
     assert again.provenance == written.provenance == expected
     assert (written.config, written.names, written.num_classes) == (original.config, COCO_NAMES, 80)
-    pictures = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
-    images = torch.from_numpy(pictures).permute(2, 0, 1)[None]
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    images = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     a, b = (each.detect(images, torch.tensor([[64, 90]])) for each in (original, again))
     assert int((a.labels >= 0).sum()) > 0
     assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))

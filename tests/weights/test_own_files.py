@@ -18,13 +18,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from paa.config import ModelConfig, to_dict
-from paa.engine.run_folder import save_checkpoint
-from paa.engine.speed import arrange
 from paa.errors import CheckpointError, ConfigError, PaaError, RunError
 from paa.model.detector import Detector
+from paa.model.prepare import arrange
 from paa.predictor import PAA, load
-from paa.weights import own
+from paa.training.run_folder import save_checkpoint
 from paa.weights.files import read_file
+from paa.weights.formats import own
 from paa.weights.read import build, read_weights
 
 SMALL = ModelConfig(backbone="resnet18", norm="batch", channels=32, tower_depth=1, mean=(1.0, 2.0, 3.0))

@@ -14,12 +14,12 @@ from torch import Tensor
 from paa.config import CAFFE_MEAN, ModelConfig
 from paa.errors import CheckpointError, ConfigError
 from paa.model.detector import Detector
-from paa.weights import own
-from paa.weights.coco_names import COCO_NAMES
+from paa.weights.formats import own
+from paa.weights.formats.coco_names import COCO_NAMES
 from paa.weights.start import load_start, starting_model
 from paa.weights.state import BackboneWeights, Weights
 
-SMALL = ModelConfig(backbone="resnet18", channels=16, tower_depth=1, test_short=64, test_longest=96)
+SMALL = ModelConfig(backbone="resnet18", channels=16, tower_depth=1, min_size=64, max_size=96)
 ROWS = ("head.cls_logits.weight", "head.cls_logits.bias")
 
 
@@ -205,7 +205,7 @@ def test_kinds_of_norm_interchange(theirs: Any, ours: Any) -> None:
         torch.testing.assert_close(mine, other, rtol=1e-3, atol=0)
 
 
-def test_a_detector_decides_all_but_the_norm_and_the_size_of_test_pictures() -> None:
+def test_a_detector_decides_all_but_the_norm_and_the_size_of_test_images() -> None:
     theirs = ModelConfig(
         backbone="resnet101",
         norm="frozen",
@@ -222,19 +222,19 @@ def test_a_detector_decides_all_but_the_norm_and_the_size_of_test_pictures() -> 
         anchor_offset=0.0,
         legacy=True,
         threshold_joint=True,
-        test_short=864,
-        test_longest=1440,
+        min_size=864,
+        max_size=1440,
     )
     assert all(value != getattr(ModelConfig(), name) for name, value in vars(theirs).items() if name != "norm")
     weights = Weights(theirs, ("a",), 1, {}, {"file": "first.pt"}, "old.pt")
     asked = ModelConfig(norm="affine")
     config, changed = starting_model(weights, asked)
-    assert config == dataclasses.replace(theirs, norm="affine", test_short=800, test_longest=1333)
-    followed = set(vars(theirs)) - {"norm", "test_short", "test_longest"}
+    assert config == dataclasses.replace(theirs, norm="affine", min_size=800, max_size=1333)
+    followed = set(vars(theirs)) - {"norm", "min_size", "max_size"}
     assert changed == {name: (getattr(asked, name), getattr(theirs, name)) for name in followed}
     assert starting_model(weights, theirs) == (theirs, {})
 
-    assert starting_model(weights, asked, chosen=("norm", "test_short", "test_longest"))[0] == config
+    assert starting_model(weights, asked, chosen=("norm", "min_size", "max_size"))[0] == config
     agreed = dataclasses.replace(asked, channels=128)
     assert starting_model(weights, agreed, chosen=("channels",))[0] == config
     for name in followed:

@@ -1,1 +1,1 @@
-"""Data sets: reading them, changing pictures, loading batches."""
+"""Data sets: reading them, changing images, loading batches."""

@@ -1,4 +1,4 @@
-"""What happens to a picture before it is trained on, every random choice drawn from the picture's own seed."""
+"""What happens to an image before it is trained on, every random choice drawn from the image's own seed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 
 from paa.data.transforms import adjust_colors, crop, hflip, resize, resized_size
 
-_SMALLEST_PICTURE = 32
+_SMALLEST_IMAGE = 32
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """A picture is resized to `size` (height, width), cut to `window` (top, left, height, width), perhaps mirrored."""
+    """An image is resized to `size` (height, width), cut to `window` (top, left, height, width), perhaps mirrored."""
 
     size: tuple[int, int]
     window: tuple[int, int, int, int]
@@ -24,30 +24,30 @@ class Geometry:
 
 @dataclass(frozen=True)
 class TrainTransform:
-    """How pictures are changed for training.
+    """How images are changed for training.
 
-    short_sides: the short side in pixels, or the lowest and the highest, each length between equally likely. longest:
+    min_sizes: the short side in pixels, or the lowest and the highest, each length between equally likely. max_size:
     cap of the long side. hflip: probability of mirroring. scale_jitter: the lowest and highest factor by which the
-    picture is made smaller, or larger and cut to the unchanged size. color_jitter: brightness, contrast and saturation
+    image is made smaller, or larger and cut to the unchanged size. color_jitter: brightness, contrast and saturation
     are multiplied by up to 1 -/+ this. legacy: boxes are scaled as the seed does.
     """
 
-    short_sides: tuple[int, ...] = (800,)
-    longest: int = 1333
+    min_sizes: tuple[int, ...] = (800,)
+    max_size: int = 1333
     hflip: float = 0.5
     scale_jitter: tuple[float, float] | None = None
     color_jitter: float = 0.0
     legacy: bool = False
 
     def draw(self, height: int, width: int, random: np.random.Generator) -> Geometry:
-        """Draw what is done to a picture of this size; its colours are to be drawn afterwards."""
-        short = int(random.integers(min(self.short_sides), max(self.short_sides) + 1))
+        """Draw what is done to an image of this size; its colours are to be drawn afterwards."""
+        short = int(random.integers(min(self.min_sizes), max(self.min_sizes) + 1))
         mirrored = bool(random.random() < self.hflip)
-        size = resized_size(height, width, short, self.longest)
+        size = resized_size(height, width, short, self.max_size)
         if self.scale_jitter is None:
             return Geometry(size, (0, 0, *size), mirrored)
         factor = random.uniform(*self.scale_jitter)
-        scaled = (max(_SMALLEST_PICTURE, round(size[0] * factor)), max(_SMALLEST_PICTURE, round(size[1] * factor)))
+        scaled = (max(_SMALLEST_IMAGE, round(size[0] * factor)), max(_SMALLEST_IMAGE, round(size[1] * factor)))
         window = (min(size[0], scaled[0]), min(size[1], scaled[1]))
         top, left = (int(random.integers(whole - part + 1)) for whole, part in zip(scaled, window))
         return Geometry(scaled, (top, left, *window), mirrored)
@@ -55,7 +55,7 @@ class TrainTransform:
     def apply(
         self, image: Tensor, boxes: Tensor, labels: Tensor, geometry: Geometry, random: np.random.Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the picture (3, h, w), boxes (n, 4) and labels (n,) as changed; cropping may leave fewer boxes."""
+        """Return the image (3, h, w), boxes (n, 4) and labels (n,) as changed; cropping may leave fewer boxes."""
         image, boxes = resize(image, boxes, geometry.size, self.legacy)
         if geometry.window != (0, 0, *geometry.size):
             image, boxes, kept = crop(image, boxes, geometry.window)
@@ -69,6 +69,6 @@ class TrainTransform:
 
 
 def padded_size(sizes: Sequence[tuple[int, int]], multiple: int = 32) -> tuple[int, int]:
-    """Return the (height, width), multiples of `multiple`, that hold pictures of all these sizes."""
+    """Return the (height, width), multiples of `multiple`, that hold images of all these sizes."""
     height, width = (-(-max(sides) // multiple) * multiple for sides in zip(*sizes))
     return height, width

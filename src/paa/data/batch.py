@@ -10,12 +10,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """B pictures of a common padded size, and their ground truth.
+    """B images of a common padded size, and their ground truth.
 
-    images (B, 3, H, W): uint8 RGB, in memory (B, H, W, 3), each picture at the top left, zeros elsewhere. sizes (B, 2):
-    int64 (height, width) of each picture inside. gt_boxes (B, G, 4): float32 continuous xyxy pixels of the padded
-    batch; gt_labels (B, G): int64 from 0, -1 where picture b has fewer than G objects (its box there is zeros). G is at
-    least 1. positions (B,): int64, where each picture stands in its index. original_sizes (B, 2): int64 (height, width)
+    images (B, 3, H, W): uint8 RGB, in memory (B, H, W, 3), each image at the top left, zeros elsewhere. sizes (B, 2):
+    int64 (height, width) of each image inside. gt_boxes (B, G, 4): float32 continuous xyxy pixels of the padded
+    batch; gt_labels (B, G): int64 from 0, -1 where image b has fewer than G objects (its box there is zeros). G is at
+    least 1. positions (B,): int64, where each image stands in its index. original_sizes (B, 2): int64 (height, width)
     on disk.
     """
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from paa.data.folders import some
-from paa.data.images import read_size, wrong_size
+from paa.data.files.folders import some
+from paa.data.images.read import read_size, wrong_size
 from paa.data.index import DatasetIndex
-from paa.data.report import ReadReport
+from paa.data.read_report import ReadReport
 from paa.errors import DataError, ImageError, one_line
 
 _SMALLEST_SIDE = 1e-3
@@ -32,7 +32,7 @@ _MARKS = (  # UTF-32's begins with UTF-16's
 
 @dataclass(frozen=True)
 class Found:
-    """A split as its files have it: I pictures and A boxes, unchecked.
+    """A split as its files have it: I images and A boxes, unchecked.
 
     file_names: relative to root, or absolute. sizes (I, 2): (height, width), 0 where the files do not say.
     images (A,): each box's image, as a position. boxes (A, 4): float64 continuous xyxy, in pixels, or with `normalised`

@@ -29,9 +29,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from paa import __version__
+from paa.data.files.listings import exists
 from paa.data.index import DatasetIndex
-from paa.data.listings import exists
-from paa.data.report import ReadReport
+from paa.data.read_report import ReadReport
 from paa.errors import one_line
 
 log = logging.getLogger("paa")
@@ -111,7 +111,7 @@ def map_index(entry: Path) -> MappedIndex:
 
 
 def _recall(entry: Path, report: ReadReport) -> MappedIndex | None:
-    """Return the index in a file of the cache, and add to the report; None if it, or a picture, is not as it was."""
+    """Return the index in a file of the cache, and add to the report; None if it, or an image, is not as it was."""
     try:
         with safe_open(entry, "pt") as stored:
             facts, checksum = (stored.metadata()[key] for key in ("facts", "checksum"))

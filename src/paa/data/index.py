@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class DatasetIndex:
-    """Every picture and box of a data set.
+    """Every image and box of a data set.
 
-    I pictures, A boxes, C classes. The boxes of picture i are rows offsets[i]:offsets[i + 1].
+    I images, A boxes, C classes. The boxes of image i are rows offsets[i]:offsets[i + 1].
 
     root: the folder the file names are relative to. file_names (I,): numpy bytes (UTF-8).
     image_ids (I,): int64, the file's own. sizes (I, 2): int32 (height, width) as shown (after EXIF rotation).
@@ -43,17 +43,17 @@ class DatasetIndex:
         return len(self.image_ids)
 
     def path(self, i: int) -> Path:
-        """Return the file of picture `i`."""
+        """Return the file of image `i`."""
         return self.root / bytes(self.file_names[i]).decode("utf-8", "surrogateescape")
 
     def targets(self, i: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """Return what a model is trained on in picture `i`: boxes (n, 4) and labels (n,), crowds left out."""
+        """Return what a model is trained on in image `i`: boxes (n, 4) and labels (n,), crowds left out."""
         rows = slice(self.offsets[i], self.offsets[i + 1])
         keep = ~self.crowd[rows]
         return self.boxes[rows][keep], self.labels[rows][keep]
 
     def select(self, images: npt.NDArray[np.int64]) -> DatasetIndex:
-        """Return the same data set with only these pictures (positions), in this order."""
+        """Return the same data set with only these images (positions), in this order."""
         counts = np.diff(self.offsets)[images]
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         rows = np.repeat(self.offsets[:-1][images] - offsets[:-1], counts) + np.arange(offsets[-1])

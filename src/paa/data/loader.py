@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from paa.data.augment import Geometry, TrainTransform, padded_size
 from paa.data.batch import Batch
-from paa.data.images import collected_remarks, read_image, warn_once
+from paa.data.images.read import collected_remarks, read_image, warn_once
 from paa.data.index import DatasetIndex
-from paa.data.report import NAMED, REMEDY
+from paa.data.read_report import NAMED, REMEDY
 from paa.data.sampling import BatchPlan, ItemSeed, TrainBatches, is_tall, largest_size
 from paa.data.transforms import resize, resized_size
 from paa.data.workers import check_shared_memory, received, share, worker_errors
@@ -50,10 +50,10 @@ class Loaded:
 
 
 def collate(images: Sequence[Tensor], size: tuple[int, int] | None = None, multiple: int = 32) -> tuple[Tensor, Tensor]:
-    """Lay pictures (3, h, w) uint8 at the top left of (B, 3, H, W) zeros; also return their sizes (B, 2) int64.
+    """Lay images (3, h, w) uint8 at the top left of (B, 3, H, W) zeros; also return their sizes (B, 2) int64.
 
-    size: (H, W); by default the least multiples of `multiple` that hold every picture. The batch lies in memory as
-    (B, H, W, 3), as the pictures do: to sort their bytes by channel would take as long as to resize them.
+    size: (H, W); by default the least multiples of `multiple` that hold every image. The batch lies in memory as
+    (B, H, W, 3), as the images do: to sort their bytes by channel would take as long as to resize them.
     """
     sizes = [(image.shape[1], image.shape[2]) for image in images]
     height, width = size or padded_size(sizes, multiple)
@@ -127,10 +127,10 @@ def train_loader(
     skip_bad: bool = False,
     pin_memory: bool = False,
 ) -> Loader:
-    """Return the steps - start_step training batches of one process; batch_size counts all processes' pictures.
+    """Return the steps - start_step training batches of one process; batch_size counts all processes' images.
 
     The batch of a step is the same wherever the run started and however many workers load it. worker_timeout: seconds
-    without a batch after which workers count as hung; 0: no limit. skip_bad: an unreadable picture is replaced by
+    without a batch after which workers count as hung; 0: no limit. skip_bad: an unreadable image is replaced by
     another of its aspect class. Raises DataError for a data set without objects.
     """
     if len(index) == 0 or bool(index.crowd.all()):
@@ -140,14 +140,14 @@ def train_loader(
     largest = [_shared_bytes(batch_size // world, size)] * min(len(plans), workers * _PREFETCHED + 1)
     dataset = _InWorker(_TrainSet(index, transform, skip_bad))
     loader = _loader(dataset, plans, workers, worker_timeout, pin_memory)
-    return Loader(loader, sum(largest) if workers else 0, "another picture is used instead")
+    return Loader(loader, sum(largest) if workers else 0, "another image is used instead")
 
 
 def eval_loader(
     index: DatasetIndex,
     *,
-    short: int | None,
-    longest: int,
+    min_size: int | None,
+    max_size: int,
     legacy: bool = False,
     batch_size: int = 1,
     rank: int = 0,
@@ -161,20 +161,20 @@ def eval_loader(
 
     An image is batched with others of its own padded size only: group norm sees the padding, so another size would
     change what is detected in it. batch_size counts one process's images. What is batched with what does not depend on
-    the number of processes. short: the short side to which they are resized, the long one at most `longest`; None: they
-    come at their own size. worker_timeout: as for `train_loader`. skip_bad: an unreadable image is left out of its
-    batch, and noted in the loader's `left_out` and `left_out_positions`.
+    the number of processes. min_size: the short side to which images are resized, the long one at most `max_size`;
+    None: they keep their own size. worker_timeout: as for `train_loader`. skip_bad: an unreadable image is left out of
+    its batch, and noted in the loader's `left_out` and `left_out_positions`.
     """
     by_size: dict[tuple[int, int], list[int]] = {}
     for i, (height, width) in enumerate(index.sizes.tolist()):
-        by_size.setdefault(padded_size([_eval_size(height, width, short, longest)]), []).append(i)
+        by_size.setdefault(padded_size([_eval_size(height, width, min_size, max_size)]), []).append(i)
     plans = [
         BatchPlan(tuple(images[start : start + batch_size]), (), size)
         for size, images in sorted(by_size.items())
         for start in range(0, len(images), batch_size)
     ][rank::world]
     sizes_shared = sorted(_shared_bytes(len(plan.positions), plan.size) for plan in plans)
-    dataset = _InWorker(_EvalSet(index, short, longest, legacy, skip_bad))
+    dataset = _InWorker(_EvalSet(index, min_size, max_size, legacy, skip_bad))
     loader = _loader(dataset, plans, workers, worker_timeout, pin_memory)
     waiting = sizes_shared[-(workers * _PREFETCHED + 1) :] if workers else []
     return Loader(loader, sum(waiting), "it is left out")
@@ -209,8 +209,8 @@ def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def _eval_size(height: int, width: int, short: int | None, longest: int) -> tuple[int, int]:
-    return (height, width) if short is None else resized_size(height, width, short, longest)
+def _eval_size(height: int, width: int, min_size: int | None, max_size: int) -> tuple[int, int]:
+    return (height, width) if min_size is None else resized_size(height, width, min_size, max_size)
 
 
 @dataclass(frozen=True)
@@ -240,8 +240,8 @@ class _InWorker(Dataset[Loaded]):
 @dataclass(frozen=True)
 class _EvalSet(Dataset[Loaded]):
     index: DatasetIndex
-    short: int | None
-    longest: int
+    min_size: int | None
+    max_size: int
     legacy: bool
     skip_bad: bool
 
@@ -259,7 +259,7 @@ class _EvalSet(Dataset[Loaded]):
 
     def _sample(self, position: int) -> Sample:
         image, boxes, labels = _read(self.index, position)
-        size = _eval_size(image.shape[1], image.shape[2], self.short, self.longest)
+        size = _eval_size(image.shape[1], image.shape[2], self.min_size, self.max_size)
         return (*resize(image, boxes, size, self.legacy), labels)
 
 
@@ -287,7 +287,7 @@ class _TrainSet(Dataset[Loaded]):
         return Loaded(_batch(self.index, samples, positions, plan.size), left_out)
 
     def _sample(self, position: int, seed: ItemSeed, within: tuple[int, int] | None = None) -> Sample:
-        """Read and change a picture; `within`: the (height, width) that it must not exceed."""
+        """Read and change an image; `within`: the (height, width) that it must not exceed."""
         image, boxes, labels = _read(self.index, position)
         random = np.random.default_rng(seed)
         geometry = self.transform.draw(image.shape[1], image.shape[2], random)
@@ -296,7 +296,7 @@ class _TrainSet(Dataset[Loaded]):
         return self.transform.apply(image, boxes, labels, geometry, random)
 
     def _replacement(self, position: int, seed: ItemSeed, within: tuple[int, int]) -> tuple[int, Sample] | None:
-        """Return another picture of the same aspect class and its position, the same for the same seed."""
+        """Return another image of the same aspect class and its position, the same for the same seed."""
         tall = is_tall(self.index)
         random = np.random.default_rng((*seed, 1))
         for other in random.permutation(np.flatnonzero(tall == tall[position]))[:_ATTEMPTS].tolist():
@@ -308,7 +308,7 @@ class _TrainSet(Dataset[Loaded]):
 
 
 def _shrink(geometry: Geometry, within: tuple[int, int]) -> Geometry:
-    """Return the geometry without its crop, the whole picture no larger than `within`."""
+    """Return the geometry without its crop, the whole image no larger than `within`."""
     height, width = geometry.size
     ratio = min(1, within[0] / height, within[1] / width)
     size = (max(1, int(height * ratio)), max(1, int(width * ratio)))

@@ -6,13 +6,15 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from paa.data import coco, voc, yolo
-from paa.data.coco_files import other_json
-from paa.data.folders import subfolders
+from paa.data.files.folders import subfolders
+from paa.data.formats.coco import read as coco
+from paa.data.formats.coco.files import other_json
+from paa.data.formats.voc import read as voc
+from paa.data.formats.yolo import read as yolo
 from paa.data.index import DatasetIndex
-from paa.data.report import ReadReport, printable
+from paa.data.read_report import ReadReport, printable
 from paa.errors import DataError
-from paa.urls import nothing_at
+from paa.runtime.urls import nothing_at
 
 log = logging.getLogger("paa")
 

@@ -1,4 +1,4 @@
-"""Which pictures are trained on at which step.
+"""Which images are trained on at which step.
 
 The sequence of global batches is a function of the data set, the batch size and the seed: it does not change with the
 number of processes, of workers, or the step a run resumes at.
@@ -26,7 +26,7 @@ _EPOCH, _ITEM = 0, 1  # what a seed is for; NumPy takes (a, b) and (a, b, 0) for
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """What one process loads for one step: pictures, a seed for each, and the (height, width) they are padded to.
+    """What one process loads for one step: images, a seed for each, and the (height, width) they are padded to.
 
     The padded size is that of the global batch: group norm sees the padding, which must not depend on the processes.
     """
@@ -37,12 +37,12 @@ class BatchPlan:
 
 
 def is_tall(index: DatasetIndex) -> npt.NDArray[np.bool_]:
-    """Return the aspect class (I,) of each picture: at least as high as wide, or not."""
+    """Return the aspect class (I,) of each image: at least as high as wide, or not."""
     return index.sizes[:, 0] >= index.sizes[:, 1]
 
 
 def global_batches(tall: npt.NDArray[np.bool_], batch_size: int, seed: int) -> Iterator[Positions]:
-    """Yield positions (batch_size,) for ever: each epoch holds every picture once, each batch one aspect class.
+    """Yield positions (batch_size,) for ever: each epoch holds every image once, each batch one aspect class.
 
     What an epoch leaves over of a class, less than a batch, opens the class's next batch. Classes are kept apart only
     where each can fill a batch: otherwise the rare one would wait for epochs to fill one with repeats.
@@ -70,10 +70,10 @@ def global_batches(tall: npt.NDArray[np.bool_], batch_size: int, seed: int) -> I
 
 
 def largest_size(index: DatasetIndex, transform: TrainTransform, batch_size: int) -> tuple[int, int]:
-    """Return the padded (height, width) of a batch of the largest pictures, which no batch exceeds in area."""
+    """Return the padded (height, width) of a batch of the largest images, which no batch exceeds in area."""
     tall = is_tall(index)
     sizes = index.sizes.astype(np.float64)
-    ratio = np.minimum(max(transform.short_sides) / sizes.min(1), transform.longest / sizes.max(1))
+    ratio = np.minimum(max(transform.min_sizes) / sizes.min(1), transform.max_size / sizes.max(1))
     resized = np.rint(sizes * ratio[:, None]).astype(np.int64)
     apart = min(int(tall.sum()), int((~tall).sum())) >= batch_size  # as in global_batches
     parts = [resized[tall], resized[~tall]] if apart else [resized]
@@ -95,7 +95,7 @@ class TrainBatches(Sampler[BatchPlan]):
         world: int = 1,
     ) -> None:
         if batch_size < 1 or batch_size % world:
-            raise ConfigError(f"a batch of {batch_size} pictures cannot be shared equally by {world} processes")
+            raise ConfigError(f"a batch of {batch_size} images cannot be shared equally by {world} processes")
         if seed < 0:
             raise ConfigError(f"the seed must not be negative, got {seed}")
         self.index = index

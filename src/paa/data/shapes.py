@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from paa.data.coco import write_coco
+from paa.data.formats.coco.read import write_coco
 from paa.data.index import DatasetIndex
 from paa.errors import ConfigError
 
@@ -26,21 +26,21 @@ Point = tuple[float, float]
 
 
 def make_shapes(folder: Path, images: int, seed: int = 0, size: tuple[int, int] = (160, 192)) -> Path:
-    """Write `images` pictures and their annotations as COCO JSON; return the folder.
+    """Write `images` images and their annotations as COCO JSON; return the folder.
 
-    folder/images/*.jpg, folder/train.json, folder/val.json: every fifth picture (at least one) is for validation.
-    size: the short and the longest long side in pixels; half of the pictures stand upright. Objects are 1 to 6 of four
+    folder/images/*.jpg, folder/train.json, folder/val.json: every fifth image (at least one) is for validation.
+    size: the short and the longest long side in pixels; half of the images stand upright. Objects are 1 to 6 of four
     classes, in any colour, turned by up to 20 degrees, 32 to 120 pixels across, wholly inside, and at least half
-    visible; boxes are tight around the whole shape. Picture i depends on the seed, the size and i only.
+    visible; boxes are tight around the whole shape. Image i depends on the seed, the size and i only.
     """
     if images < 2 or min(size) < 2 * _SMALLEST:
-        raise ConfigError(f"expected at least 2 pictures of {2 * _SMALLEST} pixels a side, got {images} of {size}")
+        raise ConfigError(f"expected at least 2 images of {2 * _SMALLEST} pixels a side, got {images} of {size}")
     (folder / "images").mkdir(parents=True, exist_ok=True)
     drawn = []
     for i in range(images):
-        picture, boxes, labels = draw_picture(np.random.default_rng([seed, i]), size)
-        Image.fromarray(picture).save(folder / "images" / f"{i:06d}.jpg", quality=92)
-        drawn.append((picture.shape[:2], boxes, labels))
+        image, boxes, labels = draw_image(np.random.default_rng([seed, i]), size)
+        Image.fromarray(image).save(folder / "images" / f"{i:06d}.jpg", quality=92)
+        drawn.append((image.shape[:2], boxes, labels))
     validation = np.arange(images) % 5 == 1
     for split, chosen in (("train", np.flatnonzero(~validation)), ("val", np.flatnonzero(validation))):
         boxes = np.concatenate([drawn[i][1] for i in chosen])
@@ -61,10 +61,10 @@ def make_shapes(folder: Path, images: int, seed: int = 0, size: tuple[int, int] 
     return folder
 
 
-def draw_picture(
+def draw_image(
     random: np.random.Generator, size: tuple[int, int]
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Return one picture (H, W, 3), its boxes (n, 4) continuous xyxy, and labels (n,)."""
+    """Return one image (H, W, 3), its boxes (n, 4) continuous xyxy, and labels (n,)."""
     short, long = min(size), int(random.integers(min(size), max(size) + 1))
     height, width = (short, long) if random.random() < 0.5 else (long, short)
     base = random.integers(40, 216, 3)
@@ -89,8 +89,8 @@ def draw_picture(
         labels.append(label)
     pixels = np.asarray(canvas.reduce(_SCALE), np.float32)
     noise = random.normal(0, random.uniform(2, 12), pixels.shape[:2]).astype(np.float32)
-    picture = np.clip(pixels + noise[:, :, None], 0, 255).astype(np.uint8)
-    return picture, np.array(boxes, np.float32).reshape(-1, 4), np.array(labels, np.int64)
+    image = np.clip(pixels + noise[:, :, None], 0, 255).astype(np.uint8)
+    return image, np.array(boxes, np.float32).reshape(-1, 4), np.array(labels, np.int64)
 
 
 def _place(random: np.random.Generator, label: int, owner: npt.NDArray[np.int64], areas: list[int]) -> Mask | None:

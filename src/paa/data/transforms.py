@@ -1,4 +1,4 @@
-"""Resizing, flipping, cropping and colouring a picture, with its boxes.
+"""Resizing, flipping, cropping and colouring an image, with its boxes.
 
 Images are (3, H, W) uint8 tensors, resized fastest where they lie in memory as (H, W, 3), as decoders leave them; boxes
 (n, 4) float32, continuous xyxy pixels; sizes (height, width).
@@ -15,20 +15,20 @@ from torchvision.transforms.v2 import functional
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
 
 
-def resized_size(height: int, width: int, short: int, longest: int) -> tuple[int, int]:
-    """Return the (height, width) whose short side is `short`, or less where the long side would exceed `longest`.
+def resized_size(height: int, width: int, min_size: int, max_size: int) -> tuple[int, int]:
+    """Return the (height, width) whose short side is `min_size`, or less where the long side would exceed `max_size`.
 
     Rounds as the seed does (maskrcnn-benchmark's Resize): the long side is truncated.
     """
     small, large = min(height, width), max(height, width)
-    if large / small * short > longest:
-        short = max(1, round(longest * small / large))
-    long = int(short * large / small)
-    return (short, long) if height <= width else (long, short)
+    if large / small * min_size > max_size:
+        min_size = max(1, round(max_size * small / large))
+    long = int(min_size * large / small)
+    return (min_size, long) if height <= width else (long, min_size)
 
 
 def scale_boxes(boxes: Tensor, from_size: tuple[int, int], to_size: tuple[int, int], legacy: bool) -> Tensor:
-    """Return boxes (n, 4) of a picture of `from_size` where they are in the same picture resized to `to_size`.
+    """Return boxes (n, 4) of an image of `from_size` where they are in the same image resized to `to_size`.
 
     legacy: scale inclusive coordinates, as the seed does: x2 becomes (x2 - 1) x ratio + 1.
     """

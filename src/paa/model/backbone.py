@@ -137,7 +137,7 @@ class ResNetBackbone(nn.Module):
                 )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return c3, c4, c5 of pictures (B, 3, H, W)."""
+        """Return c3, c4, c5 of images (B, 3, H, W)."""
         x = self.maxpool(F.relu_(conv_norm(x, self.conv1, self.bn1)))
         c3: Tensor = self.layer2(self.layer1(x))
         c4: Tensor = self.layer3(c3)

@@ -1,4 +1,4 @@
-"""The detector: pictures in, head outputs or detections out."""
+"""The detector: images in, head outputs or detections out."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from paa.anchors import make_anchors
 from paa.config import ModelConfig
+from paa.core.anchors import make_anchors
+from paa.core.outputs import HeadOutputs
+from paa.core.postprocess import DetectedBatch, detect
 from paa.errors import ConfigError
 from paa.model.backbone import ResNetBackbone
 from paa.model.fpn import FeaturePyramid
 from paa.model.head import Head
 from paa.model.timm_backbone import TimmBackbone
-from paa.outputs import HeadOutputs
-from paa.postprocess import DetectedBatch, detect
 
 PADDING = 32
 """Batches are padded to a multiple of this, so that each level is half the one below."""
@@ -76,7 +76,7 @@ class Detector(nn.Module):
         return self
 
     def normalise(self, images: Tensor, sizes: Tensor) -> Tensor:
-        """Return float input from uint8 RGB (B, 3, H, W) whose pictures have sizes (B, 2); the padding becomes zero."""
+        """Return float input from uint8 RGB (B, 3, H, W) whose images have sizes (B, 2); the padding becomes zero."""
         height, width = images.shape[-2:]
         inside_y = torch.arange(height, device=images.device) < sizes[:, :1]
         inside_x = torch.arange(width, device=images.device) < sizes[:, 1:]
@@ -87,7 +87,7 @@ class Detector(nn.Module):
         return x.sub_(mean).div_(std).mul_(inside_y[:, None, :, None] & inside_x[:, None, None, :])
 
     def forward(self, images: Tensor, sizes: Tensor) -> HeadOutputs:
-        """Return what the head says of uint8 RGB pictures (B, 3, H, W), H and W multiples of 32, sizes (B, 2)."""
+        """Return what the head says of uint8 RGB images (B, 3, H, W), H and W multiples of 32, sizes (B, 2)."""
         outputs: HeadOutputs = self.head(self.fpn(self.backbone(self.normalise(images, sizes))))
         return outputs
 

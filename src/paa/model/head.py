@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from paa.anchors import STRIDES
+from paa.core.anchors import STRIDES
+from paa.core.outputs import HeadOutputs
 from paa.errors import ConfigError
+from paa.model.cpu.winograd import one_pass
 from paa.model.deformable import DeformableConv
-from paa.model.winograd import one_pass
-from paa.outputs import HeadOutputs
 
 
 class TowerLayer(nn.Module):

@@ -39,12 +39,12 @@ class TimmBackbone(nn.Module):
         self.channels = tuple(self.body.feature_info.channels()[i] for i in self.picked)
         resize = getattr(self.body.model, "set_input_size", None)
         if resize is not None and "always_partition" in inspect.signature(resize).parameters:
-            # Swin made for 224 takes its last stage for a single window, and would never shift it in larger pictures
+            # Swin made for 224 takes its last stage for a single window, and would never shift it in larger images
             resize(always_partition=True)
         self._try()
 
     def _try(self) -> None:
-        """Run one small picture, neither square nor of the size the model was trained on.
+        """Run one small image, neither square nor of the size the model was trained on.
 
         What does not take part in c3 to c5 is not trained: several processes would wait for its gradients.
         """
@@ -56,7 +56,7 @@ class TimmBackbone(nn.Module):
                 total = torch.stack([feature.sum() for feature in features]).sum()
                 gradients = torch.autograd.grad(total, trained, allow_unused=True) if trained else ()
         except Exception as error:  # what a model does with a size that it was not made for is its own affair
-            raise ConfigError(f"timm/{self.name}: does not take pictures of any size ({one_line(error)})") from error
+            raise ConfigError(f"timm/{self.name}: does not take images of any size ({one_line(error)})") from error
         finally:
             self.train()
         shapes = [tuple(feature.shape[1:]) for feature in features]
@@ -67,7 +67,7 @@ class TimmBackbone(nn.Module):
             parameter.requires_grad_(gradient is not None)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return c3, c4, c5 of pictures (B, 3, H, W), H and W multiples of 32."""
+        """Return c3, c4, c5 of images (B, 3, H, W), H and W multiples of 32."""
         features = self.body(x)
         c3, c4, c5 = (features[i] for i in self.picked)
         return c3, c4, c5
@@ -81,7 +81,7 @@ class TimmBackbone(nn.Module):
 
 
 def create_model(name: str, **options: Any) -> Any:
-    """Return timm's model of that name, for pictures of any size; ConfigError if timm or the model is missing."""
+    """Return timm's model of that name, for images of any size; ConfigError if timm or the model is missing."""
     try:
         import timm
     except ImportError as error:

@@ -1,1 +1,1 @@
-"""What a person looks at: pictures with boxes, curves and tables."""
+"""What a person looks at: images with boxes, curves and tables."""

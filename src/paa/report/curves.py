@@ -14,10 +14,10 @@ import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from paa.atomic import whole_file
-from paa.engine.operating_point import ClassCurve, envelope
 from paa.errors import RunError
+from paa.evaluation.operating_point import ClassCurve, envelope
 from paa.report.palette import class_colour
+from paa.runtime.files import whole_file
 
 _LOSSES = {
     "loss": "total",
@@ -36,7 +36,7 @@ def precision_recall_curves(curves: Sequence[ClassCurve], out: Path, *, most: in
     """
     known = [label for label, curve in enumerate(curves) if curve.objects]
     if not known:
-        raise RunError("no precision-recall curves to draw: the evaluated pictures have no objects")
+        raise RunError("no precision-recall curves to draw: the evaluated images have no objects")
     shown = sorted(sorted(known, key=lambda label: -curves[label].objects)[:most])
     columns = min(4, len(shown))
     rows = -(-len(shown) // columns)
@@ -67,8 +67,8 @@ def training_curves(log: Path, out: Path) -> None:
     for label, (axes, key) in enumerate(zip((total, *parts), _LOSSES)):
         _draw_loss(axes, x, np.array([line[key] for line in steps.values()], dtype=np.float64), _hex(label))
         axes.set_title(f"{_LOSSES[key]} loss", fontsize=9, loc="left")
-    rate.plot(x, [line["rate"] for line in steps.values()], color=_GREY, linewidth=1.2)
-    rate.set_title("rate", fontsize=9, loc="left")
+    rate.plot(x, [line["lr"] for line in steps.values()], color=_GREY, linewidth=1.2)
+    rate.set_title("lr", fontsize=9, loc="left")
     for axes in (total, rate, *parts):
         _plain(axes)
         axes.set_ylim(bottom=0)
@@ -122,7 +122,7 @@ def _read_steps(log: Path) -> dict[int, dict[str, float]]:
             line = json.loads(text)
         except json.JSONDecodeError:
             continue
-        if isinstance(line, dict) and line.keys() >= {"step", "rate", *_LOSSES}:
+        if isinstance(line, dict) and line.keys() >= {"step", "lr", *_LOSSES}:
             steps[int(line["step"])] = line
     if not steps:
         raise RunError(

@@ -1,4 +1,4 @@
-"""Pictures with boxes on them: one picture's detections, and sheets of them beside the truth."""
+"""Images with boxes on them: one image's detections, and sheets of them beside the truth."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _INK, _PAPER = (40, 40, 40), (255, 255, 255)
 
 @dataclass(frozen=True)
 class Comparison:
-    """One picture of a contact sheet, with what is there and what was found.
+    """One image of a contact sheet, with what is there and what was found.
 
     image (H, W, 3): uint8 RGB. gt_boxes (n, 4): float32, continuous xyxy pixels. gt_labels (n,): int64 from 0.
-    title: what stands under the picture, such as its file name.
+    title: what stands under the image, such as its file name.
     """
 
     image: npt.NDArray[np.uint8]
@@ -32,7 +32,7 @@ class Comparison:
 
 
 def draw_detections(image: npt.NDArray[np.uint8], detections: Detections, threshold: float = 0.3) -> Image.Image:
-    """Return the picture with the detections of score >= `threshold` drawn on it, each with its name and score.
+    """Return the image with the detections of score >= `threshold` drawn on it, each with its name and score.
 
     image (H, W, 3): uint8 RGB; it is not changed. The best detections lie on top.
     """
@@ -47,17 +47,17 @@ def draw_truth(
     labels: npt.NDArray[np.int64],
     names: Sequence[str],
 ) -> Image.Image:
-    """Return the picture with its ground truths drawn on it, each with its name. Shapes as in `Comparison`."""
+    """Return the image with its ground truths drawn on it, each with its name. Shapes as in `Comparison`."""
     return _draw(Image.fromarray(image), boxes, labels, [names[label] for label in labels])
 
 
 def contact_sheet(
     rows: Sequence[Comparison], names: Sequence[str], *, threshold: float = 0.3, columns: int = 2, width: int = 1600
 ) -> Image.Image:
-    """Return a sheet of pictures, each twice: the truth to the left, the detections to the right.
+    """Return a sheet of images, each twice: the truth to the left, the detections to the right.
 
     names: the data set's class names, by which the truth is labelled. columns: how many such pairs stand side by side
-    (fewer if there are fewer pictures). width: of the whole sheet, in pixels.
+    (fewer if there are fewer images). width: of the whole sheet, in pixels.
     """
     columns = max(1, min(columns, len(rows)))
     gap = 12
@@ -81,12 +81,12 @@ def _pair(row: Comparison, names: Sequence[str], threshold: float, width: int) -
     found = row.detections.above(threshold)
     # Scaled before anything is drawn: lines and text keep the size that can be read.
     scale = half / row.image.shape[1]
-    picture = Image.fromarray(row.image).resize((half, max(1, round(row.image.shape[0] * scale))))
-    truth = _draw(picture, row.gt_boxes * scale, row.gt_labels, [names[label] for label in row.gt_labels])
+    image = Image.fromarray(row.image).resize((half, max(1, round(row.image.shape[0] * scale))))
+    truth = _draw(image, row.gt_boxes * scale, row.gt_labels, [names[label] for label in row.gt_labels])
     captions = [f"{name} {score:.2f}" for _, score, name in found]
-    drawn = _draw(picture, found.boxes * scale, found.labels, captions)
+    drawn = _draw(image, found.boxes * scale, found.labels, captions)
 
-    pair = Image.new("RGB", (width, picture.height + line), _PAPER)
+    pair = Image.new("RGB", (width, image.height + line), _PAPER)
     pair.paste(truth, (0, 0))
     pair.paste(drawn, (width - half, 0))
     pen = ImageDraw.Draw(pair)
@@ -95,14 +95,14 @@ def _pair(row: Comparison, names: Sequence[str], threshold: float, width: int) -
         (0, f"{title}truth, {len(row.gt_labels)}"),
         (width - half, f"detections, {len(found)} of score {threshold:.2f} or more"),
     ):
-        pen.text((left + 2, picture.height + 2), _shortened(text, font, half - 4), fill=_INK, font=font)
+        pen.text((left + 2, image.height + 2), _shortened(text, font, half - 4), fill=_INK, font=font)
     return pair
 
 
 def _draw(
     image: Image.Image, boxes: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], captions: Sequence[str]
 ) -> Image.Image:
-    """Return a copy with the boxes (n, 4) and their captions, the first on top; all text stays inside the picture."""
+    """Return a copy with the boxes (n, 4) and their captions, the first on top; all text stays inside the image."""
     image = image.convert("RGB")
     width, height = image.size
     pen = ImageDraw.Draw(image)
@@ -132,13 +132,13 @@ def _font(size: float) -> ImageFont.FreeTypeFont:
 
 
 def _inside(box: npt.NDArray[np.float32], width: int, height: int) -> _Box:
-    """Return the part of the box within the picture, as the corners of its first and last pixel."""
+    """Return the part of the box within the image, as the corners of its first and last pixel."""
     x1, y1, x2, y2 = (float(v) for v in np.clip(box, 0, [width, height, width, height]))
     x1, y1 = min(x1, width - 1), min(y1, height - 1)
     return x1, y1, max(x2 - 1, x1), max(y2 - 1, y1)
 
 
-def _label_place(box: _Box, size: tuple[float, float], picture: tuple[int, int], placed: Sequence[_Box]) -> _Box:
+def _label_place(box: _Box, size: tuple[float, float], image: tuple[int, int], placed: Sequence[_Box]) -> _Box:
     """Return where a label of this size goes: at a corner of its box, where no better detection's label is.
 
     Where all corners are taken it goes to the first, under the other label.
@@ -147,8 +147,8 @@ def _label_place(box: _Box, size: tuple[float, float], picture: tuple[int, int],
     corners = [(x1, y1 - height), (x1, y1), (x2 - width, y1 - height), (x1, y2 - height), (x1, y2)]
     places = []
     for left, top in corners:
-        left = min(max(left, 0), picture[0] - 1 - width)
-        top = min(max(top, 0), picture[1] - 1 - height)
+        left = min(max(left, 0), image[0] - 1 - width)
+        top = min(max(top, 0), image[1] - 1 - height)
         places.append((left, top, left + width, top + height))
     return next((place for place in places if not any(_overlap(place, other) for other in placed)), places[0])
 

@@ -1,4 +1,4 @@
-"""The files of an evaluation: numbers, COCO results, precision-recall curves, pictures beside the truth."""
+"""The files of an evaluation: numbers, COCO results, precision-recall curves, images beside the truth."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from paa.atomic import whole_file
-from paa.data.images import read_image
+from paa.data.images.read import read_image
 from paa.data.index import DatasetIndex
 from paa.detections import Detections
-from paa.engine.metrics import CocoMetrics
-from paa.engine.operating_point import ClassCurve
-from paa.engine.run_folder import write_text
-from paa.engine.table import DetectionTable, write_results
+from paa.evaluation.coco_results import write_results
+from paa.evaluation.metrics import CocoMetrics
+from paa.evaluation.operating_point import ClassCurve
+from paa.inference.table import DetectionTable
 from paa.report.curves import precision_recall_curves
 from paa.report.drawing import Comparison, contact_sheet
 from paa.report.tables import class_rows, markdown_table, operating_point_rows, summary_rows
+from paa.runtime.files import whole_file, write_text
 
 
 def write_evaluation(
@@ -26,7 +26,7 @@ def write_evaluation(
 ) -> None:
     """Write metrics.json, results.json (COCO's format), report.md, precision_recall.png and sheet.jpg to `folder`.
 
-    Without an object in any picture there is no curve to draw, and no precision_recall.png.
+    Without an object in any image there is no curve to draw, and no precision_recall.png.
     """
     folder.mkdir(parents=True, exist_ok=True)
     points = {
@@ -48,11 +48,11 @@ def write_evaluation(
 
 
 def write_sheet(
-    path: Path, index: DatasetIndex, table: DetectionTable, pictures: int = 8, threshold: float = 0.5
+    path: Path, index: DatasetIndex, table: DetectionTable, images: int = 8, threshold: float = 0.5
 ) -> None:
-    """Write a sheet of pictures evenly spread over the data set, the truth to the left, detections to the right."""
+    """Write a sheet of images evenly spread over the data set, the truth to the left, detections to the right."""
     rows = []
-    for i in np.unique(np.linspace(0, len(index) - 1, min(pictures, len(index))).astype(np.int64)).tolist():
+    for i in np.unique(np.linspace(0, len(index) - 1, min(images, len(index))).astype(np.int64)).tolist():
         mine = table.select(table.image == i)
         order = np.argsort(-mine.scores, kind="stable")
         found = Detections(mine.boxes[order], mine.scores[order], mine.labels[order], index.names)

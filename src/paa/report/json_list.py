@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from paa.atomic import cannot_write
+from paa.runtime.files import cannot_write
 
 
 class JsonListFile:

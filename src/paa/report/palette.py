@@ -1,10 +1,10 @@
-"""One colour a class, the same in every picture and plot, that colour-blind people can tell apart."""
+"""One colour a class, the same in every image and plot, that colour-blind people can tell apart."""
 
 from __future__ import annotations
 
 Colour = tuple[int, int, int]
 
-# Okabe & Ito (2008), less black; those that stand out on most pictures come first.
+# Okabe & Ito (2008), less black; those that stand out on most images come first.
 _BASE: tuple[Colour, ...] = (
     (0, 114, 178),
     (230, 159, 0),

@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from paa.atomic import whole_file
-from paa.data.images import Rgb, read_image
+from paa.data.images.read import Rgb, read_image
+from paa.data.left_out import LEFT_OUT
 from paa.detections import Detections
-from paa.engine.run_folder import LEFT_OUT, check_folder, write_text
 from paa.errors import ConfigError, ImageError
 from paa.report.drawing import draw_detections
 from paa.report.json_list import JsonListFile
+from paa.runtime.files import check_folder, whole_file, write_text
 
 Detect = Callable[[Sequence[Rgb]], Iterable[tuple[Rgb, Detections]]]
 """Gives the detections of each image, in the order given: `engine.predict.predict` of some detector and options."""
@@ -36,7 +36,7 @@ class Written(NamedTuple):
 
 def write_predictions(
     detect: Detect,
-    pictures: Sequence[Path],
+    paths: Sequence[Path],
     folder: Path,
     *,
     threshold: float = 0.3,
@@ -55,8 +55,8 @@ def write_predictions(
     if not 0 <= threshold <= 1:
         raise ConfigError(f"the threshold must be from 0 to 1, got {threshold}")
     check_folder(folder)
-    names = _drawn_names(pictures)
-    lost = {path.resolve() for path in pictures} & {(folder / name).resolve() for name in names}
+    names = _drawn_names(paths)
+    lost = {path.resolve() for path in paths} & {(folder / name).resolve() for name in names}
     if lost:
         raise ConfigError(f"{min(lost)}: would be overwritten by its drawing; give another --output")
     counts: list[int] = []
@@ -64,22 +64,22 @@ def write_predictions(
     listed = 0
     with ExitStack() as stack:
         records: JsonListFile | None = None
-        for positions, images in _read_ahead(pictures, batch_size, left_out):
+        for positions, images in _read_ahead(paths, batch_size, left_out):
             for i, (image, detections) in zip(positions, detect(images)):
                 if records is None:  # the folder is not made before there is something to put in it
                     records = stack.enter_context(_start(folder))
                 kept = detections.above(threshold)
                 _save_drawing(draw_detections(image, kept, threshold), folder / names[i])
                 height, width = image.shape[:2]
-                about = {"file": str(pictures[i]), "drawn": names[i], "width": width, "height": height}
+                about = {"file": str(paths[i]), "drawn": names[i], "width": width, "height": height}
                 records.append({**about, "detections": kept.to_dicts()})
                 counts.append(len(kept))
-                listen(pictures[i], len(kept))
+                listen(paths[i], len(kept))
             if records is not None and len(left_out) > listed:
                 write_text(folder / LEFT_OUT, "".join(f"{line}\n" for line in left_out))
                 listed = len(left_out)
     if left_out and not counts:
-        what = f"none of the {len(pictures)} images can be read; the first: " if len(pictures) > 1 else ""
+        what = f"none of the {len(paths)} images can be read; the first: " if len(paths) > 1 else ""
         raise ImageError(what + left_out[0])
     return Written(counts, left_out)
 
@@ -90,15 +90,13 @@ def _start(folder: Path) -> JsonListFile:
     return JsonListFile(folder / "detections.json")
 
 
-def _read_ahead(
-    pictures: Sequence[Path], batch_size: int, left_out: list[str]
-) -> Iterator[tuple[list[int], list[Rgb]]]:
+def _read_ahead(paths: Sequence[Path], batch_size: int, left_out: list[str]) -> Iterator[tuple[list[int], list[Rgb]]]:
     """Yield images, some batches at a time and not too many pixels, with their positions; note those left out."""
     most = batch_size * _BATCHES_AHEAD if batch_size > 1 else 1
     positions: list[int] = []
     images: list[Rgb] = []
     pixels = 0
-    for i, path in enumerate(pictures):
+    for i, path in enumerate(paths):
         try:
             image = read_image(path)
         except ImageError as error:
@@ -122,11 +120,11 @@ def _save_drawing(drawing: Image.Image, path: Path) -> None:
         temporary.write_bytes(buffer.getvalue())
 
 
-def _drawn_names(pictures: Sequence[Path]) -> list[str]:
+def _drawn_names(images: Sequence[Path]) -> list[str]:
     """Return a file name for each, no two alike though images of different folders may share theirs."""
     names: dict[str, None] = {}
     numbers: dict[str, int] = {}  # of the last of each stem
-    for path in pictures:
+    for path in images:
         name, number = f"{path.stem}.jpg", numbers.get(path.stem, 1)
         while name in names:
             number += 1

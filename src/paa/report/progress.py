@@ -19,8 +19,8 @@ def training_line(record: dict[str, Any]) -> str:
         f"{name.removeprefix('loss_')} {value:.3f}" for name, value in record.items() if name.startswith("loss_")
     )
     return (
-        f"step {record['step']}/{record['steps']}: loss {record['loss']:.3f} ({parts}), rate {record['rate']:.2g}, "
-        f"{record['pictures_per_second']:.1f} pictures/s, {_duration(record['seconds_left'])} left"
+        f"step {record['step']}/{record['steps']}: loss {record['loss']:.3f} ({parts}), rate {record['lr']:.2g}, "
+        f"{record['images_per_second']:.1f} images/s, {_duration(record['seconds_left'])} left"
     )
 
 

@@ -8,8 +8,8 @@ from typing import Literal
 from rich import box
 from rich.table import Table
 
-from paa.engine.metrics import CocoMetrics
-from paa.engine.operating_point import ClassCurve
+from paa.evaluation.metrics import CocoMetrics
+from paa.evaluation.operating_point import ClassCurve
 
 Row = Mapping[str, str]
 
@@ -20,7 +20,7 @@ _MEANINGS = {
     "APs": "small objects, below 32 x 32 pixels",
     "APm": "medium objects",
     "APl": "large objects, from 96 x 96 pixels",
-    "AR1": "recall of 1 detection a class and picture, mean over IoU",
+    "AR1": "recall of 1 detection a class and image, mean over IoU",
     "AR10": "10 detections",
     "AR100": "100 detections",
     "ARs": "small objects",

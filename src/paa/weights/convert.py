@@ -9,7 +9,7 @@ from pathlib import Path
 from paa.config import WeightsFormat
 from paa.errors import CheckpointError
 from paa.model.detector import Detector
-from paa.weights.own import check_names, write_model
+from paa.weights.formats.own import check_names, write_model
 from paa.weights.read import build, read_weights
 from paa.weights.state import Weights
 

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from paa.errors import CheckpointError
-from paa.urls import nothing_at
+from paa.runtime.urls import nothing_at
 from paa.weights.foreign import describe_archive
 from paa.weights.pickles import STORAGES, Maker, check_left, checked_key, short, take, unpickle
 

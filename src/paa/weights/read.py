@@ -11,9 +11,11 @@ import torch
 from paa.config import WeightsFormat
 from paa.errors import CheckpointError, ConfigError, one_line
 from paa.model.detector import Detector
-from paa.weights import caffe2, mmdet, official, own, seed, timm_models, torchvision_models
 from paa.weights.files import FileContent, read_file
 from paa.weights.foreign import describe_values
+from paa.weights.formats import caffe2, mmdet, official, own, seed
+from paa.weights.formats import timm as timm_models
+from paa.weights.formats import torchvision as torchvision_models
 from paa.weights.state import BackboneWeights, Weights, check_fit, load_tensors
 
 D = TypeVar("D", bound=Detector)

@@ -14,7 +14,7 @@ from paa.errors import CheckpointError, ConfigError
 from paa.model.detector import Detector
 from paa.weights.state import BackboneWeights, Weights, load_tensors
 
-_FREE = ("norm", "test_short", "test_longest")
+_FREE = ("norm", "min_size", "max_size")
 """What a run may choose, whatever detector it starts from."""
 
 _ROWS = ("head.cls_logits.weight", "head.cls_logits.bias")
@@ -26,7 +26,7 @@ def starting_model(
 ) -> tuple[ModelConfig, dict[str, tuple[Any, Any]]]:
     """Return the model to train: the one asked for, but with all that the weights decide; and what that changed.
 
-    A detector decides all fields but the kind of norm and the size of test pictures; a backbone decides itself and its
+    A detector decides all fields but the kind of norm and the size of test images; a backbone decides itself and its
     input. chosen: fields that the user named; ConfigError if the weights say otherwise. changed: field -> (asked for,
     of the weights).
     """

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from paa.config import ModelConfig
 from paa.errors import CheckpointError
-from paa.weights.coco_names import COCO_NAMES
+from paa.weights.formats.coco_names import COCO_NAMES
 
 COUNTER = ".num_batches_tracked"
 """Batch norm's counter, which trained norm has, frozen norm has not, and nothing needs."""

@@ -1,0 +1,142 @@
+"""The command line: parse, call, print. Nothing imports this file.
+
+Every command is a dataclass in a file of its own, whose fields are its options. It is parsed and run here, and an
+error that the user's input caused is one line on stderr and exit code 2.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tyro
+
+from paa import __version__
+from paa.commands.convert import Convert
+from paa.commands.demo import Demo
+from paa.commands.eval import Eval
+from paa.commands.predict import Predict
+from paa.commands.train import Train
+from paa.errors import ConfigError, PaaError
+from paa.recipes import RECIPES
+from paa.runtime.terminal import safe_output
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "train": Train,
+    "eval": Eval,
+    "predict": Predict,
+    "convert": Convert,
+    "demo": Demo,
+}
+
+USAGE = f"""paa {__version__}: Probabilistic Anchor Assignment with IoU Prediction
+
+usage: paa COMMAND [options]     (paa COMMAND --help shows all options)
+
+  paa train --data PATH --recipe NAME           train on a COCO, Pascal VOC or YOLO data set
+  paa eval CHECKPOINT --data PATH               COCO's numbers, operating points
+  paa predict CHECKPOINT IMAGE_OR_FOLDER...   draw and write detections
+  paa convert CHECKPOINT OUT.safetensors        any implementation's checkpoint, as this project's model file
+  paa demo                                      all of it on drawn shapes, in minutes, on a CPU
+
+recipes: {", ".join(RECIPES)}"""
+
+
+def parse(arguments: Sequence[str]) -> Train | Eval | Predict | Convert | Demo:
+    """Return the command of a command line; ends the program with code 2 (or 0 for help) as argparse does."""
+    command, rest = arguments[0], list(arguments[1:])
+    kind = COMMANDS[command]
+    if kind is Train:
+        recipe = _recipe_of(rest)
+        default = Train(
+            tyro.MISSING,
+            recipe=recipe,
+            model=RECIPES[recipe].model,
+            augment=RECIPES[recipe].augment,
+            schedule=RECIPES[recipe].schedule,
+            batch_size=RECIPES[recipe].schedule.reference_batch,
+            named=_named(rest),
+        )
+        return tyro.cli(Train, args=_fill_resume(rest), default=default, prog="paa train")
+    result: Train | Eval | Predict | Convert | Demo = tyro.cli(kind, args=rest, prog=f"paa {command}")
+    return result
+
+
+def _recipe_of(arguments: list[str]) -> str:
+    """Return the recipe named on the command line, whose values are the defaults of the other options."""
+    name = "r50_1x"
+    for i, argument in enumerate(arguments):
+        if argument == "--recipe" and i + 1 < len(arguments):
+            name = arguments[i + 1]
+        elif argument.startswith("--recipe="):
+            name = argument.split("=", 1)[1]
+    if name not in RECIPES:
+        raise ConfigError(f"unknown recipe {name!r}; known: {', '.join(RECIPES)}")
+    return name
+
+
+def _named(arguments: list[str]) -> tuple[str, ...]:
+    """Return what a command line names, as fields: --model.norm-eps, --model.no-bgr, --no_voting, --model.bgr=False."""
+    names = [argument.split("=", 1)[0].removeprefix("--") for argument in arguments if argument.startswith("--")]
+    parts = [name.replace("-", "_").rpartition(".") for name in names]  # the parser takes either
+    return tuple(f"{group}{dot}{field.removeprefix('no_')}" for group, dot, field in parts)
+
+
+def _fill_resume(arguments: list[str]) -> list[str]:
+    """Let `--resume` stand alone: without a file it means the run's last checkpoint."""
+    filled = []
+    for i, argument in enumerate(arguments):
+        filled.append(argument)
+        if argument == "--resume" and (i + 1 == len(arguments) or arguments[i + 1].startswith("--")):
+            filled.append("last")
+    return filled
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command line; exit code 0, 1 where `paa predict` left images out, 2 for an error that the input caused,
+    130 when interrupted.
+
+    Where nobody reads what is printed any more, as in `paa eval ... | head -1`, all is done nevertheless.
+    """
+    with safe_output():
+        _run(list(sys.argv[1:] if arguments is None else arguments))
+
+
+def _run(given: list[str]) -> None:
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(USAGE)
+        sys.exit(0 if given else 2)
+    if given[0] == "--version":
+        print(__version__)
+        sys.exit(0)
+    if given[0] not in COMMANDS:
+        print(f"paa: error: unknown command {given[0]!r}; known: {', '.join(COMMANDS)}", file=sys.stderr)
+        sys.exit(2)
+    log = logging.getLogger("paa")  # ours alone: other libraries' logs are theirs to show
+    log.setLevel(logging.INFO)
+    log.handlers[:] = [handler := logging.StreamHandler()]
+    handler.setFormatter(logging.Formatter("paa: %(message)s"))
+    try:
+        command = parse(given)
+        from rich.console import Console
+
+        command.run(Console(soft_wrap=True))
+    except (PaaError, OSError) as error:  # OSError: a full disk, a folder that cannot be written to
+        print(f"paa: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except RuntimeError as error:
+        from paa.data.workers import worker_error
+
+        if (named := worker_error(error)) is not None:  # torch reports a worker's end wherever it is just then
+            print(f"paa: error: {named}", file=sys.stderr)
+            sys.exit(2)
+        if not re.search("out of memory|allocate memory", str(error), re.IGNORECASE):
+            raise
+        print(f"paa: error: {str(error).splitlines()[0]}; a smaller batch or smaller images may help", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("paa: interrupted; what was written is whole", file=sys.stderr)
+        sys.exit(130)

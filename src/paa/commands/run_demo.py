@@ -1,0 +1,69 @@
+"""`paa demo`: a data set of drawn shapes, a small detector trained on it, and what it sees; minutes on a CPU."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from paa.config import AugmentConfig, DataConfig, RuntimeConfig, ValidationConfig
+from paa.data.read import read_dataset
+from paa.data.shapes import make_shapes
+from paa.errors import RunError
+from paa.evaluation.metrics import CocoMetrics, evaluate
+from paa.evaluation.operating_point import precision_recall
+from paa.inference.dataset import detect_dataset
+from paa.predictor import load
+from paa.recipes import RECIPES
+from paa.report.curves import training_curves
+from paa.report.evaluation import write_evaluation
+from paa.runtime.distributed import Process
+from paa.training.settings import TrainConfig
+from paa.training.train import train
+
+IMAGES = 2000
+STEPS = 1000
+
+
+def run_demo(
+    folder: Path,
+    process: Process,
+    listen: Callable[[dict[str, Any]], object],
+    *,
+    images: int = IMAGES,
+    steps: int = STEPS,
+) -> tuple[CocoMetrics, float]:
+    """Make the data set (folder/shapes), train (folder/run), evaluate (folder/evaluation).
+
+    images: of the data set, a fifth of them for validation; steps: of training. Returns the numbers on the validation
+    set and the seconds that training and evaluation took. RunError if the folder exists.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise RunError(f"{folder}: exists and is not empty; remove it or give another --output")
+    data = make_shapes(folder / "shapes", images)
+    started = time.perf_counter()
+    nano = RECIPES["r18_nano"]
+    recipe = replace(
+        nano,
+        model=replace(nano.model, min_size=160, max_size=192),
+        augment=AugmentConfig(min_sizes=(160,), max_size=192),
+        schedule=replace(nano.schedule, steps=steps),
+    )
+    config = TrainConfig(
+        data=DataConfig(data),
+        output=folder / "run",
+        recipe=recipe,
+        batch_size=8,
+        validation=ValidationConfig(batch_size=0),
+        runtime=RuntimeConfig(precision="auto", workers=1),
+    )
+    run = train(config, process, listen)
+    training_curves(run.log, folder / "training.png")
+    index = read_dataset(data, "val")
+    index, table, _ = detect_dataset(load(run.last, str(process.device)), index, process, workers=1)
+    metrics = evaluate(index, table)
+    seconds = time.perf_counter() - started
+    write_evaluation(folder / "evaluation", index, table, metrics, precision_recall(index, table))
+    return metrics, seconds

@@ -1,0 +1,121 @@
+"""paa train: train a detector on a data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Suppress, arg
+
+from paa.commands.options import Format, limit_pixels
+from paa.config import (
+    AugmentConfig,
+    DataConfig,
+    ModelConfig,
+    Recipe,
+    RuntimeConfig,
+    ScheduleConfig,
+    ValidationConfig,
+    WeightsFormat,
+)
+from paa.recipes import RECIPES
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a detector on a data set. Options that start with model, images or schedule override the recipe."""
+
+    data: Path
+    """The data set: a COCO JSON file, or the folder of a COCO, Pascal VOC or YOLO data set."""
+    recipe: str = "r50_1x"
+    """Named configuration to start from."""
+    output: Path | None = None
+    """Folder of the run; default: runs/RECIPE-DATA."""
+    batch_size: int = 16
+    """Images a step, over all processes; the recipe's rate, steps and decays scale with it."""
+    val_data: Path | None = None
+    """The validation set; default: --data."""
+    val_batch_size: int = 8
+    """Images at a time in evaluation, in each process; 0 or -1: no validation."""
+    val_interval: int = 0
+    """Steps between evaluations; 0: ten in the whole run."""
+    val_num: int | None = None
+    """Evaluate on this many images only; default: all."""
+    voting: bool = True
+    """Score voting in evaluation."""
+    resume: str | None = None
+    """Go on with the run in --output: its last checkpoint, or the one named here."""
+    init: str | None = None
+    """Start from these weights: a file of a detector or a backbone (of any known format), or torchvision/NAME or
+    timm/NAME, which are fetched. The model follows the file."""
+    init_format: WeightsFormat | None = None
+    """Format of that file; default: found out from it."""
+    format: Format | None = None
+    """Format of the data set; default: found out from what the path holds."""
+    train_split: str = "train"
+    """Split to train on."""
+    val_split: str = "val"
+    """Split to evaluate on."""
+    keep_empty: bool = True
+    """Train on images without objects too."""
+    images: Path | None = None
+    """Folder of the images; default: found out from the annotations."""
+    val_images: Path | None = None
+    """Folder of the validation images; default: --images, where --val-data is not given."""
+    skip_bad: bool = False
+    """Leave out annotations and images that cannot be used (listed in left_out.txt), instead of stopping."""
+    max_pixels: int | None = None
+    """Pixels that an image may have; default: 178956970, or PAA_MAX_PIXELS of the environment."""
+    named: Suppress[tuple[str, ...]] = ()
+    """What is named on the command line; not an option."""
+    runtime: Annotated[RuntimeConfig, arg(name="")] = field(default_factory=RuntimeConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+
+    def run(self, console: Console) -> None:
+        """Train, and say where the checkpoints are."""
+        from paa.report.progress import TrainingProgress
+        from paa.runtime.distributed import start
+        from paa.training.schedule import fit_decays
+        from paa.training.settings import TrainConfig
+        from paa.training.train import train
+
+        limit_pixels(self.max_pixels)
+        output = self.output
+        if output is None and self.resume not in (None, "last"):
+            output = Path(str(self.resume)).parent
+        named = tuple(name.removeprefix("schedule.") for name in self.named if name.startswith("schedule."))
+        schedule = fit_decays(self.schedule, RECIPES[self.recipe].schedule, named)
+        name = self.data.stem if self.data.suffix else self.data.resolve().name
+        config = TrainConfig(
+            data=DataConfig(
+                path=self.data,
+                format=self.format,
+                train_split=self.train_split,
+                val_split=self.val_split,
+                val_path=self.val_data,
+                keep_empty=self.keep_empty,
+                images=self.images,
+                val_images=self.val_images,
+                skip_bad=self.skip_bad,
+            ),
+            output=output or Path("runs") / f"{self.recipe}-{name}",
+            recipe=Recipe(self.model, self.augment, schedule),
+            batch_size=self.batch_size,
+            validation=ValidationConfig(max(self.val_batch_size, 0), self.val_interval, self.val_num, self.voting),
+            runtime=self.runtime,
+            resume=None if self.resume is None else "last" if self.resume == "last" else Path(self.resume),
+            init=self.init,
+            init_format=self.init_format,
+            named=self.named,
+        )
+        with start(self.runtime.device) as process:
+            run = train(config, process, TrainingProgress(console))
+            if process.first:
+                best = f" and {run.best}" if run.best.exists() else ""
+                console.print(f"checkpoints: {run.last}{best}", markup=False)

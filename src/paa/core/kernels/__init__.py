@@ -1,0 +1,1 @@
+"""Triton kernels for GPUs: the same results as `core/`'s functions for the host."""

@@ -1,0 +1,51 @@
+"""One result from the detections of several views of an image: the official code's `vote` and `soft-vote`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchvision.ops import nms
+
+from paa.core.boxes import iou
+
+_ROUNDING = 1e-9
+
+
+def merge(
+    boxes: Tensor, scores: Tensor, labels: Tensor, *, threshold: float = 0.66, soft: bool = True, least: float = 0.05
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Merge the boxes that agree, each class for itself (bbox_aug_vote.py of the official code).
+
+    boxes (M, 4): continuous xyxy pixels of one frame; scores (M,); labels (M,): int64 from 0. The best box takes all of
+    its class with IoU >= threshold, then the best of the rest, and so on; each cluster becomes the mean of its boxes,
+    weighted by score, with its best score. soft: the others of a cluster stay too, with their score x (1 - IoU with the
+    best one) where that is at least `least`, the threshold of the detections. Returns boxes (R, 4),
+    scores (R,) and labels (R,), best first.
+    """
+    if len(boxes) == 0:
+        return boxes, scores, labels
+    # float64: two classes are moved apart at no cost of precision, and an IoU equal to the threshold is equal
+    exact, weights = boxes.double(), scores.double()
+    span = exact.max() - exact.min() + 1
+    # `nms` takes what is above its threshold, not what is equal to it
+    best = nms(exact + labels[:, None] * span, weights, threshold - _ROUNDING)
+    taken = torch.ones_like(labels, dtype=torch.bool)
+    taken[best] = False
+    others = taken.nonzero()[:, 0]
+    overlap = iou(exact[best, None], exact[None, others])
+    overlap = torch.where(labels[best, None] == labels[others], overlap, -1.0)
+    # the first that is near enough; if rounding hides the one that took it, the nearest
+    owner = torch.where(overlap >= threshold, 2.0, overlap).argmax(0)
+
+    mass = weights[best].index_add(0, owner, weights[others])
+    total = (weights[best, None] * exact[best]).index_add(0, owner, weights[others, None] * exact[others])
+    mean = torch.where(mass[:, None] > 0, total / mass[:, None], exact[best])
+    merged, merged_scores, merged_labels = mean.to(boxes.dtype), scores[best], labels[best]
+    if soft:
+        lowered = (weights[others] * (1 - overlap.gather(0, owner[None])[0])).to(scores.dtype)
+        kept = lowered >= least
+        merged = torch.cat([merged, boxes[others[kept]]])
+        merged_scores = torch.cat([merged_scores, lowered[kept]])
+        merged_labels = torch.cat([merged_labels, labels[others[kept]]])
+    order = merged_scores.argsort(descending=True, stable=True)
+    return merged[order], merged_scores[order], merged_labels[order]

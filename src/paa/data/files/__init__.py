@@ -1,0 +1,1 @@
+"""Finding files: folders, splits, and the image that an annotation means."""

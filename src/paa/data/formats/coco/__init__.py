@@ -1,0 +1,1 @@
+"""COCO: annotations of a whole data set in one JSON file."""

@@ -1,0 +1,1 @@
+"""YOLO: one text file an image."""

@@ -1,0 +1,39 @@
+"""left_out.txt: every annotation and image that a run or an evaluation left out, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from paa.runtime.files import write_text
+
+LEFT_OUT = "left_out.txt"
+"""The file, of a run, an evaluation or a prediction, that lists all that was left out, and why."""
+
+
+class LeftOut:
+    """The lines of a left_out.txt, each once, after the name of its split."""
+
+    def __init__(self, path: Path, keep: bool = False) -> None:
+        """keep: what the file says already stays in it, as the run goes on."""
+        self.path = path
+        text = path.read_text(encoding="utf-8", errors="replace") if keep and path.exists() else ""
+        self._lines: dict[str, None] = dict.fromkeys(text.splitlines())
+        self._written: int | None = None
+
+    def add(self, split: str, messages: Iterable[str]) -> None:
+        """Note what was left out of a split, a message each."""
+        for message in messages:
+            line = f"{split}: {' '.join(message.splitlines())}"
+            self._lines[line.encode(errors="backslashreplace").decode()] = None  # names of files may be no Unicode
+
+    def write(self) -> None:
+        """Write the file if there is something new to say; where nothing was left out, no file stays."""
+        if len(self._lines) == self._written:
+            return
+        if self._lines:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(self.path, "".join(line + "\n" for line in self._lines))
+        else:
+            self.path.unlink(missing_ok=True)
+        self._written = len(self._lines)

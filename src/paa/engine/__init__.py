@@ -1,1 +1,0 @@
-"""Train, evaluate, predict: the only part that knows both models and data."""

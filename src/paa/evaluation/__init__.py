@@ -1,0 +1,1 @@
+"""COCO's numbers and operating points of detections."""

@@ -1,0 +1,1 @@
+"""From images to detections in the pixels of their originals."""

@@ -1,0 +1,1 @@
+"""Quicker 3x3 convolutions for CPUs."""

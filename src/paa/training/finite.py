@@ -1,0 +1,66 @@
+"""A run stops before what is not finite reaches a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from paa.data.index import DatasetIndex
+from paa.errors import RunError
+from paa.model.detector import Detector
+from paa.runtime.distributed import Process
+
+
+class FiniteCheck:
+    """Stops the run when a loss is not finite, and says at which step and with which images.
+
+    A step's losses are copied to the host while the next step is launched, and looked at then. last: the run's last
+    checkpoint, which the message names if it was saved.
+    """
+
+    def __init__(self, index: DatasetIndex, process: Process, last: Path | None = None) -> None:
+        self.index, self.process, self.last = index, process, last
+        self.waiting: tuple[int, Tensor, torch.cuda.Event | None, Tensor] | None = None
+
+    def add(self, step: int, losses: dict[str, Tensor], positions: Tensor) -> None:
+        """Check the step before, and keep this one for the next call; positions (B,): of its images."""
+        self.now()
+        # the mean over the processes, so that all of them stop at the same step
+        values = self.process.mean(torch.stack([loss.detach() for loss in losses.values()]))
+        copied = None
+        if values.is_cuda:
+            values = torch.empty_like(values, device="cpu", pin_memory=True).copy_(values, non_blocking=True)
+            copied = torch.cuda.Event()
+            copied.record()
+        self.waiting = (step, values, copied, positions)
+
+    def now(self) -> None:
+        """Check what waits; RunError if it is not finite."""
+        if self.waiting is None:
+            return
+        step, losses, copied, positions = self.waiting
+        self.waiting = None
+        if copied is not None:
+            copied.synchronize()
+        if not bool(losses.isfinite().all()):
+            mine = [self.index.path(i).name for i in positions.tolist()]
+            images = ", ".join(name for names in self.process.gather(mine) for name in names)
+            raise RunError(
+                f"the loss of step {step} is not finite ({', '.join(f'{v:.4g}' for v in losses.tolist())}); "
+                f"its images: {images}. {self._remedy()}"
+            )
+
+    def before_saving(self, step: int, *detectors: Detector) -> None:
+        """Check what waits, and the weights that the last step left, each once; RunError if any is not finite."""
+        self.now()
+        tensors = [named for detector in dict.fromkeys(detectors) for named in detector.state_dict().items()]
+        finite = torch.stack([tensor.isfinite().all() for _, tensor in tensors]).tolist()
+        if not all(finite):
+            raise RunError(f"step {step} made {tensors[finite.index(False)][0]} not finite. {self._remedy()}")
+
+    def _remedy(self) -> str:
+        saved = self.last is not None and self.last.exists()
+        kept = f"{self.last} is from before" if saved else "No checkpoint was saved before"
+        return f"{kept}; a lower rate or clip_norm may help"

@@ -1,0 +1,166 @@
+"""The folder of one training run: its settings, its log, its checkpoints; nothing in it is ever half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import torchvision
+
+import paa
+from paa.data.left_out import LEFT_OUT
+from paa.errors import RunError
+from paa.runtime.files import cannot_write, check_folder, remove_temporaries, temporaries, whole_file, write_text
+from paa.training.run_lock import LOCK, run_lock
+
+Record = dict[str, Any]
+Opened = TypeVar("Opened")
+
+
+class RunFolder:
+    """config.json, log.jsonl, tensorboard/, last.pt, best.pt and left_out.txt of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config, self.log = path / "config.json", path / "log.jsonl"
+        self.last, self.best, self.tensorboard = path / "last.pt", path / "best.pt", path / "tensorboard"
+        self.left_out = path / LEFT_OUT
+        self._held = ExitStack()
+        self._locked = False
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._locked = False
+        self._held.close()
+
+    def keep_open(self, opened: AbstractContextManager[Opened]) -> Opened:
+        """Enter a context that lasts as long as the folder's own, and return what it gives."""
+        return self._held.enter_context(opened)
+
+    def lock(self) -> None:
+        """Let no other process write here until the folder's context ends; RunError if one does already."""
+        if not self._locked:
+            check_folder(self.path)
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.keep_open(run_lock(self.path))
+            self._locked = True
+
+    def check_empty(self) -> None:
+        """Raise RunError unless a new run can be written here: nothing but a lock is in the folder, if there is one."""
+        check_folder(self.path)
+        if self.path.exists() and any(path.name != LOCK for path in self.path.iterdir()):
+            raise RunError(f"{self.path}: exists and is not empty; give another --output, or --resume to go on with it")
+
+    def checkpoint_to_resume(self) -> Path | None:
+        """Return the run's last checkpoint; None if it never saved one, so that it starts at its first step.
+
+        RunError if a checkpoint was saved and is gone, or if the folder's files are of something else than a run.
+        """
+        if self.last.exists():
+            return self.last
+        config = _read_json(self.config) if self.config.exists() else None
+        if self.config.exists() and not (isinstance(config, dict) and "recipe" in config):
+            raise RunError(f"{self.config}: is not of a training run, and would be overwritten; give another --output")
+        if self.best.exists():
+            raise RunError(
+                f"{self.last}: no such file, but {self.best.name} is there: go on from it with --resume {self.best}, "
+                "or start anew with another --output"
+            )
+        step = max((record["step"] for record in self.records()), default=0)
+        first = config.get("first_checkpoint") if isinstance(config, dict) else None
+        saved_from = first if isinstance(first, int) else 1
+        killed_in_first_save = step == saved_from and temporaries(self.path, [self.last.name])
+        if step >= saved_from and not killed_in_first_save:
+            raise RunError(
+                f"{self.last}: no such file, but {self.log.name} goes up to step {step}: put the checkpoint back, or "
+                "start anew with another --output"
+            )
+        return None
+
+    def clean(self) -> None:
+        """Remove what a killed process left half-written; only for the one process that writes here."""
+        remove_temporaries(self.path, [file.name for file in (self.config, self.log, self.last, self.best)])
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Write the resolved configuration, with the versions and the git state it ran under."""
+        write_text(self.config, json.dumps({**config, "environment": environment()}, indent=2) + "\n")
+
+    def append(self, record: Record) -> None:
+        """Append one line to the log; RunError if it cannot be written."""
+        try:
+            with self.log.open("a", encoding="utf-8") as log:
+                log.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise cannot_write(self.log, error) from error
+
+    def records(self) -> list[Record]:
+        """Return the log's lines; those cut short by a power cut are left out."""
+        if not self.log.exists():
+            return []
+        lines = [_parsed(line) for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines()]
+        return [line for line in lines if isinstance(line, dict) and isinstance(line.get("step"), int)]
+
+    def forget_after(self, step: int, validated: bool = True) -> list[Record]:
+        """Drop what a resumed run writes again, the log's lines after `step`; return those of `step` itself.
+
+        validated: the evaluation of that step is over, and its line stays.
+        """
+        kept = [r for r in self.records() if r["step"] < step or (r["step"] == step and (validated or "AP" not in r))]
+        if self.log.exists():
+            write_text(self.log, "".join(json.dumps(record) + "\n" for record in kept))
+        return [record for record in kept if record["step"] == step]
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return _parsed(path.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return None
+
+
+def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write a checkpoint so that it is there whole or not at all, also after a power cut; RunError on a full disk."""
+    # to an open file: its bytes do not depend on the temporary name, and the system's error is not lost
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        torch.save(content, file)
+
+
+def environment() -> dict[str, Any]:
+    """Return the versions, the machine and the git state of the code that runs."""
+    source = Path(__file__).parent
+    ours = bool(_git(source, "ls-files", Path(__file__).name))  # not a repository in which we are merely installed
+    return {
+        "paa": paa.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "git_commit": _git(source, "rev-parse", "HEAD") if ours else None,
+        "git_changed_files": (_git(source, "status", "--porcelain") or "").splitlines() if ours else None,
+        "command": sys.argv,
+    }
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,76 @@
+"""Where the records of a run are written: log.jsonl, TensorBoard's files, and what listens."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from paa.runtime.files import cannot_write
+from paa.training.checkpoint import State
+from paa.training.run_folder import Record, RunFolder
+
+log = logging.getLogger("paa")
+
+Listener = Callable[[Record], object]
+
+
+@contextmanager
+def open_log(run: RunFolder, state: State, listen: Listener) -> Iterator[Callable[[Record], None]]:
+    """Open a run's log where `state` stands, and give the function that writes a record everywhere.
+
+    What a resumed run does again is dropped before, from the log and in TensorBoard.
+    """
+    kept = run.forget_after(state.step, validated=not state.validation_due)
+    hook = threading.excepthook
+    threading.excepthook = partial(_board_hook, hook)
+    try:
+        with _board_errors(run):
+            board = SummaryWriter(run.tensorboard, purge_step=state.step)  # hides what was written from this step on
+    except BaseException:
+        threading.excepthook = hook
+        raise
+
+    def show(record: Record) -> None:
+        for name, value in record.items():
+            if name not in ("step", "steps") and value is not None:
+                board.add_scalar(name.replace("loss_", "loss/"), value, record["step"])
+        board.flush()
+
+    def write(record: dict[str, Any]) -> None:
+        run.append(record)
+        with _board_errors(run):
+            show(record)
+        listen(record)
+
+    try:
+        with _board_errors(run):
+            for record in kept:
+                show(record)
+        yield write
+    finally:
+        try:
+            board.close()
+        except OSError as error:  # the checkpoints and log.jsonl are whole
+            log.warning(f"{cannot_write(run.tensorboard, error)}: its last lines may be missing")
+        threading.excepthook = hook
+
+
+@contextmanager
+def _board_errors(run: RunFolder) -> Iterator[None]:
+    """Raise what the system says of TensorBoard's files as RunError."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(run.tensorboard, error) from error
+
+
+def _board_hook(hook: Callable[[threading.ExceptHookArgs], object], args: threading.ExceptHookArgs) -> None:
+    """Say nothing of an error in TensorBoard's writing thread: it keeps it, and the next flush raises it again."""
+    if not (isinstance(args.exc_value, OSError) and type(args.thread).__module__.startswith("tensorboard.")):
+        hook(args)

@@ -1,0 +1,111 @@
+"""Training configuration and its validation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from paa.config import DataConfig, Recipe, RuntimeConfig, ValidationConfig, WeightsFormat, check_model
+from paa.errors import ConfigError
+from paa.training.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run."""
+
+    data: DataConfig
+    output: Path
+    """Folder of the run: settings, log, checkpoints."""
+    recipe: Recipe = field(default_factory=Recipe)
+    batch_size: int = 16
+    """Images a step, over all processes; rate, steps and decays scale with it."""
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    resume: Path | Literal["last"] | None = None
+    """Go on with a run: its last checkpoint, or this one."""
+    init: str | None = None
+    """Start from these weights: a file of a detector or a backbone, or torchvision/NAME, timm/NAME."""
+    init_format: WeightsFormat | None = None
+    """Format of that file; found out from it, unless it is named."""
+    named: tuple[str, ...] = ()
+    """What the user named, as `model.backbone` or `schedule.steps`: it is taken as it stands, or refused, where what is
+    not named is made to fit weights, data and batch size."""
+
+    def named_in(self, part: str) -> tuple[str, ...]:
+        """Return the named fields of a part of the recipe, such as "model"."""
+        return tuple(name.removeprefix(f"{part}.") for name in self.named if name.startswith(f"{part}."))
+
+
+def ineffective(config: TrainConfig, schedule: Schedule) -> list[str]:
+    """Return a line for each thing that was named and changes nothing in this run, with the reason."""
+    model, runtime = config.recipe.model, config.runtime
+    late = [decay for decay in schedule.decays if decay >= schedule.steps]
+    validation = ("val_data", "val_split", "val_images", "val_interval", "val_num", "voting")
+    rules: tuple[tuple[tuple[str, ...], bool, str], ...] = (
+        (validation, config.validation.batch_size == 0, "there is no validation (--val-batch-size 0)"),
+        (("init_format",), config.init is None, "there is no --init"),
+        (("worker_timeout",), runtime.workers == 0, "there are no loader workers (--workers 0)"),
+        (("schedule.warmup", "schedule.warmup_factor"), schedule.warmup_steps == 0, "there is no warm-up"),
+        (("schedule.decays",), bool(late), f"{late} are not before the last step, {schedule.steps}"),
+        (("model.norm_eps",), model.backbone.startswith("timm/"), "timm's models have their own"),
+        (
+            ("fast_convolutions",),
+            runtime.fast_convolutions and (runtime.compile != "off" or runtime.precision == "bfloat16"),
+            "they are for float32 without torch.compile",
+        ),
+    )
+    return [
+        f"--{name.replace('_', '-')} has no effect: {reason}"
+        for names, applies, reason in rules
+        for name in names
+        if applies and name in config.named
+    ]
+
+
+def check_settings(config: TrainConfig, world: int) -> None:
+    """Raise ConfigError for a number that no run can use."""
+    check_model(config.recipe.model)
+    augment, schedule = config.recipe.augment, config.recipe.schedule
+    runtime, validation = config.runtime, config.validation
+    least: dict[str, tuple[float, float | None]] = {
+        "batch_size": (1, config.batch_size),
+        "val_batch_size": (0, validation.batch_size),
+        "val_interval": (0, validation.interval),
+        "val_num": (1, validation.limit),
+        "workers": (0, runtime.workers),
+        "worker_timeout": (0, runtime.worker_timeout),
+        "log_interval": (1, runtime.log_interval),
+        "checkpoint_interval": (1, runtime.checkpoint_interval),
+        "augment.min_sizes": (1, min(augment.min_sizes, default=0)),
+        "augment.max_size": (1, augment.max_size),
+        "augment.color_jitter": (0, augment.color_jitter),
+        "schedule.steps": (1, schedule.steps),
+        "schedule.reference_batch": (1, schedule.reference_batch),
+        "schedule.lr": (0, schedule.lr),
+        "schedule.weight_decay": (0, schedule.weight_decay),
+        "schedule.bias_lr_factor": (0, schedule.bias_lr_factor),
+        "schedule.backbone_lr_factor": (0, schedule.backbone_lr_factor),
+        "schedule.warmup_steps": (0, schedule.warmup_steps),
+        "schedule.warmup_factor": (0, schedule.warmup_factor),
+    }
+    for name, (lowest, value) in least.items():
+        if value is not None and not lowest <= value < math.inf:
+            raise ConfigError(f"{name} must be at least {lowest}, got {value}")
+    zoom, epochs, clip = augment.scale_jitter or (1.0, 1.0), schedule.epochs, schedule.clip_norm
+    rules: tuple[tuple[str, object, str, bool], ...] = (
+        ("batch_size", config.batch_size, f"a multiple of {world}, the processes", config.batch_size % world == 0),
+        ("seed", runtime.seed, "from 0 to 2^63 - 1", 0 <= runtime.seed < 2**63),
+        ("augment.min_sizes", augment.min_sizes, "one or two numbers", len(augment.min_sizes) <= 2),
+        ("augment.hflip", augment.hflip, "from 0 to 1", 0 <= augment.hflip <= 1),
+        ("augment.scale_jitter", zoom, "above 0, the lower first", 0 < zoom[0] <= zoom[1] < math.inf),
+        ("schedule.frozen_stages", schedule.frozen_stages, "from 0 to 5", 0 <= schedule.frozen_stages <= 5),
+        ("schedule.epochs", epochs, "above 0", epochs is None or 0 < epochs < math.inf),
+        ("schedule.clip_norm", clip, "above 0", clip is None or clip > 0),
+        ("schedule.ema", schedule.ema, "between 0 and 1", schedule.ema is None or 0 < schedule.ema < 1),
+    )
+    for name, given, expected, good in rules:
+        if not good:
+            raise ConfigError(f"{name} must be {expected}, got {given}")

@@ -1,0 +1,123 @@
+"""This project's own files: models as safetensors, training checkpoints as a dictionary of plain values.
+
+A model file holds its tensors, and in its metadata under `paa`, as JSON, `version`, `config`, `names`, `provenance`.
+A training checkpoint (`last.pt`) has the keys `format` (the word below), `config`, `names`, `model` (tensors), and
+`training`, for going on with the run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from paa.config import ModelConfig, model_config, to_dict
+from paa.errors import CheckpointError, ConfigError
+from paa.runtime.files import whole_file
+from paa.weights.state import Weights
+
+FORMAT = "paa-1"
+_KEY = "paa"
+_VERSION = 1
+
+_RENAMED = {
+    "test_short": "min_size",
+    "test_longest": "max_size",
+    "pictures": "augment",
+    "short_sides": "min_sizes",
+    "longest": "max_size",
+    "rate": "lr",
+    "bias_rate_factor": "bias_lr_factor",
+    "backbone_rate_factor": "backbone_lr_factor",
+    "pictures of the data set": "images of the data set",
+}
+"""Names of settings in files that version 0.1.0 wrote, and their names now."""
+
+
+def current_names(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings in a file, nested or not, under the names that they have today."""
+    return {
+        _RENAMED.get(name, name): current_names(value) if isinstance(value, Mapping) else value
+        for name, value in settings.items()
+    }
+
+
+def recognises(values: Mapping[str, Any], metadata: Mapping[str, str]) -> bool:
+    """Say whether a file's content is one of this project's, a model or a training checkpoint."""
+    return _KEY in metadata or values.get("format") == FORMAT
+
+
+def read(values: Mapping[str, Any], metadata: Mapping[str, str]) -> Weights:
+    """Return what a model file or a training checkpoint says of its model; ConfigError if it contradicts itself."""
+    if _KEY in metadata:
+        return _read_model(values, metadata[_KEY])
+    names = _class_names(values["names"])
+    if not isinstance(values["model"], Mapping):
+        raise ConfigError("its model is not a dictionary of tensors")
+    return Weights(
+        model_config(current_names(values["config"])), names, len(names), values["model"], {"format": "paa checkpoint"}
+    )
+
+
+def write(
+    config: ModelConfig, names: tuple[str, ...], tensors: Mapping[str, Any], training: Any = None
+) -> dict[str, Any]:
+    """Return the dictionary that `read` reads."""
+    check_names(names)
+    content = {"format": FORMAT, "config": to_dict(config), "names": list(names), "model": dict(tensors)}
+    return content if training is None else {**content, "training": training}
+
+
+def write_model(
+    path: Path,
+    config: ModelConfig,
+    names: tuple[str, ...],
+    tensors: Mapping[str, Tensor],
+    provenance: Mapping[str, str],
+) -> None:
+    """Write a model file, whole or not at all; CheckpointError unless it is named `*.safetensors`."""
+    if path.suffix != ".safetensors":
+        raise CheckpointError(f"{path}: a model is saved as safetensors: name it {path.stem or 'model'}.safetensors")
+    check_names(names)
+    if not path.parent.is_dir():
+        raise CheckpointError(f"{path}: there is no folder {path.parent}")
+    about = {"version": _VERSION, "config": to_dict(config), "names": list(names), "provenance": dict(provenance)}
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with whole_file(path) as temporary:
+        # one key only: safetensors writes several in any order, and equal models would not be equal files
+        save_file(plain, temporary, {_KEY: json.dumps(about, ensure_ascii=False)})
+
+
+def _read_model(tensors: Mapping[str, Tensor], described: str) -> Weights:
+    try:
+        about = json.loads(described)
+        version, config, provenance = about["version"], about["config"], about["provenance"]
+        names = _class_names(about["names"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ConfigError(f"its metadata is damaged ({type(error).__name__}: {error})") from error
+    if version != _VERSION:
+        raise ConfigError(f"is of version {version!r}, this program reads version {_VERSION}: a newer one is needed")
+    if not isinstance(config, dict) or not isinstance(provenance, dict):
+        raise ConfigError("its metadata is damaged: config and provenance are not dictionaries")
+    history = {str(name): str(value) for name, value in provenance.items()}
+    return Weights(model_config(current_names(config)), names, len(names), tensors, history)
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise ConfigError unless these can name the classes of a model: there are some, and no two are alike or empty."""
+    if not names or not all(name.strip() for name in names):
+        raise ConfigError("a model without class names, or with an empty one, cannot be saved or read")
+    if len(set(names)) < len(names):
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise ConfigError(f"two classes have the same name, {twice!r}")
+
+
+def _class_names(names: Any) -> tuple[str, ...]:
+    if not names or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ConfigError("its class names are not a list of strings")
+    check_names(names)
+    return tuple(names)

@@ -1,0 +1,63 @@
+"""ImageNet backbones of torchvision, from a file of its weights or by name (`torchvision/resnet50`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision.models import get_model_weights
+
+from paa.config import IMAGENET_MEAN, IMAGENET_STD
+from paa.errors import CheckpointError, one_line
+from paa.model.backbone import RESNETS
+from paa.weights.formats.resnets import name_resnet
+from paa.weights.state import BackboneWeights
+
+
+def recognises(content: Mapping[str, Any]) -> bool:
+    """Say whether a file's content has torchvision's names for ResNets, with or without the classifier."""
+    return "conv1.weight" in content and "layer1.0.conv1.weight" in content and "layer4.0.conv1.weight" in content
+
+
+def read(content: Mapping[str, Tensor], source: str) -> BackboneWeights:
+    """Return a backbone; its images are RGB, scaled by ImageNet's mean and deviation, and it halves in the 3x3."""
+    dropped = tuple(name for name in content if name.startswith("fc."))
+    tensors = {name: tensor for name, tensor in content.items() if name not in dropped}
+    fields = {
+        "backbone": name_resnet(tensors),
+        "norm_eps": 1e-5,
+        "stride_in_1x1": False,
+        "mean": IMAGENET_MEAN,
+        "std": IMAGENET_STD,
+        "bgr": False,
+    }
+    return BackboneWeights(fields, tensors, dropped, source)
+
+
+def fetch(name: str) -> BackboneWeights:
+    """Return torchvision's default weights of a backbone, fetched once and kept in torch's cache.
+
+    name: resnet50, or with one of its sets of weights: resnet50.IMAGENET1K_V1. CheckpointError if there are none, or
+    they cannot be fetched.
+    """
+    architecture, _, chosen = name.partition(".")
+    source = f"torchvision/{name}"
+    known = [each for each in RESNETS if each != "resnext152_32x8d"]
+    if architecture not in known:
+        raise CheckpointError(f"{source}: no such weights; known: {', '.join(known)}")
+    sets = get_model_weights(architecture)
+    if chosen and chosen not in sets.__members__:
+        raise CheckpointError(f"{source}: no such weights; {architecture} has {', '.join(sets.__members__)}")
+    member = sets[chosen or "DEFAULT"]
+    source = f"torchvision/{architecture}.{member.name}"  # the default changes from version to version
+    try:
+        state = member.get_state_dict(progress=False, weights_only=True)
+    except (OSError, RuntimeError) as error:  # no network, no disk; a hash that is not the file's
+        raise CheckpointError(f"{source}: cannot be fetched ({one_line(error)})") from error
+    except Exception as error:  # a damaged file can make torch's reader fail in any way
+        raise CheckpointError(
+            f"{source}: its file in {torch.hub.get_dir()}/checkpoints is damaged: delete it"
+        ) from error
+    return read(state, source)

@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+import torch
+
+from paa.errors import RunError
+from paa.runtime.files import check_folder, write_text
+from paa.training.run_folder import RunFolder, environment, save_checkpoint
+from tests.mounts import run_with_small_disk
+
+FULL_DISK = """
+import sys
+from pathlib import Path
+import torch
+from safetensors.torch import save_file
+from paa.runtime.files import whole_file
+from paa.training.run_folder import RunFolder, save_checkpoint
+from paa.errors import PaaError
+
+folder = Path(sys.argv[1])
+save_checkpoint(folder / "last.pt", {"step": 1})
+try:
+    save_checkpoint(folder / "last.pt", {"model": torch.zeros(2_000_000)})
+except PaaError as error:
+    print(error)
+assert torch.load(folder / "last.pt", weights_only=True) == {"step": 1}
+try:
+    with whole_file(folder / "model.safetensors") as temporary:
+        save_file({"model": torch.zeros(2_000_000)}, temporary)
+except PaaError as error:
+    print(error)
+assert [path.name for path in folder.iterdir()] == ["last.pt"]
+try:
+    RunFolder(folder).append({"step": 2, "text": "x" * 4_000_000})
+except PaaError as error:
+    print(error)
+"""
+
+
+def test_a_checkpoint_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, {"step": 1})
+
+    def half_way(content: object, file: BinaryIO) -> None:
+        file.write(b"half of it")
+        try:
+            raise OSError(28, "No space left on device")
+        except OSError as error:
+            raise RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos 704 vs 598") from error
+
+    monkeypatch.setattr(torch, "save", half_way)
+    for target, kept in ((path, "; what it held before is unchanged"), (tmp_path / "new.pt", "")):
+        with pytest.raises(RunError) as caught:
+            save_checkpoint(target, {"step": 2})
+        says = rf"{target}: cannot be written: No space left on device, with [\d.]+ \w+ free on its disk{kept}"
+        assert re.fullmatch(says, str(caught.value))
+    monkeypatch.undo()
+    assert torch.load(path, weights_only=True) == {"step": 1}
+    assert os.listdir(tmp_path) == ["last.pt"]  # noqa: PTH208
+
+
+def test_a_checkpoint_on_a_full_disk(tmp_path: Path) -> None:
+    script = tmp_path / "save.py"
+    script.write_text(FULL_DISK)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    done = run_with_small_disk(disk, "2m", [sys.executable, str(script), str(disk)])
+    assert done.returncode == 0, done.stderr
+    for line, name in zip(done.stdout.splitlines(), ("last.pt", "model.safetensors", "log.jsonl"), strict=True):
+        assert line.startswith(f"{disk / name}: cannot be written: ")
+        assert "No space left on device" in line
+        assert " free on its disk" in line
+
+
+def test_a_text_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "report.md"
+    write_text(path, "größer 猫\n")
+    assert path.read_bytes() == "größer 猫\n".encode()
+
+    def fail(self: Path, target: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(RunError, match=r"report\.md: cannot be written: Input/output error"):
+        write_text(path, "other")
+    assert [p.name for p in tmp_path.iterdir()] == ["report.md"]
+    assert path.read_text(encoding="utf-8") == "größer 猫\n"
+
+
+def test_a_text_of_names_that_are_no_unicode(tmp_path: Path) -> None:
+    write_text(tmp_path / "names.txt", "caf\udce9.jpg\n")
+    assert (tmp_path / "names.txt").read_bytes() == b"caf\\udce9.jpg\n"
+
+
+def test_the_log_forgets_what_is_to_be_written_again(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.forget_after(3)
+    assert not run.log.exists()
+    for step in (1, 2, 2, 3, 4):
+        run.append({"step": step, "loss": step / 7})
+    whole = run.log.read_text()
+    with run.log.open("a") as log:
+        log.write('{"step": 5, "lo')  # cut short by a power cut
+    run.forget_after(4)
+    assert run.log.read_text() == whole
+    run.forget_after(2)
+    assert [json.loads(line)["step"] for line in run.log.read_text().splitlines()] == [1, 2, 2]
+    run.append({"step": 3})
+    assert json.loads(run.log.read_text().splitlines()[-1]) == {"step": 3}
+
+
+def test_the_log_forgets_an_evaluation_that_was_not_over(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    for record in ({"step": 2, "AP": 0.1}, {"step": 3, "loss": 1.0}, {"step": 3, "AP": 0.2}, {"step": 4, "loss": 2.0}):
+        run.append(record)
+    assert run.forget_after(3, validated=True) == [{"step": 3, "loss": 1.0}, {"step": 3, "AP": 0.2}]
+    assert run.forget_after(3, validated=False) == [{"step": 3, "loss": 1.0}]
+    assert run.records() == [{"step": 2, "AP": 0.1}, {"step": 3, "loss": 1.0}]
+
+
+def test_a_new_run_needs_an_empty_folder(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "a" / "b") as run:
+        run.check_empty()
+        assert not (tmp_path / "a").exists()
+        run.lock()
+        run.lock()
+        run.check_empty()
+        assert [path.name for path in run.path.iterdir()] == ["lock"]
+    assert list(run.path.iterdir()) == []
+    (tmp_path / "a" / "b" / "notes").write_text("mine")
+    with pytest.raises(RunError, match="exists and is not empty"):
+        RunFolder(tmp_path / "a" / "b").check_empty()
+
+
+CONFIG = {"recipe": {}, "first_checkpoint": 10}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {"slurm-1.out": ""},
+        {"config.json": json.dumps(CONFIG)},
+        {"config.json": json.dumps(CONFIG), "log.jsonl": "", "tensorboard": ""},
+        {"config.json": json.dumps(CONFIG), "log.jsonl": '{"step": 9}\n{"step": 1'},
+        # killed while the first checkpoint was written
+        {"config.json": json.dumps(CONFIG), "log.jsonl": '{"step": 10}\n', "last.pt.7-0123abcd.tmp": ""},
+    ],
+)
+def test_what_is_there_before_the_first_checkpoint(tmp_path: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert RunFolder(tmp_path).checkpoint_to_resume() is None
+    (tmp_path / "last.pt").write_text("")
+    assert RunFolder(tmp_path).checkpoint_to_resume() == tmp_path / "last.pt"
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({"best.pt": ""}, r"last\.pt: no such file, but best\.pt is there: go on from it with --resume .*best\.pt, or"),
+        (
+            {"config.json": json.dumps(CONFIG), "log.jsonl": '{"step": 10}\n'},
+            r"log\.jsonl goes up to step 10: .*--output",
+        ),
+        (
+            {"config.json": json.dumps(CONFIG), "log.jsonl": '{"step": 11}\n', "last.pt.7-0123abcd.tmp": ""},
+            r"log\.jsonl goes up to step 11",
+        ),
+        ({"log.jsonl": '{"step": 1}\n{"step": 7}\n'}, r"log\.jsonl goes up to step 7"),
+        ({"config.json": '{"recipe": 1}', "log.jsonl": '{"step": 1}\n'}, r"log\.jsonl goes up to step 1"),
+        ({"config.json": '{"model_type": "bert"}'}, r"config\.json: is not of a training run.*--output"),
+        ({"config.json": "[tool]"}, r"config\.json: is not of a training run"),
+    ],
+)
+def test_what_is_left_of_a_run_is_not_overwritten(tmp_path: Path, files: dict[str, str], says: str) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(RunError, match=says):
+        RunFolder(tmp_path).checkpoint_to_resume()
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    others = {"last.pt", "notes.tmp", "last.pt.tmp.mine", "results.json.12-0123abcd.tmp", "mylast.pt.tmp"}
+    ours = {"last.pt.tmp", "last.pt.123-0123abcd.tmp", "best.pt.1-00000000.tmp", "log.jsonl.77-ffffffff.tmp"}
+    for name in others | ours:
+        (tmp_path / name).write_text("")
+    RunFolder(tmp_path).clean()
+    assert {path.name for path in tmp_path.iterdir()} == others
+
+
+def test_checkpoints_of_equal_content_are_equal_files(tmp_path: Path) -> None:
+    content: dict[str, Any] = {"model": {"a": torch.arange(5.0)}, "names": ["a"]}
+    for name in ("last.pt", "best.pt"):
+        save_checkpoint(tmp_path / name, content)
+    assert (tmp_path / "last.pt").read_bytes() == (tmp_path / "best.pt").read_bytes()
+
+
+def test_check_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    check_folder(tmp_path)
+    check_folder(tmp_path / "new" / "deep")
+    monkeypatch.chdir(tmp_path)
+    check_folder(Path("new"))
+    for path in (Path("file"), tmp_path / "file", tmp_path / "file" / "deep" / "er"):
+        with pytest.raises(RunError, match=r"file.*: nothing can be written there: .*file is not a folder"):
+            check_folder(path)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # as for a user who may not
+    with pytest.raises(RunError, match="nothing can be written there"):
+        check_folder(tmp_path / "new")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_environment_outside_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(environment()) >= {"paa", "python", "torch", "torchvision", "machine", "gpu", "git_commit", "command"}
+    monkeypatch.setenv("PATH", "")
+    found = environment()
+    assert found["git_commit"] is None
+    assert found["git_changed_files"] is None
+    json.dumps(found)
