@@ -84,7 +84,7 @@ def read_columns(file: Path) -> Content | None:
                 )
             )
         pieces = [_columns(piece) for piece in _pieces(memoryview(document.annotations), _Annotation)]
-    except (OSError, ValueError, OverflowError, RecursionError):  # msgspec's are ValueErrors
+    except (msgspec.MsgspecError, OSError, ValueError, OverflowError, RecursionError):
         return None
     image_ids, sizes = (np.concatenate(column) for column in zip(*image_pieces))
     annotations = {key: np.concatenate([piece.pop(key) for piece in pieces]) for key in list(pieces[0])}
