@@ -68,11 +68,9 @@ def test_continuous_integration_runs_make():
     assert jobs["test"]["strategy"]["matrix"]["python"][0] == oldest
 
 
-@pytest.mark.parametrize("entry", SLOW)
-def test_slow_tests_exist(entry):
-    path, _, name = entry.partition("::")
-    assert (ROOT / "tests" / path).exists()
-    assert not name or f"def {name}(" in (ROOT / "tests" / path).read_text()
+@pytest.mark.parametrize("place", SLOW)
+def test_slow_tests_exist(place):
+    assert (ROOT / "tests" / place).exists()
 
 
 def test_what_contributing_names_exists():
