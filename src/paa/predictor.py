@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
-from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from typing_extensions import Self
 
 from paa.config import Compilation, InferenceConfig, ModelConfig, MultiScaleConfig, Precision, WeightsFormat
@@ -19,6 +18,7 @@ from paa.model.cpu.convolutions import keep_kernels
 from paa.model.detector import Detector
 from paa.model.prepare import arrange, compile_network, resolve_precision
 from paa.runtime.device import pick_device
+from paa.runtime.hub import PyTorchModelHubMixin, hf_hub_download
 from paa.weights.formats.own import write_model
 from paa.weights.read import build, read_weights
 
@@ -178,7 +178,7 @@ class PAA(
                         force_download=force_download,
                     )
                 )
-            except (OSError, ValueError) as error:  # the hub's errors are among these
+            except (OSError, ValueError, ImportError) as error:  # the hub's errors are among the first two
                 raise CheckpointError(f"{name}: no such folder, and as a repository: {one_line(error)}") from error
         return load(path, device)
 
