@@ -94,7 +94,7 @@ def test_recipes_are_where_the_options_start(tmp_path: Path, shapes: Path, monke
     assert plain.recipe == RECIPES["r50_1x"]
     assert (plain.batch_size, plain.output, plain.resume) == (16, Path("runs/r50_1x-shapes"), None)
     assert dcn.recipe.model.dcn_stages == (3, 4, 5)
-    assert dcn.recipe.augment == RECIPES["r101_dcn_2x"].images
+    assert dcn.recipe.augment == RECIPES["r101_dcn_2x"].augment
     assert (dcn.recipe.schedule.lr, dcn.recipe.schedule.steps, dcn.recipe.model.tower_depth) == (0.5, 180_000, 2)
     assert nano.recipe == RECIPES["r18_nano"]
     assert (nano.batch_size, nano.resume, nano.data.keep_empty) == (8, "last", False)
@@ -147,9 +147,6 @@ def test_eval(tmp_path: Path, shapes: Path, checkpoint: Path, capsys: pytest.Cap
         with Image.open(output / name) as image:
             assert min(image.size) > 100
 
-    main([*shared, "--output", str(tmp_path / "same"), "--evaluator", "pycocotools"])
-    assert json.loads((tmp_path / "same" / "metrics.json").read_text()) == metrics
-    capsys.readouterr()
     main([*shared, "--limit", "3", "--no-voting", "--precision", "bfloat16"])
     assert "3 images of" in capsys.readouterr().out
 
@@ -277,7 +274,7 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["--version"], 0, paa.__version__),
         (["train", "--help"], 0, "--schedule.lr"),
         (["train", "--recipe", "r18_nano", "-h"], 0, "1200"),
-        (["eval", "--help"], 0, "--evaluator"),
+        (["eval", "--help"], 0, "--max-detections"),
         (["predict", "--help"], 0, "--threshold"),
         (["demo", "--help"], 0, "--images"),
     ):
@@ -587,7 +584,7 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, shapes: Path, capsys: pyte
         ("--augment.min-sizes", "augment.min_sizes must be at least 1"),
         ("--augment.min-sizes 0", "augment.min_sizes must be at least 1"),
         ("--augment.min-sizes 64 32 80", "augment.min_sizes must be one or two numbers"),
-        ("--augment.max-size 0", "augment.max-size must be at least 1"),
+        ("--augment.max-size 0", "augment.max_size must be at least 1"),
         ("--augment.hflip 7", "augment.hflip must be from 0 to 1, got 7"),
         ("--augment.scale-jitter 2 1", "augment.scale_jitter must be above 0, the lower first"),
         ("--augment.color-jitter -1", "augment.color_jitter must be at least 0"),
@@ -821,9 +818,9 @@ def test_evaluation_settings_that_cannot_be(
         ("https://example.com/a.jpg", "https://example.com/a.jpg: a URL, not a path: download it first"),
         ("a.png --max-pixels 0", "--max-pixels must be at least 1, got 0"),
         ("a.png --max-pixels 1599", "a.png: has 1,600 pixels (40 x 40), more than the limit of 1,599"),
-        ("a.png --threshold 1.5", "the threshold must be from 0 to 1, got 1.5"),
-        ("a.png --threshold -0.1", "the threshold must be from 0 to 1, got -0.1"),
-        ("a.png --threshold nan", "the threshold must be from 0 to 1, got nan"),
+        ("a.png --threshold 1.5", "threshold must be from 0 to 1, got 1.5"),
+        ("a.png --threshold -0.1", "threshold must be from 0 to 1, got -0.1"),
+        ("a.png --threshold nan", "threshold must be from 0 to 1, got nan"),
         ("a.png --batch-size 0", "the batch size must be at least 1, got 0"),
         ("a.png --device banana", "unknown device 'banana'"),
         ("same --output same", "a.jpg: would be overwritten by its drawing; give another --output"),
