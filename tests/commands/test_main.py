@@ -946,7 +946,7 @@ def test_views_that_cannot_be(
 def test_help_on_multi_scale(capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("eval", "predict"):
         with pytest.raises(SystemExit):
-            main([command, "--help"])
+            main([command, "--help-all"])
         printed = capsys.readouterr().out
         for option in ("--multi-scale", "--views.scales", "--views.windows", "--views.no-mirror", "{vote,soft-vote}"):
             assert option in printed

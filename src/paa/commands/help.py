@@ -12,20 +12,29 @@ import tyro
 HELP, HELP_ALL = ("-h", "--help"), "--help-all"
 
 
-def show_help(command: Any, prog: str, usual: Collection[str] | None) -> None:
+def show_help(command: type, prog: str, usual: Collection[str] | None, default: Any = None) -> None:
     """Print the help of a command, and end the program with code 0.
 
-    command: an instance of the command's dataclass, with the defaults that are shown. usual: the fields to show, those
-    of a nested configuration as `schedule.epochs`; None: all.
+    command: a dataclass. usual: the fields to show, those of a nested configuration as `schedule.epochs`; None: all.
+    default: an instance with the defaults to show; None: those of the class.
     """
-    shown = _shown(command, usual, "")
+    shown = _shown(_defaults(command) if default is None else default, usual)
     description = typing.cast(str, command.__doc__)
     if usual is not None:
         description += f"\n\n{prog} {HELP_ALL} shows every option."
-    # None is what an option is without a value: the command line would call the type of such options {None}|PATH
-    tyro.cli(
-        type(shown), args=[HELP[1]], default=shown, prog=prog, description=description, config=(tyro.conf.DisallowNone,)
-    )
+    # without DisallowNone, an option that may be left out would be of the type {None}|PATH
+    config = (tyro.conf.DisallowNone, tyro.conf.PositionalMetavarFromFieldName)
+    tyro.cli(type(shown), args=[HELP[1]], default=shown, prog=prog, description=description, config=config)
+
+
+def _defaults(command: type) -> Any:
+    """Return an instance of a dataclass, in which what must be given is missing."""
+    required = [
+        field.name
+        for field in dataclasses.fields(command)
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]
+    return command(**dict.fromkeys(required, tyro.MISSING))
 
 
 def _shown(values: Any, usual: Collection[str] | None, prefix: str = "") -> Any:
@@ -39,11 +48,12 @@ def _shown(values: Any, usual: Collection[str] | None, prefix: str = "") -> Any:
         nested = dataclasses.is_dataclass(value)
         if nested:
             value = _shown(value, usual, f"{name}.")
-            hint = Annotated[(type(value), *typing.get_args(hint)[1:])] if typing.get_args(hint) else type(value)
+            parts = (type(value), *typing.get_args(hint)[1:])
+            hint = typing.cast(Any, Annotated)[parts] if len(parts) > 1 else parts[0]
         elif value is None:
             hint = Annotated[hint, tyro.conf.arg(help_behavior_hint="")]
         if usual is not None and not any(one == name or (nested and one.startswith(f"{name}.")) for one in usual):
-            hint = tyro.conf.Suppress[hint]
+            hint = Annotated[hint, tyro.conf.Suppress]
         fields.append((field.name, hint))
         copied[field.name] = value
     return dataclasses.make_dataclass(kind.__name__, fields, bases=(kind,), frozen=True, kw_only=True)(**copied)

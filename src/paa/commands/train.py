@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
+import tyro
 from tyro.conf import Suppress, arg
 
 from paa.commands.options import Format, limit_pixels
@@ -76,6 +77,41 @@ class Train:
     model: ModelConfig = field(default_factory=ModelConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+
+    usual: ClassVar[tuple[str, ...]] = (
+        "data",
+        "recipe",
+        "output",
+        "batch_size",
+        "val_data",
+        "val_batch_size",
+        "resume",
+        "init",
+        "skip_bad",
+        "runtime.device",
+        "runtime.precision",
+        "runtime.workers",
+        "model.backbone",
+        "model.min_size",
+        "augment.min_sizes",
+        "schedule.epochs",
+        "schedule.lr",
+    )
+    """The options that --help shows."""
+
+    @classmethod
+    def of_recipe(cls, recipe: str, named: tuple[str, ...]) -> Train:
+        """Return the command with a recipe's values, before its options are parsed."""
+        values = RECIPES[recipe]
+        return cls(
+            tyro.MISSING,
+            recipe=recipe,
+            batch_size=values.schedule.reference_batch,
+            model=values.model,
+            augment=values.augment,
+            schedule=values.schedule,
+            named=named,
+        )
 
     def run(self, console: Console) -> None:
         """Train, and say where the checkpoints are."""
