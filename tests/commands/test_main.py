@@ -273,7 +273,7 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["help"], 0, "paa predict CHECKPOINT"),
         (["--version"], 0, paa.__version__),
         (["train", "--help"], 0, "--schedule.lr"),
-        (["train", "--recipe", "r18_nano", "-h"], 0, "1200"),
+        (["train", "--recipe", "r18_nano", "--help-all"], 0, "1200"),
         (["eval", "--help"], 0, "--max-detections"),
         (["predict", "--help"], 0, "--threshold"),
         (["demo", "--help"], 0, "--images"),
