@@ -27,7 +27,7 @@ from paa.core.merging import merge
 from paa.core.outputs import HeadOutputs
 from paa.core.postprocess import DetectedBatch, detect
 from paa.model.detector import PADDING, Detector
-from paa.model.prepare import arrange
+from paa.model.prepare import prepare_for_device
 from paa.training.optimizer import make_optimizer, set_lr
 from paa.training.schedule import Schedule
 from paa.weights.formats import mmdet, seed
@@ -234,7 +234,7 @@ def plain(model: Detector) -> Detector:
 
 def fast(model: Detector) -> Detector:
     """Return the model arranged for a CPU."""
-    arrange(model, channels_last=True, fast_convolutions=True)
+    prepare_for_device(model, channels_last=True, fast_convolutions=True)
     return model
 
 

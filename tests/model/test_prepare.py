@@ -21,7 +21,7 @@ from paa.errors import CheckpointError
 from paa.model import prepare as speed
 from paa.model.cpu.winograd import WinogradConv2d
 from paa.model.detector import Detector
-from paa.model.prepare import arrange, compile_network, resolve_precision
+from paa.model.prepare import compile_network, prepare_for_device, resolve_precision
 from paa.predictor import PAA
 from paa.runtime import distributed
 from paa.runtime.distributed import Process, has_bfloat16, keep_memory
@@ -144,7 +144,7 @@ def test_every_gpu_of_today_has_bfloat16() -> None:
 def test_arranging_keeps_names_and_values() -> None:
     detector = Detector(ModelConfig(backbone="resnet18", channels=96, tower_depth=1), ("a",))
     before = {name: tensor.clone() for name, tensor in detector.state_dict().items()}
-    arrange(detector, channels_last=True, fast_convolutions=True)
+    prepare_for_device(detector, channels_last=True, fast_convolutions=True)
     after = detector.state_dict()
     assert list(after) == list(before)
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from paa.config import ModelConfig, to_dict
 from paa.errors import CheckpointError, ConfigError, PaaError, RunError
 from paa.model.detector import Detector
-from paa.model.prepare import arrange
+from paa.model.prepare import prepare_for_device
 from paa.predictor import PAA, load
 from paa.training.run_folder import save_checkpoint
 from paa.weights.files import read_file
@@ -69,7 +69,7 @@ def test_round_trip(tmp_path: Path, detector: PAA, form: str) -> None:
     images, sizes = torch.full((1, 3, 64, 64), 7, dtype=torch.uint8), torch.tensor([[64, 64]])
     with torch.inference_mode():
         arranged = copy.deepcopy(detector)
-        arrange(arranged, channels_last=True, fast_convolutions=True)  # as what is loaded is
+        prepare_for_device(arranged, channels_last=True, fast_convolutions=True)  # as what is loaded is
         assert torch.equal(again(images, sizes).cls_logits, arranged(images, sizes).cls_logits)
     again.save(tmp_path / "b.safetensors")
     assert digests(load_file(tmp_path / "b.safetensors")) == digests(before)
