@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from golden_states import digests
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -26,6 +25,8 @@ from paa.training.run_folder import save_checkpoint
 from paa.weights.files import read_file
 from paa.weights.formats import own
 from paa.weights.read import build, read_weights
+from paa.weights.state import Checkpoint
+from tests.weights.golden_states import digests
 
 SMALL = ModelConfig(backbone="resnet18", norm="batch", channels=32, tower_depth=1, mean=(1.0, 2.0, 3.0))
 NAMES = ("cat", "Hund", "鳥")
@@ -93,7 +94,7 @@ def test_every_configuration_comes_back(tmp_path: Path) -> None:
         weights = read_weights(tmp_path / "a.safetensors")
         assert (weights.config, weights.names) == (config, NAMES), field.name
         assert weights.provenance == {"file": "a.safetensors", "made": "by hand"}
-        assert own.read(own.write(config, NAMES, {}), {}).config == config
+        assert own.read(Checkpoint("file", own.write(config, NAMES, {}))).config == config
 
 
 def test_other_programs_can_read_a_model_file(tmp_path: Path, detector: PAA) -> None:
@@ -166,9 +167,9 @@ def test_names_under_which_no_model_is_saved(tmp_path: Path, detector: PAA, path
 def test_training_state_goes_along(detector: PAA) -> None:
     written = own.write(SMALL, NAMES, detector.state_dict(), {"step": 7})
     assert written["training"] == {"step": 7}
-    assert own.recognises(written, {})
+    assert own.recognises(Checkpoint("file", written))
     assert "training" not in own.write(SMALL, NAMES, {})
-    assert own.read(written, {}).names == NAMES
+    assert own.read(Checkpoint("file", written)).names == NAMES
 
 
 def test_without_names_nothing_is_saved(tmp_path: Path) -> None:
@@ -375,7 +376,7 @@ def test_the_format_can_be_named(tmp_path: Path, detector: PAA) -> None:
 
 
 def test_build_makes_the_kind_that_is_asked_for(detector: PAA) -> None:
-    weights = own.read(content(detector), {})
+    weights = own.read(Checkpoint("file", content(detector)))
     assert type(build(weights, "file", Detector)) is Detector
     assert type(build(weights, "file", PAA)) is PAA
     other = dataclasses.replace(SMALL, channels=64)

@@ -17,7 +17,7 @@ from paa.model.detector import Detector
 from paa.weights.formats import own
 from paa.weights.formats.coco_names import COCO_NAMES
 from paa.weights.start import load_start, starting_model
-from paa.weights.state import BackboneWeights, Weights
+from paa.weights.state import BackboneWeights, Checkpoint, Weights
 
 SMALL = ModelConfig(backbone="resnet18", channels=16, tower_depth=1, min_size=64, max_size=96)
 ROWS = ("head.cls_logits.weight", "head.cls_logits.bias")
@@ -55,7 +55,7 @@ def _weights_of(classes: tuple[str, ...], config: ModelConfig) -> Weights:
             tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
         else:
             tensor.fill_(len(name))
-    weights = own.read(own.write(config, classes, detector.state_dict()), {})
+    weights = own.read(Checkpoint("old.pt", own.write(config, classes, detector.state_dict())))
     return weights._replace(provenance={"file": "first.pt", **weights.provenance}, source="old.pt")
 
 
@@ -116,7 +116,7 @@ def test_many_new_classes_are_not_all_listed() -> None:
 
 
 def test_weights_without_names() -> None:
-    """As many as the data set's are its classes in order; 80 are COCO's; there is no telling of others."""
+    """As many classes as the data set has are taken in its order; 80 are COCO's; others are refused."""
     nameless = weights_of("abc", names=None)
     detector = fresh("xyz", 3)
     assert load_start(detector, nameless) == ["all starts from old.pt"]
@@ -126,7 +126,7 @@ def test_weights_without_names() -> None:
             load_start(fresh(ours, 3), nameless)
         assert str(caught.value) == (
             f"old.pt: has 3 classes without names, the data set has {len(ours)}: "
-            "there is no telling which is which; paa convert --names gives them"
+            "it is unknown which is which; paa convert --names gives them names"
         )
 
     coco = weights_of(COCO_NAMES, names=None)

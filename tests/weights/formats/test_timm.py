@@ -18,7 +18,7 @@ from paa.model.detector import Detector
 from paa.weights.formats import timm as timm_models
 from paa.weights.read import read_start
 from paa.weights.start import load_start, starting_model
-from paa.weights.state import BackboneWeights
+from paa.weights.state import BackboneWeights, Checkpoint
 
 NAME = "convnext_atto"
 ASKED = ModelConfig(backbone=f"timm/{NAME}", channels=16, tower_depth=1)
@@ -186,7 +186,7 @@ def test_the_model_must_be_named(tmp_path: Path, state: State) -> None:
 
 
 def test_a_model_that_asks_for_another_follows_the_weights(state: State) -> None:
-    weights = timm_models.read(state, NAME, "a.pth")
+    weights = timm_models.read(Checkpoint("a.pth", state, timm_name=NAME))
     config, changed = starting_model(weights, ModelConfig(backbone="resnet50"))
     assert config.backbone == f"timm/{NAME}"
     assert changed["backbone"] == ("resnet50", f"timm/{NAME}")

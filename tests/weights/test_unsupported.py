@@ -15,8 +15,8 @@ import paa
 from paa import PAA
 from paa.config import ModelConfig
 from paa.errors import CheckpointError
-from paa.weights.foreign import describe_code
 from paa.weights.read import read_start
+from paa.weights.unsupported import describe_code
 
 SMALL = ModelConfig(backbone="resnet18", channels=16, tower_depth=1)
 
