@@ -1,4 +1,4 @@
-"""This project's files, and files that are nobody's: one line that says so, and no code run."""
+"""This project's files, old and new, and files of no format: an error of one line, and no code run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NAMES = ("cat", "Hund", "鳥")
 def detector() -> PAA:
     torch.manual_seed(0)
     model = PAA(SMALL, NAMES)
-    model(torch.zeros(2, 3, 64, 64, dtype=torch.uint8), torch.tensor([[64, 64]] * 2))  # moves the statistics
+    model(torch.zeros(2, 3, 64, 64, dtype=torch.uint8), torch.tensor([[64, 64]] * 2))  # updates the statistics
     return model.eval()
 
 
@@ -69,9 +69,9 @@ def test_round_trip(tmp_path: Path, detector: PAA, form: str) -> None:
     assert digests(before) == digests(after)
     images, sizes = torch.full((1, 3, 64, 64), 7, dtype=torch.uint8), torch.tensor([[64, 64]])
     with torch.inference_mode():
-        arranged = copy.deepcopy(detector)
-        prepare_for_device(arranged, channels_last=True, fast_convolutions=True)  # as what is loaded is
-        assert torch.equal(again(images, sizes).cls_logits, arranged(images, sizes).cls_logits)
+        prepared = copy.deepcopy(detector)
+        prepare_for_device(prepared, channels_last=True, fast_convolutions=True)  # as what is loaded is
+        assert torch.equal(again(images, sizes).cls_logits, prepared(images, sizes).cls_logits)
     again.save(tmp_path / "b.safetensors")
     assert digests(load_file(tmp_path / "b.safetensors")) == digests(before)
 
@@ -309,7 +309,58 @@ def test_own_files_that_contradict_themselves(tmp_path: Path, detector: PAA, cha
     assert "\n" not in str(caught.value)
 
 
+OLD_NAMES = {"min_size": "test_short", "max_size": "test_longest"}
+"""The fields of a model's configuration that version 0.1.0 wrote under other names."""
+
+
+def renamed(values: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    return {names.get(name, name): value for name, value in values.items()}
+
+
+@pytest.mark.parametrize("form", [".pt", ".safetensors"])
+def test_files_with_the_names_of_version_0_1_0(tmp_path: Path, detector: PAA, form: str) -> None:
+    config = dataclasses.replace(SMALL, min_size=96, max_size=160)
+    old = renamed(to_dict(config), OLD_NAMES)
+    assert (old["test_short"], old["test_longest"]) == (96, 160)
+    path = tmp_path / f"old{form}"
+    if form == ".pt":
+        save_checkpoint(path, content(detector, config=old))
+    else:
+        save_file(detector.state_dict(), path, {"paa": about(config=old)})
+    model = load(path, "cpu")
+    assert model.config == config
+    assert digests(model.state_dict()) == digests(detector.state_dict())
+    model.save(tmp_path / "new.safetensors")
+    with safe_open(str(tmp_path / "new.safetensors"), "pt") as file:
+        assert json.loads(file.metadata()["paa"])["config"] == to_dict(config)
+
+
+def test_settings_of_a_run_with_the_names_of_version_0_1_0() -> None:
+    old = {
+        "step": 3,
+        "schedule": {"rate": 0.01, "decays": (4,)},
+        "told": {
+            "pictures": {"short_sides": [640, 800], "longest": 1333, "hflip": 0.5},
+            "schedule": {"rate": 0.01, "bias_rate_factor": 2.0, "backbone_rate_factor": 0.1},
+            "pictures of the data set": 8,
+        },
+        "optimizer": {"state": {0: {"exp_avg": 1}}, "param_groups": [{"lr": 0.01}]},
+    }
+    assert own.current_names(old) == {
+        "step": 3,
+        "schedule": {"lr": 0.01, "decays": (4,)},
+        "run_config": {
+            "augment": {"min_sizes": [640, 800], "max_size": 1333, "hflip": 0.5},
+            "schedule": {"lr": 0.01, "bias_lr_factor": 2.0, "backbone_lr_factor": 0.1},
+            "images of the data set": 8,
+        },
+        "optimizer": old["optimizer"],
+    }
+    assert own.current_names(own.current_names(old)) == own.current_names(old)
+
+
 def about(**changes: Any) -> str:
+    """Return the metadata of a model file with changed values; "left out" removes one."""
     values = {"version": 1, "config": to_dict(SMALL), "names": list(NAMES), "provenance": {}}
     return json.dumps({name: value for name, value in {**values, **changes}.items() if value != "left out"})
 
