@@ -1,4 +1,4 @@
-"""Checkpoints of the authors' code: each of its models is known from its file alone."""
+"""Checkpoints of the authors' code: the configuration of each model follows from its file alone."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_anchors_in_the_file_are_the_only_tensors_that_are_dropped() -> None:
         build(read_content(content), "a.pth", Detector)
 
 
-def test_a_missing_tensor_is_named_as_this_project_names_it(tmp_path: Path) -> None:
+def test_an_error_names_a_missing_tensor_by_this_projects_name(tmp_path: Path) -> None:
     content = official_content(marked(seed_shapes(*R50)))
     del content["model"]["module.rpn.head.iou_pred.weight"]
     with pytest.raises(CheckpointError, match=r"1 missing \(head\.iou_logits\.weight\)$"):

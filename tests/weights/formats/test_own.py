@@ -164,7 +164,7 @@ def test_names_under_which_no_model_is_saved(tmp_path: Path, detector: PAA, path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_training_state_goes_along(detector: PAA) -> None:
+def test_training_state_is_part_of_a_checkpoint(detector: PAA) -> None:
     written = own.write(SMALL, NAMES, detector.state_dict(), {"step": 7})
     assert written["training"] == {"step": 7}
     assert own.recognises(Checkpoint("file", written))
@@ -181,7 +181,7 @@ def test_without_names_nothing_is_saved(tmp_path: Path) -> None:
 
 
 class RunsCode:
-    """Unpickling it calls a function of the writer's choice."""
+    """An object whose unpickling calls a function that the writer of the file chose."""
 
     def __init__(self, witness: Path) -> None:
         self.witness = witness
@@ -265,7 +265,7 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
     "value",
     [[1, 2], torch.zeros(3), {}, {"state_dict": {}}, {"state_dict": 3}, {"format": "paa-0"}, {1: 2}, "text", None],
 )
-def test_safe_files_of_other_things(tmp_path: Path, value: Any) -> None:
+def test_harmless_files_of_other_content(tmp_path: Path, value: Any) -> None:
     torch.save(value, tmp_path / "other.pth")
     expect_one_line(tmp_path / "other.pth")
 
@@ -400,7 +400,7 @@ def test_model_files_with_damaged_metadata(tmp_path: Path, detector: PAA, descri
     assert says in message
 
 
-def test_a_model_file_without_metadata_is_nobodys(tmp_path: Path, detector: PAA) -> None:
+def test_a_model_file_without_metadata_is_of_no_format(tmp_path: Path, detector: PAA) -> None:
     save_file(detector.state_dict(), tmp_path / "odd.safetensors")
     assert "of none of the known formats" in expect_one_line(tmp_path / "odd.safetensors")
 
@@ -426,7 +426,7 @@ def test_the_format_can_be_named(tmp_path: Path, detector: PAA) -> None:
     assert read_file(path).kind == "safetensors"
 
 
-def test_build_makes_the_kind_that_is_asked_for(detector: PAA) -> None:
+def test_build_makes_the_class_that_is_asked_for(detector: PAA) -> None:
     weights = own.read(Checkpoint("file", content(detector)))
     assert type(build(weights, "file", Detector)) is Detector
     assert type(build(weights, "file", PAA)) is PAA

@@ -30,7 +30,7 @@ FIELDS = {"norm_eps": 1e-5, "stride_in_1x1": False, "mean": IMAGENET_MEAN, "std"
 
 @pytest.fixture(scope="module")
 def network() -> torchvision.models.ResNet:
-    """Return a ResNet-18 whose norms are not as fresh ones are."""
+    """Return a ResNet-18 whose norms have updated statistics."""
     torch.manual_seed(0)
     model = torchvision.models.resnet18()
     model.train()(torch.randn(2, 3, 64, 64))
@@ -39,7 +39,7 @@ def network() -> torchvision.models.ResNet:
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Return the folder of torch's cache; whatever would be fetched cannot be."""
+    """Return the folder of torch's cache; downloads fail."""
 
     def refuse(*_: object, **__: object) -> None:
         raise urllib.error.URLError("no network in tests")
@@ -75,7 +75,7 @@ def test_a_file_starts_a_model(tmp_path: Path, network: torchvision.models.ResNe
 
 
 @pytest.mark.parametrize("norm", ["frozen", "affine", "batch"])
-def test_the_backbone_computes_what_torchvisions_does(network: torchvision.models.ResNet, norm: Any) -> None:
+def test_the_backbone_computes_the_same_as_torchvisions(network: torchvision.models.ResNet, norm: Any) -> None:
     weights = torchvision_models.read(Checkpoint("file", network.state_dict()))
     config, _ = starting_model(weights, ModelConfig(norm=norm, channels=16, tower_depth=1))
     detector = Detector(config, ("cat",)).eval()
@@ -144,7 +144,7 @@ def test_weights_by_name_are_read_from_torchs_cache(
 
 
 def test_the_set_of_weights_is_the_one_that_is_named(no_network: Path) -> None:
-    """Of an architecture with two sets, each is looked for under its own name."""
+    """Each of the two sets of an architecture is looked for under its own name."""
     sets = torchvision.models.ResNet50_Weights
     files = {each.name: each.url.rsplit("/", 1)[1] for each in sets}
     assert len(set(files.values())) == 2
@@ -174,7 +174,7 @@ def test_the_set_of_weights_is_the_one_that_is_named(no_network: Path) -> None:
     ],
 )
 @pytest.mark.usefixtures("no_network")
-def test_weights_that_cannot_be_had(name: str, says: str) -> None:
+def test_weights_that_do_not_exist_or_cannot_be_fetched(name: str, says: str) -> None:
     with pytest.raises(CheckpointError) as caught:
         torchvision_models.fetch(name)
     assert str(caught.value).startswith(f"torchvision/{name}: {says}")
@@ -192,7 +192,7 @@ def test_a_damaged_file_in_the_cache_is_one_line(no_network: Path, data: bytes) 
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_of_that_name_goes_before_the_library(
+def test_a_file_of_that_name_takes_precedence(
     tmp_path: Path, network: torchvision.models.ResNet, no_network: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "torchvision").mkdir()
