@@ -24,7 +24,7 @@ from torch import nn
 from network import Images, as_it_comes, as_paa_runs, fcos_r50, paa_r50, print_limit, retinanet_r50
 from paa.model.prepare import prepare_for_device
 from paa.predictor import PAA
-from paa.runtime.distributed import has_bfloat16
+from paa.runtime.device import has_bfloat16
 from timing import compare, measure, parse_arguments
 
 Run = Callable[[], object]

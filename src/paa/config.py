@@ -212,7 +212,17 @@ class InferenceConfig:
 
 
 @dataclass(frozen=True)
-class RuntimeConfig:
+class WorkerConfig:
+    """The processes that load images in advance."""
+
+    workers: int = 2
+    """Loader processes of each process; 0: load in the main process."""
+    worker_timeout: int = 300
+    """Seconds without a batch after which loader processes count as hung; 0: no limit."""
+
+
+@dataclass(frozen=True)
+class RuntimeConfig(WorkerConfig):
     """Where and how fast a run goes; nothing here changes what is learned, but for precision and seed."""
 
     device: str | None = None
@@ -226,10 +236,6 @@ class RuntimeConfig:
     bits less, and quicker gradients of strided ones."""
     compile: Compilation = "off"
     """torch.compile of network and losses, in this mode (reduce-overhead: CUDA graphs); takes minutes at the start."""
-    workers: int = 2
-    """Loader processes of each process; 0: load in the training process."""
-    worker_timeout: int = 300
-    """Seconds without a batch after which loader processes count as hung; 0: no limit."""
     seed: int = 0
     """Of weights, shuffling and augmentation."""
     log_interval: int = 20

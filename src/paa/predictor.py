@@ -17,7 +17,7 @@ from paa.inference.predict import Source, predict
 from paa.model.cpu.convolutions import keep_kernels
 from paa.model.detector import Detector
 from paa.model.prepare import compile_network, prepare_for_device, resolve_precision
-from paa.runtime.distributed import pick_device
+from paa.runtime.device import pick_device
 from paa.weights.formats.own import write_model
 from paa.weights.read import build, read_weights
 

@@ -14,9 +14,9 @@ from torch.nn.functional import pad
 
 import paa
 from paa.config import InferenceConfig, MultiScaleConfig
-from paa.core.merging import merge
+from paa.core.merging import merge_views
 from paa.core.postprocess import DetectedBatch
-from paa.data.loader import collate
+from paa.data.batch import collate
 from paa.data.read import read_dataset
 from paa.data.transforms import resize
 from paa.errors import ConfigError
@@ -146,7 +146,9 @@ def test_what_all_views_find_is_merged(detector: Detector, kind: Any, iou: float
     image = draw(64, 90)  # of the ordinary size, so that the frame is the image
     every = detect(detector, image, dataclasses.replace(SMALL, **KEEP_ALL))  # type: ignore[arg-type]
     config = dataclasses.replace(SMALL, merge=kind, iou=iou)
-    boxes, scores, labels = merge(every[:, 2:], every[:, 1], every[:, 0].long(), threshold=iou, soft=kind != "vote")
+    boxes, scores, labels = merge_views(
+        every[:, 2:], every[:, 1], every[:, 0].long(), threshold=iou, soft=kind != "vote"
+    )
     assert len(boxes) != len(every)
     expected = torch.cat([labels[:, None].float(), scores[:, None], boxes], 1)
     assert_same(detect(detector, image, config), expected)

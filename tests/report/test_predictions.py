@@ -12,7 +12,7 @@ from PIL import Image
 
 import paa
 from paa import PAA
-from paa.data.images.read import Rgb
+from paa.data.images.rgb import Rgb
 from paa.detections import Detections
 from paa.errors import ConfigError, ImageError, RunError
 from paa.inference.predict import predict

@@ -23,7 +23,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 import paa
 from paa.commands.main import main
-from paa.data import loader as loading
+from paa.data import datasets
 from paa.errors import CheckpointError, ConfigError, DataError, ImageError, RunError
 from paa.runtime.distributed import Process
 from paa.training import setup
@@ -640,14 +640,14 @@ def test_images_left_out_while_training(
     tmp_path: Path, shapes: Path, micro: Micro, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     names = [image["file_name"] for image in json.loads((shapes / "train.json").read_text())["images"]][:3]
-    read = loading.read_image
+    read = datasets.read_image
 
     def read_image(path: Path, size: tuple[int, int]) -> Any:
         if path.name in names:
             raise ImageError(f"{path}:\n cannot be read")
         return read(path, size)
 
-    monkeypatch.setattr(loading, "read_image", read_image)
+    monkeypatch.setattr(datasets, "read_image", read_image)
     shared: dict[str, Any] = {"data": {"skip_bad": True}, "schedule": {"steps": 8}}
     with caplog.at_level(logging.INFO, "paa"):
         run = train(micro(tmp_path / "run", **shared), CPU)

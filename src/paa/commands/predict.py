@@ -70,7 +70,7 @@ class Predict:
         from paa.inference.predict import find_images, predict
         from paa.predictor import load
         from paa.report.predictions import write_predictions
-        from paa.runtime.distributed import keep_memory
+        from paa.runtime.memory import keep_memory
 
         if not self.paths:
             raise ConfigError("no images given: name image files or folders")

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from paa.config import InferenceConfig
+from paa.config import InferenceConfig, WorkerConfig
 from paa.data.index import DatasetIndex
 from paa.data.loader import eval_loader
+from paa.data.transforms import Resize
 from paa.errors import ConfigError, DataError
 from paa.inference.detect import check_inference, detect_batch
 from paa.inference.table import DetectionTable
@@ -56,19 +57,9 @@ def detect_dataset(
             raise ConfigError(f"the {name} of an evaluation must be at least {least}, got {value}")
     check_inference(inference)
     config, device = detector.config, process.device
-    loader = eval_loader(
-        index,
-        min_size=config.min_size if inference.views is None else None,
-        max_size=config.max_size,
-        legacy=config.legacy,
-        batch_size=batch_size,
-        rank=process.rank,
-        world=process.world,
-        workers=workers,
-        worker_timeout=worker_timeout,
-        skip_bad=skip_bad,
-        pin_memory=device.type == "cuda",
-    )
+    resize = Resize(config.min_size if inference.views is None else None, config.max_size, config.legacy)
+    loading = WorkerConfig(workers, worker_timeout)
+    loader = eval_loader(index, resize, batch_size, process, loading, skip_bad=skip_bad)
     found: list[DetectionTable] = []
     for batch in loader:
         moved = batch.to(device)

@@ -10,9 +10,9 @@ from torch.nn.functional import pad
 
 from paa.config import InferenceConfig, MultiScaleConfig
 from paa.core.boxes import area
-from paa.core.merging import merge
+from paa.core.merging import merge_views
 from paa.core.postprocess import DetectedBatch
-from paa.data.augment import padded_size
+from paa.data.batch import padded_size
 from paa.data.transforms import hflip, resize, resized_size, scale_boxes
 from paa.errors import ConfigError
 from paa.model.detector import PADDING, Detector
@@ -80,7 +80,7 @@ def _detect_image(
         kept = (area(boxes) > low**2) & (area(boxes) < high**2)
         found.append((scale_boxes(boxes[kept], way, frame, model.legacy), scores[kept], labels[kept]))
     boxes, scores, labels = (torch.cat(column) for column in zip(*found))
-    boxes, scores, labels = merge(
+    boxes, scores, labels = merge_views(
         boxes,
         scores,
         labels,

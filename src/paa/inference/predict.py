@@ -14,10 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from paa.config import InferenceConfig
-from paa.data.augment import padded_size
+from paa.data.batch import collate, padded_size
 from paa.data.files.folders import files_in
-from paa.data.images.read import as_rgb, decodable_suffixes, undecodable_suffixes
-from paa.data.loader import collate
+from paa.data.images.decoders import decodable_suffixes, undecodable_suffixes
+from paa.data.images.read import as_rgb
 from paa.data.transforms import resize, resized_size
 from paa.detections import Detections
 from paa.errors import ConfigError, DataError

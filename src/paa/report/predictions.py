@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from paa.data.images.read import Rgb, read_image
+from paa.data.images.read import read_image
+from paa.data.images.rgb import Rgb
 from paa.data.left_out import LEFT_OUT
 from paa.detections import Detections
 from paa.errors import ConfigError, ImageError

@@ -24,6 +24,8 @@ from paa.data.loader import Loader, eval_loader, train_loader
 from paa.data.overlap import shared_images
 from paa.data.read import read_dataset
 from paa.data.read_report import ReadReport
+from paa.data.sampling import Sampling
+from paa.data.transforms import Resize
 from paa.data.workers import check_shared_memory
 from paa.errors import ConfigError, RunError
 from paa.model.detector import Detector
@@ -171,17 +173,11 @@ def make_loader(index: DatasetIndex, config: TrainConfig, process: Process, star
     recipe, runtime = config.recipe, config.runtime
     return train_loader(
         index,
-        TrainTransform(**vars(recipe.augment), legacy=recipe.model.legacy),
-        batch_size=config.batch_size,
-        seed=runtime.seed,
-        steps=steps,
-        start_step=start_step,
-        rank=process.rank,
-        world=process.world,
-        workers=runtime.workers,
-        worker_timeout=runtime.worker_timeout,
+        TrainTransform(recipe.augment, recipe.model.legacy),
+        Sampling(config.batch_size, steps, start_step, runtime.seed),
+        process,
+        runtime,
         skip_bad=config.data.skip_bad,
-        pin_memory=process.device.type == "cuda",
     )
 
 
@@ -314,12 +310,6 @@ def check_room(
     """Raise RunError, not only at the first validation, unless the batches of both loaders fit in shared memory."""
     needed = loader.shared_bytes
     if val_index is not None:
-        needed += eval_loader(
-            val_index,
-            min_size=detector.config.min_size,
-            max_size=detector.config.max_size,
-            batch_size=config.validation.batch_size,
-            world=process.world,
-            workers=config.runtime.workers,
-        ).shared_bytes
+        resize = Resize(detector.config.min_size, detector.config.max_size)
+        needed += eval_loader(val_index, resize, config.validation.batch_size, process, config.runtime).shared_bytes
     check_shared_memory(needed * process.on_host)

@@ -22,9 +22,9 @@ from paa.evaluation.metrics import evaluate
 from paa.inference.dataset import detect_dataset
 from paa.model.detector import Detector
 from paa.model.prepare import compile_network, resolve_precision
+from paa.runtime.contention import CpuShare
 from paa.runtime.distributed import Process
 from paa.training.checkpoint import State
-from paa.training.contention import CpuShare
 from paa.training.finite import FiniteCheck
 from paa.training.optimizer import set_lr
 from paa.training.run_folder import RunFolder
@@ -195,7 +195,7 @@ def training_record(
     values = process.mean(torch.stack([loss.detach() for loss in result.losses.values()])).tolist()
     record: dict[str, Any] = {"step": state.step, "steps": schedule.steps, "loss": sum(values)}
     record.update({f"loss_{name}": value for name, value in zip(result.losses, values)})
-    record["positives"] = result.positives.item()
+    record["positives"] = result.num_positives.item()
     if norm is not None:
         record["gradient_norm"] = norm.item()
     record["lr"] = schedule.lr_at(state.step - 1)
