@@ -300,6 +300,66 @@ def test_the_head_is_shared_but_for_scales() -> None:
     assert torch.equal(outputs.cls_logits[:, 7], maps[:, :, 1, 2])
 
 
+@pytest.mark.parametrize("name", ["resnet18 batch norm", "resnet50 seed", "resnet50 dcn"])
+def test_in_float64(name: str) -> None:
+    """Head outputs, losses and gradients have that type; detections, in float32, are those of a float32 model."""
+    detector = build(CONFIGS[name])
+    nn.init.normal_(detector.head.cls_logits.weight, std=0.3)
+    images, sizes = draw_images(0, [(96, 128), (70, 90)])
+    boxes = torch.tensor([[[10.0, 10.0, 80.0, 90.0], [0.0, 0.0, 30.0, 40.0]], [[5.0, 5.0, 60.0, 60.0], [0.0] * 4]])
+    labels = torch.tensor([[0, 1], [2, -1]])
+
+    def losses() -> dict[str, Tensor]:
+        outputs = detector(images, sizes)
+        return paa_losses(outputs, detector.anchors(outputs), boxes, labels, legacy=detector.config.legacy).losses
+
+    expected, detected = losses(), detector.detect(images, sizes)
+    assert {loss.dtype for loss in expected.values()} == {torch.float32}
+    detector.double()
+    found = losses()
+    assert {loss.dtype for loss in found.values()} == {torch.float64}
+    for key, loss in found.items():
+        assert loss.item() == pytest.approx(expected[key].item(), rel=1e-4)
+    torch.stack(list(found.values())).sum().backward()
+    assert all(p.grad.dtype == torch.float64 for p in detector.parameters() if p.grad is not None)
+    again = detector.detect(images, sizes)
+    assert (again.labels >= 0).any()
+    assert [column.dtype for column in again] == [torch.float32, torch.float32, torch.int64]
+    torch.testing.assert_close(again.scores, detected.scores, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(again.boxes, detected.boxes, rtol=1e-4, atol=1e-2)
+
+
+def test_gradients_in_float64_are_finite_differences() -> None:
+    detector = build(SMALL).double()
+    images, sizes = draw_images(0, [(64, 64)], 64, 64)
+    boxes, labels = torch.tensor([[[8.0, 8.0, 50.0, 60.0]]]), torch.tensor([[1]])
+
+    def loss() -> Tensor:
+        outputs = detector(images, sizes)
+        return paa_losses(outputs, detector.anchors(outputs), boxes, labels).losses["classification"]
+
+    weight = detector.fpn.output[0].weight
+    (gradient,) = torch.autograd.grad(loss(), weight)
+    direction = torch.randn(weight.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    step = 1e-6
+    with torch.no_grad():
+        weight.add_(direction, alpha=step)
+        ahead = loss()
+        weight.sub_(direction, alpha=2 * step)
+        behind = loss()
+    assert ((ahead - behind) / (2 * step)).item() == pytest.approx((gradient * direction).sum().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_of_16_bits_are_refused(dtype: torch.dtype) -> None:
+    detector = build(SMALL).to(dtype)
+    images, sizes = draw_images(0, [(64, 64)], 64, 64)
+    for run in (detector, detector.detect):
+        with pytest.raises(ConfigError, match=rf"^the detector's weights are {dtype}: .*model\.float\(\).*autocast$"):
+            run(images, sizes)
+    detector.float()(images, sizes)
+
+
 def test_autocast_keeps_deltas_precise_and_features_small() -> None:
     """Deltas and IoU logits stay float32, and frozen batch norm returns the type of its input."""
     detector = Detector(ModelConfig(backbone="resnet18", channels=16, tower_depth=1), ("a", "b")).eval()
