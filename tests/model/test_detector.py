@@ -303,7 +303,7 @@ def test_the_head_is_shared_but_for_scales() -> None:
 @pytest.mark.parametrize("name", ["resnet18 batch norm", "resnet50 seed", "resnet50 dcn"])
 def test_in_float64(name: str) -> None:
     """Head outputs, losses and gradients have that type; detections, in float32, are those of a float32 model."""
-    detector = build(CONFIGS[name])
+    detector = build(CONFIGS[name]).eval()
     nn.init.normal_(detector.head.cls_logits.weight, std=0.3)
     images, sizes = draw_images(0, [(96, 128), (70, 90)])
     boxes = torch.tensor([[[10.0, 10.0, 80.0, 90.0], [0.0, 0.0, 30.0, 40.0]], [[5.0, 5.0, 60.0, 60.0], [0.0] * 4]])
