@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from paa.config import ScheduleConfig
+from paa.config import InferenceConfig, ScheduleConfig
 from paa.core.anchors import make_anchors
 from paa.core.assignment import candidates_per_object, match
 from paa.core.losses import paa_losses
@@ -178,7 +178,9 @@ def check_model(report: Report, golden: Golden, model: Detector) -> None:
     legacy = model.config.legacy
     for kind, voting in (("plain", False), ("voted", True)):
         if legacy:  # of MMDetection's models, only features and head outputs must agree
-            compare_detections(report, golden, kind, model.detect(images, sizes, voting=voting), legacy)
+            compare_detections(
+                report, golden, kind, model.detect(images, sizes, InferenceConfig(voting=voting)), legacy
+            )
 
 
 def _compare_map(report: Report, name: str, ours: Tensor, theirs: np.ndarray[Any, Any]) -> None:

@@ -102,6 +102,7 @@ def test_names_and_shapes_of_resnext152() -> None:
         assert shape == wide[alike], name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnext101_32x8d"])
 def test_features_are_torchvisions(name: str) -> None:
     with META:

@@ -326,7 +326,7 @@ def test_without_timm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_checkpoint(tmp_path / "model.pt", own.write(detector.config, detector.names, detector.state_dict()))
     for module in [name for name in sys.modules if name.partition(".")[0] == "timm"]:
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ConfigError, match=f"^timm/{MOBILE}: needs timm: pip install 'paa\\[timm\\]'$"):
+    with pytest.raises(ConfigError, match=f"^timm/{MOBILE}: timm is not installed: pip install 'paa\\[timm\\]'$"):
         detector_of(MOBILE)
     with pytest.raises(CheckpointError, match="pip install 'paa") as caught:
         paa.load(tmp_path / "model.pt", "cpu")

@@ -554,12 +554,12 @@ def test_validates_on_the_first_images(
     tmp_path: Path, micro: Micro, monkeypatch: pytest.MonkeyPatch, limit: int | None, count: int
 ) -> None:
     seen: list[int] = []
-    detect = engine.detect_dataset
+    evaluate = engine.evaluate_dataset
 
-    def spy(*given: Any, **options: Any) -> Any:
-        return detect(*given, **options, progress=seen.append)
+    def spy(*given: Any) -> Any:
+        return evaluate(*given, progress=seen.append)
 
-    monkeypatch.setattr(engine, "detect_dataset", spy)
+    monkeypatch.setattr(engine, "evaluate_dataset", spy)
     train(micro(tmp_path / "run", schedule={"steps": 1}, validation={"batch_size": 1, "limit": limit}), CPU)
     assert sum(seen) == count
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from paa.errors import ConfigError, one_line
+from paa.runtime.extras import not_installed
 
 _STRIDES = (8, 16, 32)
 
@@ -85,7 +86,7 @@ def create_model(name: str, **options: Any) -> Any:
     try:
         import timm
     except ImportError as error:
-        raise ConfigError(f"timm/{name}: needs timm: pip install 'paa[timm]'") from error
+        raise ConfigError(f"timm/{name}: {not_installed('timm', 'timm')}") from error
     architecture = name.split(".")[0]
     # a name with a colon would have timm fetch a model's description from elsewhere
     if not re.fullmatch(r"\w+(\.\w+)?", name, flags=re.ASCII) or not timm.is_model(architecture):

@@ -1,4 +1,7 @@
-"""Plots, as PNG files: precision-recall curves with their operating points, and the course of a training."""
+"""Plots, as PNG files: precision-recall curves with their operating points, and losses over a training run.
+
+Without matplotlib none is drawn, and one line says so.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,21 @@ import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from paa.errors import RunError
 from paa.evaluation.operating_point import ClassCurve, envelope
 from paa.report.palette import class_colour
+from paa.runtime.extras import not_installed
 from paa.runtime.files import whole_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+log = logging.getLogger("paa")
 
 _LOSSES = {
     "loss": "total",
@@ -29,10 +36,10 @@ _GREY = "#555555"
 
 
 def precision_recall_curves(curves: Sequence[ClassCurve], out: Path, *, most: int = 24) -> None:
-    """Write one small plot a class: its curve, and the rectangle of its best precision x recall.
+    """Write one small plot for each class: its curve, and the rectangle of its best precision x recall.
 
-    curves: by label, as `precision_recall` returns them. Classes without objects are left out, and of more than `most`
-    those with the fewest objects. Raises RunError if no class has objects.
+    curves: by label, as `precision_recall` returns them. Only classes with objects are shown, and only the `most` with
+    the most objects. Raises RunError if no class has objects.
     """
     known = [label for label, curve in enumerate(curves) if curve.objects]
     if not known:
@@ -40,7 +47,9 @@ def precision_recall_curves(curves: Sequence[ClassCurve], out: Path, *, most: in
     shown = sorted(sorted(known, key=lambda label: -curves[label].objects)[:most])
     columns = min(4, len(shown))
     rows = -(-len(shown) // columns)
-    figure = Figure(figsize=(max(3.2 * columns, 4.2), 3.1 * rows + 0.5), layout="constrained")
+    figure = _new_figure(max(3.2 * columns, 4.2), 3.1 * rows + 0.5, out)
+    if figure is None:
+        return
     for place, label in enumerate(shown, start=1):
         axes = figure.add_subplot(rows, columns, place)
         _draw_curve(axes, curves[label])
@@ -51,34 +60,46 @@ def precision_recall_curves(curves: Sequence[ClassCurve], out: Path, *, most: in
 
 
 def training_curves(log: Path, out: Path) -> None:
-    """Write the losses and the rate over the steps of a training.
+    """Write the losses and the learning rate over the steps of a training run.
 
-    log: JSON lines; those with the keys step, loss, loss_classification, loss_box, loss_iou and rate count, any others
-    are passed over, and so is a last line cut short. Of a step logged twice (a run taken up again) the later counts.
+    log: JSON lines; those with the keys step, lr, loss, loss_classification, loss_box and loss_iou count, any others
+    are passed over, and so is a last line cut short. Of a step logged twice (by a resumed run) the later line counts.
     Raises RunError if the log has no steps.
     """
     steps = _read_steps(log)
     x = np.array(list(steps))
-    figure = Figure(figsize=(10, 5.6), layout="constrained")
+    figure = _new_figure(10, 5.6, out)
+    if figure is None:
+        return
     halves: Any = figure.subfigures(1, 2, width_ratios=(3, 2))
     left, right = halves
-    total, rate = left.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    total, lr = left.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     parts = right.subplots(3, 1, sharex=True)
     for label, (axes, key) in enumerate(zip((total, *parts), _LOSSES)):
         _draw_loss(axes, x, np.array([line[key] for line in steps.values()], dtype=np.float64), _hex(label))
         axes.set_title(f"{_LOSSES[key]} loss", fontsize=9, loc="left")
-    rate.plot(x, [line["lr"] for line in steps.values()], color=_GREY, linewidth=1.2)
-    rate.set_title("lr", fontsize=9, loc="left")
-    for axes in (total, rate, *parts):
+    lr.plot(x, [line["lr"] for line in steps.values()], color=_GREY, linewidth=1.2)
+    lr.set_title("learning rate", fontsize=9, loc="left")
+    for axes in (total, lr, *parts):
         _plain(axes)
         axes.set_ylim(bottom=0)
-    for axes in (rate, parts[-1]):
+    for axes in (lr, parts[-1]):
         axes.set_xlabel("step", fontsize=8)
     _save(figure, out)
 
 
+def _new_figure(width: float, height: float, out: Path) -> Figure | None:
+    """Return an empty figure of that size in inches; None, and a line that `out` is left out, without matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        log.warning(f"{out} is not drawn: {not_installed('matplotlib', 'plots')}")
+        return None
+    return Figure(figsize=(width, height), layout="constrained")
+
+
 def _draw_curve(axes: Any, curve: ClassCurve) -> None:
-    """Draw one class into its axes."""
+    """Draw the curve of one class, and its operating point, into its axes."""
     colour = _hex(0)
     axes.step(curve.recall, curve.precision, where="pre", color=colour, linewidth=0.8, alpha=0.6)
     best = envelope(curve.precision)
@@ -95,7 +116,7 @@ def _draw_curve(axes: Any, curve: ClassCurve) -> None:
         )
     else:
         axes.text(0.5, 0.5, "none found", ha="center", va="center", fontsize=8, color=_GREY)
-    title = f"{_cut(curve.name)}: AP {100 * (curve.ap or 0):.1f}, {curve.objects} objects"
+    title = f"{_shortened(curve.name)}: AP {100 * (curve.ap or 0):.1f}, {curve.objects} objects"
     axes.set_title(title, fontsize=9, parse_math=False)
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.04)
@@ -125,14 +146,12 @@ def _read_steps(log: Path) -> dict[int, dict[str, float]]:
         if isinstance(line, dict) and line.keys() >= {"step", "lr", *_LOSSES}:
             steps[int(line["step"])] = line
     if not steps:
-        raise RunError(
-            f"{log}: no training steps in it; each is a line of JSON with step, rate and {', '.join(_LOSSES)}"
-        )
+        raise RunError(f"{log}: no training steps in it; each is a line of JSON with step, lr and {', '.join(_LOSSES)}")
     return dict(sorted(steps.items()))
 
 
 def _plain(axes: Any) -> None:
-    """Take away what is not needed to read the values."""
+    """Remove the parts of the axes that nobody needs to read the values."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#dddddd", linewidth=0.5)
     axes.set_axisbelow(True)
@@ -140,27 +159,27 @@ def _plain(axes: Any) -> None:
 
 
 def _save(figure: Figure, out: Path) -> None:
-    """Write a PNG; missing folders are made. Characters that no font has are drawn as boxes, and one line says so."""
+    """Write a PNG; missing folders are made. Characters that no font has are drawn as boxes, which is logged once."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     out.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasAgg(figure)
-    with whole_file(out) as temporary, warnings.catch_warnings(record=True) as said:
+    with whole_file(out) as temporary, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         figure.savefig(temporary, dpi=120, format="png")
     missing = False
-    for warning in said:
+    for warning in caught:
         if str(warning.message).startswith("Glyph "):
             missing = True
         else:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     if missing:
-        logging.getLogger("paa").warning(
-            "%s: matplotlib's fonts lack characters of the class names, which are drawn as boxes", out
-        )
+        log.warning(f"{out}: matplotlib's fonts lack characters of the class names, which are drawn as boxes")
 
 
 def _hex(label: int) -> str:
     return "#{:02x}{:02x}{:02x}".format(*class_colour(label))
 
 
-def _cut(name: str, most: int = 18) -> str:
+def _shortened(name: str, most: int = 18) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from paa.config import DataConfig, Precision, to_dict
+from paa.config import DataConfig, LoadingConfig, Precision, to_dict
 from paa.data.augment import TrainTransform
 from paa.data.index import DatasetIndex
 from paa.data.left_out import LeftOut
@@ -311,5 +311,6 @@ def check_room(
     needed = loader.shared_bytes
     if val_index is not None:
         resize = Resize(detector.config.min_size, detector.config.max_size)
-        needed += eval_loader(val_index, resize, config.validation.batch_size, process, config.runtime).shared_bytes
+        loading = LoadingConfig(config.runtime.workers, batch_size=config.validation.batch_size)
+        needed += eval_loader(val_index, resize, process, loading).shared_bytes
     check_shared_memory(needed * process.on_host)

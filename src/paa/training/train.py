@@ -11,15 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from paa.config import InferenceConfig
+from paa.config import InferenceConfig, LoadingConfig
 from paa.core.losses import LossResult, paa_losses
 from paa.data.batch import Batch
 from paa.data.index import DatasetIndex
 from paa.data.read_report import left_out_lines
 from paa.data.workers import worker_errors
 from paa.errors import PaaError
-from paa.evaluation.metrics import evaluate
-from paa.inference.dataset import detect_dataset
+from paa.evaluation.dataset import evaluate_dataset
 from paa.model.detector import Detector
 from paa.model.prepare import compile_network, resolve_precision
 from paa.runtime.contention import CpuShare
@@ -164,22 +163,15 @@ def validate(
     note_left_out: is called with the split and a line for each image that was left out, in all processes.
     """
     started = time.perf_counter()
-    index, table, left_out = detect_dataset(
-        detector,
-        index,
-        process,
-        batch_size=config.validation.batch_size,
-        workers=config.runtime.workers,
-        worker_timeout=config.runtime.worker_timeout,
-        skip_bad=config.data.skip_bad,
-        inference=InferenceConfig(voting=config.validation.voting),
-        precision=resolve_precision(config.runtime.precision, process.device),
-    )
-    note_left_out(config.data.val_split, left_out)
-    if not process.first:
+    precision = resolve_precision(config.runtime.precision, process.device)
+    inference = InferenceConfig(voting=config.validation.voting, precision=precision)
+    runtime = config.runtime
+    loading = LoadingConfig(runtime.workers, runtime.worker_timeout, config.validation.batch_size, config.data.skip_bad)
+    evaluated = evaluate_dataset(detector, index, process, inference, loading)
+    note_left_out(config.data.val_split, [] if evaluated is None else evaluated.left_out)
+    if evaluated is None:
         return {}
-    metrics = evaluate(index, table)
-    return {**metrics.summary, "evaluation_seconds": round(time.perf_counter() - started, 2)}
+    return {**evaluated.metrics.summary, "evaluation_seconds": round(time.perf_counter() - started, 2)}
 
 
 def training_record(
