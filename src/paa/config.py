@@ -144,7 +144,7 @@ class DataConfig:
     """Split to train on."""
     val_split: str = "val"
     """Split to evaluate on."""
-    val_path: Path | None = None
+    val_data: Path | None = None
     """Data set of the validation split, where it is another."""
     keep_empty: bool = True
     """Train on images without objects too."""

@@ -13,7 +13,7 @@ from data_files import box
 
 from paa.config import DataConfig
 from paa.errors import AnnotationError, ConfigError, DataError, ImageError
-from paa.training.setup import read_data
+from paa.training.datasets import read_data
 
 AB = ["a.jpg", "b.jpg"]
 

@@ -9,7 +9,7 @@ from data_files import coco_json, make_index
 
 from paa.config import DataConfig
 from paa.data.overlap import shared_images
-from paa.training.setup import read_data
+from paa.training.datasets import read_data
 
 
 def test_shared_images(tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ from paa.errors import RunError
 from paa.model.detector import Detector
 from paa.predictor import load
 from paa.runtime.distributed import Process, pick_device, start
-from paa.training import setup
+from paa.training import parallel as module
+from paa.training.parallel import parallel
 from paa.training.run_folder import save_checkpoint
 from paa.training.run_lock import run_lock
 from paa.weights.formats import own
@@ -82,11 +83,11 @@ import torch
 from paa.commands.main import main
 from paa.training import train as engine
 
-def validate(detector, index, process, *_):
-    torch.save(detector.state_dict(), f"{sys.argv[1]}/{process.rank}.pt")
+def evaluate_weights(run):
+    torch.save(run.state.evaluated.state_dict(), f"{sys.argv[1]}/{run.process.rank}.pt")
     return {"AP": 0.5, "AP50": 0.5}
 
-engine.validate = validate
+engine.evaluate_weights = evaluate_weights
 main(sys.argv[2:])
 """
 
@@ -256,14 +257,14 @@ def test_trained_batch_norm_is_synchronised_on_gpus(
     """And the activations stay that some of timm's norms have inside."""
     wrapped: list[dict[str, Any]] = []
     monkeypatch.setattr(
-        setup, "DistributedDataParallel", lambda detector, **options: wrapped.append(options) or detector
+        module, "DistributedDataParallel", lambda detector, **options: wrapped.append(options) or detector
     )
     config = ModelConfig(**{"backbone": "resnet18", "channels": 8, "tower_depth": 0, **model})
     detector = Detector(config, ("a",)).eval()
     images, sizes = torch.randint(256, (1, 3, 64, 64), dtype=torch.uint8), torch.tensor([[64, 64]])
     with torch.inference_mode():
         before = detector(images, sizes)
-        setup.parallel(detector, Process(torch.device("cuda", 0), 0, 2))
+        parallel(detector, Process(torch.device("cuda", 0), 0, 2))
         assert [value for name, value in wrapped[0].items() if "buffers" in name] == [False]
         # batch norm that is synchronised is not part of the convolutions, and rounded otherwise
         torch.testing.assert_close(detector(images, sizes).cls_logits, before.cls_logits)

@@ -47,5 +47,6 @@ def test_the_last_checkpoint_is_named_if_there_is_one(tmp_path: Path) -> None:
         ):
             check(last).before_saving(7, *detectors)
     last.write_bytes(b"")
-    with pytest.raises(RunError, match=rf"not finite\. {last} is from before; a lower rate or clip_norm may help$"):
+    says = r"a lower learning rate \(schedule\.lr\) or clipped gradients \(schedule\.clip_norm\) may help"
+    with pytest.raises(RunError, match=rf"not finite\. {last} is from before; {says}$"):
         check(last).before_saving(7, spoilt, spoilt)

@@ -137,7 +137,7 @@ def test_the_run_has_the_model_of_the_file_and_says_so(
     assert lines[6] == f"the backbone starts from {caffe2_file}; the pyramid and the head start fresh"
     assert lines[7] == "left out, as no detector has it: fc1000_w, fc1000_b"
     assert not any("frozen at random weights" in line for line in lines)
-    recorded = json.loads(run.config.read_text())
+    recorded = json.loads((run.folder / "config.json").read_text())
     assert recorded["init"] == str(caffe2_file)
     model = recorded["recipe"]["model"]
     assert {name: model[name] for name in ("backbone", "stride_in_1x1", "bgr")} == {
@@ -258,5 +258,5 @@ def test_going_on_needs_no_more_the_file_that_a_run_started_from(tmp_path: Path,
     assert json.loads(run.log.read_text().splitlines()[-1])["step"] == 3
     with pytest.raises(ConfigError, match=r"its run had init .*old\.pt, not None"):
         train(replace(longer, init=None, recipe=replace(longer.recipe, model=detector.config)), CPU)
-    with pytest.raises(ConfigError, match="its run had channels 8, not 16"):
+    with pytest.raises(ConfigError, match=r"its run had model\.channels 8, not 16"):
         train(replace(longer, named=("model.channels",)), CPU)

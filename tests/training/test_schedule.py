@@ -154,14 +154,14 @@ def test_what_a_person_reads_of_it() -> None:
 def test_a_learning_rate_that_jumps_is_told() -> None:
     short = Schedule(20, (), 0.01, 5, 0.1, "linear", "cosine")
     longer = dataclasses.replace(short, steps=26, warmup_steps=6)
-    schedule, jump = resume_schedule(longer, dataclasses.asdict(short), 20)
+    schedule, jump = resume_schedule(longer, short, 20)
     assert schedule == dataclasses.replace(longer, warmup_steps=5)
     assert jump == (
         f"the learning rate jumps from {short.lr_at(20):.3g} to {schedule.lr_at(20):.3g} at step 20: "
-        "the run had a schedule of 20 steps, and goes on with one of 26"
+        "the run had a schedule of 20 steps, and is resumed with one of 26"
     )
-    assert resume_schedule(longer, dataclasses.asdict(short), 20, ("warmup_steps",))[0] == longer
-    assert resume_schedule(short, dataclasses.asdict(short), 12) == (short, None)
-    assert resume_schedule(longer, None, 12) == (longer, None)
+    assert resume_schedule(longer, short, 20, ("warmup_steps",))[0] == longer
+    assert resume_schedule(short, short, 12) == (short, None)
+    assert resume_schedule(longer, longer, 12) == (longer, None)
     steps = Schedule(20, (15,), 0.01, 5, 0.1, "linear", "step")
-    assert resume_schedule(dataclasses.replace(steps, steps=30), dataclasses.asdict(steps), 16)[1] is None
+    assert resume_schedule(dataclasses.replace(steps, steps=30), steps, 16)[1] is None

@@ -24,10 +24,14 @@ from torch.utils.tensorboard import SummaryWriter
 import paa
 from paa.commands.main import main
 from paa.data import loader as loading
+from paa.data.batch import Batch
 from paa.errors import CheckpointError, ConfigError, DataError, ImageError, RunError
 from paa.runtime.distributed import Process
-from paa.training import setup
+from paa.training import datasets, setup
+from paa.training import run as running
 from paa.training import train as engine
+from paa.training.records import TrainResult
+from paa.training.run import Run
 from paa.training.run_folder import RunFolder
 from paa.training.settings import TrainConfig, check_settings
 from paa.training.train import train
@@ -67,7 +71,7 @@ def differences(a: Any, b: Any, where: str = "") -> list[str]:
     return [] if type(a) is type(b) and a == b else [where]
 
 
-def read_log(run: RunFolder) -> list[Record]:
+def read_log(run: TrainResult | RunFolder) -> list[Record]:
     return [json.loads(line) for line in run.log.read_text().splitlines()]
 
 
@@ -113,7 +117,7 @@ def test_a_run_stopped_and_resumed_is_one_never_stopped(
     assert load(whole.last)["training"]["step"] == 7
     assert load(whole.last)["training"]["optimizer"]["state"]
     for name in ("last.pt", "best.pt"):
-        assert differences(load(whole.path / name), load(resumed.path / name)) == []
+        assert differences(load(whole.folder / name), load(resumed.folder / name)) == []
     assert timeless(read_log(resumed)) == timeless(read_log(whole))
     trained = [record["step"] for record in read_log(resumed) if "loss" in record]
     assert trained == list(range(1, 8))
@@ -169,7 +173,7 @@ def test_resumes_from_an_earlier_checkpoint(tmp_path: Path, micro: Micro) -> Non
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"model": {"channels": 24}}, "its run had model.channels 16, not 24; to go on"),
+        ({"model": {"channels": 24}}, "its run had model.channels 16, not 24; to resume it"),
         ({"model": {"mean": (1.0, 2.0, 3.0)}}, r"mean \[123.675, 116.28, 103.53\], not \[1.0, 2.0, 3.0\]"),
         ({"schedule": {"optimizer": "adamw"}}, "optimizer sgd, not adamw"),
         ({"schedule": {"frozen_stages": 3}}, "frozen_stages 5, not 3"),
@@ -188,7 +192,7 @@ def test_resuming_a_run_that_is_older_than_an_option(tmp_path: Path, micro: Micr
     run = train(micro(tmp_path / "run", schedule={"steps": 1}), CPU)
     content = load(run.last)
     for name in ("ema", "backbone_lr_factor"):
-        del content["training"]["told"]["schedule"][name]
+        del content["training"]["run_config"]["schedule"][name]
     torch.save(content, tmp_path / "older.pt")
     train(micro(tmp_path / "longer", resume=tmp_path / "older.pt", schedule={"steps": 2}), CPU)
     with pytest.raises(ConfigError, match=r"schedule.backbone_lr_factor 1.0, not 0.1"):
@@ -221,7 +225,7 @@ def test_resuming_a_run_that_does_not_exist_yet_starts_it(tmp_path: Path, micro:
     if there is not None:
         (tmp_path / "run").mkdir()
     if there == "config":
-        shutil.copy(whole.config, tmp_path / "run")
+        shutil.copy(whole.folder / "config.json", tmp_path / "run")
     run = train(micro(tmp_path / "run", resume="last"), CPU)
     assert differences(load(run.last), load(whole.last)) == []
     assert timeless(read_log(run)) == timeless(read_log(whole))
@@ -231,11 +235,11 @@ def test_a_run_whose_last_checkpoint_is_gone_is_not_started_again(tmp_path: Path
     validation = {"batch_size": 2, "interval": 2}
     run = train(micro(tmp_path / "run", validation=validation), CPU)
     run.last.unlink()
-    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    before = {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file()}
     for name, says in (("best.pt", r"--resume .*run/best\.pt"), ("log.jsonl", r"log\.jsonl goes up to step 4")):
         with pytest.raises(RunError, match=rf"last\.pt: no such file, but .*{says}.*another --output"):
             train(micro(tmp_path / "run", resume="last", validation=validation), CPU)
-        assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+        assert {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file()} == before
         if name == "best.pt":
             before.pop(run.best)
             best = run.best.read_bytes()
@@ -258,7 +262,7 @@ def test_a_run_killed_in_a_validation_ends_as_one_never_stopped(
 ) -> None:
     """Before it, before its record is written, before the best is saved, and before it is noted to be over."""
     values = {1: 0.1, 2: 0.5, 3: 0.3, 4: 0.6}
-    real_save, real_add = setup.save, SummaryWriter.add_scalar
+    real_save, real_add = running.save_checkpoint, SummaryWriter.add_scalar
     kill, now = {"at": 0}, {"step": 0}
 
     def validate(*_: Any) -> Record:
@@ -266,19 +270,20 @@ def test_a_run_killed_in_a_validation_ends_as_one_never_stopped(
             raise ValidationKilledError
         return {"AP": values[now["step"]], "AP50": None}
 
-    def save(path: Path, evaluated: Any, trained: Any, optimizer: Any, state: Any, *given: Any) -> None:
-        now["step"] = state.step
-        if not state.validation_due and state.step == kill["at"] and path.name == f"{killed_in}.pt":
+    def save(path: Path, content: dict[str, Any]) -> None:
+        now["step"] = content["training"]["step"]
+        finished = not content["training"]["validation_due"]
+        if finished and now["step"] == kill["at"] and path.name == f"{killed_in}.pt":
             raise ValidationKilledError
-        real_save(path, evaluated, trained, optimizer, state, *given)
+        real_save(path, content)
 
     def add(board: Any, name: str, value: Any, at: int) -> None:
         if (killed_in, name, at) == ("record", "AP", kill["at"]):
             raise ValidationKilledError
         real_add(board, name, value, at)
 
-    monkeypatch.setattr(engine, "validate", validate)
-    monkeypatch.setattr(setup, "save", save)
+    monkeypatch.setattr(engine, "evaluate_weights", validate)
+    monkeypatch.setattr(running, "save_checkpoint", save)
     monkeypatch.setattr(SummaryWriter, "add_scalar", add)
     shared: dict[str, Any] = {"validation": {"batch_size": 2, "interval": 1}}
     whole = train(micro(tmp_path / "whole", **shared), CPU)
@@ -290,10 +295,10 @@ def test_a_run_killed_in_a_validation_ends_as_one_never_stopped(
     kill["at"], now["step"] = 0, step
     run = train(micro(tmp_path / "run", resume="last", **shared), CPU)
     for name in ("last.pt", "best.pt"):
-        assert differences(load(whole.path / name), load(run.path / name)) == []
+        assert differences(load(whole.folder / name), load(run.folder / name)) == []
     assert load(run.best)["training"]["best"] == 0.6
     assert timeless(read_log(run)) == timeless(read_log(whole))
-    events = EventAccumulator(str(run.tensorboard))
+    events = EventAccumulator(str(run.folder / "tensorboard"))
     events.Reload()
     assert [(event.step, event.value) for event in events.Scalars("AP")] == [
         (step, pytest.approx(value)) for step, value in values.items()
@@ -321,7 +326,7 @@ def test_a_validation_that_fails_loses_nothing(tmp_path: Path, shapes: Path, mic
     run = train(micro(tmp_path / "run", resume="last", **shared), CPU)
     whole = train(micro(tmp_path / "whole", **shared), CPU)
     for name in ("last.pt", "best.pt"):
-        assert differences(load(whole.path / name), load(run.path / name)) == []
+        assert differences(load(whole.folder / name), load(run.folder / name)) == []
     assert timeless(read_log(run)) == timeless(read_log(whole))
 
 
@@ -376,7 +381,7 @@ def test_a_run_that_another_process_made_meanwhile(
     real = setup.read_data
 
     def read_data(*given: Any) -> Any:
-        shutil.copytree(whole.path, tmp_path / "run")
+        shutil.copytree(whole.folder, tmp_path / "run")
         return real(*given)
 
     monkeypatch.setattr(setup, "read_data", read_data)
@@ -413,7 +418,7 @@ def test_room_for_the_batches_of_validation_is_checked_at_the_start(
     tmp_path: Path, micro: Micro, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needed: list[int] = []
-    monkeypatch.setattr(setup, "check_shared_memory", needed.append)
+    monkeypatch.setattr(datasets, "check_shared_memory", needed.append)
     shared: dict[str, Any] = {"runtime": {"workers": 1}, "schedule": {"steps": 1}}
     train(micro(tmp_path / "plain", **shared), CPU)
     train(micro(tmp_path / "validated", validation={"batch_size": 2}, **shared), CPU)
@@ -446,11 +451,11 @@ def test_folder_of_a_run(tmp_path: Path, micro: Micro) -> None:
     heard: list[Record] = []
     config = micro(tmp_path / "a" / "run", validation={"batch_size": 2}, schedule={"clip_norm": 0.5})
     run = train(config, CPU, heard.append)
-    assert {path.name for path in run.path.iterdir()} == {
+    assert {path.name for path in run.folder.iterdir()} == {
         "config.json", "log.jsonl", "tensorboard", "last.pt", "best.pt"
     }  # fmt: skip
 
-    written = json.loads(run.config.read_text())
+    written = json.loads((run.folder / "config.json").read_text())
     assert written["recipe"]["model"]["channels"] == 16
     assert written["recipe"]["schedule"]["decays"] == [3]
     assert written["data"]["path"] == str(config.data.path)
@@ -476,7 +481,7 @@ def test_folder_of_a_run(tmp_path: Path, micro: Micro) -> None:
     assert trained[-1]["seconds_left"] == 0
     assert {"AP", "AP50", "AR100", "evaluation_seconds"} <= set(records[-1])
 
-    events = EventAccumulator(str(run.tensorboard))
+    events = EventAccumulator(str(run.folder / "tensorboard"))
     events.Reload()
     for name in ("loss/classification", "loss/box", "loss/iou", "lr"):
         assert [event.step for event in events.Scalars(name)] == [1, 2, 3, 4]
@@ -490,20 +495,20 @@ def test_the_average_is_evaluated_and_saved(tmp_path: Path, micro: Micro, monkey
 
     weights: list[dict[str, torch.Tensor]] = []
     evaluated: list[dict[str, torch.Tensor]] = []
-    optimize, validate = engine.optimize, engine.validate
+    train_step, evaluate_weights = engine.train_step, engine.evaluate_weights
 
-    def spy_on_optimize(model: Any, detector: Any, *given: Any) -> Any:
-        weights.extend([] if weights else [copy(detector)])
-        result = optimize(model, detector, *given)
-        weights.append(copy(detector))
+    def spy_on_step(run: Run, batch: Batch) -> Any:
+        weights.extend([] if weights else [copy(run.state.detector)])
+        result = train_step(run, batch)
+        weights.append(copy(run.state.detector))
         return result
 
-    def spy_on_validate(detector: Any, *given: Any) -> Record:
-        evaluated.append(copy(detector))
-        return {**validate(detector, *given), "AP": 0.1 * len(evaluated)}
+    def spy_on_evaluation(run: Run) -> Record:
+        evaluated.append(copy(run.state.evaluated))
+        return {**evaluate_weights(run), "AP": 0.1 * len(evaluated)}
 
-    monkeypatch.setattr(engine, "optimize", spy_on_optimize)
-    monkeypatch.setattr(engine, "validate", spy_on_validate)
+    monkeypatch.setattr(engine, "train_step", spy_on_step)
+    monkeypatch.setattr(engine, "evaluate_weights", spy_on_evaluation)
     schedule = {"ema": 0.2, "frozen_stages": 2}
     validation = {"batch_size": 2, "interval": 2}
     run = train(micro(tmp_path / "run", model={"norm": "batch"}, schedule=schedule, validation=validation), CPU)
@@ -528,7 +533,7 @@ def test_the_best_is_kept(
     tmp_path: Path, micro: Micro, monkeypatch: pytest.MonkeyPatch, values: list[float | None], best: int
 ) -> None:
     coming = iter(values)
-    monkeypatch.setattr(engine, "validate", lambda *_: {"AP": next(coming), "AP50": None})
+    monkeypatch.setattr(engine, "evaluate_weights", lambda *_: {"AP": next(coming), "AP50": None})
     run = train(micro(tmp_path / "run", schedule={"steps": 3}, validation={"batch_size": 1, "interval": 1}), CPU)
     content = load(run.best)
     assert content["training"]["step"] == best
@@ -543,7 +548,7 @@ def test_no_validation_needs_no_validation_set(tmp_path: Path, shapes: Path, mic
     (data / "val.json").unlink()
     run = train(micro(tmp_path / "run", data={"path": data}), CPU)
     assert all("AP" not in record for record in read_log(run))
-    assert not run.best.exists()
+    assert run.best is None
     with pytest.raises(DataError, match="no COCO annotations for 'val'"):
         train(micro(tmp_path / "other", data={"path": data}, validation={"batch_size": 2}), CPU)
     assert not (tmp_path / "other").exists()
@@ -631,7 +636,7 @@ def test_an_unreadable_image_is_skipped(
     with caplog.at_level(logging.WARNING, "paa"):
         run = train(micro(tmp_path / "run", data={"path": data, "skip_bad": True}), CPU)
     assert len(read_log(run)) == 4
-    (line,) = (run.path / "left_out.txt").read_text().splitlines()
+    (line,) = (run.folder / "left_out.txt").read_text().splitlines()
     assert line.startswith("train: ")
     assert name in line
 
@@ -651,14 +656,14 @@ def test_images_left_out_while_training(
     shared: dict[str, Any] = {"data": {"skip_bad": True}, "schedule": {"steps": 8}}
     with caplog.at_level(logging.INFO, "paa"):
         run = train(micro(tmp_path / "run", **shared), CPU)
-    lines = (run.path / "left_out.txt").read_text().splitlines()
+    lines = (run.folder / "left_out.txt").read_text().splitlines()
     assert sorted(lines) == [f"train: {shapes / 'images' / name}:  cannot be read" for name in sorted(names)]
     assert "train, while training: left out 3:" in [record.getMessage() for record in caplog.records]
 
     names[:] = names[:1]
     shared["schedule"] = {"steps": 12}
     resumed = train(micro(tmp_path / "run", resume="last", **shared), CPU)
-    assert (resumed.path / "left_out.txt").read_text().splitlines() == lines
+    assert (resumed.folder / "left_out.txt").read_text().splitlines() == lines
 
 
 def test_images_without_objects(tmp_path: Path, micro: Micro) -> None:
@@ -689,7 +694,7 @@ def test_images_without_objects(tmp_path: Path, micro: Micro) -> None:
 
 def spoil(monkeypatch: pytest.MonkeyPatch, step: int, value: float) -> None:
     """Let the box loss of a step, counted from 0, be `value`."""
-    real, calls = engine.paa_losses, iter(range(1000))
+    real, calls = setup.paa_losses, iter(range(1000))
 
     def losses(*given: Any, **options: Any) -> Any:
         result = real(*given, **options)
@@ -697,7 +702,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, step: int, value: float) -> None:
             result.losses["box"] = result.losses["box"] * value
         return result
 
-    monkeypatch.setattr(engine, "paa_losses", losses)
+    monkeypatch.setattr(setup, "paa_losses", losses)
 
 
 @pytest.mark.parametrize(("value", "log_interval"), [(math.nan, 1), (math.inf, 100)])
@@ -709,7 +714,7 @@ def test_a_loss_that_is_not_finite(
     with pytest.raises(RunError, match=r"the loss of step 4 is not finite .*images: \d+\.jpg, \d+\.jpg") as caught:
         train(micro(tmp_path / "run", schedule={"steps": 5}, runtime=runtime), CPU)
     assert "\n" not in str(caught.value)
-    assert f"{tmp_path / 'run' / 'last.pt'} is from before; a lower rate" in str(caught.value)
+    assert f"{tmp_path / 'run' / 'last.pt'} is from before; a lower learning rate" in str(caught.value)
     content = load(tmp_path / "run" / "last.pt")
     assert content["training"]["step"] == 3
     assert all(bool(tensor.isfinite().all()) for tensor in content["model"].values())
@@ -725,16 +730,16 @@ def test_a_loss_that_is_not_finite(
 def test_a_weight_that_is_not_finite_is_not_saved(
     tmp_path: Path, micro: Micro, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = engine.optimize, iter(range(1000))
+    real, calls = engine.train_step, iter(range(1000))
 
-    def optimize(model: Any, detector: Any, *given: Any) -> Any:
-        result = real(model, detector, *given)
+    def train_step(run: Run, batch: Batch) -> Any:
+        result = real(run, batch)
         if next(calls) == 2:
             with torch.no_grad():
-                detector.fpn.p6.weight[0, 0] = math.inf
+                run.state.detector.fpn.p6.weight[0, 0] = math.inf
         return result
 
-    monkeypatch.setattr(engine, "optimize", optimize)
+    monkeypatch.setattr(engine, "train_step", train_step)
     with pytest.raises(RunError, match=r"step 3 made fpn\.p6\.weight not finite"):
         train(micro(tmp_path / "run", runtime={"checkpoint_interval": 1}), CPU)
     assert load(tmp_path / "run" / "last.pt")["training"]["step"] == 2
@@ -744,17 +749,17 @@ def test_an_average_that_is_not_finite_is_not_saved(
     tmp_path: Path, micro: Micro, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One step's infinite weight stays in the average."""
-    real, calls = engine.optimize, iter(range(1000))
+    real, calls = engine.train_step, iter(range(1000))
 
-    def optimize(model: Any, detector: Any, *given: Any) -> Any:
-        call, weight = next(calls), detector.fpn.p6.weight
+    def train_step(run: Run, batch: Batch) -> Any:
+        call, weight = next(calls), run.state.detector.fpn.p6.weight
         with torch.no_grad():
             weight.nan_to_num_(0, 0, 0)
-            result = torch.enable_grad()(real)(model, detector, *given)
+            result = torch.enable_grad()(real)(run, batch)
             weight[0, 0] = math.inf if call == 1 else 0
         return result
 
-    monkeypatch.setattr(engine, "optimize", optimize)
+    monkeypatch.setattr(engine, "train_step", train_step)
     shared: dict[str, Any] = {"runtime": {"checkpoint_interval": 3}, "schedule": {"steps": 3}}
     train(micro(tmp_path / "run", **shared), CPU)
     shared["schedule"]["ema"] = 0.9

@@ -59,10 +59,10 @@ def run_demo(
         validation=ValidationConfig(batch_size=0),
         runtime=RuntimeConfig(precision="auto", workers=1),
     )
-    run = train(config, process, listen)
-    training_curves(run.log, folder / "training.png")
+    result = train(config, process, listen)
+    training_curves(result.log, folder / "training.png")
     index = read_dataset(data, "val")
-    index, table, _ = detect_dataset(load(run.last, str(process.device)), index, process, workers=1)
+    index, table, _ = detect_dataset(load(result.last, str(process.device)), index, process, workers=1)
     metrics = evaluate(index, table)
     seconds = time.perf_counter() - started
     write_evaluation(folder / "evaluation", index, table, metrics, precision_recall(index, table))

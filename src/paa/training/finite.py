@@ -63,4 +63,4 @@ class FiniteCheck:
     def _remedy(self) -> str:
         saved = self.last is not None and self.last.exists()
         kept = f"{self.last} is from before" if saved else "No checkpoint was saved before"
-        return f"{kept}; a lower rate or clip_norm may help"
+        return f"{kept}; a lower learning rate (schedule.lr) or clipped gradients (schedule.clip_norm) may help"

@@ -18,9 +18,9 @@ import paa
 from paa.data.left_out import LEFT_OUT
 from paa.errors import RunError
 from paa.runtime.files import cannot_write, check_folder, remove_temporaries, temporaries, whole_file, write_text
+from paa.training.records import Record
 from paa.training.run_lock import LOCK, run_lock
 
-Record = dict[str, Any]
 Opened = TypeVar("Opened")
 
 

@@ -7,22 +7,22 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
 from paa.runtime.files import cannot_write
-from paa.training.checkpoint import State
-from paa.training.run_folder import Record, RunFolder
+from paa.training.records import Listener, Record
+from paa.training.run_folder import RunFolder
+from paa.training.state import TrainingState
 
 log = logging.getLogger("paa")
 
-Listener = Callable[[Record], object]
-
 
 @contextmanager
-def open_log(run: RunFolder, state: State, listen: Listener) -> Iterator[Callable[[Record], None]]:
+def open_log(run: RunFolder, state: TrainingState, listener: Listener) -> Iterator[Listener]:
     """Open a run's log where `state` stands, and give the function that writes a record everywhere.
+
+    That function returns what the listener returns.
 
     What a resumed run does again is dropped before, from the log and in TensorBoard.
     """
@@ -42,11 +42,11 @@ def open_log(run: RunFolder, state: State, listen: Listener) -> Iterator[Callabl
                 board.add_scalar(name.replace("loss_", "loss/"), value, record["step"])
         board.flush()
 
-    def write(record: dict[str, Any]) -> None:
+    def write(record: Record) -> object:
         run.append(record)
         with _board_errors(run):
             show(record)
-        listen(record)
+        return listener(record)
 
     try:
         with _board_errors(run):

@@ -34,6 +34,7 @@ _RENAMED = {
     "bias_rate_factor": "bias_lr_factor",
     "backbone_rate_factor": "backbone_lr_factor",
     "pictures of the data set": "images of the data set",
+    "told": "run_config",
 }
 """Names of settings in files that version 0.1.0 wrote, and their names now."""
 
