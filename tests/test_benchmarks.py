@@ -136,7 +136,7 @@ def test_the_page_and_the_plots_are_written(docs: Path) -> None:
     lines = [
         RUN,
         compared("made_up", "all | of it", 0.04),
-        {"benchmark": "made_up", "case": "lr", "ours_per_s": 12.3},
+        {"benchmark": "made_up", "case": "rate", "ours_per_s": 12.3},
     ]
     lines += [growth(n, n / 100, peak_mb=n) for n in (1, 10, 100, 1000)]
     lines += [growth(n, n, x="classes") for n in (1, 10, 100)]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from paa.commands import demo
+from paa.commands import run_demo as demo
 from paa.commands.main import main
 from paa.runtime.distributed import start
 
@@ -70,9 +70,12 @@ def test_links_lead_somewhere(page):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def test_files_named_in_the_readme_exist():
-    rows = [line.split("|")[1] for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| `")]
-    names = re.findall(r"`([\w/]+(?:/|\.py))`", " ".join(rows))
-    assert len(names) >= 10
-    for name in names:
-        assert (ROOT / name).exists() or (ROOT / "src" / "paa" / name).exists(), name
+def test_rooms_and_files_named_in_the_architecture_exist():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rows = [line.split("|")[1:3] for line in page.splitlines() if line.startswith("| `")]
+    rooms = [re.findall(r"`([\w/]+(?:/|\.py))`", room) for room, _ in rows]
+    assert len(rooms) >= 10
+    for (room,), (_, text) in zip(rooms, rows):
+        assert (ROOT / "src" / "paa" / room).exists(), room
+        for name in re.findall(r"`([\w/]+(?:/|\.py))`", text):
+            assert (ROOT / "src" / "paa" / room / name).exists(), f"{room}{name}"

@@ -94,7 +94,7 @@ def test_recipes_are_where_the_options_start(tmp_path: Path, shapes: Path, monke
     assert plain.recipe == RECIPES["r50_1x"]
     assert (plain.batch_size, plain.output, plain.resume) == (16, Path("runs/r50_1x-shapes"), None)
     assert dcn.recipe.model.dcn_stages == (3, 4, 5)
-    assert dcn.recipe.augment == RECIPES["r101_dcn_2x"].images
+    assert dcn.recipe.augment == RECIPES["r101_dcn_2x"].augment
     assert (dcn.recipe.schedule.lr, dcn.recipe.schedule.steps, dcn.recipe.model.tower_depth) == (0.5, 180_000, 2)
     assert nano.recipe == RECIPES["r18_nano"]
     assert (nano.batch_size, nano.resume, nano.data.keep_empty) == (8, "last", False)
@@ -587,7 +587,7 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, shapes: Path, capsys: pyte
         ("--augment.min-sizes", "augment.min_sizes must be at least 1"),
         ("--augment.min-sizes 0", "augment.min_sizes must be at least 1"),
         ("--augment.min-sizes 64 32 80", "augment.min_sizes must be one or two numbers"),
-        ("--augment.max-size 0", "augment.max-size must be at least 1"),
+        ("--augment.max-size 0", "augment.max_size must be at least 1"),
         ("--augment.hflip 7", "augment.hflip must be from 0 to 1, got 7"),
         ("--augment.scale-jitter 2 1", "augment.scale_jitter must be above 0, the lower first"),
         ("--augment.color-jitter -1", "augment.color_jitter must be at least 0"),

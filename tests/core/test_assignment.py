@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from paa.core.assignment import Assignment, assign, candidates, match
+from tests.core.test_mixture import CLOSE, fit_one
 from tests.scenes import ANCHORS, LEVEL_SIZES, Scene, draw_boxes, draw_scene
-from tests.test_mixture import CLOSE, fit_one
 
 STARTS = [0, 384, 480, 504, 510, 512]
 NUM_ANCHORS = 512

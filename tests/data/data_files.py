@@ -33,7 +33,7 @@ def write_image(path: Path, height: int = 60, width: int = 80, seed: int = 0) ->
 
 
 def coco_json(
-    path: Path, annotations: Sequence[dict[str, Any]] = (), count: int = 2, images: bool = True, **changes: Any
+    path: Path, annotations: Sequence[dict[str, Any]] = (), count: int = 2, write_images: bool = True, **changes: Any
 ) -> Path:
     """Write a COCO file of `count` images 80 wide and 60 high (ids 1, 2, ...) and categories 3 "cat", 7 "dog"."""
     data = {
@@ -45,7 +45,7 @@ def coco_json(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data))
     for i in range(1, count + 1):
-        if images:
+        if write_images:
             write_image(path.parent / "images" / f"{i}.png", seed=i)
     return path
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_files import box, coco_json, write_image
 
 from paa.data import cache
 from paa.data.cache import MappedIndex
@@ -18,6 +17,7 @@ from paa.data.formats.coco import read as coco
 from paa.data.index import DatasetIndex
 from paa.data.read_report import ReadReport
 from paa.errors import DataError, ImageError
+from tests.data.data_files import box, coco_json, write_image
 
 OUTSIDE = box(3, 1, (90, 10, 5, 5))
 GOOD = [box(1, 1, (1, 2, 5, 5)), box(2, 2, (10, 10, 5, 5), 7, iscrowd=1), OUTSIDE]

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from coco_cases import BOXES, CLASSES, CORNERS, coco, fails, files, images, named, put, read
-from data_files import box
 
 from paa.config import DataConfig
 from paa.errors import AnnotationError, ConfigError, DataError, ImageError
 from paa.training.datasets import read_data
+from tests.data.data_files import box
+from tests.data.formats.coco.coco_cases import BOXES, CLASSES, CORNERS, coco, fails, files, images, named, put, read
 
 AB = ["a.jpg", "b.jpg"]
 
@@ -268,8 +268,8 @@ def test_layouts_of_annotations(tmp_path: Path, file: str) -> None:
 CASES = Path(__file__).parents[3] / "shared" / "cases" / "data"
 REFUSED = {
     "coco_same_basename_foreign_paths",
-    "coco_masks_beside_images",
-    "coco_one_image_missing",
+    "coco_masks_beside_pictures",
+    "coco_one_picture_missing",
     "coco_iscrowd_word",
     "coco_string_image_ids_not_numbers",
     "eval_mixed_uint64_ids",

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_files import make_index
+
+from tests.data.data_files import make_index
 
 
 @pytest.mark.parametrize("seed", range(4))

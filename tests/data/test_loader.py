@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from data_files import make_index, shared
 from PIL import Image
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from paa.data.loader import Loaded, Loader, TrainTransform, collate, eval_loader
 from paa.data.read import read_dataset
 from paa.data.transforms import resized_size, scale_boxes
 from paa.errors import DataError, ImageError
+from tests.data.data_files import make_index, shared
 
 JITTER = TrainTransform((40, 60), 90, scale_jitter=(0.6, 1.5), color_jitter=0.2)
 PLAIN = TrainTransform((40,), 90, hflip=0.0)

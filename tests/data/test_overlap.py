@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_files import coco_json, make_index
 
 from paa.config import DataConfig
 from paa.data.overlap import shared_images
 from paa.training.datasets import read_data
+from tests.data.data_files import coco_json, make_index
 
 
 def test_shared_images(tmp_path: Path) -> None:

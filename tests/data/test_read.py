@@ -3,12 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import test_voc
-import test_yolo
-from data_files import box, coco_json, shared
 
 from paa.data.read import read_dataset
 from paa.errors import DataError
+from tests.data.data_files import box, coco_json, shared
+from tests.data.formats.voc import test_read as test_voc
+from tests.data.formats.yolo import test_read as test_yolo
 
 
 def test_finds_the_format_out(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_finds_the_format_out(tmp_path: Path) -> None:
 
 
 def test_coco_annotations_folder_is_not_voc(tmp_path: Path) -> None:
-    coco_json(tmp_path / "annotations" / "instances_val2017.json", images=False)
+    coco_json(tmp_path / "annotations" / "instances_val2017.json", write_images=False)
     with pytest.raises(DataError, match="images not found"):
         read_dataset(tmp_path, "val")
 

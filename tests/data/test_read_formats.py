@@ -3,9 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from coco_cases import coco, fails, files, put, read
 
 from paa.errors import DataError
+from tests.data.formats.coco.coco_cases import coco, fails, files, put, read
 
 
 def voc(folder: Path) -> None:

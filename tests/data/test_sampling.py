@@ -7,11 +7,11 @@ from time import perf_counter
 
 import numpy as np
 import pytest
-from data_files import make_index
 
 from paa.data.augment import TrainTransform
 from paa.data.sampling import TrainBatches, global_batches
 from paa.errors import ConfigError
+from tests.data.data_files import make_index
 
 TRANSFORM = TrainTransform((40, 60), 90, scale_jitter=(0.5, 1.5))
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from data_files import make_index
 
 from paa.data import loader as loading
 from paa.data import workers
@@ -22,6 +21,7 @@ from paa.data.index import DatasetIndex
 from paa.data.loader import TrainTransform, eval_loader, train_loader
 from paa.data.workers import check_shared_memory, share, shared_bytes, worker_error, worker_errors
 from paa.errors import RunError
+from tests.data.data_files import make_index
 from tests.mounts import run_with_small_disk
 
 IN_PROCESS = "load in the main process instead: --workers 0"
@@ -30,7 +30,7 @@ ONE_WORKER = """
 import sys
 from pathlib import Path
 sys.path[:0] = sys.argv[1:3]
-from data_files import make_index
+from tests.data.data_files import make_index
 from paa.data import loader
 from paa.data.loader import eval_loader
 from paa.errors import RunError

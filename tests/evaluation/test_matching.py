@@ -4,13 +4,13 @@ import itertools
 
 import numpy as np
 import pytest
-from coco_sets import grid_set, make_index, make_table, random_set
 
 from paa.evaluation import matching
 from paa.evaluation.coco_results import xywh
 from paa.evaluation.matching import COCO_IOUS, COCO_SIZES, match
 from paa.evaluation.metrics import coco_eval
 from paa.inference.table import DetectionTable
+from tests.evaluation.coco_sets import grid_set, make_index, make_table, random_set
 
 BOX = [0, 0, 100, 100]
 

@@ -3,13 +3,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from coco_sets import grid_set, make_index, make_table, random_set
 
 from paa.errors import ConfigError, RunError
 from paa.evaluation.coco_results import coco_results, write_results
 from paa.evaluation.metrics import SUMMARY_NAMES, _precision, evaluate
 from paa.evaluation.operating_point import envelope
 from paa.inference.table import DetectionTable
+from tests.evaluation.coco_sets import grid_set, make_index, make_table, random_set
 
 A, B, C = [0, 0, 50, 50], [100, 100, 160, 170], [200, 0, 230, 90]
 SETS = [(0, False), (1, False), (2, True)]

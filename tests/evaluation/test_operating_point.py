@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from coco_sets import make_index, make_table, random_set
 
 from paa.evaluation.metrics import evaluate
 from paa.evaluation.operating_point import average_precision, best_point, envelope, precision_recall
 from paa.inference.table import DetectionTable
+from tests.evaluation.coco_sets import make_index, make_table, random_set
 
 BOXES = [[100 * i, 0, 100 * i + 50, 50] for i in range(6)]
 

@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from golden_states import digests, golden_state
-from name_lists import R50, marked, seed_shapes
 from safetensors.torch import load_file
 
 import paa
@@ -22,6 +20,8 @@ from paa.weights.convert import convert
 from paa.weights.formats import own
 from paa.weights.formats.coco_names import COCO_NAMES
 from paa.weights.read import read_weights
+from tests.weights.golden_states import digests, golden_state
+from tests.weights.name_lists import R50, marked, seed_shapes
 
 SMALL = ModelConfig(backbone="resnet18", norm="batch", channels=16, tower_depth=1, min_size=64, max_size=96)
 NAMES = ("cat", "Hund", "鳥")

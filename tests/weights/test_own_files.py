@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from golden_states import digests
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -26,6 +25,7 @@ from paa.training.run_folder import save_checkpoint
 from paa.weights.files import read_file
 from paa.weights.formats import own
 from paa.weights.read import build, read_weights
+from tests.weights.golden_states import digests
 
 SMALL = ModelConfig(backbone="resnet18", norm="batch", channels=32, tower_depth=1, mean=(1.0, 2.0, 3.0))
 NAMES = ("cat", "Hund", "鳥")

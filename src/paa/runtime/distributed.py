@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import logging
 import os
 import platform
@@ -14,8 +15,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from paa.errors import RunError
+
+_times_joined = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -111,8 +116,10 @@ def start(device: str | None) -> Iterator[Process]:
     if world == 1:
         yield Process(chosen)
         return
+    joined_before = dist.is_initialized()  # by the program that calls us, which goes on using its group
     try:
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        if not joined_before:
+            _join("nccl" if chosen.type == "cuda" else "gloo")
     except ValueError as error:
         raise RunError(f"WORLD_SIZE is {world}, but the processes cannot meet: {error}; use torchrun") from error
     log, level = logging.getLogger("paa"), logging.getLogger("paa").level
@@ -122,4 +129,15 @@ def start(device: str | None) -> Iterator[Process]:
         yield Process(chosen, dist.get_rank(), world, int(os.environ.get("LOCAL_WORLD_SIZE", world)))
     finally:
         log.setLevel(level)
-        dist.destroy_process_group()
+        if not joined_before:
+            dist.destroy_process_group()
+
+
+def _join(backend: str) -> None:
+    """Make the group of all processes; ValueError if the environment does not say where they meet.
+
+    A program may do so several times. torchrun's store keeps the addresses of each time, so each has a prefix.
+    """
+    store, rank, world = next(rendezvous("env://"))
+    prefix = f"paa-{next(_times_joined)}"
+    dist.init_process_group(backend, store=PrefixStore(prefix, store), rank=rank, world_size=world)

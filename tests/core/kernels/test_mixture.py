@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from paa.core import mixture
-from tests.test_mixture import CLOSE, KINDS, MOST, Array, draw_sets, fit_one, to_tensors
+from tests.core.test_mixture import CLOSE, KINDS, MOST, Array, draw_sets, fit_one, to_tensors
 
 Kernel = Callable[..., tuple[Array, Array]]
 

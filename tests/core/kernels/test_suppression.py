@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.test_suppression import SETTINGS, Suppress, check
+from tests.core.test_suppression import SETTINGS, Suppress, check
 
 pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="no triton")
 

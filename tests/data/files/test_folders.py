@@ -4,12 +4,12 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from data_files import write_image
 
 from paa.data.files.folders import PathLookup, files_ending, files_in, image_files, parts_of, path_exists, subfolders
 from paa.data.files.split_folders import is_split, missing_split, split_of
 from paa.data.images.decoders import decodable_suffixes
 from paa.data.read_report import ReadReport
+from tests.data.data_files import write_image
 
 FILES = [Path("/set") / name for name in ("x/seq1/a.png", "x/seq2/a.png", "y/seq2/a.png", "b.png", "é.png")]
 

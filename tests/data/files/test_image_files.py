@@ -4,10 +4,10 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from coco_cases import BOXES, CORNERS, coco, fails, files, images, named, put, read
-from data_files import box
 
 from paa.errors import DataError, ImageError
+from tests.data.data_files import box
+from tests.data.formats.coco.coco_cases import BOXES, CORNERS, coco, fails, files, images, named, put, read
 
 
 @pytest.mark.parametrize(

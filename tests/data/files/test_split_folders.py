@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from data_files import write_image
-from test_voc import fails, lists
-from test_voc_layout import make, names
 
 from paa.data.files.split_folders import split_folders
 from paa.data.formats.voc import read as voc
 from paa.data.formats.yolo import read as yolo
+from tests.data.data_files import write_image
+from tests.data.formats.voc.test_layout import make, names
+from tests.data.formats.voc.test_read import fails, lists
 
 
 @pytest.mark.parametrize(

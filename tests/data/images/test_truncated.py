@@ -14,7 +14,7 @@ from PIL import Image
 from paa.data.images.decoders import opened
 from paa.data.images.truncated import mend
 
-PHOTOS = Path(__file__).parents[3] / "shared" / "data"
+PHOTOS = Path(__file__).parents[4] / "shared" / "data"
 
 
 def texture(height: int = 240, width: int = 320) -> Image.Image:

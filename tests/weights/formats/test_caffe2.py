@@ -13,8 +13,6 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from golden_states import golden_state, read_json
-from name_lists import R50, X101_32X8D, X101_64X4D, X152_32X8D, Form, caffe2_places, caffe2_shapes, marked
 from torch import Tensor
 
 import paa
@@ -29,8 +27,10 @@ from paa.weights.read import read_start
 from paa.weights.start import load_start, starting_model
 from paa.weights.state import BackboneWeights, check_fit
 from tests.parity import filled
+from tests.weights.golden_states import golden_state, read_json
+from tests.weights.name_lists import R50, X101_32X8D, X101_64X4D, X152_32X8D, Form, caffe2_places, caffe2_shapes, marked
 
-GOLDEN = Path(__file__).parent.parent / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 PLACES = caffe2_places(R50.depths)
 Blobs = dict[str, Any]
 

@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from golden_states import assert_golden, golden_state, named_shapes
-from name_lists import R50, R101, Form, Place, marked, misplaced, mmdet_places
 
 import paa
 from paa.config import IMAGENET_MEAN, IMAGENET_STD
@@ -21,6 +19,8 @@ from paa.weights.formats import torchvision as torchvision_models
 from paa.weights.formats.coco_names import COCO_NAMES
 from paa.weights.read import build, unwrapped
 from paa.weights.state import Weights, check_fit
+from tests.weights.golden_states import assert_golden, golden_state, named_shapes
+from tests.weights.name_lists import R50, R101, Form, Place, marked, misplaced, mmdet_places
 
 NO_BIAS = {f"head.{tower}_tower.{i}.conv.bias" for tower in ("cls", "box") for i in range(4)}
 

@@ -8,8 +8,17 @@ from typing import Any
 
 import pytest
 import torch
-from golden_states import assert_golden, golden_state
-from name_lists import (
+
+import paa
+from paa.errors import CheckpointError
+from paa.model.detector import Detector
+from paa.recipes import RECIPES
+from paa.weights.formats import mmdet, official, seed
+from paa.weights.formats.coco_names import COCO_NAMES
+from paa.weights.read import build, unwrapped
+from paa.weights.state import Weights, check_fit
+from tests.weights.golden_states import assert_golden, golden_state
+from tests.weights.name_lists import (
     R50,
     R101,
     X101_32X8D,
@@ -22,15 +31,6 @@ from name_lists import (
     seed_places,
     seed_shapes,
 )
-
-import paa
-from paa.errors import CheckpointError
-from paa.model.detector import Detector
-from paa.recipes import RECIPES
-from paa.weights.formats import mmdet, official, seed
-from paa.weights.formats.coco_names import COCO_NAMES
-from paa.weights.read import build, unwrapped
-from paa.weights.state import Weights, check_fit
 
 MODELS: dict[str, tuple[Form, tuple[int, ...], bool]] = {
     "r50_1x": (R50, (), False),

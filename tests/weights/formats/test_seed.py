@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from golden_states import assert_golden, golden_state, named_shapes
-from name_lists import R50, R101, Form, marked, misplaced, seed_places, seed_shapes
 from torch import Tensor
 
 import paa
@@ -23,6 +21,8 @@ from paa.weights.formats import torchvision as torchvision_models
 from paa.weights.formats.coco_names import COCO_NAMES
 from paa.weights.read import build, read_weights, unwrapped
 from paa.weights.state import check_fit, load_tensors
+from tests.weights.golden_states import assert_golden, golden_state, named_shapes
+from tests.weights.name_lists import R50, R101, Form, marked, misplaced, seed_places, seed_shapes
 
 KEYS: dict[str, tuple[Form, tuple[int, ...], bool]] = {
     "res50_1x": (R50, (), False),

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from data_files import box, write_image
 
 from paa.data.index import DatasetIndex
 from paa.data.read import read_dataset
 from paa.data.read_report import ReadReport
 from paa.errors import DataError
+from tests.data.data_files import box, write_image
 
 BOXES = [box(1, 1, (4, 5, 20, 10), 1, area=200, iscrowd=0), box(2, 2, (30, 20, 10, 10), 2, area=100, iscrowd=0)]
 CORNERS = [[4, 5, 24, 15], [30, 20, 40, 30]]

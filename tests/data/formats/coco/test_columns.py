@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_files import box, coco_json
-from test_coco import assert_same
 
 from paa.data.formats.coco import columns as coco_columns
 from paa.data.formats.coco import read as coco
 from paa.data.formats.coco.columns import read_columns
 from paa.data.formats.coco.fields import read_fields
 from paa.data.read_report import ReadReport
+from tests.data.data_files import box, coco_json
+from tests.data.formats.coco.test_read import assert_same
 
 CUTS = {
     "segmentation": [[1, 2, 3, 4], [5, 6, 7, 8]],

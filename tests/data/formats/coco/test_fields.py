@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from coco_cases import BOXES, CLASSES, CORNERS, coco, fails, files, images, put, read
 from PIL import Image
 
 from paa.errors import AnnotationError, DataError, ImageError
+from tests.data.formats.coco.coco_cases import BOXES, CLASSES, CORNERS, coco, fails, files, images, put, read
 
 
 @pytest.mark.parametrize("form", [str, "{}.0".format, " {} ".format, float])

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_files import box, coco_json, shared, write_image
 
 from paa.data.formats.coco import read as coco
 from paa.data.images.read import read_image
 from paa.data.index import DatasetIndex
 from paa.data.read_report import ReadReport
 from paa.errors import AnnotationError, DataError
+from tests.data.data_files import box, coco_json, shared, write_image
 
 
 def assert_same(a: DatasetIndex, b: DatasetIndex) -> None:
@@ -94,7 +94,7 @@ LAYOUTS = [
 
 @pytest.mark.parametrize(("file", "folder"), LAYOUTS)
 def test_layouts(tmp_path: Path, file: str, folder: str) -> None:
-    coco_json(tmp_path / file, [box(1, 1, (0, 0, 5, 5))], images=False)
+    coco_json(tmp_path / file, [box(1, 1, (0, 0, 5, 5))], write_images=False)
     for i in (1, 2):
         write_image(tmp_path / folder / f"{i}.png")
     write_image(tmp_path / "other" / "3.png")
@@ -106,7 +106,7 @@ def test_layouts(tmp_path: Path, file: str, folder: str) -> None:
 
 def test_split_has_its_own_images_where_names_are_the_same(tmp_path: Path) -> None:
     for split in ("train", "valid"):
-        coco_json(tmp_path / split / "_annotations.coco.json", [box(1, 1, (0, 0, 5, 5))], images=False)
+        coco_json(tmp_path / split / "_annotations.coco.json", [box(1, 1, (0, 0, 5, 5))], write_images=False)
         for i in (1, 2):
             write_image(tmp_path / split / f"{i}.png")
     assert coco.read(tmp_path, "train").root == tmp_path / "train"
@@ -130,7 +130,7 @@ def test_byte_order_mark_and_ids_written_as_floats(tmp_path: Path) -> None:
 
 
 def test_images_of_another_data_set_beside_are_not_taken(tmp_path: Path) -> None:
-    coco_json(tmp_path / "mine" / "train.json", images=False)
+    coco_json(tmp_path / "mine" / "train.json", write_images=False)
     for i in (1, 2):
         write_image(tmp_path / "other" / f"{i}.png")
     assert "images not found" in fails(tmp_path / "mine" / "train.json")

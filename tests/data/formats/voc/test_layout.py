@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from data_files import shared, write_image
-from test_voc import fails, lists
 
 from paa.data.formats.voc import read as voc
 from paa.data.index import DatasetIndex
 from paa.data.read_report import ReadReport
 from paa.errors import AnnotationError, DataError
+from tests.data.data_files import shared, write_image
+from tests.data.formats.voc.test_read import fails, lists
 
 
 def note(file: Path, name: str = "cat", filename: str = "", path: str = "") -> Path:

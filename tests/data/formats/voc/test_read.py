@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_files import shared, write_image
 
 from paa.data.formats.voc import read as voc
 from paa.data.images.read import read_size
 from paa.data.read_report import ReadReport
 from paa.errors import AnnotationError, DataError, ImageError
+from tests.data.data_files import shared, write_image
 
 Object = tuple[str, tuple[Any, Any, Any, Any]]
 

@@ -6,13 +6,13 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from data_files import write_image
-from test_voc import fails, lists
-from test_voc_layout import make, names, note
 
 from paa.data.formats.voc import read as voc
 from paa.data.read_report import ReadReport
 from paa.errors import AnnotationError
+from tests.data.data_files import write_image
+from tests.data.formats.voc.test_layout import make, names, note
+from tests.data.formats.voc.test_read import fails, lists
 
 
 @pytest.mark.parametrize(

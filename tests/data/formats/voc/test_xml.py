@@ -6,13 +6,13 @@ import codecs
 from pathlib import Path
 
 import pytest
-from data_files import write_image
-from test_voc import fails
 
 from paa.data.formats.voc import read as voc
 from paa.data.read import read_dataset
 from paa.data.read_report import ReadReport
 from paa.errors import AnnotationError
+from tests.data.data_files import write_image
+from tests.data.formats.voc.test_read import fails
 
 BOX = "<bndbox><xmin>11</xmin><ymin>21</ymin><xmax>30</xmax><ymax>40</ymax></bndbox>"
 SIZE = "<size><width>80</width><height>60</height></size>"

@@ -6,15 +6,15 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from data_files import write_image
 from PIL import Image
-from test_yolo import fails
-from test_yolo_layout import make, names, usual
 
 from paa.data.formats.yolo import read as yolo
 from paa.data.images.decoders import decodable_suffixes
 from paa.data.read_report import ReadReport
 from paa.errors import AnnotationError
+from tests.data.data_files import write_image
+from tests.data.formats.yolo.test_layout import make, names, usual
+from tests.data.formats.yolo.test_read import fails
 
 
 def describe(root: Path, train: str, val: str = "", path: str = "") -> Path:

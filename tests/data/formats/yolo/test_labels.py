@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_files import write_image
-from test_yolo import fails
-from test_yolo_layout import BOX, ROW, make, names
 
 from paa.data.formats.yolo import read as yolo
 from paa.data.read_report import ReadReport
 from paa.errors import AnnotationError
+from tests.data.data_files import write_image
+from tests.data.formats.yolo.test_layout import BOX, ROW, make, names
+from tests.data.formats.yolo.test_read import fails
 
 
 def dataset(root: Path, *files: str, text: str = ROW, more: str = "", train: str = "images") -> Path:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_files import write_image
-from test_yolo import fails
 
 from paa.data.formats.yolo import read as yolo
 from paa.data.index import DatasetIndex
 from paa.data.read_report import ReadReport
 from paa.errors import DataError
+from tests.data.data_files import write_image
+from tests.data.formats.yolo.test_read import fails
 
 ROW = "0 0.5 0.5 0.25 0.5\n"
 BOX = [30, 15, 50, 45]

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_files import write_image
 from PIL import Image
 
 from paa.data.formats.yolo import read as yolo
 from paa.data.read_report import ReadReport
 from paa.errors import AnnotationError, DataError, ImageError
+from tests.data.data_files import write_image
 
 LABELS = {"a": "0 0.5 0.5 0.25 0.5\n1 0.1 0.1 0.4 0.1\n", "b": "1 0.1 0.2 0.5 0.2 0.5 0.6 0.3 0.9\n"}
 
