@@ -165,7 +165,10 @@ def test_what_is_there_before_the_first_checkpoint(tmp_path: Path, files: dict[s
 @pytest.mark.parametrize(
     ("files", "says"),
     [
-        ({"best.pt": ""}, r"last\.pt: no such file, but best\.pt is there: go on from it with --resume .*best\.pt, or"),
+        (
+            {"best.pt": ""},
+            r"last\.pt: no such file, but best\.pt exists: resume from that with --resume .*best\.pt, or",
+        ),
         (
             {"config.json": json.dumps(CONFIG), "log.jsonl": '{"step": 10}\n'},
             r"log\.jsonl goes up to step 10: .*--output",
@@ -176,8 +179,8 @@ def test_what_is_there_before_the_first_checkpoint(tmp_path: Path, files: dict[s
         ),
         ({"log.jsonl": '{"step": 1}\n{"step": 7}\n'}, r"log\.jsonl goes up to step 7"),
         ({"config.json": '{"recipe": 1}', "log.jsonl": '{"step": 1}\n'}, r"log\.jsonl goes up to step 1"),
-        ({"config.json": '{"model_type": "bert"}'}, r"config\.json: is not of a training run.*--output"),
-        ({"config.json": "[tool]"}, r"config\.json: is not of a training run"),
+        ({"config.json": '{"model_type": "bert"}'}, r"config\.json: is not that of a training run.*--output"),
+        ({"config.json": "[tool]"}, r"config\.json: is not that of a training run"),
     ],
 )
 def test_what_is_left_of_a_run_is_not_overwritten(tmp_path: Path, files: dict[str, str], says: str) -> None:

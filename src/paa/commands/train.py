@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Suppress, arg
 
-from paa.commands.options import Format, limit_pixels
+from paa.commands.options import Format
 from paa.config import (
     AugmentConfig,
     DataConfig,
@@ -84,7 +84,6 @@ class Train:
         from paa.runtime.distributed import start
         from paa.training.train import train
 
-        limit_pixels(self.max_pixels)
         with start(self.runtime.device) as process:
             result = train(self._config(), process, TrainingProgress(console))
             if process.first:
@@ -107,6 +106,7 @@ class Train:
                 skip_bad=self.skip_bad,
                 images=self.images,
                 val_images=self.val_images,
+                max_pixels=self.max_pixels,
             ),
             ValidationConfig(max(self.val_batch_size, 0), self.val_interval, self.val_num, self.voting),
             self.runtime,

@@ -10,6 +10,7 @@ import numpy as np
 
 from paa.config import DataConfig
 from paa.data.augment import TrainTransform
+from paa.data.images.decoders import limit_pixels
 from paa.data.index import DatasetIndex
 from paa.data.left_out import LeftOut
 from paa.data.loader import Loader, eval_loader, train_loader
@@ -32,6 +33,8 @@ def read_data(
     config: DataConfig, validate: bool, report: ReadReport | None = None, val_report: ReadReport | None = None
 ) -> tuple[DatasetIndex, DatasetIndex | None]:
     """Read the training set and, if there is validation, the validation set with the same classes."""
+    if config.max_pixels is not None:
+        limit_pixels(config.max_pixels)
     options: dict[str, Any] = {"format": config.format, "skip_bad": config.skip_bad}
     index = read_dataset(
         config.path,

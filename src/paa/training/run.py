@@ -74,15 +74,19 @@ class Run:
         records = folder.records() if self.process.first else []
         validations = [record for record in records if "AP" in record]
         training = [record for record in records if "AP" not in record]
-        numbers = (training[-1] if training else None, validations[-1] if validations else None)
-        training_record, validation_record = self.process.gather(numbers)[0]
+        known_to_first = (
+            folder.best.exists(),
+            training[-1] if training else None,
+            validations[-1] if validations else None,
+        )
+        has_best, last_training, last_validation = self.process.gather(known_to_first)[0]
         return TrainResult(
             folder=folder.path,
             last=folder.last,
-            best=folder.best if folder.best.exists() else None,
+            best=folder.best if has_best else None,
             log=folder.log,
             step=state.step,
             stopped=self.log.stopped and (state.step < state.schedule.steps or state.validation_due),
-            training=training_record,
-            validation=validation_record,
+            training=last_training,
+            validation=last_validation,
         )

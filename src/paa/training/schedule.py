@@ -1,4 +1,4 @@
-"""The learning rate of every step of a run: what a person named as it stands, a recipe's defaults made to fit."""
+"""The learning rate of every step of a run: what a person set is used as it is, a recipe's defaults are scaled."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WARMUP_SHARE = 4  # a default warm-up is at most a quarter of the run
 
 @dataclass(frozen=True)
 class Schedule:
-    """The learning rate of every step of one run, for its own batch size; `decays` and steps are counted from 0."""
+    """The learning rate of every step of one run, at its own batch size; steps and `decays` are counted from 0."""
 
     steps: int
     decays: tuple[int, ...]
@@ -59,12 +59,12 @@ class Schedule:
 def make_schedule(config: ScheduleConfig, batch_size: int, images: int, named: Collection[str] = ()) -> Schedule:
     """Return the schedule of one run.
 
-    images: in the training set, for a schedule in epochs. named: the fields that a person named. These stand as they
-    are; the others are made to fit. The learning rate scales with batch / reference_batch, steps and decays with its
-    inverse (Goyal et al. 2017); a person who names reference_batch too wants that for all of them. Decays that are not
-    named keep their share of the run, also where steps are named or `epochs` are given. The warm-up is as many steps
-    whatever the batch, but at most a quarter of the run. ConfigError for fields that contradict each other, and for a
-    run without a step.
+    images: in the training set, for a schedule in epochs. named: the fields that a person set. Their values are used as
+    they are; the others are adapted. The learning rate is scaled by batch / reference_batch, steps and decays by its
+    inverse (Goyal et al. 2017); where reference_batch is named too, those that are named are scaled as well. Decays
+    that are not named keep their share of the run, also where steps are named or `epochs` are given. The warm-up is as
+    many steps at any batch size, but at most a quarter of the run. ConfigError for fields that contradict each other,
+    and for a run without a step.
     """
     _check(config, named)
     scale = config.reference_batch / batch_size
@@ -94,8 +94,8 @@ def resume_schedule(
 ) -> tuple[Schedule, str | None]:
     """Return the schedule of a run that is resumed after `step` steps, and a line if its learning rate jumps there.
 
-    before: the schedule that the run had until then. A warm-up that nobody named stays what it was, so that a longer
-    run does not warm up a second time.
+    before: the schedule that the run had until then. Unless warmup_steps are named, the warm-up stays as it was, so
+    that a longer run does not warm up a second time.
     """
     if "warmup_steps" not in named:
         schedule = replace(schedule, warmup_steps=before.warmup_steps)
@@ -109,9 +109,9 @@ def resume_schedule(
 
 
 def fit_decays(config: ScheduleConfig, recipe: ScheduleConfig, named: Collection[str]) -> ScheduleConfig:
-    """Return a recipe's schedule, changed by a person in the `named` fields, with its decays where they were.
+    """Return a recipe's schedule, changed by a person in the `named` fields, with decays that fit its steps.
 
-    A run of another number of steps than the recipe's keeps their share of it, unless they are named as well.
+    If steps are named and decays are not, the decays are at the same share of the run as in the recipe.
     """
     if "decays" in named or "steps" not in named or config.steps == recipe.steps:
         return config
@@ -120,7 +120,7 @@ def fit_decays(config: ScheduleConfig, recipe: ScheduleConfig, named: Collection
 
 
 def _check(config: ScheduleConfig, named: Collection[str]) -> None:
-    """Raise ConfigError for named fields of which one could not be taken."""
+    """Raise ConfigError for two named fields that contradict each other."""
     contradictions = (
         ("steps", "epochs", config.epochs is not None),
         ("decays", "shape cosine", config.shape == "cosine" and bool(config.decays)),
