@@ -54,7 +54,7 @@ def build_config(
         resume=resume,
         init=init,
         init_format=init_format,
-        named=tuple(named),
+        named=tuple(dict.fromkeys(named)),
     )
 
 

@@ -13,10 +13,10 @@ from paa.core.losses import LossResult
 from paa.data.index import DatasetIndex
 from paa.data.loader import Loader
 from paa.runtime.distributed import Process
-from paa.training.datasets import NoteLeftOut
 from paa.training.finite import FiniteCheck
 from paa.training.log import TrainingLog
 from paa.training.records import TrainResult
+from paa.training.run_data import NoteLeftOut
 from paa.training.run_folder import RunFolder, save_checkpoint
 from paa.training.settings import TrainConfig
 from paa.training.state import TrainingState

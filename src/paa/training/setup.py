@@ -18,7 +18,6 @@ from paa.model.detector import Detector
 from paa.model.prepare import arrange, compile_network, resolve_precision
 from paa.runtime.distributed import Process
 from paa.training.average import WeightAverage
-from paa.training.datasets import check_shared_memory_of, first_images, make_loader, open_left_out, read_data
 from paa.training.finite import FiniteCheck
 from paa.training.init import resolve_init
 from paa.training.log import TrainingLog
@@ -26,6 +25,7 @@ from paa.training.optimizer import make_optimizer
 from paa.training.parallel import parallel
 from paa.training.records import Listener, ignore
 from paa.training.run import Run
+from paa.training.run_data import check_shared_memory_of, first_images, make_loader, open_left_out, read_data
 from paa.training.run_folder import RunFolder
 from paa.training.run_log import open_log
 from paa.training.schedule import Schedule, make_schedule, resume_schedule
