@@ -1,11 +1,11 @@
 """How much faster than a mixture per object, fitted by scikit-learn in a Python loop, is the batched assignment?
 
-The peer follows the rules of the paper in the way that all reference implementations take: Python loops over
+The peer follows the rules of the paper as all reference implementations do: Python loops over
 images, objects and levels, one `GaussianMixture` per object on the CPU (in float64), the focal loss over all anchors
 twice. It is written here from the rules alone and shares no code with the package; both sides' positives, losses and
 gradients must agree, or the benchmark fails. Two images of 800 x 1344, 80 classes, n objects in each:
 
-- `mixture n objects`: the candidates' sorted scores are given; fit and cut.             goals: ratio 1/20, 1/30, 1/40
+- `mixture n objects`: the candidates' sorted scores are given; fit, count positives.    goals: ratio 1/20, 1/30, 1/40
 - `loss n objects`: from the head's outputs to the three losses, no graph.               goals: ratio 0.6, 0.35, 0.2
 - `loss and gradient n objects`: the same and the gradients of the head's outputs.
 - `growth`: the first two from 1 to 1,000 objects; the peer's as far as it takes less than some seconds.
@@ -13,8 +13,8 @@ gradients must agree, or the benchmark fails. Two images of 800 x 1344, 80 class
 On a GPU first, by the GPU's clock, after a check that the kernel decides as the CPU does and that losses and gradients
 never wait for the GPU:
 
-- `kernel 16 x 8 objects`: fit and cut.                                                  goal: 0.3 ms
-- `kernel 16 x 8 objects, 100 rounds`: the same if no set converged, which is the most that it can take.
+- `kernel 16 x 8 objects`: fit, count positives.                                         goal: 0.3 ms
+- `kernel 16 x 8 objects, 100 rounds`: the same if no set converged, the most that it can take.
 
     python benchmarks/assignment.py [--device cuda] [--threads 2]
 """
@@ -43,12 +43,12 @@ from timing import compare, device_time, grow, parse_arguments
 PEER = "scikit-learn loop"
 OBJECTS = (7, 20, 60)
 GROWTH = (1, 3, 10, 30, 100, 300, 1000)
-PEER_SECONDS = 2  # a peer that takes longer is not asked for more
+PEER_SECONDS = 2  # a peer that takes longer is not timed with more objects
 TOP_K = 9
 
 
 class PeerResult(NamedTuple):
-    """The losses (classification, box, iou), and the assignment that they rest on.
+    """The losses (classification, box, iou), and the assignment behind them.
 
     assigned (B, N): the object of each positive, -1 elsewhere. sets: each object's candidate scores, sorted.
     """
@@ -58,7 +58,7 @@ class PeerResult(NamedTuple):
     sets: list[Tensor]
 
 
-def peer_cut(scores: Tensor) -> int:
+def peer_count(scores: Tensor) -> int:
     """Return how many of one object's sorted candidate scores (K,) are positive."""
     if len(scores) <= 1:
         return len(scores)
@@ -113,7 +113,7 @@ def peer_losses(outputs: HeadOutputs, anchors: Tensor, gt_boxes: Tensor, gt_labe
             for obj in range(len(boxes)):
                 chosen = peer_candidates(scores, matched, level_starts, obj)
                 ordered, order = scores[chosen].sort()
-                positives[chosen[order[: peer_cut(ordered)]]] = obj
+                positives[chosen[order[: peer_count(ordered)]]] = obj
                 sets.append(ordered)
             assigned.append(positives)
 
@@ -140,7 +140,7 @@ def paired_iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def pad(sets: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Lay sorted score sets out as the package takes them: (G, 45) with inf behind, count (G,)."""
+    """Lay out sorted score sets as the package takes them: (G, 45) with inf behind, count (G,)."""
     count = torch.tensor([len(s) for s in sets], device=sets[0].device)
     table = sets[0].new_full((len(sets), TOP_K * 5), torch.inf)
     for row, scores in zip(table, sets):
@@ -158,8 +158,8 @@ def check(scene: Scene) -> PeerResult:
         raise AssertionError(f"{different} anchors are assigned otherwise than by the scikit-learn loop")
     for name, expected in zip(("classification", "box", "iou"), peer.losses):
         torch.testing.assert_close(ours.losses[name], expected, rtol=1e-4, atol=0, msg=lambda m, n=name: f"{n}: {m}")
-    cuts = torch.tensor([peer_cut(s) for s in peer.sets])
-    torch.testing.assert_close(mixture.cut(*pad(peer.sets)).cpu(), cuts, rtol=0, atol=0)
+    positives = torch.tensor([peer_count(s) for s in peer.sets])
+    torch.testing.assert_close(mixture.count_positives(*pad(peer.sets)).cpu(), positives, rtol=0, atol=0)
     return peer
 
 
@@ -175,15 +175,16 @@ def with_leaves(scene: Scene) -> tuple[Scene, list[Tensor]]:
 
 
 def check_kernel(table: Tensor, count: Tensor) -> None:
-    """Raise if the GPU fits or cuts a set otherwise than the CPU, or if the CPU stood in for it."""
+    """Raise if the GPU fits a set or counts its positives otherwise than the CPU, or if the CPU stood in for it."""
     if mixture._kernel(table.device) is None:
         raise AssertionError("the kernel does not run here")
-    there = count > 0
+    filled = count > 0
     for ours, expected in zip(
-        mixture.fit(table[there], count[there]), mixture.fit(table[there].cpu(), count[there].cpu())
+        mixture.fit_mixtures(table[filled], count[filled]),
+        mixture.fit_mixtures(table[filled].cpu(), count[filled].cpu()),
     ):
         torch.testing.assert_close(ours.cpu(), expected, rtol=1e-9, atol=1e-9)
-    ours, expected = mixture.cut(table, count).cpu(), mixture.cut(table.cpu(), count.cpu())
+    ours, expected = mixture.count_positives(table, count).cpu(), mixture.count_positives(table.cpu(), count.cpu())
     torch.testing.assert_close(ours, expected, rtol=0, atol=0)
 
 
@@ -205,16 +206,16 @@ def kernel_times(arguments: argparse.Namespace) -> None:
     scene = to_device(draw_scene(64, seed=64, background=-4, confidence=4, precision=0.6), arguments.device)
     check_unsynchronised(scene)
     assignment = paa_losses(*scene).assignment
-    table, count = assignment.scores.flatten(0, 1), assignment.number.flatten()
+    table, count = assignment.scores.flatten(0, 1), assignment.num_candidates.flatten()
     check_kernel(table, count)
 
     def kernel() -> Tensor:
-        return mixture.cut(table, count)
+        return mixture.count_positives(table, count)
 
     device_time("assignment", "kernel 16 x 8 objects", kernel, 0.0003, arguments)
-    tolerance, mixture.TOLERANCE = mixture.TOLERANCE, 0.0
+    tolerance, mixture._TOLERANCE = mixture._TOLERANCE, 0.0
     device_time("assignment", "kernel 16 x 8 objects, 100 rounds", kernel, 0.0003, arguments)
-    mixture.TOLERANCE = tolerance
+    mixture._TOLERANCE = tolerance
 
 
 def growth(arguments: argparse.Namespace) -> None:
@@ -223,12 +224,12 @@ def growth(arguments: argparse.Namespace) -> None:
     for n in GROWTH:
         scene = to_device(draw_scene(n, seed=n, background=-4, confidence=4, precision=0.6), arguments.device)
         assignment = paa_losses(*scene).assignment
-        table, count = assignment.scores.flatten(0, 1), assignment.number.flatten()
+        table, count = assignment.scores.flatten(0, 1), assignment.num_candidates.flatten()
         sets = [row[:k] for row, k in zip(table, count.tolist())]
         curves: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
             "mixtures": (
-                lambda table=table, count=count: mixture.cut(table, count),
-                lambda sets=sets: [peer_cut(s) for s in sets],
+                lambda table=table, count=count: mixture.count_positives(table, count),
+                lambda sets=sets: [peer_count(s) for s in sets],
             ),
             "losses": (lambda scene=scene: paa_losses(*scene), lambda scene=scene: peer_losses(*scene)),
         }
@@ -251,13 +252,13 @@ def main() -> None:
         sets = check(scene).sets
         table, count = pad(sets)
 
-        def ours_cut(table: Tensor = table, count: Tensor = count) -> Tensor:
-            return mixture.cut(table, count)
+        def ours_count(table: Tensor = table, count: Tensor = count) -> Tensor:
+            return mixture.count_positives(table, count)
 
-        def loop_cut(sets: list[Tensor] = sets) -> list[int]:
-            return [peer_cut(s) for s in sets]
+        def loop_count(sets: list[Tensor] = sets) -> list[int]:
+            return [peer_count(s) for s in sets]
 
-        compare("assignment", f"mixture {n} objects", ours_cut, PEER, loop_cut, arguments)
+        compare("assignment", f"mixture {n} objects", ours_count, PEER, loop_count, arguments)
 
         def ours(scene: Scene = scene) -> None:
             paa_losses(*scene)

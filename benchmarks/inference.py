@@ -2,7 +2,7 @@
 
 R-50 detectors with random weights (benchmarks/network.py) on one image of 800 x 1333, float32 in FCOS and RetinaNet,
 which run as they come. So that both sides have detections to sort out, class logits are spread until some hundred
-anchors are above the threshold. Before they are timed, this project's ways must give the same detections.
+anchors are above the threshold. Before they are timed, this project's settings must give the same head outputs.
 
 - `same operations`: eager, float32, contiguous, torch's own convolutions, with voting; for comparison only.
 - `defaults`: as `paa.load` gives it.
@@ -24,7 +24,7 @@ from torch import nn
 from network import Images, as_it_comes, as_paa_runs, fcos_r50, paa_r50, print_limit, retinanet_r50
 from paa.model.prepare import arrange
 from paa.predictor import PAA
-from paa.runtime.distributed import has_bfloat16
+from paa.runtime.device import has_bfloat16
 from timing import compare, measure, parse_arguments
 
 Run = Callable[[], object]
@@ -40,9 +40,7 @@ def paa_run(model: PAA, data: Images) -> Run:
     """Return what detects in one image."""
 
     def run() -> object:
-        with torch.autocast(data.images.device.type, torch.bfloat16, enabled=model.precision == "bfloat16"):
-            found = model.detect(data.images, data.sizes)
-        return [t.cpu() for t in found]
+        return [t.cpu() for t in model.detect(data.images, data.sizes, model.inference)]
 
     return run
 
@@ -59,12 +57,12 @@ def peer_run(model: nn.Module, data: Images) -> Run:
 
 
 def check(plain: PAA, other: PAA, data: Images) -> None:
-    """Raise if another way's head outputs are not those of the plain one."""
+    """Raise if the head outputs of a model with other settings are not those of the plain one."""
     with torch.inference_mode():
         expected = plain(data.images, data.sizes)
-        with torch.autocast(data.images.device.type, torch.bfloat16, enabled=other.precision == "bfloat16"):
+        with torch.autocast(data.images.device.type, torch.bfloat16, enabled=other.inference.precision == "bfloat16"):
             got = other(data.images, data.sizes)
-    tolerance = 1e-3 if other.precision == "float32" else 0.1
+    tolerance = 1e-3 if other.inference.precision == "float32" else 0.1
     for ours, theirs in zip(got[:3], expected[:3]):
         error = float((ours - theirs).abs().max() / theirs.abs().max())
         if not error <= tolerance:

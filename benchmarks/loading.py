@@ -1,4 +1,4 @@
-"""How much faster than the seed's way do images come from disk into a batch?
+"""How much faster than in the seed do images come from disk into a batch?
 
 The peer is written here from a description of the seed's pipeline: Pillow and torchvision's transforms v1, resize and
 flip of the Pillow image, ToTensor, BGR times 255, minus the mean, padded to a multiple of 32 as floats. It does
@@ -8,7 +8,7 @@ must agree, or the benchmark fails: exactly after decoding, within 1 of 255 afte
 jittered, which the peer does in three steps, rounding and clipping each, within 4 in 97 values of 100.
 
 - `decode`, `decode, resize`: the image as both sides' next step takes it.
-- `batch`: to a short side of 800, longest 1333, mirrored with probability 0.5. Ours ends as uint8.    goal: ratio 1/1.8
+- `batch`: to sides of 800 and at most 1333, mirrored with probability 0.5. Ours ends as uint8.    goal: ratio 1/1.8
 - `batch, normalised`: the same, and `Detector.normalise` on the CPU; on a GPU that is not the loader's work.
 - `evaluation batch`: the same without mirroring.
 - `r18_nano augmentation`: decoded images through scale, window, mirroring and colours; `r18_nano batch`: from disk.
@@ -34,13 +34,13 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as v1
 
-from paa.config import CAFFE_MEAN
+from paa.config import CAFFE_MEAN, AugmentConfig, WorkerConfig
 from paa.data.augment import Geometry, TrainTransform
 from paa.data.images.read import read_image, read_size
 from paa.data.index import DatasetIndex
 from paa.data.loader import eval_loader, train_loader
-from paa.data.sampling import TrainBatches
-from paa.data.transforms import resize
+from paa.data.sampling import Sampling, TrainBatches
+from paa.data.transforms import Resize, resize
 from paa.model.detector import Detector
 from paa.recipes import RECIPES
 from timing import compare, parse_arguments
@@ -50,6 +50,8 @@ IMAGES = 32
 HEIGHT, WIDTH = 480, 640
 SIZE = (800, 1066)
 WORKERS = (0, 1, 2)
+ONE_STEP = Sampling(BATCH, steps=1)
+IN_PROCESS = WorkerConfig(workers=0)
 
 
 class Planned(NamedTuple):
@@ -102,12 +104,12 @@ def make_index(folder: Path) -> DatasetIndex:
 
 def plan(index: DatasetIndex, transform: TrainTransform) -> list[Planned]:
     """Return the first training batch's images, as `train_loader` draws them from seed 0."""
-    batch = next(iter(TrainBatches(index, transform, BATCH, 0, 1)))
+    batch = next(iter(TrainBatches(index, transform, ONE_STEP)))
     planned = []
     for position, seed in zip(batch.positions, batch.seeds):
         random = np.random.default_rng(seed)
         geometry = transform.draw(*index.sizes[position].tolist(), random)
-        jitter = transform.color_jitter
+        jitter = transform.config.color_jitter
         colors = tuple(random.uniform(1 - jitter, 1 + jitter, 3).tolist()) if jitter else None
         planned.append(Planned(index.path(position), geometry, colors))
     return planned
@@ -176,7 +178,7 @@ def check(ours: Tensor, peer: Tensor, tolerance: float, share: float = 0.0) -> N
 def hand_over(index: DatasetIndex, transform: TrainTransform, workers: int, repeats: int) -> None:
     """Print how many images a second a loop gets that does nothing with them."""
     steps = 4 * repeats
-    loader = iter(train_loader(index, transform, batch_size=BATCH, seed=0, steps=steps + 4, workers=workers))
+    loader = iter(train_loader(index, transform, Sampling(BATCH, steps + 4), config=WorkerConfig(workers)))
     for _ in range(4):  # the workers start
         next(loader)
     times = []
@@ -193,13 +195,13 @@ def hand_over(index: DatasetIndex, transform: TrainTransform, workers: int, repe
 def measure(folder: Path, repeats: int, timed: Callable[..., None]) -> None:
     """Check and time every case; timed: `compare` without what is common to all of them."""
     index = make_index(folder)
-    transform = TrainTransform(min_sizes=(800,), max_size=1333, hflip=0.5, legacy=True)
+    transform = TrainTransform(AugmentConfig(min_sizes=(800,), max_size=1333, hflip=0.5), legacy=True)
     batch = plan(index, transform)
     paths = [planned.path for planned in batch]
     detector = Detector(RECIPES["r50_1x"].model, index.names)
     loaders = {
-        "train": train_loader(index, transform, batch_size=BATCH, seed=0, steps=1, workers=0),
-        "eval": eval_loader(index, min_size=800, max_size=1333, legacy=True, batch_size=BATCH, workers=0),
+        "train": train_loader(index, transform, ONE_STEP, config=IN_PROCESS),
+        "eval": eval_loader(index, Resize(800, 1333, legacy=True), BATCH, config=IN_PROCESS),
     }
 
     def decode() -> list[Tensor]:
@@ -238,11 +240,11 @@ def measure(folder: Path, repeats: int, timed: Callable[..., None]) -> None:
     check(normalised("eval"), peer_batch(eval_batch), 1)
     timed("evaluation batch", lambda: next(iter(loaders["eval"])), lambda: peer_batch(eval_batch))
 
-    nano = TrainTransform(**vars(RECIPES["r18_nano"].augment))
+    nano = TrainTransform(RECIPES["r18_nano"].augment)
     nano_batch = plan(index, nano)
     images = [peer_decode(planned.path) for planned in nano_batch]
     decoded = [as_tensor(planned.path) for planned in nano_batch]
-    seeds = next(iter(TrainBatches(index, nano, BATCH, 0, 1))).seeds
+    seeds = next(iter(TrainBatches(index, nano, ONE_STEP))).seeds
     boxes, labels = torch.from_numpy(index.boxes[:7]), torch.from_numpy(index.labels[:7])
 
     def augmented() -> list[Tensor]:
@@ -259,7 +261,7 @@ def measure(folder: Path, repeats: int, timed: Callable[..., None]) -> None:
     for image, theirs in zip(augmented(), peer_augmented()):
         check(image, v1.pil_to_tensor(theirs), 4, 0.03)
     timed("r18_nano augmentation", augmented, peer_augmented)
-    nano_loader = train_loader(index, nano, batch_size=BATCH, seed=0, steps=1, workers=0)
+    nano_loader = train_loader(index, nano, ONE_STEP, config=IN_PROCESS)
     timed("r18_nano batch", lambda: next(iter(nano_loader)), lambda: peer_batch(nano_batch))
     for workers in WORKERS:
         hand_over(index, transform, workers, repeats)

@@ -23,9 +23,9 @@ from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from paa.config import ModelConfig
-from paa.data.augment import padded_size
+from paa.data.batch import padded_size
 from paa.predictor import PAA
-from paa.runtime.distributed import keep_memory
+from paa.runtime.memory import keep_memory
 from timing import measure
 
 CLASSES = 80

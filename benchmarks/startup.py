@@ -38,10 +38,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from paa.config import AugmentConfig, WorkerConfig
 from paa.data.augment import TrainTransform
 from paa.data.index import DatasetIndex
 from paa.data.loader import train_loader
 from paa.data.read import read_dataset
+from paa.data.sampling import Sampling
 from timing import parse_arguments, print_growth
 
 IMAGES, BOXES = 118_287, 860_001
@@ -164,7 +166,8 @@ def plan(path: Path) -> int:
 
 
 def loader(index: DatasetIndex, workers: int) -> Any:
-    return train_loader(index, TrainTransform((64,)), batch_size=4, seed=0, steps=1000, workers=workers)
+    transform = TrainTransform(AugmentConfig(min_sizes=(64,)))
+    return train_loader(index, transform, Sampling(batch_size=4, steps=1000), config=WorkerConfig(workers))
 
 
 def command(*words: str | Path) -> dict[str, float]:

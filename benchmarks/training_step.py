@@ -2,7 +2,7 @@
 
 A step is forward pass, assignment, losses, gradients and SGD, of R-50 detectors on images of 800 x 1333 with seven
 objects each; frozen batch norm, stem and first stage not trained (benchmarks/network.py). FCOS always as it comes:
-eager, float32, contiguous. Before they are timed, this project's ways must give the same losses.
+eager, float32, contiguous. Before they are timed, this project's variants must give the same losses.
 
 - `same operations`: float32, contiguous, torch's own convolutions on both sides; for comparison only.
 - `defaults (same precision, eager)`: float32, as `paa train` runs without options.                goals: 1.0, GPU 0.9
@@ -32,7 +32,7 @@ from paa.core.losses import LossResult, paa_losses
 from paa.core.outputs import HeadOutputs
 from paa.model.prepare import arrange, compile_network
 from paa.predictor import PAA
-from paa.runtime.distributed import has_bfloat16
+from paa.runtime.device import has_bfloat16
 from timing import compare, measure, parse_arguments, print_share
 
 Step = Callable[[], object]
@@ -71,18 +71,18 @@ def peer_step(model: nn.Module, data: Images) -> Step:
     return step
 
 
-def variant(model: PAA, way: str) -> PAA:
-    """Return a copy of the plain model arranged in this way: plain, defaults, compiled."""
+def variant(model: PAA, name: str) -> PAA:
+    """Return a copy of the plain model as a variant: plain, defaults or compiled."""
     model = copy.deepcopy(model)
-    if way != "plain":
-        arrange(model, channels_last=True, fast_convolutions=way == "defaults")
-    if way == "compiled":
+    if name != "plain":
+        arrange(model, channels_last=True, fast_convolutions=name == "defaults")
+    if name == "compiled":
         compile_network(model, "default")
     return model
 
 
 def check(plain: PAA, other: PAA, data: Images, precision: str) -> None:
-    """Raise if another way's losses are not those of the plain one."""
+    """Raise if another variant's losses are not those of the plain one."""
     expected = paa_step(copy.deepcopy(plain), data)().losses
     got = paa_step(copy.deepcopy(other), data, precision)().losses
     for name, value in expected.items():

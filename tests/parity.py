@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from paa.config import ScheduleConfig
+from paa.config import InferenceConfig, ScheduleConfig
 from paa.core.anchors import make_anchors
-from paa.core.assignment import candidates
+from paa.core.assignment import candidates_per_object, match
 from paa.core.losses import paa_losses
-from paa.core.merging import merge
+from paa.core.merging import merge_views
 from paa.core.outputs import HeadOutputs
 from paa.core.postprocess import DetectedBatch, detect
 from paa.model.detector import PADDING, Detector
@@ -93,14 +93,14 @@ def read_images(golden: Golden) -> tuple[Tensor, Tensor]:
 def compare_detections(report: Report, golden: Golden, kind: str, detected: DetectedBatch, legacy: bool) -> None:
     """Compare boxes, scores and labels with the golden `plain_*` or `voted_*` ones."""
     for i in range(2):
-        there = detected.labels[i] >= 0
-        labels = detected.labels[i][there].numpy() + (1 if legacy else 0)
+        valid_slots = detected.labels[i] >= 0
+        labels = detected.labels[i][valid_slots].numpy() + (1 if legacy else 0)
         expected = golden[f"{kind}_labels_{i}"]
         report.add(f"{kind} labels", 0 if np.array_equal(labels, expected) else float("inf"), 0)
         if len(labels) != len(expected) or not len(labels):
             continue
-        boxes = detected.boxes[i][there].numpy() - np.float32([0, 0, 1, 1] if legacy else [0, 0, 0, 0])
-        scores = detected.scores[i][there].numpy()
+        boxes = detected.boxes[i][valid_slots].numpy() - np.float32([0, 0, 1, 1] if legacy else [0, 0, 0, 0])
+        scores = detected.scores[i][valid_slots].numpy()
         report.add(f"{kind} boxes", np.abs(boxes - golden[f"{kind}_boxes_{i}"]).max(), BOX_TOLERANCE)
         report.add(f"{kind} scores", np.abs(scores - golden[f"{kind}_scores_{i}"]).max(), SCORE_TOLERANCE)
 
@@ -118,12 +118,12 @@ def check_head(report: Report, golden: Golden) -> None:
     anchors = make_anchors(sizes, shift=0.5)
     gt_boxes, gt_labels = read_targets(golden)
     result = paa_losses(outputs, anchors, gt_boxes, gt_labels, legacy=True)
-    report.add("matches", float((result.matches.numpy() != golden["match"]).sum()), 0)
+    report.add("matches", float((match(anchors, gt_boxes, gt_labels).numpy() != golden["match"]).sum()), 0)
     ours = result.assignment.objects(len(anchors)).numpy()
     differs = ours != golden["assigned"]
-    hanging = _hang_on_close_scores(golden, outputs.level_starts(), gt_labels.shape[1])
-    report.add("assignments", float((differs & ~hanging).sum()), 0)
-    report.add("close calls", float((differs & hanging).sum()), ALLOWED_SHARE * (golden["assigned"] >= 0).sum())
+    depends = _depend_on_close_scores(golden, outputs.level_starts(), gt_labels.shape[1])
+    report.add("assignments", float((differs & ~depends).sum()), 0)
+    report.add("close calls", float((differs & depends).sum()), ALLOWED_SHARE * (golden["assigned"] >= 0).sum())
     losses = np.array([v.item() for v in result.losses.values()])
     report.add("losses", np.abs(losses / golden["losses"] - 1).max(), LOSS_TOLERANCE)
     valid = torch.from_numpy(golden["valid_sizes"]).flip(1)
@@ -133,11 +133,11 @@ def check_head(report: Report, golden: Golden) -> None:
         )
 
 
-def _hang_on_close_scores(golden: Golden, level_starts: list[int], num_objects: int) -> np.ndarray[Any, Any]:
-    """Return (2, N): anchors of objects whose candidates' order hangs on scores closer than CLOSE_SCORES."""
+def _depend_on_close_scores(golden: Golden, level_starts: list[int], num_objects: int) -> np.ndarray[Any, Any]:
+    """Return (2, N): anchors of objects whose candidates' order depends on scores closer than CLOSE_SCORES."""
     matches = torch.from_numpy(golden["match"].astype(np.int64))
     scores = torch.from_numpy(np.nan_to_num(golden["score"]))
-    _, best, _ = candidates(scores, matches, num_objects, level_starts, per_level=10)
+    _, best, _ = candidates_per_object(scores, matches, num_objects, level_starts, per_level=10)
     close = ((best[..., 1:] - best[..., :-1]) < CLOSE_SCORES).any(-1)
     return ((matches >= 0) & close.gather(1, matches.clamp(min=0))).numpy()
 
@@ -177,7 +177,9 @@ def check_model(report: Report, golden: Golden, model: Detector) -> None:
     legacy = model.config.legacy
     for kind, voting in (("plain", False), ("voted", True)):
         if legacy:  # of MMDetection's models, only features and head outputs must agree
-            compare_detections(report, golden, kind, model.detect(images, sizes, voting=voting), legacy)
+            compare_detections(
+                report, golden, kind, model.detect(images, sizes, InferenceConfig(voting=voting)), legacy
+            )
 
 
 def _compare_map(report: Report, name: str, ours: Tensor, theirs: np.ndarray[Any, Any]) -> None:
@@ -219,7 +221,7 @@ def check_multi_scale(report: Report, golden: Golden) -> None:
             # the official functions give nothing for a single box, which their caller then keeps
             given = "" if len(scores) == 1 else f"{kind}_"
             expected = golden[f"{given}boxes_{k}"], golden[f"{given}scores_{k}"]
-            merged, merged_scores, _ = merge(boxes, scores, labels, soft=kind == "soft")
+            merged, merged_scores, _ = merge_views(boxes, scores, labels, soft=kind == "soft")
             report.add(f"{kind} count", abs(len(merged) - len(expected[0])), 0)
             if len(merged) == len(expected[0]):
                 deviation = np.abs(merged.numpy() - np.float32([0, 0, 1, 1]) - expected[0]).max()

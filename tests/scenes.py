@@ -1,4 +1,4 @@
-"""Random images for the tests of assignment, losses and post-processing: small, with every kind of trouble."""
+"""Random images for the tests of assignment, losses and post-processing: small, with every difficult case."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ANCHORS = make_anchors(LEVEL_SIZES)
 
 
 class Scene(NamedTuple):
-    """B images: what a head says of them, and gt_boxes (B, G, 4), gt_labels (B, G), -1 in empty slots."""
+    """B images: the outputs of a head, and gt_boxes (B, G, 4), gt_labels (B, G), -1 in empty slots."""
 
     outputs: HeadOutputs
     gt_boxes: Tensor

@@ -15,6 +15,7 @@ from PIL import Image
 
 import paa
 from paa import PAA, Detections
+from paa.config import InferenceConfig
 from paa.errors import CheckpointError, ConfigError, ImageError, RunError
 from tests.parity import filled
 
@@ -55,7 +56,7 @@ def test_what_comes_back(model: PAA, pixels: np.ndarray[Any, Any]) -> None:
     assert (found.boxes <= [90, 64, 90, 64]).all()
 
 
-def test_every_form_of_a_image(model: PAA, pixels: np.ndarray[Any, Any], tmp_path: Path) -> None:
+def test_every_form_of_an_image(model: PAA, pixels: np.ndarray[Any, Any], tmp_path: Path) -> None:
     Image.fromarray(pixels).save(tmp_path / "a.png")
     expected = model.predict(pixels)
     tensor = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
@@ -92,7 +93,7 @@ def test_lists(model: PAA, pixels: np.ndarray[Any, Any], tmp_path: Path) -> None
     assert_same(alone, singles[0])
 
 
-def test_batches_say_what_singles_say(model: PAA, pixels: np.ndarray[Any, Any]) -> None:
+def test_a_batch_gives_what_its_images_give_alone(model: PAA, pixels: np.ndarray[Any, Any]) -> None:
     """Of images of one size; padding, which group norm sees, is different for others."""
     images = [pixels, 255 - pixels, pixels[::-1]]
     for alone, together in zip([model.predict(p) for p in images], model.predict(images, batch_size=2), strict=True):
@@ -133,6 +134,14 @@ def test_threshold_limit_and_voting(model: PAA, pixels: np.ndarray[Any, Any]) ->
     for options in ({"limit": 0}, {"batch_size": 0}):
         with pytest.raises(ConfigError, match="must be at least"):
             model.predict(pixels, **options)  # type: ignore[call-overload]
+
+
+def test_what_is_not_given_is_as_the_model_has_it(checkpoint: Path, pixels: np.ndarray[Any, Any]) -> None:
+    model = paa.load(checkpoint, "cpu")
+    expected = model.predict(pixels, threshold=0.3, limit=5, voting=False, nms_iou=0.4, candidate_threshold=0.1)
+    model.inference = InferenceConfig(0.3, 0.1, voting=False, nms_iou=0.4, max_detections=5)
+    assert_same(model.predict(pixels), expected)
+    assert len(model.predict(pixels, threshold=0, candidate_threshold=0.05, limit=100)) > len(expected)
 
 
 def test_training_goes_on_after_a_prediction(checkpoint: Path, pixels: np.ndarray[Any, Any]) -> None:
@@ -221,7 +230,7 @@ def test_save_pretrained_and_back(model: PAA, pixels: np.ndarray[Any, Any], tmp_
 
 
 def test_config_json_is_for_people_only(model: PAA, tmp_path: Path) -> None:
-    """The model file says all: a config.json that is gone, or of another model, changes nothing."""
+    """Everything is in the model file: a config.json that is missing, or of another model, changes nothing."""
     model.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "names": ["other"]}))

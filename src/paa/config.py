@@ -6,7 +6,7 @@ import dataclasses
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from paa.errors import ConfigError
 
@@ -22,6 +22,9 @@ Precision = Literal["float32", "bfloat16", "auto"]
 
 Compilation = Literal["off", "default", "reduce-overhead", "max-autotune"]
 """torch.compile's modes; reduce-overhead takes CUDA graphs."""
+
+CANDIDATE_THRESHOLD = 0.05
+"""Class probability above which an anchor is a candidate, in the paper."""
 
 
 @dataclass(frozen=True)
@@ -195,29 +198,100 @@ class MultiScaleConfig:
     mirror: bool = True
     """Every view mirrored too, the ordinary one included."""
     merge: Literal["vote", "soft-vote"] = "soft-vote"
-    """vote: boxes that agree become one; soft-vote: the others of them stay too, with a lower score."""
+    """vote: boxes that overlap become their weighted mean; soft-vote: those of lower score stay too, lowered again."""
     iou: float = 0.66
-    """Boxes agree from this IoU on."""
+    """Least IoU at which boxes of the same class are merged."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for an invalid value."""
+        scales, windows = self.scales, self.windows
+        _check(
+            "views.",
+            ("scales", scales, "at least 1", all(short >= 1 for short in scales)),
+            ("windows", windows, f"one pair for each of the {len(scales)} views.scales", len(windows) == len(scales)),
+            ("windows", windows, "at least 0, the lower first", all(0 <= low < high for low, high in windows)),
+            ("max_size", self.max_size, "at least 1", self.max_size >= 1),
+            ("merge", self.merge, "vote or soft-vote", self.merge in ("vote", "soft-vote")),
+            ("iou", self.iou, "above 0 and at most 1", 0 < self.iou <= 1),
+        )
 
 
 @dataclass(frozen=True)
 class InferenceConfig:
-    """How detections are made of what the head says."""
+    """How detections are made from images; defaults of the paper."""
 
+    threshold: float = 0.0
+    """Least score of a detection; COCO's numbers are taken at 0, where all detections count."""
+    candidate_threshold: float | None = None
+    """Class probability (in MMDetection's models, score) above which an anchor takes part in NMS and voting; by
+    default 0.05, or the threshold where that is between 0 and 0.05."""
     voting: bool = True
     """Score voting (paper, section 3.4)."""
-    candidate_threshold: float = 0.05
-    """Class probability (in MMDetection's models, score) above which an anchor is a candidate for NMS and voting."""
     nms_iou: float = 0.6
-    """A box goes when a better one of its class overlaps it by more than this IoU."""
+    """A box is removed when a better one of its class overlaps it by more than this IoU."""
     max_detections: int = 100
-    """Detections of an image, the best."""
+    """Most detections of an image; above 100, COCO's numbers are those of that many for each class and image."""
     views: MultiScaleConfig | None = None
     """The further sizes of multi-scale testing; none by default."""
+    precision: Precision = "float32"
+    """bfloat16: autocast; auto: bfloat16 where the device has instructions for it."""
+    compile: Compilation = "off"
+    """torch.compile in this mode (reduce-overhead: CUDA graphs); takes minutes at the start."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for an invalid value."""
+        candidate = self.effective_candidate_threshold
+        _check(
+            "",
+            ("threshold", self.threshold, "from 0 to 1", 0 <= self.threshold <= 1),
+            ("candidate_threshold", candidate, "from 0 to 1", 0 <= candidate <= 1),
+            ("nms_iou", self.nms_iou, "from 0 to 1", 0 <= self.nms_iou <= 1),
+            ("max_detections", self.max_detections, "at least 1", self.max_detections >= 1),
+            ("precision", self.precision, ", ".join(get_args(Precision)), self.precision in get_args(Precision)),
+            ("compile", self.compile, ", ".join(get_args(Compilation)), self.compile in get_args(Compilation)),
+        )
+
+    @property
+    def effective_candidate_threshold(self) -> float:
+        """The candidate threshold, or the default; the default never hides a detection that `threshold` asks for."""
+        if self.candidate_threshold is not None:
+            return self.candidate_threshold
+        return min(CANDIDATE_THRESHOLD, self.threshold) if self.threshold else CANDIDATE_THRESHOLD
 
 
 @dataclass(frozen=True)
-class RuntimeConfig:
+class WorkerConfig:
+    """The processes that load images in advance."""
+
+    workers: int = 2
+    """Loader processes of each process; 0: load in the main process."""
+    worker_timeout: int = 300
+    """Seconds without a batch after which loader processes count as hung; 0: no limit."""
+
+
+@dataclass(frozen=True)
+class LoadingConfig(WorkerConfig):
+    """How the images of a data set are loaded for evaluation."""
+
+    batch_size: int = 8
+    """Images at a time in each process."""
+    skip_bad: bool = False
+    """Leave out annotations and images that cannot be used, instead of stopping; they are listed in the output folder's
+    left_out.txt."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for an invalid value."""
+        for name, value, least in (
+            ("batch size", self.batch_size, 1),
+            ("number of workers", self.workers, 0),
+            ("worker timeout", self.worker_timeout, 0),
+        ):
+            if value < least:
+                raise ConfigError(f"the {name} of an evaluation must be at least {least}, got {value}")
+
+
+@dataclass(frozen=True)
+class RuntimeConfig(WorkerConfig):
     """Where a run computes, how fast, and what it logs; only precision and seed change what is learned."""
 
     device: str | None = None
@@ -231,10 +305,6 @@ class RuntimeConfig:
     bits less, and quicker gradients of strided ones."""
     compile: Compilation = "off"
     """torch.compile of network and losses, in this mode (reduce-overhead: CUDA graphs); takes minutes at the start."""
-    workers: int = 2
-    """Loader processes of each process; 0: load in the training process."""
-    worker_timeout: int = 300
-    """Seconds without a batch after which loader processes count as hung; 0: no limit."""
     seed: int = 0
     """Seed of weights, shuffling and augmentation."""
     log_interval: int = 20
@@ -280,7 +350,8 @@ def model_config(values: dict[str, Any]) -> ModelConfig:
 def check_model(config: ModelConfig) -> None:
     """Raise ConfigError for a model that cannot be, or is far beyond any sensible size."""
     most = 10_000
-    rules: tuple[tuple[str, object, str, bool], ...] = (
+    _check(
+        "model.",
         ("norm", config.norm, "frozen, affine or batch", config.norm in ("frozen", "affine", "batch")),
         ("channels", config.channels, f"from 1 to {most}", 1 <= config.channels <= most),
         ("tower_depth", config.tower_depth, "from 0 to 100", 0 <= config.tower_depth <= 100),
@@ -292,6 +363,10 @@ def check_model(config: ModelConfig) -> None:
         ("min_size", config.min_size, f"from 1 to {most}", 1 <= config.min_size <= most),
         ("max_size", config.max_size, f"from 1 to {most}", 1 <= config.max_size <= most),
     )
-    for name, given, expected, good in rules:
-        if not good:
-            raise ConfigError(f"model.{name} must be {expected}, got {given}")
+
+
+def _check(prefix: str, *rules: tuple[str, object, str, bool]) -> None:
+    """Raise ConfigError for the first rule that does not hold: (field, its value, what is expected, whether it is)."""
+    for name, given, expected, holds in rules:
+        if not holds:
+            raise ConfigError(f"{prefix}{name} must be {expected}, got {given}")

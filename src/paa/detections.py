@@ -1,4 +1,4 @@
-"""What a user gets back from a prediction: the boxes of one image."""
+"""The detections of one image, as `PAA.predict` returns them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 Index = int | slice | Sequence[int] | Sequence[bool] | npt.NDArray[Any]
-"""What selects detections: a number, a slice, a mask, or numbers."""
+"""Selects detections as in a list or an array: a position, a slice, a mask or several positions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,9 +22,9 @@ class Detections:
     boxes (n, 4): float32, continuous xyxy pixels of the original image.
     scores (n,): float32 in 0..1. labels (n,): int64, from 0. names: the model's class names, `names[label]`.
 
-    `len`, iteration (box, score, class name), indexing and slices work as with a list, and masks and arrays of numbers
-    as with an array: `found[0]`, `found[:10]`, `found[found.labels == 2]`; each gives `Detections`.
-    Two are equal if all their values are, to the bit. They cannot be hashed, as arrays cannot.
+    `len`, iteration (box, score, class name), indexing and slices work as with a list, masks and arrays of positions as
+    with an array: `detections[0]`, `detections[:10]`, `detections[detections.labels == 2]`; each gives `Detections`.
+    Two are equal if all their values are, to the bit. Like arrays, they cannot be hashed.
     """
 
     boxes: npt.NDArray[np.float32]
@@ -43,9 +43,9 @@ class Detections:
             yield box, float(score), self.names[label]
 
     def __getitem__(self, index: Index) -> Detections:
-        """Return the detections at a number (one detection), a slice, a mask (n,) of bool, or an array of integers.
+        """Return the detections at a position (one detection), a slice, a mask (n,) of bool, or an array of positions.
 
-        Raises IndexError for a number outside, a mask of another length, and anything else.
+        Raises IndexError for a position outside, a mask of another length, and an index of any other kind.
         """
         rows = _rows(index, len(self))
         return Detections(self.boxes[rows], self.scores[rows], self.labels[rows], self.names)
@@ -69,7 +69,7 @@ class Detections:
         return self[self.scores >= threshold]
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """Return plain Python values, one dictionary a box: `box` (xyxy pixels), `score`, `label`, `name`."""
+        """Return a dictionary of plain Python values for each box: `box` (xyxy pixels), `score`, `label`, `name`."""
         return [
             {
                 "box": [round(float(v), 3) for v in box],
@@ -82,7 +82,7 @@ class Detections:
 
 
 def _rows(index: Index, count: int) -> slice | npt.NDArray[Any]:
-    """Return what selects those rows of an array of `count`, and keeps it an array of rows."""
+    """Return the same index, checked against `count` rows, in a form that selects an array of rows, never one row."""
     if isinstance(index, slice):
         return index
     rows = np.asarray(index)
@@ -94,7 +94,7 @@ def _rows(index: Index, count: int) -> slice | npt.NDArray[Any]:
     if rows.size == 0 and not isinstance(index, np.ndarray):
         rows = rows.astype(np.int64)  # an empty list, which numpy takes for floats
     if rows.ndim != 1 or rows.dtype.kind not in "iub":
-        raise IndexError(f"expected a number, a slice, a mask or numbers, got {type(index).__name__} {rows.shape}")
+        raise IndexError(f"expected a position, a slice, a mask or positions, got {type(index).__name__} {rows.shape}")
     if rows.dtype.kind == "b" and len(rows) != count:
         raise IndexError(f"a mask of {len(rows)} for {count} detections")
     return rows

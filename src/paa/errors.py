@@ -1,17 +1,17 @@
-"""What can go wrong with what a person brings: one class an area, each message one line with the file and the mend.
+"""Errors that the user's input causes: one class for each kind, each message one line that names the file and a remedy.
 
 The command line prints the message and exits with 2; a program catches `PaaError`.
 """
 
 
 def one_line(error: Exception, longest: int = 160) -> str:
-    """Return what an error of other code says in one line of at most that many characters; its kind if it is mute."""
+    """Return the message of any error as one line of at most `longest` characters; its class if there is no message."""
     line = " ".join(str(error).split()) or type(error).__name__
     return line if len(line) <= longest else f"{line[: longest - 3]}..."
 
 
 def format_bytes(count: int) -> str:
-    """Return a number of bytes for a person: 512 bytes, 64.0 MB."""
+    """Return a number of bytes in a readable unit: 512 bytes, 64.0 MB."""
     size, unit = float(count), "bytes"
     for larger in ("kB", "MB", "GB", "TB"):
         if size < 1024:
@@ -25,7 +25,7 @@ class PaaError(Exception):
 
 
 class DataError(PaaError):
-    """A data set that is missing, empty, or not in the format it was taken for."""
+    """A data set that is missing, empty, or not in the format that was named or recognised."""
 
 
 class AnnotationError(DataError):
@@ -45,4 +45,4 @@ class ConfigError(PaaError):
 
 
 class RunError(PaaError):
-    """A run that cannot start or go on: its folder is taken, its device is missing, its loss is not finite."""
+    """A run that cannot start or continue: its folder is in use, a device is missing, a loss is not finite."""

@@ -1,23 +1,24 @@
-"""The detector as a user holds it: load it, ask it, save it."""
+"""The detector as a user holds it: load it, predict with it, save it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from typing_extensions import Self
 
-from paa.config import Compilation, ModelConfig, MultiScaleConfig, Precision, WeightsFormat
+from paa.config import Compilation, InferenceConfig, ModelConfig, MultiScaleConfig, Precision, WeightsFormat
 from paa.detections import Detections
 from paa.errors import CheckpointError, one_line
-from paa.inference.detect import make_inference
-from paa.inference.predict import Source, predict
+from paa.inference.predict import predict
+from paa.inference.sources import Source
 from paa.model.cpu.convolutions import keep_kernels
 from paa.model.detector import Detector
 from paa.model.prepare import arrange, compile_network, resolve_precision
-from paa.runtime.distributed import pick_device
+from paa.runtime.device import pick_device
 from paa.weights.formats.own import write_model
 from paa.weights.read import build, read_weights
 
@@ -32,38 +33,40 @@ class PAA(
     pipeline_tag="object-detection",
     paper_url="https://arxiv.org/abs/2007.08103",
 ):
-    """A detector that takes what a person has and returns `Detections`.
+    """A detector that takes files, PIL images, arrays or tensors and returns `Detections`.
 
-    provenance: the file it came from, that file's format, and what else a converted file remembers.
+    inference: the configuration of predictions; arguments of `predict` override it. provenance: the file that the
+    weights came from, its format, and what a converted file says of its origin.
     """
 
     def __init__(self, config: ModelConfig, names: tuple[str, ...]) -> None:
         """names: the classes, in the order of the labels (from 0)."""
         super().__init__(config, names)
         self.provenance: dict[str, str] = {}
-        self.precision: Precision = "float32"
+        self.inference = InferenceConfig()
         self.optimised = False
 
     def optimise(self, precision: Precision = "auto", compile: Compilation = "off") -> Self:
-        """Make predictions faster, in place and for good: its weights may not change afterwards, nor be saved.
+        """Make predictions faster, in place and for good: the weights can neither be changed nor saved afterwards.
 
-        Fixed batch norm becomes part of the convolutions' weights. precision: "float32", "bfloat16", or "auto", which
-        is bfloat16 where the device has instructions for it. compile: a mode of torch.compile, which works for minutes
-        at the first image and again for other sizes; "reduce-overhead" (CUDA graphs) is for images of few sizes.
+        Frozen batch norm becomes part of the convolutions' weights. precision: "float32", "bfloat16", or "auto", which
+        is bfloat16 where the device has instructions for it. compile: a mode of torch.compile, which takes minutes at
+        the first image and again for other sizes; "reduce-overhead" (CUDA graphs) is for images of few sizes.
         """
-        self.precision = resolve_precision(precision, self.mean.device)
+        precision = resolve_precision(precision, self.mean.device)
+        self.inference = replace(self.inference, precision=precision, compile=compile)
         self.optimised = True
         self.eval().requires_grad_(False)
         self.backbone.fold()
-        arrange(self, channels_last=True, fast_convolutions=compile == "off" and self.precision == "float32")
+        arrange(self, channels_last=True, fast_convolutions=compile == "off" and precision == "float32")
         keep_kernels(self)
         compile_network(self, compile)
         return self
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Copy weights into the model; CheckpointError for one whose weights `optimise` has made constant."""
+        """Copy weights into the model; CheckpointError after `optimise`, which makes the weights constant."""
         if self.optimised:
-            raise CheckpointError("an optimised model takes no other weights; load them before `optimise`")
+            raise CheckpointError("an optimised model cannot load other weights; load them before `optimise`")
         return super().load_state_dict(state_dict, strict, assign)
 
     @overload
@@ -71,12 +74,12 @@ class PAA(
         self,
         source: Source,
         *,
-        threshold: float = ...,
-        limit: int = ...,
-        voting: bool = ...,
-        nms_iou: float = ...,
+        threshold: float | None = ...,
+        limit: int | None = ...,
+        voting: bool | None = ...,
+        nms_iou: float | None = ...,
         candidate_threshold: float | None = ...,
-        multi_scale: bool | MultiScaleConfig = ...,
+        multi_scale: bool | MultiScaleConfig | None = ...,
         batch_size: int = ...,
     ) -> Detections: ...
     @overload
@@ -84,48 +87,53 @@ class PAA(
         self,
         source: Sequence[Source],
         *,
-        threshold: float = ...,
-        limit: int = ...,
-        voting: bool = ...,
-        nms_iou: float = ...,
+        threshold: float | None = ...,
+        limit: int | None = ...,
+        voting: bool | None = ...,
+        nms_iou: float | None = ...,
         candidate_threshold: float | None = ...,
-        multi_scale: bool | MultiScaleConfig = ...,
+        multi_scale: bool | MultiScaleConfig | None = ...,
         batch_size: int = ...,
     ) -> list[Detections]: ...
     def predict(
         self,
         source: Source | Sequence[Source],
         *,
-        threshold: float = 0.0,
-        limit: int = 100,
-        voting: bool = True,
-        nms_iou: float = 0.6,
+        threshold: float | None = None,
+        limit: int | None = None,
+        voting: bool | None = None,
+        nms_iou: float | None = None,
         candidate_threshold: float | None = None,
-        multi_scale: bool | MultiScaleConfig = False,
+        multi_scale: bool | MultiScaleConfig | None = None,
         batch_size: int = 1,
     ) -> Detections | list[Detections]:
         """Return the detections of an image, or of each of a list of images.
 
         source: a path, a PIL image, an array (H, W), (H, W, 3 or 4) or a tensor (3, H, W), of uint8 or of floats in
-        0..1, or a list of these. Arrays and tensors are RGB; OpenCV's are BGR: `array[:, :, ::-1]`. threshold: least
-        score that is returned; 0: all that is detected. limit: most boxes of an image. nms_iou: a box goes when a
-        better one of its class overlaps it by more. candidate_threshold: class probability (in MMDetection's models,
-        score) above which an anchor takes part in NMS and voting; None: 0.05, or a threshold between 0 and that.
-        multi_scale: detect at many sizes and mirrored too, those of the paper or these, and merge. ImageError if an
-        image cannot be read, ConfigError for an invalid value.
+        0..1, or a list of these. Arrays and tensors are RGB; OpenCV's are BGR: `array[:, :, ::-1]`.
+
+        Arguments that are None keep the model's `inference`, whose defaults are given here. threshold: least score of a
+        detection, 0. limit: most detections of an image, 100. voting: score voting, True. nms_iou: a box is removed
+        when a better one of its class overlaps it by more than this, 0.6. candidate_threshold: class probability (in
+        MMDetection's models, score) above which an anchor takes part in NMS and voting, 0.05 or a threshold between 0
+        and 0.05. multi_scale: detect at several sizes and mirrored too, those of the paper (True) or of the given
+        configuration, and merge; False. batch_size: images of the same padded size at a time. ImageError if an image
+        cannot be read, ConfigError for an invalid value.
         """
-        inference = make_inference(
-            threshold,
-            candidate_threshold,
-            voting=voting,
-            nms_iou=nms_iou,
-            max_detections=limit,
-            views=MultiScaleConfig() if multi_scale is True else multi_scale or None,
-        )
+        given: dict[str, Any] = {
+            "threshold": threshold,
+            "max_detections": limit,
+            "voting": voting,
+            "nms_iou": nms_iou,
+            "candidate_threshold": candidate_threshold,
+        }
+        config = replace(self.inference, **{name: value for name, value in given.items() if value is not None})
+        if multi_scale is not None:
+            views = MultiScaleConfig() if multi_scale is True else multi_scale or None
+            config = replace(config, views=views)
         several = isinstance(source, (list, tuple))
         sources: Sequence[Source] = source if several else [source]  # type: ignore[assignment,list-item]
-        pairs = predict(self, sources, inference=inference, batch_size=batch_size, precision=self.precision)
-        found = [detections.above(threshold) for _, detections in pairs]
+        found = [detections for _, detections in predict(self, sources, config, batch_size=batch_size)]
         return found if several else found[0]
 
     def save(self, path: str | Path) -> None:
@@ -135,7 +143,7 @@ class PAA(
         write_model(Path(path), self.config, self.names, self.state_dict(), self.provenance)
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        """Write what `save_pretrained` and `push_to_hub` put beside the model card."""
+        """Write the file that `save_pretrained` and `push_to_hub` put beside the model card."""
         self.save(save_directory / HUB_FILE)
 
     @classmethod
@@ -150,10 +158,10 @@ class PAA(
         local_files_only: bool = False,
         force_download: bool = False,
     ) -> PAA:
-        """Return the model in a folder, or a repository of the hub, that `save_pretrained` or `push_to_hub` wrote.
+        """Return the model in a folder or a hub repository that `save_pretrained` or `push_to_hub` wrote.
 
-        device: as for `load`; all others are for the hub. CheckpointError if there is no such folder or repository, or
-        it cannot be reached.
+        device: as for `load`; the other arguments are for the hub. CheckpointError if there is no such folder or
+        repository, or it cannot be reached.
         """
         name = str(pretrained_model_name_or_path)
         path = Path(name) / HUB_FILE
@@ -178,8 +186,8 @@ class PAA(
 def load(path: str | Path, device: str | None = None, *, format: WeightsFormat | None = None) -> PAA:
     """Return the model in a checkpoint of any implementation of PAA, ready to predict.
 
-    device: cpu, cuda, ...; by default a GPU if there is one. format: found out from the file, unless it is named.
-    CheckpointError says what is wrong with a file.
+    device: cpu, cuda, ...; by default a GPU if there is one. format: detected from the file unless given.
+    CheckpointError for a file that is not such a checkpoint.
     """
     chosen = pick_device(device)
     weights = read_weights(Path(path), format)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from paa.core.assignment import Assignment, assign, candidates, match
+from paa.core import Assignment, PaaAssigner, candidates_per_object, match
 from tests.core.test_mixture import CLOSE, fit_one
 from tests.scenes import ANCHORS, LEVEL_SIZES, Scene, draw_boxes, draw_scene
 
@@ -80,10 +80,15 @@ def draw_scores(seed: int) -> Tensor:
     return torch.rand(2, NUM_ANCHORS, generator=torch.Generator().manual_seed(seed)).square() * 3
 
 
+def assigned(scene: Scene, scores: Tensor) -> Assignment:
+    """Return what the paper's rule makes of a scene, with the scores (B, N) as the cost of every matched anchor."""
+    return PaaAssigner()(scene.outputs, ANCHORS, scene.gt_boxes, scene.gt_labels, lambda matches: scores)
+
+
 @pytest.mark.parametrize("scene", SCENES, ids=range(len(SCENES)))
-@pytest.mark.parametrize("pairs_at_once", [1 << 21, 4000, 1])  # all objects at once, some, each alone
+@pytest.mark.parametrize("pairs_at_once", [1 << 21, 4000, 1])  # all objects at once, some, one at a time
 def test_match_is_the_rule(scene: Scene, pairs_at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("paa.core.assignment.PAIRS_AT_ONCE", pairs_at_once)
+    monkeypatch.setattr("paa.core.assignment._PAIRS_AT_ONCE", pairs_at_once)
     matches = match(ANCHORS, scene.gt_boxes, scene.gt_labels)
     assert matches.dtype == torch.int64
     expected = [plain_match(b, labels) for b, labels in zip(scene.gt_boxes.tolist(), scene.gt_labels.tolist())]
@@ -94,37 +99,37 @@ def test_match_is_the_rule(scene: Scene, pairs_at_once: int, monkeypatch: pytest
 def test_candidates_and_positives_are_the_rule(scene: Scene) -> None:
     matches, scores = match(ANCHORS, scene.gt_boxes, scene.gt_labels), draw_scores(len(SCENES))
     slots = scene.gt_labels.shape[1]
-    anchors, best, number = candidates(scores, matches, slots, STARTS)
-    assignment = assign(scores, matches, slots, STARTS)
+    anchors, best, number = candidates_per_object(scores, matches, slots, STARTS)
+    assignment = assigned(scene, scores)
     assert torch.equal(assignment.scores, best)
-    assert torch.equal(assignment.number, number)
+    assert torch.equal(assignment.num_candidates, number)
     assert torch.equal(assignment.anchors, anchors)
     assert anchors.shape == best.shape == (2, slots, 45)
     sure = 0
     for image in range(2):
         expected = plain_candidates(matches[image].tolist(), scores[image].tolist(), slots)
         for g, own in enumerate(expected):
-            count, positives = int(number[image, g]), int(assignment.positives[image, g])
+            count, positives = int(number[image, g]), int(assignment.num_positives[image, g])
             assert anchors[image, g, :count].tolist() == own
             assert best[image, g, :count].tolist() == scores[image, own].tolist()
             assert (best[image, g, count:] == torch.inf).all()
             if count < 2:
                 assert positives == count
                 continue
-            _, cut, stop, margin = fit_one(scores[image, own].numpy())
+            _, expected_positives, stop, margin = fit_one(scores[image, own].numpy())
             if min(stop, margin) >= CLOSE:
                 sure += 1
-                assert positives == cut
+                assert positives == expected_positives
     assert sure >= 0.8 * int((number >= 2).sum())
 
 
 @pytest.mark.parametrize("scene", SCENES, ids=range(len(SCENES)))
 def test_every_object_has_a_chance(scene: Scene) -> None:
     matches = match(ANCHORS, scene.gt_boxes, scene.gt_labels)
-    assignment = assign(draw_scores(1), matches, scene.gt_labels.shape[1], STARTS)
+    assignment = assigned(scene, draw_scores(1))
     for image in range(2):
         for g, label in enumerate(scene.gt_labels[image].tolist()):
-            number = int(assignment.number[image, g])
+            number = int(assignment.num_candidates[image, g])
             if label < 0:
                 assert number == 0
                 continue
@@ -133,14 +138,14 @@ def test_every_object_has_a_chance(scene: Scene) -> None:
             taken = all(matches[image, n] != g for n in fitting)
             assert number >= 1 or taken
             assert (matches[image, fitting] >= 0).all()
-            if taken:  # then by one that fits at least as well
+            if taken:  # then by an object that fits at least as well
                 owners = matches[image, fitting].tolist()
                 assert all(
                     plain_iou(scene.gt_boxes[image, owner].tolist(), ANCHORS[n].tolist()) >= max(overlaps)
                     for owner, n in zip(owners, fitting)
                 )
-    assert (assignment.positives <= assignment.number).all()
-    assert ((assignment.positives > 0) == (assignment.number > 0)).all()
+    assert (assignment.num_positives <= assignment.num_candidates).all()
+    assert ((assignment.num_positives > 0) == (assignment.num_candidates > 0)).all()
 
 
 def test_objects_that_nothing_can_touch_have_no_candidates() -> None:
@@ -164,9 +169,10 @@ def test_order_of_the_objects_does_not_matter() -> None:
     matches = match(ANCHORS, scene.gt_boxes, scene.gt_labels)
     permuted = match(ANCHORS, scene.gt_boxes[:, order], scene.gt_labels[:, order])
     assert torch.equal(torch.where(permuted >= 0, order[permuted], -1), matches)
-    before, after = assign(scores, matches, 40, STARTS), assign(scores, permuted, 40, STARTS)
-    assert torch.equal(after.number, before.number[:, order])
-    assert torch.equal(after.positives, before.positives[:, order])
+    before = assigned(scene, scores)
+    after = assigned(scene._replace(gt_boxes=scene.gt_boxes[:, order], gt_labels=scene.gt_labels[:, order]), scores)
+    assert torch.equal(after.num_candidates, before.num_candidates[:, order])
+    assert torch.equal(after.num_positives, before.num_positives[:, order])
     assert torch.equal(after.scores, before.scores[:, order])
     objects = after.objects(NUM_ANCHORS)
     assert torch.equal(torch.where(objects >= 0, order[objects], -1), before.objects(NUM_ANCHORS))
@@ -175,34 +181,30 @@ def test_order_of_the_objects_does_not_matter() -> None:
 def test_empty_slots_do_not_matter() -> None:
     scene = draw_scene(12, (5, 5), 5)
     wide_boxes, wide_labels = torch.full((2, 12, 4), 60.0), torch.full((2, 12), -1)
-    wide_boxes[..., 2:] = 90.0  # what stands in an empty slot could well be a box
+    wide_boxes[..., 2:] = 90.0  # an empty slot may hold any numbers, also a box
     places = torch.tensor([1, 4, 5, 9, 11])
     wide_boxes[:, places], wide_labels[:, places] = scene.gt_boxes, scene.gt_labels
     matches, wide = match(ANCHORS, scene.gt_boxes, scene.gt_labels), match(ANCHORS, wide_boxes, wide_labels)
     assert torch.equal(torch.where(matches >= 0, places[matches], -1), wide)
-    scores = draw_scores(3)
-    assert torch.equal(
-        assign(scores, wide, 12, STARTS).positives[:, places], assign(scores, matches, 5, STARTS).positives
-    )
+    scores, wide_scene = draw_scores(3), scene._replace(gt_boxes=wide_boxes, gt_labels=wide_labels)
+    assert torch.equal(assigned(wide_scene, scores).num_positives[:, places], assigned(scene, scores).num_positives)
 
 
-def test_images_do_not_know_of_each_other() -> None:
+def test_images_do_not_affect_each_other() -> None:
     scene, scores = draw_scene(13, (12, 30), 30), draw_scores(4)
-    both = assign(scores, match(ANCHORS, scene.gt_boxes, scene.gt_labels), 30, STARTS)
+    both = assigned(scene, scores).objects(NUM_ANCHORS)
     for p in range(2):
         image = slice(p, p + 1)
-        alone = match(ANCHORS, scene.gt_boxes[image], scene.gt_labels[image])
-        assert torch.equal(
-            assign(scores[image], alone, 30, STARTS).objects(NUM_ANCHORS), both.objects(NUM_ANCHORS)[image]
-        )
+        alone = scene._replace(gt_boxes=scene.gt_boxes[image], gt_labels=scene.gt_labels[image])
+        assert torch.equal(assigned(alone, scores[image]).objects(NUM_ANCHORS), both[image])
 
 
 @pytest.mark.parametrize("scene", SCENES, ids=range(len(SCENES)))
 def test_objects_is_the_positives_seen_from_the_anchors(scene: Scene) -> None:
     matches = match(ANCHORS, scene.gt_boxes, scene.gt_labels)
-    assignment = assign(draw_scores(5), matches, scene.gt_labels.shape[1], STARTS)
+    assignment = assigned(scene, draw_scores(5))
     positive = assignment.is_positive()
-    assert torch.equal(positive.sum(2), assignment.positives)
+    assert torch.equal(positive.sum(2), assignment.num_positives)
     assert (positive.int().diff(dim=2) <= 0).all()
     objects = assignment.objects(NUM_ANCHORS)
     expected = [[-1] * NUM_ANCHORS for _ in range(2)]
@@ -210,7 +212,7 @@ def test_objects_is_the_positives_seen_from_the_anchors(scene: Scene) -> None:
         expected[image][assignment.anchors[image, g, slot]] = g
     assert objects.tolist() == expected
     assert ((objects == -1) | (objects == matches)).all()
-    assert int((objects >= 0).sum()) == int(assignment.positives.sum())  # no anchor for two objects
+    assert int((objects >= 0).sum()) == int(assignment.num_positives.sum())  # no anchor for two objects
 
 
 def test_objects_by_hand() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou, generalized_box_iou
 
-from paa.core.boxes import MAX_LOG_SCALE, area, clip, decode, encode, giou, iou
+from paa.core.boxes import _MAX_LOG_SCALE, area, clip, decode, encode, giou, iou
 from tests.scenes import draw_boxes
 
 
@@ -116,7 +116,7 @@ def test_decode_does_not_overflow() -> None:
     anchors = torch.tensor([[0.0, 0.0, 64.0, 64.0]])
     wide = decode(torch.tensor([[0.0, 0.0, 1e4, 1e30]]), anchors)
     torch.testing.assert_close(wide[:, 2:] - wide[:, :2], torch.full((1, 2), 64 * 1000 / 16))
-    assert math.isclose(MAX_LOG_SCALE, math.log(62.5))
+    assert math.isclose(_MAX_LOG_SCALE, math.log(62.5))
     thin = decode(torch.tensor([[0.0, 0.0, -1e4, -1e30]]), anchors)
     assert thin.tolist() == [[32.0, 32.0, 32.0, 32.0]]
 

@@ -42,7 +42,7 @@ def test_order_of_all_kinds_of_numbers() -> None:
     assert best_per_group(group, score, 1, 8, largest=True)[0][0].tolist() == expected[::-1]
 
 
-def test_a_group_keeps_to_itself() -> None:
+def test_groups_do_not_affect_each_other() -> None:
     """The best of one group does not push out another's, however extreme."""
     group = torch.tensor([2, 0, 2, 1, 3])
     score = torch.tensor([torch.inf, 3e38, 0.0, 1e-30, 0.0])

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from paa.core.merging import merge
+from paa.core.merging import merge_views
 
 Columns = tuple[Tensor, Tensor, Tensor]
 
@@ -73,7 +73,7 @@ def assert_same(found: Columns, expected: Columns) -> None:
 def test_is_what_the_rules_say(count: int, classes: int, threshold: float, whole: bool, soft: bool) -> None:
     for seed in range(3):
         columns = crowd(seed, count, classes, whole=whole)
-        found = merge(*columns, threshold=threshold, soft=soft)
+        found = merge_views(*columns, threshold=threshold, soft=soft)
         assert_same(found, reference(*columns, threshold=threshold, soft=soft))
         assert [column.dtype for column in found] == [column.dtype for column in columns]
 
@@ -82,7 +82,7 @@ def test_is_what_the_rules_say(count: int, classes: int, threshold: float, whole
 def test_an_iou_equal_to_the_threshold_is_enough(soft: bool) -> None:
     boxes = torch.tensor([[0.0, 0, 100, 1], [0, 0, 66, 1], [0, 0, 100, 10], [0, 0, 65.99, 10]])
     scores, labels = torch.tensor([0.9, 0.6, 0.8, 0.7]), torch.tensor([1, 1, 5, 5])
-    merged, merged_scores, merged_labels = merge(boxes, scores, labels, soft=soft)
+    merged, merged_scores, merged_labels = merge_views(boxes, scores, labels, soft=soft)
     mean = (0.9 * 100 + 0.6 * 66) / 1.5
     expected = [[0, 0, mean, 1], [0, 0, 100, 10], [0, 0, 65.99, 10]]
     torch.testing.assert_close(merged[:3], torch.tensor(expected))
@@ -98,31 +98,31 @@ def test_a_box_goes_to_the_first_that_is_near_enough(left: int) -> None:
     """Though it is nearer to the second best; with 25 pixels its IoU with the best is the threshold, 75 / 125."""
     boxes = torch.tensor([[0.0, 0, 100, 10], [40, 0, 140, 10], [left, 0, left + 100, 10]])
     scores, labels = torch.tensor([0.9, 0.8, 0.5]), torch.zeros(3, dtype=torch.int64)
-    merged, _, _ = merge(boxes, scores, labels, threshold=0.6, soft=False)
+    merged, _, _ = merge_views(boxes, scores, labels, threshold=0.6, soft=False)
     assert merged[1].tolist() == boxes[1].tolist()
     assert merged[0, 0] == pytest.approx(left * 0.5 / 1.4)
 
 
 @pytest.mark.parametrize("soft", [False, True])
 def test_none_and_one(soft: bool) -> None:
-    empty = merge(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64), soft=soft)
+    empty = merge_views(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64), soft=soft)
     assert [tuple(column.shape) for column in empty] == [(0, 4), (0,), (0,)]
     box, score, label = torch.tensor([[0.1, 0.2, 30.3, 40.7]]), torch.tensor([0.3]), torch.tensor([7])
-    for found, given in zip(merge(box, score, label, soft=soft), (box, score, label)):
+    for found, given in zip(merge_views(box, score, label, soft=soft), (box, score, label)):
         assert torch.equal(found, given)
 
 
 @pytest.mark.parametrize("soft", [False, True])
 def test_boxes_without_area_or_score_stay_numbers(soft: bool) -> None:
     boxes = torch.tensor([[5.0, 5, 5, 9], [5, 5, 5, 9], [0, 0, 9, 9], [0, 0, 9, 9]])
-    found = merge(boxes, torch.tensor([0.5, 0.4, 0.0, 0.0]), torch.zeros(4, dtype=torch.int64), soft=soft)
+    found = merge_views(boxes, torch.tensor([0.5, 0.4, 0.0, 0.0]), torch.zeros(4, dtype=torch.int64), soft=soft)
     assert found[0].tolist() == boxes[:3].tolist()
 
 
 def test_far_classes_and_large_images_do_not_meet() -> None:
     boxes = torch.tensor([[9990.0, 9990, 10000, 10000]] * 2000) - torch.rand(2000, 1) * 20000
     labels = torch.arange(2000)
-    merged, scores, found = merge(boxes, torch.rand(2000), labels)
+    merged, scores, found = merge_views(boxes, torch.rand(2000), labels)
     assert len(scores) == 2000
     assert torch.equal(merged[found.argsort()], boxes)
 
@@ -130,6 +130,6 @@ def test_far_classes_and_large_images_do_not_meet() -> None:
 def test_autocast_changes_nothing() -> None:
     columns = crowd(0, 100, 2)
     with torch.autocast("cpu", torch.bfloat16):
-        found = merge(*columns)
-    for inside, outside in zip(found, merge(*columns)):
+        found = merge_views(*columns)
+    for inside, outside in zip(found, merge_views(*columns)):
         assert torch.equal(inside, outside)

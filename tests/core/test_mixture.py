@@ -1,4 +1,4 @@
-"""scikit-learn's GaussianMixture, one set at a time, is the yardstick: every set must be cut where it cuts."""
+"""scikit-learn's GaussianMixture, one set at a time, is the reference: every set must have as many positives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Array = npt.NDArray[Any]
 MOST = 45
 SETS = 3000
 CLOSE = 1e-9
-"""A decision that hangs on a difference below this may go either way."""
+"""A decision that depends on a difference below this may differ."""
 
 
 def draw_separated(random: np.random.Generator, n: int) -> Array:
@@ -72,11 +72,14 @@ ALLOWED_CLOSE = {"separated": 0.1, "tied": 0.25, "constant": 0.5}
 
 
 class Reference(NamedTuple):
-    """What scikit-learn says of S sets: its cuts, parameters (S, 2, 1), and whose cut hangs on less than CLOSE."""
+    """What scikit-learn makes of S sets: numbers of positives, parameters (S, 2, 1), and which sets are close calls.
+
+    close (S,): the number of positives depends on a difference of less than CLOSE.
+    """
 
     scores: Array
     count: Array
-    cuts: Array
+    positives: Array
     weights: Array
     means: Array
     variances: Array
@@ -96,8 +99,11 @@ def draw_sets(kind: str, sets: int, seed: int) -> tuple[Array, Array]:
 
 
 def fit_one(x: Array) -> tuple[GaussianMixture, int, float, float]:
-    """Fit one set x (n,), ascending: the model, its cut, how near it was to stopping in another round, and how near the
-    cut is to falling elsewhere."""
+    """Fit one set x (n,), ascending.
+
+    Returns the model, the number of positives, how near the model was to stopping in another round, and how near the
+    number of positives was to another.
+    """
     column = x.astype(np.float64)[:, None]
     model = GaussianMixture(
         2, weights_init=[0.5, 0.5], means_init=[column[0], column[-1]], precisions_init=[[[1.0]], [[1.0]]]
@@ -116,18 +122,18 @@ def fit_one(x: Array) -> tuple[GaussianMixture, int, float, float]:
     peak = x[np.flatnonzero(foreground)[density[foreground].argmax()]]
     rivals = density[foreground & (x != peak)]
     # of equal scores the first: the last bits of their densities differ by where they stand in the array
-    cut = int(np.flatnonzero(foreground & (x == peak))[0]) + 1
-    return model, cut, stop, min(margin, (best - rivals).min(initial=np.inf))
+    positives = int(np.flatnonzero(foreground & (x == peak))[0]) + 1
+    return model, positives, stop, min(margin, (best - rivals).min(initial=np.inf))
 
 
 def reference(kind: str) -> Reference:
     scores, count = draw_sets(kind, SETS, 0)
     with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
-        models, cuts, stops, margins = zip(*(fit_one(row[:n]) for row, n in zip(scores, count)))
+        models, positives, stops, margins = zip(*(fit_one(row[:n]) for row, n in zip(scores, count)))
     return Reference(
         scores,
         count,
-        np.array(cuts),
+        np.array(positives),
         np.array([m.weights_[:, None] for m in models]),
         np.array([m.means_ for m in models]),
         np.array([m.covariances_[:, 0] for m in models]),
@@ -155,8 +161,8 @@ def test_there_are_twenty_thousand_sets() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_set_is_cut_where_scikit_learn_cuts(kind: str) -> None:
-    """All devices in one test, so that each kind's yardstick, which takes seconds, is made once."""
+def test_every_set_has_as_many_positives_as_with_scikit_learn(kind: str) -> None:
+    """All devices in one test, so that each kind's reference, which takes seconds, is made once."""
     expected = reference(kind)
     assert expected.close.mean() < ALLOWED_CLOSE.get(kind, 0.03)
     # where a round more or less is a close call the parameters may be another round's
@@ -164,9 +170,9 @@ def test_every_set_is_cut_where_scikit_learn_cuts(kind: str) -> None:
     assert sure.mean() > 0.99
     for device in DEVICES:
         sets = to_tensors(expected.scores, expected.count, device)
-        cuts, fitted = mixture.cut(*sets).cpu().numpy(), mixture.fit(*sets)
-        differs = cuts != expected.cuts
-        print(f"{kind}, {device}: {differs.sum()} of {SETS} differ, {expected.close.sum()} hang on less than {CLOSE}")
+        positives, fitted = mixture.count_positives(*sets).cpu().numpy(), mixture.fit_mixtures(*sets)
+        differs = positives != expected.positives
+        print(f"{kind}, {device}: {differs.sum()} of {SETS} differ, {expected.close.sum()} depend on less than {CLOSE}")
         assert not np.flatnonzero(differs & ~expected.close).tolist()
         assert differs.mean() < 0.02
         for name in mixture.Mixture._fields:
@@ -178,9 +184,9 @@ def test_every_set_is_cut_where_scikit_learn_cuts(kind: str) -> None:
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_hundred_rounds_at_most(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Real scores converge long before; without a tolerance none does."""
-    monkeypatch.setattr(mixture, "TOLERANCE", 0.0)
+    monkeypatch.setattr(mixture, "_TOLERANCE", 0.0)
     scores, count = draw_sets("mixed", 15, 1)
-    ours = mixture.fit(*to_tensors(scores, count, device)).means[..., 0].cpu().numpy()
+    ours = mixture.fit_mixtures(*to_tensors(scores, count, device)).means[..., 0].cpu().numpy()
     means = {}
     for rounds in (99, 100):
         models = [
@@ -213,17 +219,15 @@ def test_a_hundred_rounds_at_most(device: str, monkeypatch: pytest.MonkeyPatch) 
         ([0.5, 2.5], 1),
     ],
 )
-def test_golden_cuts(scores: list[float], positives: int, device: str) -> None:
+def test_golden_numbers_of_positives(scores: list[float], positives: int, device: str) -> None:
     """Worked out with scikit-learn 1.9."""
-    cut = mixture.cut(
-        torch.tensor([scores], dtype=torch.float64, device=device), torch.tensor([len(scores)]).to(device)
-    )
-    assert cut.tolist() == [positives]
+    row = torch.tensor([scores], dtype=torch.float64, device=device)
+    assert mixture.count_positives(row, torch.tensor([len(scores)]).to(device)).tolist() == [positives]
 
 
 def test_the_foreground_need_not_be_a_prefix() -> None:
     scores = torch.tensor([[0.41, 0.87, 1.31, 1.44, 1.45, 1.49, 1.59, 2.56]], dtype=torch.float64)
-    low, high = mixture.fit(scores, torch.tensor([8])).log_densities(scores[:, None], torch).unbind(1)
+    low, high = mixture.fit_mixtures(scores, torch.tensor([8])).log_densities(scores[:, None], torch).unbind(1)
     assert (low >= high).int().tolist() == [[0, 0, 1, 1, 1, 1, 1, 0]]
 
 
@@ -232,59 +236,60 @@ def test_without_foreground_all_are_positive(monkeypatch: pytest.MonkeyPatch) ->
         ones = scores.new_ones(len(scores), 2, 1)
         return mixture.Mixture(ones * torch.tensor([[1e-9], [1.0]]), ones, ones)
 
-    monkeypatch.setattr(mixture, "fit", nobody_low)
-    assert mixture.cut(torch.rand(3, 6).sort(1).values, torch.tensor([6, 2, 0])).tolist() == [6, 2, 0]
+    monkeypatch.setattr(mixture, "fit_mixtures", nobody_low)
+    assert mixture.count_positives(torch.rand(3, 6).sort(1).values, torch.tensor([6, 2, 0])).tolist() == [6, 2, 0]
 
 
 def test_none_one_and_many_candidates(device: str) -> None:
     scores = torch.tensor([[torch.inf] * 5, [0.7] + [torch.inf] * 4, [0.1, 0.11, 3.0, torch.inf, torch.inf]])
-    assert mixture.cut(scores.to(device), torch.tensor([0, 1, 3]).to(device)).tolist()[:2] == [0, 1]
-    assert mixture.cut(scores[:0].to(device), torch.zeros(0, dtype=torch.int64, device=device)).shape == (0,)
+    assert mixture.count_positives(scores.to(device), torch.tensor([0, 1, 3]).to(device)).tolist()[:2] == [0, 1]
+    empty = torch.zeros(0, dtype=torch.int64, device=device)
+    assert mixture.count_positives(scores[:0].to(device), empty).shape == (0,)
 
 
 def test_the_padding_is_not_read(device: str) -> None:
     scores, count = draw_sets("mixed", 300, 7)
     behind = np.arange(MOST) >= count[:, None]
-    cuts, weights = [], []
+    positives, weights = [], []
     for padding in (np.nan, np.inf, -np.inf, 0.0, 1e300):
         padded = to_tensors(np.where(behind, padding, scores), count, device)
-        cuts.append(mixture.cut(*padded))
-        weights.append(torch.cat(mixture.fit(*padded), 2))
-    assert all(torch.equal(cuts[0], other) for other in cuts)
+        positives.append(mixture.count_positives(*padded))
+        weights.append(torch.cat(mixture.fit_mixtures(*padded), 2))
+    assert all(torch.equal(positives[0], other) for other in positives)
     assert all(torch.equal(weights[0], other) for other in weights)
     assert torch.isfinite(weights[0]).all()
 
 
-def test_sets_do_not_know_of_each_other(device: str) -> None:
+def test_sets_do_not_affect_each_other(device: str) -> None:
     parts = [draw_sets(kind, 60, 11) for kind in ("separated", "mixed", "outliers", "exponential")]
     scores, count = to_tensors(*(np.concatenate(part) for part in zip(*parts)), device)
-    together, cuts = torch.cat(mixture.fit(scores, count), 2), mixture.cut(scores, count)
+    together, positives = torch.cat(mixture.fit_mixtures(scores, count), 2), mixture.count_positives(scores, count)
     order = torch.randperm(len(scores), generator=torch.Generator().manual_seed(0)).to(scores.device)
     torch.testing.assert_close(
-        torch.cat(mixture.fit(scores[order], count[order]), 2), together[order], rtol=CLOSE, atol=0
+        torch.cat(mixture.fit_mixtures(scores[order], count[order]), 2), together[order], rtol=CLOSE, atol=0
     )
-    assert torch.equal(mixture.cut(scores[order], count[order]), cuts[order])
+    assert torch.equal(mixture.count_positives(scores[order], count[order]), positives[order])
     for row in range(0, len(scores), 5):
         own = int(count[row])  # alone, and without any padding
         alone = scores[row : row + 1, :own], count[row : row + 1]
-        fitted = torch.cat(mixture.fit(*alone), 2)
+        fitted = torch.cat(mixture.fit_mixtures(*alone), 2)
         torch.testing.assert_close(fitted, together[row : row + 1], rtol=CLOSE, atol=CLOSE)
-        assert mixture.cut(*alone).tolist() == [int(cuts[row])]
+        assert mixture.count_positives(*alone).tolist() == [int(positives[row])]
 
 
 def test_any_float_type_is_fitted_in_float64(device: str) -> None:
     scores, count = to_tensors(*draw_sets("halves", 500, 3), device)
     assert scores.dtype == torch.float32
     for same in (scores.half(), scores.double()):
-        assert torch.equal(mixture.cut(same, count), mixture.cut(scores, count))
-        assert torch.equal(mixture.fit(same, count).means, mixture.fit(scores, count).means)
+        assert torch.equal(mixture.count_positives(same, count), mixture.count_positives(scores, count))
+        assert torch.equal(mixture.fit_mixtures(same, count).means, mixture.fit_mixtures(scores, count).means)
 
 
 def test_inputs_stay_as_they_are(device: str) -> None:
     scores, count = to_tensors(*draw_sets("mixed", 50, 4), device)
     before = scores.clone(), count.clone()
-    mixture.cut(scores, count)
-    mixture.fit(scores, count)
+    mixture.count_positives(scores, count)
+    mixture.fit_mixtures(scores, count)
     assert torch.equal(count, before[1])
     torch.testing.assert_close(scores, before[0], rtol=0, atol=0, equal_nan=True)
 
@@ -292,15 +297,15 @@ def test_inputs_stay_as_they_are(device: str) -> None:
 def test_a_fit_is_a_mixture(device: str) -> None:
     for kind in KINDS:
         scores, count = to_tensors(*draw_sets(kind, 200, 5), device)
-        fitted = mixture.fit(scores, count)
+        fitted = mixture.fit_mixtures(scores, count)
         torch.testing.assert_close(fitted.weights.sum(1), torch.ones_like(fitted.weights[:, 0]), rtol=0, atol=1e-12)
-        assert (fitted.variances >= mixture.VARIANCE_FLOOR).all()
+        assert (fitted.variances >= mixture._VARIANCE_FLOOR).all()
         first, last = scores[:, 0].double(), scores.gather(1, (count - 1)[:, None])[:, 0].double()
         slack = 1e-9 * last[:, None]
         assert (fitted.means[..., 0] >= first[:, None] - slack).all()
         assert (fitted.means[..., 0] <= last[:, None] + slack).all()
-        cuts = mixture.cut(scores, count)
-        assert ((cuts >= 1) & (cuts <= count)).all()
+        positives = mixture.count_positives(scores, count)
+        assert ((positives >= 1) & (positives <= count)).all()
 
 
 @pytest.fixture
@@ -312,8 +317,8 @@ def _untried() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_untried")
-def test_a_kernel_that_does_not_run_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "paa.core.kernels.mixture", None)
+def test_a_kernel_that_does_not_run_is_warned_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "paa.core._kernels.mixture", None)
     with pytest.warns(UserWarning, match="no kernel for the mixtures on cuda"):
         assert mixture._kernel(torch.device("cuda")) is None
     with warnings.catch_warnings():
@@ -325,7 +330,7 @@ def test_a_kernel_that_does_not_run_is_said_once(monkeypatch: pytest.MonkeyPatch
 def test_the_kernel_runs_and_the_host_stands_in_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert mixture._kernel(torch.device("cuda", 0)) is not None
     sets = to_tensors(*draw_sets("mixed", 100, 6), "cuda:0")
-    fitted, cuts = mixture.fit(*sets), mixture.cut(*sets)
+    fitted, positives = mixture.fit_mixtures(*sets), mixture.count_positives(*sets)
     monkeypatch.setattr(mixture, "_kernel", lambda device: None)
-    torch.testing.assert_close(torch.cat(mixture.fit(*sets), 2), torch.cat(fitted, 2), rtol=CLOSE, atol=CLOSE)
-    assert torch.equal(mixture.cut(*sets), cuts)
+    torch.testing.assert_close(torch.cat(mixture.fit_mixtures(*sets), 2), torch.cat(fitted, 2), rtol=CLOSE, atol=CLOSE)
+    assert torch.equal(mixture.count_positives(*sets), positives)

@@ -14,7 +14,7 @@ from paa.core import postprocess
 from paa.core.boxes import clip, decode, encode
 from paa.core.outputs import HeadOutputs
 from paa.core.postprocess import DetectedBatch, detect, score_voting
-from paa.core.selection import select_dense
+from paa.core.selection import _select_dense
 from tests.scenes import ANCHORS, HEIGHT, LEVEL_SIZES, WIDTH, draw_outputs
 
 STARTS = [0, 384, 480, 504, 510, 512]
@@ -138,7 +138,7 @@ def test_thresholds_at_the_ends(threshold: float, joint: bool) -> None:
     assert (detected.labels >= 0).any() == (threshold == 0)
 
 
-def test_half_precision_loses_nobody_at_the_threshold() -> None:
+def test_half_precision_loses_no_candidate_at_the_threshold() -> None:
     """The bfloat16 next above the threshold's logit: -2.9375, a probability of 0.0503."""
     outputs = draw_outputs(5, 2, 1)._replace(cls_logits=torch.full((2, 512, 1), -2.9375))
     halves = HeadOutputs(*(t.bfloat16() for t in outputs[:3]), LEVEL_SIZES)
@@ -154,16 +154,16 @@ def test_what_holds_for_every_detection(seed: int) -> None:
     outputs.deltas.mul_(4)  # boxes that reach beyond their image, or lie wholly outside
     for voting in (True, False):
         boxes, scores, labels = detect(outputs, ANCHORS, SIZES, voting=voting, threshold=0.02)
-        there = labels >= 0
-        assert there.any()
-        assert (there.int().diff(dim=1) <= 0).all()
+        valid = labels >= 0
+        assert valid.any()
+        assert (valid.int().diff(dim=1) <= 0).all()
         assert (scores.diff(dim=1) <= 0).all()
-        assert ((scores > 0) & (scores < 1))[there].all()
+        assert ((scores > 0) & (scores < 1))[valid].all()
         assert (labels < 6).all()
         assert labels.dtype == torch.int64
         assert (boxes >= 0).all()
         assert (boxes[..., 2:] <= SIZES.flip(1)[:, None] * (1 + 1e-6)).all()
-        assert (boxes[..., 2:] > boxes[..., :2])[there].all()  # an area
+        assert (boxes[..., 2:] > boxes[..., :2])[valid].all()  # an area
         if not voting:  # no pair of a class that NMS would part
             for image in range(2):
                 for label in range(6):
@@ -177,7 +177,7 @@ def test_boxes_outside_their_image_are_not_detections() -> None:
     assert (detect(outputs, ANCHORS, SIZES).labels == -1).all()
 
 
-def test_images_do_not_know_of_each_other() -> None:
+def test_images_do_not_affect_each_other() -> None:
     outputs = draw_outputs(7, 2, 4)
     both = detect(outputs, ANCHORS, SIZES)
     for p in range(2):
@@ -237,10 +237,10 @@ def test_voting_is_the_weighted_mean(seed: int) -> None:
         torch.testing.assert_close(same, voted, rtol=1e-5, atol=1e-3)
 
 
-def test_who_does_not_vote() -> None:
+def test_which_candidates_do_not_vote() -> None:
     box = torch.tensor([[10.0, 10.0, 30.0, 30.0]])
     far = torch.tensor([[[100.0, 100.0, 130.0, 130.0], [29.0, 29.0, 49.0, 49.0], [10.0, 10.0, 30.0, 30.0]]])
-    # no overlap, an IoU of 1 / 799, a score of nothing: the box stays
+    # no overlap, an IoU of 1 / 799, a score of 0: the box stays
     assert torch.equal(score_voting(box, far, torch.tensor([[1.0, 1.0, 0.0]])), box)
     torch.testing.assert_close(score_voting(box, far, torch.tensor([[1.0, 1.0, 0.3]])), box, rtol=1e-6, atol=0)
     assert score_voting(box[:0], far[:0], torch.zeros(0, 3)).shape == (0, 4)
@@ -265,8 +265,8 @@ def test_sigma_sets_how_much_others_count() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_on_a_gpu() -> None:
     outputs = draw_outputs(9, 2, 5)
-    there = HeadOutputs(*(t.cuda() for t in outputs[:3]), LEVEL_SIZES)
-    detected = DetectedBatch(*(t.cpu() for t in detect(there, ANCHORS.cuda(), SIZES.cuda())))
+    on_gpu = HeadOutputs(*(t.cuda() for t in outputs[:3]), LEVEL_SIZES)
+    detected = DetectedBatch(*(t.cpu() for t in detect(on_gpu, ANCHORS.cuda(), SIZES.cuda())))
     assert_same(detected, plain_detect(outputs))
 
 
@@ -284,7 +284,7 @@ def test_autocast_leaves_detections_as_they_are() -> None:
 def detect_in_fixed_shapes(*given: Any, **settings: Any) -> DetectedBatch:
     """Detect as accelerators do, but for the kernel of NMS, on the CPU."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(postprocess, "select", select_dense)
+        patch.setattr(postprocess, "select_candidates", _select_dense)
         patch.setattr(postprocess, "_voters", postprocess._all_as_voters)
         return detect(*given, **settings)
 
@@ -320,10 +320,10 @@ def test_fixed_shapes_where_little_is_found_or_wanted(background: float, limit: 
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_gpu_is_not_waited_for() -> None:
+def test_the_host_does_not_wait_for_a_gpu() -> None:
     outputs = draw_outputs(12, 2, 5)
-    there = HeadOutputs(*(t.cuda() for t in outputs[:3]), LEVEL_SIZES)
-    given = (there, ANCHORS.cuda(), SIZES.cuda())
+    on_gpu = HeadOutputs(*(t.cuda() for t in outputs[:3]), LEVEL_SIZES)
+    given = (on_gpu, ANCHORS.cuda(), SIZES.cuda())
     detect(*given)  # the kernel is built
     torch.cuda.set_sync_debug_mode("error")
     try:

@@ -1,4 +1,4 @@
-"""The two ways to the candidates, sparse and in fixed shapes, must find the same; `test_postprocess.py` says what."""
+"""The sparse and the dense selection must find the same candidates; `test_postprocess.py` says which."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from paa.core.outputs import HeadOutputs
-from paa.core.selection import Candidates, select, select_dense, select_sparse
+from paa.core.selection import Candidates, _select_dense, _select_sparse, select_candidates
 from tests.scenes import ANCHORS, HEIGHT, LEVEL_SIZES, WIDTH, draw_outputs
 
 SIZES = torch.tensor([[HEIGHT, WIDTH], [100, 150]])
@@ -17,10 +17,10 @@ SIZES = torch.tensor([[HEIGHT, WIDTH], [100, 150]])
 def assert_same(sparse: Candidates, dense: Candidates) -> None:
     """But for a score's last bit, which vector units round otherwise; and nothing behind the last but padding."""
     most = sparse.labels.shape[1]
-    there = sparse.labels >= 0
+    valid = sparse.labels >= 0
     assert torch.equal(sparse.labels, dense.labels[:, :most])
     torch.testing.assert_close(sparse.scores, dense.scores[:, :most], rtol=1e-6, atol=0)
-    assert torch.equal(sparse.boxes[there], dense.boxes[:, :most][there])
+    assert torch.equal(sparse.boxes[valid], dense.boxes[:, :most][valid])
     for side in (sparse, dense):
         assert torch.equal(side.labels >= 0, side.scores > 0)
         assert ((side.labels >= 0).int().diff(dim=1) <= 0).all()
@@ -47,7 +47,7 @@ PLAIN: dict[str, Any] = {"threshold": 0.05, "joint": False, "per_level": 1000}
 
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("case", CASES)
-def test_both_ways_find_the_same(case: str, ties: bool) -> None:
+def test_both_find_the_same(case: str, ties: bool) -> None:
     drawn, settings = CASES[case]
     for seed in range(3):
         outputs = draw_outputs(seed, 2, **drawn)
@@ -56,29 +56,29 @@ def test_both_ways_find_the_same(case: str, ties: bool) -> None:
             outputs.cls_logits.mul_(2).round_().div_(2)
             outputs.iou_logits.round_()
         given = (outputs, ANCHORS, SIZES)
-        sparse, dense = (way(*given, **{**PLAIN, **settings}) for way in (select_sparse, select_dense))
+        sparse, dense = (select(*given, **{**PLAIN, **settings}) for select in (_select_sparse, _select_dense))
         assert_same(sparse, dense)
         assert (sparse.labels >= 0).any() == (case not in ("nothing", "threshold of one", "none a level"))
 
 
 def test_equal_scores_come_in_the_order_of_anchors_then_of_classes() -> None:
     outputs = HeadOutputs(torch.zeros(2, 512, 2), torch.zeros(2, 512, 4), torch.zeros(2, 512), LEVEL_SIZES)
-    for way in (select_sparse, select_dense):
-        found = way(outputs, ANCHORS, SIZES, threshold=0.05, joint=False, per_level=5)
+    for select in (_select_sparse, _select_dense):
+        found = select(outputs, ANCHORS, SIZES, threshold=0.05, joint=False, per_level=5)
         assert (
             found.labels[:, :24].tolist() == [[0, 1, 0, 1, 0] * 4 + [0, 1, 0, 1]] * 2
         )  # the last level has two anchors
         starts = [start + step for start in (0, 384, 480, 504) for step in (0, 0, 1, 1, 2)] + [510, 510, 511, 511]
-        cut = torch.minimum(ANCHORS[starts].clamp(min=0), SIZES.flip(1).repeat(1, 2)[:, None])
-        torch.testing.assert_close(found.boxes[:, :24], cut)
+        clipped = torch.minimum(ANCHORS[starts].clamp(min=0), SIZES.flip(1).repeat(1, 2)[:, None])
+        torch.testing.assert_close(found.boxes[:, :24], clipped)
 
 
-@pytest.mark.parametrize("way", [select_sparse, select_dense])
-def test_boxes_wholly_outside_are_candidates_of_legacy_models_only(way: Any) -> None:
+@pytest.mark.parametrize("select", [_select_sparse, _select_dense])
+def test_boxes_wholly_outside_are_candidates_of_legacy_models_only(select: Any) -> None:
     outputs = draw_outputs(0, 2, classes=3)
     outputs.deltas[..., :2] = -300.0  # thirty anchors' sides to the left of the image and above it
-    assert (way(outputs, ANCHORS, SIZES, **PLAIN).labels < 0).all()
-    found = way(outputs, ANCHORS, SIZES, **PLAIN, legacy=True)
+    assert (select(outputs, ANCHORS, SIZES, **PLAIN).labels < 0).all()
+    found = select(outputs, ANCHORS, SIZES, **PLAIN, legacy=True)
     assert (found.labels >= 0).sum() > 20
     assert (found.boxes[found.labels >= 0] == torch.tensor([0.0, 0, 1, 1])).all()
 
@@ -86,7 +86,7 @@ def test_boxes_wholly_outside_are_candidates_of_legacy_models_only(way: Any) -> 
 def test_one_image_may_have_nothing() -> None:
     outputs = draw_outputs(0, 2, 3)
     outputs.cls_logits[0] = -20
-    sparse, dense = (way(outputs, ANCHORS, SIZES, **PLAIN) for way in (select_sparse, select_dense))
+    sparse, dense = (select(outputs, ANCHORS, SIZES, **PLAIN) for select in (_select_sparse, _select_dense))
     assert_same(sparse, dense)
     assert (sparse.labels >= 0).any(1).tolist() == [False, True]
 
@@ -96,7 +96,7 @@ def test_what_is_no_number_is_no_candidate() -> None:
     outputs.cls_logits[0, ::2] = torch.nan
     outputs.iou_logits[1, ::3] = torch.nan
     outputs.iou_logits[1, 1::3] = -500.0  # a score of 0
-    sparse, dense = (way(outputs, ANCHORS, SIZES, **PLAIN) for way in (select_sparse, select_dense))
+    sparse, dense = (select(outputs, ANCHORS, SIZES, **PLAIN) for select in (_select_sparse, _select_dense))
     assert_same(sparse, dense)
     assert (sparse.labels >= 0).any(1).all()
 
@@ -106,22 +106,22 @@ def test_half_precision_is_read_as_it_is(kind: torch.dtype) -> None:
     outputs = draw_outputs(2, 2, 3)
     halves = HeadOutputs(*(t.to(kind) for t in outputs[:3]), LEVEL_SIZES)
     rounded = HeadOutputs(*(t.float() for t in halves[:3]), LEVEL_SIZES)
-    expected = select_sparse(rounded, ANCHORS, SIZES, **PLAIN)
-    assert_same(select_sparse(halves, ANCHORS, SIZES, **PLAIN), expected)
-    assert_same(expected, select_dense(halves, ANCHORS, SIZES, **PLAIN))
+    expected = _select_sparse(rounded, ANCHORS, SIZES, **PLAIN)
+    assert_same(_select_sparse(halves, ANCHORS, SIZES, **PLAIN), expected)
+    assert_same(expected, _select_dense(halves, ANCHORS, SIZES, **PLAIN))
 
 
-def test_a_cpu_takes_the_sparse_way() -> None:
+def test_a_cpu_takes_the_sparse_implementation() -> None:
     outputs = draw_outputs(3, 2, 3, background=-5.0)
-    assert select(outputs, ANCHORS, SIZES, **PLAIN).labels.shape[1] < 512
+    assert select_candidates(outputs, ANCHORS, SIZES, **PLAIN).labels.shape[1] < 512
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_on_a_gpu() -> None:
     outputs = draw_outputs(4, 2, 5)
-    there = HeadOutputs(*(t.cuda() for t in outputs[:3]), LEVEL_SIZES)
-    dense = Candidates(*(t.cpu() for t in select(there, ANCHORS.cuda(), SIZES.cuda(), **PLAIN)))
-    sparse = select(outputs, ANCHORS, SIZES, **PLAIN)
+    on_gpu = HeadOutputs(*(t.cuda() for t in outputs[:3]), LEVEL_SIZES)
+    dense = Candidates(*(t.cpu() for t in select_candidates(on_gpu, ANCHORS.cuda(), SIZES.cuda(), **PLAIN)))
+    sparse = select_candidates(outputs, ANCHORS, SIZES, **PLAIN)
     most = sparse.labels.shape[1]
     assert torch.equal(dense.labels[:, :most], sparse.labels)
     torch.testing.assert_close(dense.scores[:, :most], sparse.scores, rtol=1e-6, atol=0)

@@ -47,12 +47,12 @@ def plain_suppress(boxes: Tensor, labels: Tensor, nms_iou: float, limit: int) ->
     return result
 
 
-def check(way: Suppress, whole: bool, nms_iou: float, limit: int, most: int = 150) -> None:
-    """Compare one way to suppress with the loop, on images with many, few, one and no boxes."""
+def check(suppress: Suppress, whole: bool, nms_iou: float, limit: int, most: int = 150) -> None:
+    """Compare an implementation with the loop, on images with many, few, one and no boxes."""
     for seed, (columns, classes) in enumerate([(most, 1), (most, 3), (most, 1000), (1, 1)]):
         counts = tuple(min(count, columns) for count in (most, 0, 1, most // 2))
         boxes, labels = draw(seed, counts, columns, classes, whole)
-        kept = way(boxes, labels, nms_iou, limit)
+        kept = suppress(boxes, labels, nms_iou, limit)
         assert kept.dtype == torch.int64
         assert kept.tolist() == plain_suppress(boxes, labels, nms_iou, limit)
 
@@ -72,11 +72,11 @@ def test_an_overlap_equal_to_the_threshold_is_kept() -> None:
     assert suppress(boxes, torch.zeros(1, 3, dtype=torch.int64), 0.499, 3).tolist() == [[0, -1, -1]]
 
 
-def test_the_next_few_hundred_are_asked_only_if_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
+def test_the_next_few_hundred_are_tried_only_if_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
 
     def counting(boxes: Tensor, scores: Tensor, iou: float) -> Tensor:
-        asked.append(len(boxes))
+        tried.append(len(boxes))
         return nms(boxes, scores, iou)
 
     nms = suppression.nms
@@ -85,7 +85,7 @@ def test_the_next_few_hundred_are_asked_only_if_needed(monkeypatch: pytest.Monke
     boxes[1, :100] = boxes[1, 0]  # a hundred times the same box
     labels[1, :100] = labels[1, 0]
     kept = suppress(boxes, labels, 0.6, 10)
-    assert asked == [40, 40, 1 + 40, 1 + 80]
+    assert tried == [40, 40, 1 + 40, 1 + 80]
     assert kept.tolist() == plain_suppress(boxes, labels, 0.6, 10)
 
 
@@ -97,8 +97,8 @@ def no_kernel_yet() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_kernel_yet")
-def test_without_triton_it_says_so_once(monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder) -> None:
-    monkeypatch.setitem(sys.modules, "paa.core.kernels.suppression", None)
+def test_a_missing_triton_is_warned_of_once(monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder) -> None:
+    monkeypatch.setitem(sys.modules, "paa.core._kernels.suppression", None)
     for _ in range(2):
         assert suppression._kernel(torch.device("cuda", 0)) is None
     assert [str(w.message).split(",")[0] for w in recwarn] == ["no kernel for NMS on cuda:0"]
@@ -114,7 +114,7 @@ def test_other_accelerators_have_no_kernel(recwarn: pytest.WarningsRecorder) -> 
 @pytest.mark.parametrize("whole", [False, True])
 @SETTINGS
 def test_on_a_gpu(whole: bool, nms_iou: float, limit: int) -> None:
-    def way(boxes: Tensor, labels: Tensor, nms_iou: float, limit: int) -> Tensor:
+    def on_gpu(boxes: Tensor, labels: Tensor, nms_iou: float, limit: int) -> Tensor:
         return suppress(boxes.cuda(), labels.cuda(), nms_iou, limit).cpu()
 
-    check(way, whole, nms_iou, limit)
+    check(on_gpu, whole, nms_iou, limit)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from paa.data.augment import TrainTransform, padded_size
+from paa.config import AugmentConfig
+from paa.data.augment import TrainTransform
 from paa.data.transforms import resized_size
 
 IMAGE = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 60, 80), dtype=np.uint8))
@@ -17,21 +18,21 @@ def rng(seed: int) -> np.random.Generator:
 
 
 def test_a_range_of_min_sizes() -> None:
-    transform = TrainTransform(min_sizes=(40, 50), max_size=60)
+    transform = TrainTransform(AugmentConfig(min_sizes=(40, 50), max_size=60))
     sizes = {transform.draw(60, 80, rng(seed)).size for seed in range(300)}
     assert sizes == {resized_size(60, 80, short, 60) for short in range(40, 51)}
-    fixed = TrainTransform(min_sizes=(40,), max_size=60)
+    fixed = TrainTransform(AugmentConfig(min_sizes=(40,), max_size=60))
     assert {fixed.draw(60, 80, rng(seed)).size for seed in range(20)} == {(40, 53)}
 
 
 @pytest.mark.parametrize(("probability", "low", "high"), [(0.0, 0, 0), (1.0, 200, 200), (0.5, 70, 130)])
 def test_mirroring(probability: float, low: int, high: int) -> None:
-    transform = TrainTransform(hflip=probability)
+    transform = TrainTransform(AugmentConfig(hflip=probability))
     assert low <= sum(transform.draw(60, 80, rng(seed)).mirrored for seed in range(200)) <= high
 
 
 def test_plain_resize_is_nothing_more() -> None:
-    transform = TrainTransform(min_sizes=(60,), max_size=80, hflip=0.0)
+    transform = TrainTransform(AugmentConfig(min_sizes=(60,), max_size=80, hflip=0.0))
     geometry = transform.draw(60, 80, rng(0))
     image, boxes, labels = transform.apply(IMAGE, BOXES, LABELS, geometry, rng(0))
     assert torch.equal(image, IMAGE)
@@ -42,7 +43,7 @@ def test_plain_resize_is_nothing_more() -> None:
 @pytest.mark.parametrize("seed", range(30))
 @pytest.mark.parametrize("size", [(60, 80), (80, 60)])
 def test_everything_at_once_stays_consistent(seed: int, size: tuple[int, int]) -> None:
-    transform = TrainTransform((60, 90), 110, 0.5, scale_jitter=(0.5, 2.0), color_jitter=0.3)
+    transform = TrainTransform(AugmentConfig((60, 90), 110, 0.5, scale_jitter=(0.5, 2.0), color_jitter=0.3))
     source = IMAGE if size == (60, 80) else IMAGE.transpose(1, 2)
     geometry = transform.draw(*size, rng(seed))
     assert geometry == transform.draw(*size, rng(seed))
@@ -57,7 +58,7 @@ def test_everything_at_once_stays_consistent(seed: int, size: tuple[int, int]) -
 
 def test_boxes_follow_the_image() -> None:
     """A white object on black is where its box is, whatever was drawn."""
-    transform = TrainTransform((50, 70), 110, 0.5, scale_jitter=(0.6, 1.6))
+    transform = TrainTransform(AugmentConfig((50, 70), 110, 0.5, scale_jitter=(0.6, 1.6)))
     image = torch.zeros((3, 60, 80), dtype=torch.uint8)
     image[:, 20:40, 30:60] = 255
     seen = 0
@@ -74,13 +75,8 @@ def test_boxes_follow_the_image() -> None:
 
 
 def test_images_without_objects() -> None:
-    transform = TrainTransform((60,), 110, 1.0, scale_jitter=(1.5, 2.0), color_jitter=0.1)
+    transform = TrainTransform(AugmentConfig((60,), 110, 1.0, scale_jitter=(1.5, 2.0), color_jitter=0.1))
     geometry = transform.draw(60, 80, rng(0))
     _, boxes, labels = transform.apply(IMAGE, torch.zeros(0, 4), torch.zeros(0), geometry, rng(0))
     assert boxes.shape == (0, 4)
     assert labels.shape == (0,)
-
-
-def test_padded_size() -> None:
-    assert padded_size([(33, 64), (10, 65)]) == (64, 96)
-    assert padded_size([(33, 64)], multiple=1) == (33, 64)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -10,23 +9,47 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from paa.config import AugmentConfig, WorkerConfig
+from paa.data.augment import TrainTransform
 from paa.data.batch import Batch
 from paa.data.images.read import read_image
 from paa.data.index import DatasetIndex
-from paa.data.loader import Loaded, Loader, TrainTransform, collate, eval_loader, train_loader
+from paa.data.loader import Loader, eval_loader, train_loader
 from paa.data.read import read_dataset
-from paa.data.transforms import resized_size, scale_boxes
+from paa.data.sampling import Sampling
+from paa.data.transforms import Resize, resized_size, scale_boxes
 from paa.errors import DataError, ImageError
+from paa.runtime.distributed import Process
 from tests.data.data_files import make_index, shared
 
-JITTER = TrainTransform((40, 60), 90, scale_jitter=(0.6, 1.5), color_jitter=0.2)
-PLAIN = TrainTransform((40,), 90, hflip=0.0)
+JITTER = TrainTransform(AugmentConfig((40, 60), 90, scale_jitter=(0.6, 1.5), color_jitter=0.2))
+PLAIN = TrainTransform(AugmentConfig((40,), 90, hflip=0.0))
+RESIZE = Resize(40, 90)
+IN_PROCESS = WorkerConfig(workers=0)
 SIZES = [(30, 40)] * 5 + [(40, 30)] * 4 + [(50, 50), (20, 70), (64, 32)]
 
 
+def process(rank: int, world: int) -> Process:
+    return Process(torch.device("cpu"), rank, world)
+
+
+def loader_of(
+    index: DatasetIndex,
+    transform: TrainTransform = JITTER,
+    *,
+    steps: int = 6,
+    start_step: int = 0,
+    workers: int = 0,
+    skip_bad: bool = False,
+) -> Loader:
+    """Return a loader of batches of four images for training."""
+    sampling = Sampling(4, steps, start_step)
+    return train_loader(index, transform, sampling, config=WorkerConfig(workers), skip_bad=skip_bad)
+
+
 def train(index: DatasetIndex, transform: TrainTransform = JITTER, **options: int | bool) -> list[Batch]:
-    given = {"batch_size": 4, "seed": 0, "steps": 6, "workers": 0, **options}
-    return list(train_loader(index, transform, **given))  # type: ignore[arg-type]
+    """Return batches of four images for training."""
+    return list(loader_of(index, transform, **options))  # type: ignore[arg-type]
 
 
 def assert_equal(a: list[Batch], b: list[Batch]) -> None:
@@ -61,7 +84,7 @@ def check(batch: Batch, index: DatasetIndex, slack: float = 1e-3) -> None:
 def test_batches(tmp_path: Path) -> None:
     index = make_index(tmp_path, SIZES)
     batches = train(index, steps=12)
-    assert len(batches) == len(train_loader(index, JITTER, batch_size=4, seed=0, steps=12)) == 12
+    assert len(batches) == len(loader_of(index, steps=12)) == 12
     for batch in batches:
         check(batch, index)
         tall = batch.original_sizes[:, 0] >= batch.original_sizes[:, 1]
@@ -79,7 +102,7 @@ def test_the_same_from_any_step_by_any_workers(tmp_path: Path, workers: int) -> 
 def test_processes_split_the_global_batch(tmp_path: Path) -> None:
     index = make_index(tmp_path, SIZES)
     whole = train(index)
-    halves = [train(index, rank=rank, world=2) for rank in (0, 1)]
+    halves = [train_loader(index, JITTER, Sampling(4, 6), process(rank, 2), IN_PROCESS) for rank in (0, 1)]
     for batch, first, second in zip(whole, *halves):
         for name in ("images", "sizes", "positions"):
             assert torch.equal(torch.cat([getattr(first, name), getattr(second, name)]), getattr(batch, name))
@@ -113,13 +136,13 @@ def test_an_unreadable_image_stops_with_one_line(tmp_path: Path, workers: int) -
     index = make_index(tmp_path, SIZES)
     index.path(3).write_text("no image")
     for loader in (
-        train_loader(index, PLAIN, batch_size=4, seed=0, steps=9, workers=workers),
-        eval_loader(index, min_size=40, max_size=90, workers=workers),
+        loader_of(index, PLAIN, steps=9, workers=workers),
+        eval_loader(index, RESIZE, config=WorkerConfig(workers)),
     ):
         with pytest.raises(ImageError) as caught:
             list(loader)
-        mend = "fix it, or go on without it: --skip-bad"
-        assert str(caught.value) == f"{index.path(3)}: a text, not an image; {mend}"
+        remedy = "fix it, or go on without it: --skip-bad"
+        assert str(caught.value) == f"{index.path(3)}: a text, not an image; {remedy}"
 
 
 def test_another_size_than_annotated_stops(tmp_path: Path) -> None:
@@ -159,12 +182,12 @@ def test_unreadable_images_are_left_out_of_an_evaluation(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, workers: int
 ) -> None:
     index = make_index(tmp_path, SIZES)
-    whole = list(eval_loader(index, min_size=40, max_size=90, batch_size=2, workers=0))
+    whole = list(eval_loader(index, RESIZE, 2, config=IN_PROCESS))
     first = whole[0].positions.tolist()
     bad = {*first, whole[2].positions.tolist()[1]}
     for position in bad:
         index.path(position).write_text("no image")
-    loader = eval_loader(index, min_size=40, max_size=90, batch_size=2, workers=workers, skip_bad=True)
+    loader = eval_loader(index, RESIZE, 2, config=WorkerConfig(workers), skip_bad=True)
     assert (loader.left_out, loader.left_out_positions) == ([], set())
     with caplog.at_level(logging.WARNING, "paa"):
         batches = list(loader)
@@ -186,7 +209,7 @@ def test_only_the_first_images_left_out_are_named(tmp_path: Path, caplog: pytest
     index = make_index(tmp_path, [(30, 40)] * 30)
     for position in range(5, 30):
         index.path(position).unlink()
-    loader = train_loader(index, PLAIN, batch_size=4, seed=0, steps=60, workers=0, skip_bad=True)
+    loader = loader_of(index, PLAIN, steps=60, skip_bad=True)
     with caplog.at_level(logging.WARNING, "paa"):
         assert len(list(loader)) == 60
     assert loader.left_out_positions == set(range(5, 30))
@@ -208,8 +231,8 @@ def test_nothing_readable(tmp_path: Path) -> None:
 def test_evaluation_sees_each_image_once(tmp_path: Path, world: int, batch_size: int) -> None:
     index = make_index(tmp_path, SIZES)
     index.crowd[::5] = True
-    options = {"min_size": 40, "max_size": 90, "legacy": True, "batch_size": batch_size, "workers": 0}
-    shards = [list(eval_loader(index, rank=rank, world=world, **options)) for rank in range(world)]
+    given = index, Resize(40, 90, legacy=True), batch_size
+    shards = [list(eval_loader(*given, process(rank, world), IN_PROCESS)) for rank in range(world)]
     batches = [batch for shard in shards for batch in shard]
     assert sorted(torch.cat([batch.positions for batch in batches]).tolist()) == list(range(len(SIZES)))
     for batch in batches:
@@ -223,13 +246,13 @@ def test_evaluation_sees_each_image_once(tmp_path: Path, world: int, batch_size:
             restored = scale_boxes(batch.gt_boxes[b][real], size, SIZES[position], legacy=True)
             np.testing.assert_allclose(restored, boxes, atol=1e-3)
     one = {tuple(batch.positions.tolist()) for batch in batches}
-    assert one == {tuple(batch.positions.tolist()) for batch in eval_loader(index, **options)}
+    assert one == {tuple(batch.positions.tolist()) for batch in eval_loader(*given, config=IN_PROCESS)}
 
 
 @pytest.mark.parametrize("count", [12, 5, 0])
 def test_evaluation_of_the_first_images(tmp_path: Path, count: int) -> None:
     index = make_index(tmp_path, SIZES).select(np.arange(count))
-    loader = eval_loader(index, min_size=40, max_size=90, batch_size=2, workers=0)
+    loader = eval_loader(index, RESIZE, 2, config=IN_PROCESS)
     positions = [position for batch in loader for position in batch.positions.tolist()]
     assert sorted(positions) == list(range(count))
     assert sum(len(batch) for batch in loader) == count
@@ -237,73 +260,32 @@ def test_evaluation_of_the_first_images(tmp_path: Path, count: int) -> None:
 
 def test_evaluation_can_run_again_and_stop_early(tmp_path: Path) -> None:
     index = make_index(tmp_path, SIZES)
-    loader = eval_loader(index, min_size=40, max_size=90, workers=2)
+    loader = eval_loader(index, RESIZE, config=WorkerConfig(workers=2))
     next(iter(loader))
-    assert_equal(list(loader), list(eval_loader(index, min_size=40, max_size=90, workers=0)))
+    assert_equal(list(loader), list(eval_loader(index, RESIZE, config=IN_PROCESS)))
 
 
 def test_workers_use_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def threads(*_: object) -> Tensor:
         return torch.full((3, 30, 40), torch.get_num_threads(), dtype=torch.uint8)
 
-    monkeypatch.setattr("paa.data.loader.resize", lambda image, boxes, *_: (threads(), boxes))
+    monkeypatch.setattr("paa.data.transforms.resize", lambda image, boxes, *_: (threads(), boxes))
     index = make_index(tmp_path, [(30, 40)] * 3)
-    loader = eval_loader(index, min_size=30, max_size=90, workers=1)
+    loader = eval_loader(index, Resize(30, 90), config=WorkerConfig(workers=1))
     assert {int(batch.images.max()) for batch in loader} == {1}
-
-
-def test_collate() -> None:
-    images = [torch.full((3, 20, 40), 7, dtype=torch.uint8), torch.full((3, 33, 10), 9, dtype=torch.uint8)]
-    padded, sizes = collate(images)
-    assert padded.shape == (2, 3, 64, 64)
-    assert sizes.tolist() == [[20, 40], [33, 10]]
-    assert padded[0].sum() == 7 * 3 * 20 * 40
-    assert padded[1, :, :33, :10].unique().tolist() == [9]
-    assert padded.is_contiguous(memory_format=torch.channels_last)
-    assert collate(images, size=(40, 50))[0].shape == (2, 3, 40, 50)
-    assert collate(images, multiple=1)[0].shape == (2, 3, 33, 40)
-
-
-def test_data_sets_reach_workers_that_are_spawned(tmp_path: Path) -> None:
-    index = make_index(tmp_path, SIZES)
-    for loader in (
-        train_loader(index, PLAIN, batch_size=4, seed=0, steps=1),
-        eval_loader(index, min_size=40, max_size=90, batch_size=4),
-    ):
-        plan = next(iter(loader._loader.sampler))
-        again = pickle.loads(pickle.dumps(loader._loader.dataset))
-        assert_equal([again[plan].batch], [loader._loader.dataset[plan].batch])  # type: ignore[list-item]
-
-
-def test_what_a_loader_pins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The DataLoader pins what has this method."""
-    batch, pinned = (train(make_index(tmp_path, SIZES), steps=1)[0] for _ in range(2))
-    monkeypatch.setattr(Batch, "pin_memory", lambda self: pinned)
-    item = Loaded(batch, [(3, "a.png: cannot be read")]).pin_memory()
-    assert item.batch is pinned
-    assert item.left_out == [(3, "a.png: cannot be read")]
-    for nothing in (None, ImageError("x")):
-        assert Loaded(nothing).pin_memory().batch is nothing
-
-
-def test_batch_moves(tmp_path: Path) -> None:
-    batch = train(make_index(tmp_path, SIZES), steps=1)[0]
-    moved = batch.to(torch.device("cpu"))
-    assert_equal([moved], [batch])
 
 
 def test_real_data() -> None:
     for name in ("raccoon", "bccd"):
         index = read_dataset(shared(name))
-        loader: Loader = train_loader(index, TrainTransform((100,), 160), batch_size=4, seed=0, steps=3, workers=0)
-        for batch in loader:
+        for batch in train(index, TrainTransform(AugmentConfig((100,), 160)), steps=3):
             check(batch, index)
             assert (batch.gt_labels >= 0).any()
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_what_is_said_of_an_image_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture, workers: int) -> None:
-    """Though each evaluation of a run has a loader, and workers, of its own."""
+def test_one_warning_for_each_image(tmp_path: Path, caplog: pytest.LogCaptureFixture, workers: int) -> None:
+    """Also where a run evaluates repeatedly, each time with new workers."""
     index = make_index(tmp_path, SIZES)
     cut, bad = index.path(0), index.path(1)
     Image.new("RGB", (SIZES[0][1], SIZES[0][0])).save(cut, "JPEG")
@@ -311,10 +293,10 @@ def test_what_is_said_of_an_image_is_said_once(tmp_path: Path, caplog: pytest.Lo
     bad.write_text("no image")
     with caplog.at_level(logging.WARNING, "paa"):
         for _ in range(3):
-            loader = eval_loader(index, min_size=40, max_size=90, workers=workers, skip_bad=True)
+            loader = eval_loader(index, RESIZE, config=WorkerConfig(workers), skip_bad=True)
             assert sum(len(batch) for batch in loader) == len(SIZES) - 1
             assert loader.left_out == [f"{bad}: a text, not an image"]
     assert sorted(caplog.messages) == [
-        f"{cut}: the end of the file is missing; read as far as it goes",
+        f"{cut}: the end of the file is missing; the rest is used",
         f"{bad}: a text, not an image; it is left out",
     ]

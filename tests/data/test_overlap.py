@@ -30,7 +30,7 @@ def test_through_a_link_and_another_root(tmp_path: Path) -> None:
     assert (shared_images(train, val) or "").startswith("2 of 2 validation images")
 
 
-def test_it_is_told_at_the_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_warning_at_the_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for split in ("train", "val"):
         coco_json(tmp_path / f"{split}.json")
     with caplog.at_level(logging.WARNING, "paa"):

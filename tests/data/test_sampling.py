@@ -3,17 +3,18 @@ from __future__ import annotations
 from collections import Counter
 from itertools import islice, pairwise
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 import pytest
 
-from paa.data.augment import TrainTransform
-from paa.data.sampling import TrainBatches, global_batches
+from paa.config import AugmentConfig
+from paa.data.augment import Geometry, TrainTransform
+from paa.data.sampling import Sampling, TrainBatches, eval_batches, global_batches
+from paa.data.transforms import Resize
 from paa.errors import ConfigError
 from tests.data.data_files import make_index
 
-TRANSFORM = TrainTransform((40, 60), 90, scale_jitter=(0.5, 1.5))
+TRANSFORM = TrainTransform(AugmentConfig((40, 60), 90, scale_jitter=(0.5, 1.5)))
 
 
 def classes(tall: int, wide: int) -> np.ndarray:
@@ -58,8 +59,9 @@ def test_classes_are_mixed_over_an_epoch() -> None:
 @pytest.mark.parametrize("world", [1, 2, 4])
 def test_processes_share_the_same_global_batches(tmp_path: Path, world: int) -> None:
     index = make_index(tmp_path, [(30, 40)] * 9 + [(40, 30)] * 10)
-    whole = list(TrainBatches(index, TRANSFORM, 8, 5, 20))
-    parts = [list(TrainBatches(index, TRANSFORM, 8, 5, 20, rank=rank, world=world)) for rank in range(world)]
+    sampling = Sampling(8, steps=20, seed=5)
+    whole = list(TrainBatches(index, TRANSFORM, sampling))
+    parts = [list(TrainBatches(index, TRANSFORM, sampling, rank, world)) for rank in range(world)]
     for step, plan in enumerate(whole):
         shares = [part[step] for part in parts]
         assert sum((share.positions for share in shares), ()) == plan.positions
@@ -71,22 +73,37 @@ def test_processes_share_the_same_global_batches(tmp_path: Path, world: int) -> 
 @pytest.mark.parametrize("start", [0, 1, 7, 19, 20])
 def test_resumes_anywhere(tmp_path: Path, start: int) -> None:
     index = make_index(tmp_path, [(30, 40)] * 9 + [(40, 30)] * 10)
-    whole = list(TrainBatches(index, TRANSFORM, 4, 5, 20))
-    rest = TrainBatches(index, TRANSFORM, 4, 5, 20, start_step=start)
+    whole = list(TrainBatches(index, TRANSFORM, Sampling(4, steps=20, seed=5)))
+    rest = TrainBatches(index, TRANSFORM, Sampling(4, steps=20, start_step=start, seed=5))
     assert len(rest) == 20 - start
     assert list(rest) == whole[start:]
     assert len({seed for plan in whole for seed in plan.seeds}) == 80
 
 
-def test_resuming_late_is_quick(tmp_path: Path) -> None:
+def test_resuming_draws_nothing_for_earlier_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+    monkeypatch.setattr(TrainTransform, "draw", lambda *_: drawn.append(1) or Geometry((32, 32), (0, 0, 32, 32), False))
     index = make_index(tmp_path, [(30, 40)])
-    start = perf_counter()
-    assert len(list(TrainBatches(index, TRANSFORM, 16, 0, 20_001, start_step=20_000))) == 1
-    assert perf_counter() - start < 5
+    assert len(list(TrainBatches(index, TRANSFORM, Sampling(16, steps=2001, start_step=2000)))) == 1
+    assert len(drawn) == 16
 
 
 def test_refuses(tmp_path: Path) -> None:
     index = make_index(tmp_path, [(30, 40)])
     for batch_size, seed in ((0, 0), (3, 0), (4, -1)):
         with pytest.raises(ConfigError):
-            TrainBatches(index, TRANSFORM, batch_size, seed, 10, world=2)
+            TrainBatches(index, TRANSFORM, Sampling(batch_size, steps=10, seed=seed), world=2)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_evaluation_batches_have_one_padded_size(tmp_path: Path, batch_size: int) -> None:
+    sizes = [(30, 40)] * 5 + [(40, 30)] * 6 + [(20, 70), (30, 41)]
+    plans = eval_batches(make_index(tmp_path, sizes), Resize(40, 90), batch_size)
+    assert sorted(position for plan in plans for position in plan.positions) == list(range(len(sizes)))
+    assert all(len(plan.positions) <= batch_size for plan in plans)
+    for plan in plans:
+        for position in plan.positions:
+            height, width = Resize(40, 90).size_of(*sizes[position])
+            assert plan.size == (-(-height // 32) * 32, -(-width // 32) * 32)
+    if batch_size == 4:
+        assert sorted(len(plan.positions) for plan in plans) == [1, 4, 4, 4]  # twelve of 64 x 64, one of 32 x 96

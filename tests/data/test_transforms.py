@@ -1,44 +1,45 @@
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional
 
-from paa.data.transforms import adjust_colors, crop, hflip, resize, resized_size, scale_boxes
+from paa.data.transforms import Resize, adjust_colors, crop, hflip, resize, resized_size, scale_boxes
 
 
-def seed_size(height: int, width: int, size: int, max_size: int) -> tuple[int, int]:
-    """maskrcnn-benchmark's Resize.get_size, as it stands there but for a needless int()."""
-    w, h = width, height
-    min_original_size = float(min((w, h)))
-    max_original_size = float(max((w, h)))
-    if max_original_size / min_original_size * size > max_size:
-        size = round(max_size * min_original_size / max_original_size)
-    if (w <= h and w == size) or (h <= w and h == size):
-        return (h, w)
-    if w < h:
-        return (int(size * h / w), size)
-    return (size, int(size * w / h))
+def exact_size(height: int, width: int, min_size: int, max_size: int) -> tuple[int, int]:
+    """The rule of the seed's Resize in whole numbers and fractions, where no rounding of floats can hide a mistake.
+
+    The short side becomes min_size, or, where the long side would then exceed max_size, its share of max_size, rounded;
+    the long side is truncated.
+    """
+    small, large = sorted((height, width))
+    if min_size * large > max_size * small:
+        min_size = round(Fraction(max_size * small, large))
+    sides = min_size, min_size * large // small
+    return sides if height <= width else sides[::-1]
 
 
 def random_boxes(seed: int, height: int, width: int, count: int = 20) -> torch.Tensor:
     random = np.random.default_rng(seed)
     x = np.sort(random.uniform(0, width - 1, (count, 2)), axis=1)
     y = np.sort(random.uniform(0, height - 1, (count, 2)), axis=1)
-    # a pixel at least, which is the least that inclusive coordinates can say
+    # a pixel at least, the least that inclusive coordinates can express
     return torch.tensor(np.stack([x[:, 0], y[:, 0], x[:, 1] + 1, y[:, 1] + 1], axis=1), dtype=torch.float32)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_resized_size_is_the_seeds(seed: int) -> None:
+def test_resized_size_is_exact(seed: int) -> None:
     random = np.random.default_rng(seed)
     for _ in range(400):
         height, width = random.integers(30, 2000, 2).tolist()
         short = int(random.integers(100, 900))
         for max_size in (int(short * 1.5), 1333, 10**6):
-            assert resized_size(height, width, short, max_size) == seed_size(height, width, short, max_size)
+            assert resized_size(height, width, short, max_size) == exact_size(height, width, short, max_size)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,17 @@ def test_resized_size_is_the_seeds(seed: int) -> None:
 )
 def test_resized_size_of(given: tuple[int, int, int, int], wanted: tuple[int, int]) -> None:
     assert resized_size(*given) == wanted
+
+
+def test_resize_for_detection() -> None:
+    boxes = random_boxes(0, 60, 80)
+    image = torch.zeros((3, 60, 80), dtype=torch.uint8)
+    for min_size, legacy, size in ((30, False, (30, 40)), (60, True, (48, 64)), (None, False, (60, 80))):
+        transform = Resize(min_size, 64, legacy)
+        assert transform.size_of(60, 80) == size
+        resized, moved = transform(image, boxes)
+        assert resized.shape == (3, *size)
+        assert torch.equal(moved, boxes if min_size is None else scale_boxes(boxes, (60, 80), size, legacy))
 
 
 @pytest.mark.parametrize("legacy", [False, True])

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import wait
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -14,50 +14,58 @@ from typing import Any
 import pytest
 import torch
 
-from paa.data import loader as loading
-from paa.data import workers
+from paa.config import AugmentConfig, WorkerConfig
+from paa.data import datasets, workers
+from paa.data.augment import TrainTransform
 from paa.data.batch import Batch
 from paa.data.index import DatasetIndex
-from paa.data.loader import TrainTransform, eval_loader, train_loader
-from paa.data.workers import check_shared_memory, share, shared_bytes, worker_error, worker_errors
+from paa.data.loader import eval_loader, train_loader
+from paa.data.sampling import Sampling
+from paa.data.transforms import Resize
+from paa.data.workers import check_shared_memory, received, share, shared_bytes, worker_error, worker_errors
 from paa.errors import RunError
+from paa.runtime.distributed import Process
 from tests.data.data_files import make_index
 from tests.mounts import run_with_small_disk
 
+OWN_SIZE = Resize(None, 800)
 IN_PROCESS = "load in the main process instead: --workers 0"
 
 ONE_WORKER = """
 import sys
 from pathlib import Path
-sys.path[:0] = sys.argv[1:3]
+sys.path.insert(0, sys.argv[1])
 from tests.data.data_files import make_index
+from paa.config import WorkerConfig
 from paa.data import loader
 from paa.data.loader import eval_loader
+from paa.data.transforms import Resize
 from paa.errors import RunError
 
-loader.check_shared_memory = lambda needed: None  # there was room at the start
-index = make_index(Path(sys.argv[3]), [(600, 800)] * 8)
-try:
-    print(len(list(eval_loader(index, min_size=None, max_size=800, batch_size=2, workers=1))))
-except RunError as error:
-    print(error)
+loader.check_shared_memory = lambda needed: None  # as if there had been room at the start
+for size in (60, 80), (600, 800):
+    index = make_index(Path(sys.argv[2]), [size] * 8)
+    try:
+        print(len(list(eval_loader(index, Resize(None, 800), 2, config=WorkerConfig(workers=1)))))
+    except RunError as error:
+        print(error)
 """
 
 
 def all_at_own_size(index: DatasetIndex, **options: int) -> list[Batch]:
-    return list(eval_loader(index, min_size=None, max_size=800, batch_size=2, **options))
+    return list(eval_loader(index, OWN_SIZE, 2, config=WorkerConfig(**options)))
 
 
-def test_a_worker_that_finds_no_room(tmp_path: Path) -> None:
+def test_a_worker_without_enough_shared_memory(tmp_path: Path) -> None:
     script = tmp_path / "load.py"
     script.write_text(ONE_WORKER)
-    paths = [str(Path(__file__).parent), str(Path(__file__).parents[2]), str(tmp_path)]
+    paths = [str(Path(__file__).parents[2]), str(tmp_path)]
     done = run_with_small_disk(Path("/dev/shm"), "2m", [sys.executable, str(script), *paths])
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("/dev/shm, through which loader workers hand over batches, is too small: 2.0 MB, ")
-    assert IN_PROCESS in done.stdout
-    assert done.stdout.count("\n") == 1
-    assert run_with_small_disk(Path("/dev/shm"), "64m", [sys.executable, str(script), *paths]).stdout == "4\n"
+    small, large = done.stdout.splitlines()
+    assert small == "4"
+    assert large.startswith("/dev/shm, through which loader workers hand over batches, is too small: 2.0 MB, ")
+    assert IN_PROCESS in large
 
 
 def statvfs(free: int, size: int) -> Callable[[object], Any]:
@@ -67,10 +75,10 @@ def statvfs(free: int, size: int) -> Callable[[object], Any]:
 
 def test_shared_memory_is_checked_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index = make_index(tmp_path, [(64, 96)] * 12 + [(96, 64)] * 12)
-    loader = eval_loader(index, min_size=None, max_size=96, batch_size=2, workers=1)
+    loader = eval_loader(index, OWN_SIZE, 2, config=WorkerConfig(workers=1))
     assert 3 * (2 * 3 * 64 * 96) < loader.shared_bytes < 3 * (2 * 3 * 64 * 96 + 2**16)
-    plain = TrainTransform((64,), 96)
-    trains = [train_loader(index, plain, batch_size=4, seed=0, steps=steps, workers=2, world=2) for steps in (1, 5, 90)]
+    plain, half = TrainTransform(AugmentConfig((64,), 96)), Process(torch.device("cpu"), 0, 2)
+    trains = [train_loader(index, plain, Sampling(4, steps), half, WorkerConfig(workers=2)) for steps in (1, 5, 90)]
     assert trains[0].shared_bytes * 5 == trains[1].shared_bytes == trains[2].shared_bytes
     assert trains[0].shared_bytes >= 2 * 3 * 64 * 96
     monkeypatch.setattr(os, "statvfs", statvfs(2**16, 2**26))
@@ -80,7 +88,7 @@ def test_shared_memory_is_checked_at_the_start(tmp_path: Path, monkeypatch: pyte
     assert len(all_at_own_size(index, workers=0)) == 12
 
 
-def test_what_needs_no_check(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shared_memory_without_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     check_shared_memory(2**20)
     monkeypatch.setattr(os, "statvfs", statvfs(0, 0))  # a tmpfs without a limit
     check_shared_memory(2**40)
@@ -89,7 +97,7 @@ def test_what_needs_no_check(monkeypatch: pytest.MonkeyPatch) -> None:
     check_shared_memory(2**60)
 
 
-def test_batches_come_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_arrive_unchanged_in_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index = make_index(tmp_path, [(64, 96)] * 4)
     for batch, plain in zip(all_at_own_size(index, workers=1), all_at_own_size(index, workers=0)):
         assert all(tensor.is_shared() for tensor in vars(batch).values())
@@ -111,7 +119,7 @@ def test_a_killed_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     def die(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr(loading, "read_image", die)
+    monkeypatch.setattr(datasets, "read_image", die)
     with pytest.raises(RunError) as caught:
         all_at_own_size(make_index(tmp_path, [(64, 96)] * 4), workers=2)
     assert "loader worker" in str(caught.value)
@@ -120,51 +128,54 @@ def test_a_killed_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_worker_that_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "read_image", lambda *_: os._exit(3))
+    monkeypatch.setattr(datasets, "read_image", lambda *_: os._exit(3))
     with pytest.raises(RunError, match=r"^loader worker .* ended unexpectedly .*--workers 0$"):
         all_at_own_size(make_index(tmp_path, [(64, 96)] * 4), workers=1)
 
 
 def test_a_worker_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "read_image", lambda *_: time.sleep(600))
+    monkeypatch.setattr(datasets, "read_image", lambda *_: time.sleep(600))
     with pytest.raises(
         RunError, match=r"^no loader worker handed over a batch for 1 s \(--worker-timeout\): .*--workers 0$"
     ):
         all_at_own_size(make_index(tmp_path, [(64, 96)] * 4), workers=1, worker_timeout=1)
 
 
-@pytest.mark.parametrize("waiting", [0, 1])
-def test_a_worker_that_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waiting: int) -> None:
+@pytest.mark.parametrize("announced", [False, True])
+def test_a_worker_that_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, announced: bool) -> None:
     """SIGTERM does not end it, and a batch that it announced cannot be fetched."""
-    monkeypatch.setattr(workers, "_GRACE", 1.0)
-    loader = eval_loader(
-        make_index(tmp_path, [(64, 96)] * 8), min_size=None, max_size=1333, workers=1, worker_timeout=1
-    )  # fmt: skip
-    batches = iter(loader)
-    next(batches)
-    (worker,) = multiprocessing.active_children()
-    if waiting:
-        time.sleep(0.5)  # the worker has announced its next batches; if not, the other case is tested twice
-    assert worker.pid is not None
+    monkeypatch.setattr(workers, "_GRACE", 0.2)
+    loader = eval_loader(make_index(tmp_path, [(64, 96)] * 8), OWN_SIZE, config=WorkerConfig(1, worker_timeout=600))
+    items: Any = iter(loader._loader)
+    next(items)
+    (worker,) = items._workers
+    if announced:
+        assert wait([items._worker_result_queue._reader])  # until the worker has announced its next batch
     rescue = Timer(60, worker.kill)  # where nothing else ends it, the test fails by the error's text
     rescue.start()
     os.kill(worker.pid, signal.SIGSTOP)
-    with pytest.raises(RunError, match=r"^no loader worker handed over a batch for 1 s \(--worker-timeout\): "):
-        for _ in batches:
-            pass
+    items._timeout = 0.1  # only now: the worker may take long to start
+    with pytest.raises(RunError, match=r"^no loader worker handed over a batch for 0.1 s \(--worker-timeout\): "):
+        take_all(items, timeout=0.1)
     rescue.cancel()
-    worker.join(10)
+    worker.join(60)
     assert worker.exitcode == -signal.SIGKILL
+
+
+def take_all(items: Iterator[object], timeout: float) -> None:
+    with worker_errors():
+        for _ in received(items, timeout):
+            pass
 
 
 def test_a_worker_without_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index = make_index(tmp_path, [(64, 96)] * 4)
     for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 99 bytes")):
-        monkeypatch.setattr(loading, "read_image", raising(error))
+        monkeypatch.setattr(datasets, "read_image", raising(error))
         for count in (0, 1):
             with pytest.raises(RunError, match=r"^no memory to load a batch \(.*fewer --workers$"):
                 all_at_own_size(index, workers=count)
-    monkeypatch.setattr(loading, "read_image", raising(RuntimeError("a fault of the program")))
+    monkeypatch.setattr(datasets, "read_image", raising(RuntimeError("a fault of the program")))
     with pytest.raises(RuntimeError, match="a fault of the program"):
         all_at_own_size(index, workers=0)
 
@@ -206,13 +217,13 @@ def test_workers_that_cannot_be_started(
         ("Pin memory thread exited unexpectedly", "ended unexpectedly"),
     ],
 )
-def test_what_torch_says(said: str, says: str) -> None:
-    """Also where it says so in the midst of a training step, from its signal handler."""
+def test_failures_that_torch_reports(said: str, says: str) -> None:
+    """Also those that its signal handler raises in the midst of a training step."""
     with pytest.raises(RunError, match=rf"{says}.*--workers 0$"), worker_errors():
         raise RuntimeError(said)
 
 
-def test_other_errors_stay() -> None:
+def test_other_errors_are_unchanged() -> None:
     fault = RuntimeError("Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback (most recent ...")
     for error in (RuntimeError("CUDA error"), OSError(2, "No such file"), EOFError(), fault):
         assert worker_error(error) is None

@@ -1,10 +1,15 @@
-"""Data sets made by hand or at random, and detections for them, for the tests of evaluation."""
+"""Data sets made by hand or at random, detections for them, and pycocotools' verdict, for the tests of evaluation."""
 
+import contextlib
+import io
 from pathlib import Path
 
 import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from paa.data.index import DatasetIndex
+from paa.evaluation.coco_results import xywh
 from paa.inference.table import DetectionTable
 
 
@@ -91,3 +96,33 @@ def grid_set(seed, *, images, classes, objects=6, detections=12, crowds=0.15):
     boxes[:, :2] -= rng.choice([0, 1, 8], (len(boxes), 2))
     table = DetectionTable(image, boxes.astype(np.float32), rng.integers(1, 9, len(image)).astype(np.float32), label)
     return index, table.select(rng.permutation(len(table)))
+
+
+def pycocotools_run(index, table):
+    """Return pycocotools' COCOeval of these detections after its work; categories are labels, ids are rows + 1."""
+    shared = {
+        "images": [{"id": i} for i in index.image_ids.tolist()],
+        "categories": [{"id": label, "name": name} for label, name in enumerate(index.names)],
+    }
+    images = np.repeat(index.image_ids, np.diff(index.offsets)).tolist()
+    columns = images, index.labels.tolist(), xywh(index.boxes).tolist(), index.areas.tolist(), index.crowd.tolist()
+    objects = [
+        {"id": i, "image_id": image, "category_id": label, "bbox": box, "area": area, "iscrowd": int(crowd)}
+        for i, (image, label, box, area, crowd) in enumerate(zip(*columns), start=1)
+    ]
+    boxes = xywh(table.boxes)
+    columns = index.image_ids[table.image], table.labels, boxes, boxes[:, 2] * boxes[:, 3], table.scores
+    detections = [
+        {"id": i, "image_id": image, "category_id": label, "bbox": box, "area": area, "score": score, "iscrowd": 0}
+        for i, (image, label, box, area, score) in enumerate(zip(*(c.tolist() for c in columns)), start=1)
+    ]
+    sides = COCO(), COCO()
+    with contextlib.redirect_stdout(io.StringIO()):
+        for side, annotations in zip(sides, (objects, detections)):
+            side.dataset = {**shared, "annotations": annotations}
+            side.createIndex()
+        run = COCOeval(*sides, iouType="bbox")
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+    return run

@@ -17,7 +17,8 @@ def test_worked_by_hand():
     """
     index = make_index([(0, box, 0) for box in BOXES[:4]], images=1, classes=1)
     order = [BOXES[0], BOXES[5], BOXES[1], BOXES[2], BOXES[4]]
-    (curve,) = precision_recall(index, make_table([(0, box, 0, 0.9 - 0.1 * i) for i, box in enumerate(order)]))
+    table = make_table([(0, box, 0, 0.9 - 0.1 * i) for i, box in enumerate(order)])
+    (curve,) = precision_recall(evaluate(index, table))
     np.testing.assert_allclose(curve.precision, [1, 1 / 2, 2 / 3, 3 / 4, 3 / 5])
     np.testing.assert_allclose(curve.recall, [1 / 4, 1 / 4, 1 / 2, 3 / 4, 3 / 4])
     assert (curve.objects, curve.ap, curve.ap_mean) == (4, pytest.approx(5 / 8), pytest.approx(5 / 8))
@@ -63,7 +64,8 @@ def test_properties_of_any_curve(seed):
 def test_close_to_the_101_points(seed, crowded):
     """Another rule of summation over the same curve: the 101 points can differ by a step at each drop at most."""
     index, table = random_set(seed, images=60, crowded=crowded)
-    for coco, ours in zip(evaluate(index, table).classes, precision_recall(index, table)):
+    evaluation = evaluate(index, table)
+    for coco, ours in zip(evaluation.metrics.classes, precision_recall(evaluation)):
         assert ours.objects == coco.objects
         if coco.ap is None:
             assert (ours.ap, ours.ap_mean, ours.point, ours.share) == (None, None, None, None)
@@ -77,7 +79,8 @@ def test_close_to_the_101_points(seed, crowded):
 def test_the_101_points_of_our_curve_are_cocos(seed):
     """The same matching, so the same digits, crowds and ties and all."""
     index, table = random_set(seed)
-    for coco, ours in zip(evaluate(index, table).classes, precision_recall(index, table)):
+    evaluation = evaluate(index, table)
+    for coco, ours in zip(evaluation.metrics.classes, precision_recall(evaluation)):
         if coco.ap50 is not None:
             at = np.searchsorted(ours.recall, np.linspace(0, 1, 101))
             sampled = np.append(envelope(ours.precision), 0)[np.minimum(at, len(ours.recall))]
@@ -87,15 +90,15 @@ def test_the_101_points_of_our_curve_are_cocos(seed):
 def test_a_scale_of_the_scores_moves_only_the_threshold():
     index, table = random_set(5)
     halved = DetectionTable(table.image, table.boxes, table.scores / 2, table.labels)
-    for a, b in zip(precision_recall(index, table), precision_recall(index, halved)):
+    for a, b in zip(precision_recall(evaluate(index, table)), precision_recall(evaluate(index, halved))):
         assert (a.ap, a.ap_mean, a.share) == (b.ap, b.ap_mean, b.share)
         if a.point:
             assert b.point.threshold == a.point.threshold / 2
 
 
 def test_a_stricter_iou_is_lower():
-    index, table = random_set(6)
-    loose, strict = (precision_recall(index, table, iou=iou) for iou in (0.5, 0.9))
+    evaluation = evaluate(*random_set(6))
+    loose, strict = (precision_recall(evaluation, iou) for iou in (0.5, 0.9))
     for a, b in zip(loose, strict):
         if a.objects:
             assert b.ap < a.ap
@@ -105,10 +108,10 @@ def test_a_stricter_iou_is_lower():
 def test_no_detections_and_no_objects():
     index, table = random_set(0)
     nothing = table.select(np.zeros(len(table), bool))
-    for curve in precision_recall(index, nothing):
+    for curve in precision_recall(evaluate(index, nothing)):
         assert (curve.ap, curve.ap_mean) == ((0.0, 0.0) if curve.objects else (None, None))
         assert (curve.point, curve.share, len(curve.scores)) == (None, None, 0)
-    for curve in precision_recall(make_index([], images=len(index), classes=4), table):
+    for curve in precision_recall(evaluate(make_index([], images=len(index), classes=4), table)):
         assert (curve.ap, curve.ap_mean, curve.point, curve.share) == (None, None, None, None)
 
 
@@ -116,8 +119,8 @@ def test_a_crowd_leaves_the_curve_alone():
     objects = [(0, BOXES[0], 0), (0, BOXES[1], 0)]
     rows = [(0, BOXES[0], 0, 0.9), (0, BOXES[4], 0, 0.5)]
     on_crowd = [(0, [300, 5, 340, 40], 0, 0.95)]
-    (plain,) = precision_recall(make_index(objects, images=1, classes=1), make_table(rows))
+    (plain,) = precision_recall(evaluate(make_index(objects, images=1, classes=1), make_table(rows)))
     crowd = make_index([*objects, (0, BOXES[3], 0, True)], images=1, classes=1)
-    (beside,) = precision_recall(crowd, make_table(rows + on_crowd))
+    (beside,) = precision_recall(evaluate(crowd, make_table(rows + on_crowd)))
     np.testing.assert_array_equal(plain.precision, beside.precision)
     assert (plain.ap, plain.point) == (beside.ap, beside.point)

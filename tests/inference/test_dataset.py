@@ -4,24 +4,31 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import paa
-from paa.config import InferenceConfig
+from paa import PAA
+from paa.config import InferenceConfig, LoadingConfig
 from paa.data.images.read import read_image
+from paa.data.index import DatasetIndex
 from paa.data.read import read_dataset
-from paa.data.transforms import scale_boxes
-from paa.errors import ConfigError, DataError, ImageError
+from paa.errors import DataError, ImageError
 from paa.evaluation.metrics import evaluate
-from paa.inference.dataset import detect_dataset
-from paa.inference.detect import to_original
+from paa.inference.dataset import DetectedDataset, detect_dataset
 from paa.inference.table import DetectionTable
 from paa.runtime.distributed import Process
 
 CPU = Process(torch.device("cpu"))
+
+
+def detect(
+    model: PAA, index: DatasetIndex, inference: InferenceConfig = InferenceConfig(), *, workers: int = 0, **loading: Any
+) -> DetectedDataset:
+    return detect_dataset(model, index, CPU, inference, LoadingConfig(workers=workers, **loading))
 
 
 def ordered(table: DetectionTable) -> DetectionTable:
@@ -35,19 +42,9 @@ def assert_same(a: DetectionTable, b: DetectionTable, atol: float = 0.0) -> None
         np.testing.assert_allclose(column, getattr(b, name), rtol=0, atol=atol)
 
 
-@pytest.mark.parametrize("legacy", [False, True])
-def test_to_original_undoes_the_resizing(legacy: bool) -> None:
-    boxes = torch.rand(2, 5, 4, generator=torch.Generator().manual_seed(0)) * 60
-    sizes, originals = [(64, 96), (64, 64)], [(30, 45), (640, 641)]
-    found = to_original(boxes, torch.tensor(sizes), torch.tensor(originals), legacy)
-    for image in range(2):
-        expected = scale_boxes(boxes[image], sizes[image], originals[image], legacy)
-        torch.testing.assert_close(found[image], expected)
-
-
-def test_is_what_predict_says(shapes: Path, checkpoint: Path) -> None:
+def test_the_detections_of_a_data_set_are_those_of_predict(shapes: Path, checkpoint: Path) -> None:
     model, index = paa.load(checkpoint, "cpu"), read_dataset(shapes, "val")
-    table = detect_dataset(model, index, CPU, batch_size=1, workers=0).table
+    table = detect(model, index, batch_size=1).table
     assert table.boxes.dtype == table.scores.dtype == np.float32
     assert table.image.dtype == table.labels.dtype == np.int64
     for i in range(len(index)):
@@ -64,24 +61,22 @@ def test_is_what_predict_says(shapes: Path, checkpoint: Path) -> None:
 def test_workers_batches_and_progress(shapes: Path, checkpoint: Path) -> None:
     model, index = paa.load(checkpoint, "cpu").train(), read_dataset(shapes, "train")
     done: list[int] = []
-    whole = detect_dataset(model, index, CPU, batch_size=3, workers=0, progress=done.append).table
+    whole = detect_dataset(
+        model, index, CPU, loading=LoadingConfig(batch_size=3, workers=0), progress=done.append
+    ).table
     assert sum(done) == 8
     assert max(done) <= 3
     assert model.training
-    assert_same(whole, detect_dataset(model, index, CPU, batch_size=3, workers=2).table)
-    first = detect_dataset(model, index.select(np.arange(2)), CPU, batch_size=1, workers=0).table
+    assert_same(whole, detect(model, index, batch_size=3, workers=2).table)
+    first = detect(model, index.select(np.arange(2)), batch_size=1).table
     assert set(first.image.tolist()) == {0, 1}
 
 
 def test_voting_and_precision_are_passed_on(shapes: Path, checkpoint: Path) -> None:
     model, index = paa.load(checkpoint, "cpu"), read_dataset(shapes, "val")
     voted, plain, half = (
-        ordered(
-            detect_dataset(
-                model, index, CPU, workers=0, inference=InferenceConfig(voting=voting), precision=precision
-            ).table
-        )
-        for voting, precision in ((True, "float32"), (False, "float32"), (True, "bfloat16"))
+        ordered(detect(model, index, InferenceConfig(**changes)).table)
+        for changes in ({}, {"voting": False}, {"precision": "bfloat16"})
     )
     np.testing.assert_array_equal(voted.scores, plain.scores)
     assert np.abs(voted.boxes - plain.boxes).max() > 0.01
@@ -90,28 +85,21 @@ def test_voting_and_precision_are_passed_on(shapes: Path, checkpoint: Path) -> N
     assert half.scores.max() == pytest.approx(voted.scores.max(), rel=0.05)
 
 
-@pytest.mark.parametrize("options", [{"batch_size": 0}, {"batch_size": -2}, {"workers": -1}])
-def test_numbers_that_cannot_be(shapes: Path, checkpoint: Path, options: dict[str, int]) -> None:
-    index = read_dataset(shapes, "val")
-    with pytest.raises(ConfigError, match=f"must be at least .*, got {next(iter(options.values()))}"):
-        detect_dataset(paa.load(checkpoint, "cpu"), index, CPU, **options)  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_unreadable_image_is_named(tmp_path: Path, shapes: Path, checkpoint: Path, workers: int) -> None:
     data = shutil.copytree(shapes, tmp_path / "data")
     name = json.loads((data / "val.json").read_text())["images"][1]["file_name"]
     (data / "images" / name).write_bytes(b"no image")
     with pytest.raises(ImageError, match=f"{name}: a text, not an image"):
-        detect_dataset(paa.load(checkpoint, "cpu"), read_dataset(data, "val"), CPU, workers=workers)
+        detect(paa.load(checkpoint, "cpu"), read_dataset(data, "val"), workers=workers)
 
 
 def test_nothing_found(shapes: Path, checkpoint: Path) -> None:
     model, index = paa.load(checkpoint, "cpu"), read_dataset(shapes, "val")
     torch.nn.init.constant_(model.head.cls_logits.bias, -99)
-    table = detect_dataset(model, index, CPU, workers=0).table
+    table = detect(model, index).table
     assert len(table) == 0
-    assert evaluate(index, table)["AP"] == 0
+    assert evaluate(index, table).metrics["AP"] == 0
 
 
 @pytest.mark.parametrize("batch_size", [2, 4, 8])
@@ -119,8 +107,8 @@ def test_detections_do_not_depend_on_the_batch_size(shapes: Path, checkpoint: Pa
     """Group norm would see the padding that a larger image beside brings."""
     model, index = paa.load(checkpoint, "cpu"), read_dataset(shapes, "train")
     assert len({tuple(size) for size in index.sizes.tolist()}) > 4
-    alone = detect_dataset(model, index, CPU, batch_size=1, workers=0).table
-    assert_same(detect_dataset(model, index, CPU, batch_size=batch_size, workers=0).table, alone, atol=1e-4)
+    alone = detect(model, index, batch_size=1).table
+    assert_same(detect(model, index, batch_size=batch_size).table, alone, atol=1e-4)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -129,17 +117,17 @@ def test_an_unreadable_image_is_left_out_of_the_evaluation_too(
 ) -> None:
     model, data = paa.load(checkpoint, "cpu"), shutil.copytree(shapes, tmp_path / "data")
     index = read_dataset(data, "train")
-    whole = detect_dataset(model, index, CPU, workers=0).table
+    whole = detect(model, index).table
     index.path(2).write_bytes(b"no image any more")
-    found = detect_dataset(model, index, CPU, batch_size=2, workers=workers, skip_bad=True)
+    found = detect(model, index, batch_size=2, workers=workers, skip_bad=True)
     kept = [0, 1, 3, 4, 5, 6, 7]
-    assert found.data.image_ids.tolist() == index.image_ids[kept].tolist()
+    assert found.index.image_ids.tolist() == index.image_ids[kept].tolist()
     assert len(found.left_out) == 1
     assert index.path(2).name in found.left_out[0]
     expected = whole.select(whole.image != 2)
     assert_same(found.table, replace(expected, image=np.searchsorted(kept, expected.image)), atol=1e-4)
-    assert evaluate(found.data, found.table) == evaluate(index, expected, images=np.array(kept))
+    assert evaluate(found.index, found.table).metrics == evaluate(index, expected, images=np.array(kept)).metrics
     for i in kept:
         index.path(i).write_bytes(b"nor this")
     with pytest.raises(DataError, match="none of the 8 images can be read"):
-        detect_dataset(model, index, CPU, workers=0, skip_bad=True)
+        detect(model, index, skip_bad=True)

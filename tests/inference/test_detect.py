@@ -8,15 +8,26 @@ import pytest
 import torch
 
 import paa
-from paa.config import InferenceConfig, MultiScaleConfig
+from paa.config import InferenceConfig, LoadingConfig, MultiScaleConfig, Precision
 from paa.data.read import read_dataset
+from paa.data.transforms import scale_boxes
 from paa.errors import ConfigError
 from paa.evaluation.metrics import evaluate
 from paa.inference.dataset import detect_dataset
-from paa.inference.detect import detect_batch, make_inference
+from paa.inference.detect import detect_batch, to_original
 from paa.runtime.distributed import Process
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_to_original_undoes_the_resizing(legacy: bool) -> None:
+    boxes = torch.rand(2, 5, 4, generator=torch.Generator().manual_seed(0)) * 60
+    sizes, originals = [(64, 96), (64, 64)], [(30, 45), (640, 641)]
+    found = to_original(boxes, torch.tensor(sizes), torch.tensor(originals), legacy)
+    for image in range(2):
+        expected = scale_boxes(boxes[image], sizes[image], originals[image], legacy)
+        torch.testing.assert_close(found[image], expected)
 
 
 @pytest.mark.parametrize("voting", [True, False])
@@ -28,7 +39,7 @@ def test_boxes_of_legacy_models_end_inside_the_original(checkpoint: Path, voting
     for size in ((64, 96), (61, 87), (30, 43), (240, 333)):
         images = torch.randint(0, 256, (1, 3, 64, 96), dtype=torch.uint8)
         found = detect_batch(
-            model.eval(), images, torch.tensor([[64, 96]]), torch.tensor([size]), InferenceConfig(voting)
+            model.eval(), images, torch.tensor([[64, 96]]), torch.tensor([size]), InferenceConfig(voting=voting)
         )
         boxes = found.boxes[0][found.labels[0] >= 0]
         height, width = size
@@ -66,7 +77,7 @@ def test_nms_iou_and_limit(checkpoint: Path) -> None:
             model.predict(IMAGE, **options)  # type: ignore[call-overload]
 
 
-def test_settings_reach_every_view(checkpoint: Path) -> None:
+def test_nms_and_candidate_threshold_hold_in_every_view(checkpoint: Path) -> None:
     model = paa.load(checkpoint, "cpu")
     views = MultiScaleConfig(scales=(48,), windows=((0, 9999),))
     many = len(model.predict(IMAGE, multi_scale=views, limit=10_000))
@@ -74,27 +85,40 @@ def test_settings_reach_every_view(checkpoint: Path) -> None:
     assert len(model.predict(IMAGE, multi_scale=views, limit=10_000, nms_iou=0.1)) < many
 
 
-def test_the_defaults_are_the_papers() -> None:
-    assert make_inference(0.0, None) == InferenceConfig(True, 0.05, 0.6, 100, None)
-    assert make_inference(0.3, None) == InferenceConfig()
-    assert make_inference(0.01, None).candidate_threshold == 0.01
-    assert make_inference(0.01, 0.2, nms_iou=0.5) == InferenceConfig(candidate_threshold=0.2, nms_iou=0.5)
+@pytest.mark.parametrize("views", [None, MultiScaleConfig(scales=(48,), windows=((0, 9999),))])
+def test_the_threshold_removes_what_has_a_lower_score(checkpoint: Path, views: MultiScaleConfig | None) -> None:
+    model = paa.load(checkpoint, "cpu")
+    images, size = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8), torch.tensor([[64, 96]] * 2)
+    every = detect_batch(model, images, size, size, InferenceConfig(views=views))
+    score = float(every.scores[0, 9])
+    some = detect_batch(model, images, size, size, InferenceConfig(threshold=score, views=views))
+    kept = some.labels >= 0
+    assert 10 <= kept[0].sum() < (every.labels[0] >= 0).sum()
+    assert torch.equal(kept, (every.scores >= np.float32(score)) & (every.labels >= 0))
+    for before, after in zip(every, some):
+        assert torch.equal(before[kept], after[kept])
+
+
+def test_precision_auto_is_that_of_the_device(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = paa.load(checkpoint, "cpu")
+    images, size = torch.randint(0, 256, (1, 3, 64, 96), dtype=torch.uint8), torch.tensor([[64, 96]])
+
+    def scores(precision: Precision) -> torch.Tensor:
+        return detect_batch(model, images, size, size, InferenceConfig(precision=precision)).scores
+
+    assert not torch.equal(scores("float32"), scores("bfloat16"))
+    for has, same in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr("paa.model.detector.has_bfloat16", lambda device, has=has: has)
+        assert torch.equal(scores("auto"), scores(same))  # type: ignore[arg-type]
 
 
 def test_more_than_a_hundred_detections_of_an_image_are_evaluated(checkpoint: Path, shapes: Path) -> None:
     model, index = paa.load(checkpoint, "cpu"), read_dataset(shapes, "val")
-    table = detect_dataset(
-        model,
-        index,
-        Process(torch.device("cpu")),
-        workers=0,
-        inference=InferenceConfig(max_detections=300, nms_iou=0.9),
-    ).table
+    inference = InferenceConfig(max_detections=300, nms_iou=0.9)
+    table = detect_dataset(model, index, Process(torch.device("cpu")), inference, LoadingConfig(workers=0)).table
     assert np.bincount(table.image).max() > 100
-    usual, more = evaluate(index, table), evaluate(index, table, max_detections=300)
+    usual, more, fewer = (evaluate(index, table, max_detections=limit).metrics for limit in (100, 300, 20))
     assert list(more.summary)[8] == "AR300"
     assert "AR100" not in more.summary
     assert (more["AR300"] or 0) >= (usual["AR100"] or 0)
-    assert evaluate(index, table, max_detections=20).summary == usual.summary
-    with pytest.raises(ConfigError, match="pycocotools judges the best 100"):
-        evaluate(index, table, max_detections=300, evaluator="pycocotools")
+    assert fewer == usual

@@ -13,15 +13,14 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 import paa
-from paa.config import InferenceConfig, MultiScaleConfig
-from paa.core.merging import merge
+from paa.config import InferenceConfig, LoadingConfig, MultiScaleConfig
+from paa.core.merging import merge_views
 from paa.core.postprocess import DetectedBatch
-from paa.data.loader import collate
+from paa.data.batch import collate
 from paa.data.read import read_dataset
 from paa.data.transforms import resize
-from paa.errors import ConfigError
 from paa.inference.dataset import detect_dataset
-from paa.inference.multi_scale import check_views, detect_multi_scale
+from paa.inference.multi_scale import detect_multi_scale
 from paa.inference.predict import predict
 from paa.inference.table import DetectionTable
 from paa.model.detector import Detector
@@ -58,20 +57,20 @@ def views(scales: Sequence[int] = (), windows: Sequence[tuple[int, int]] = (), *
 def detect(detector: Detector, image: Tensor, config: MultiScaleConfig, limit: int = 1000) -> Tensor:
     """Return rows (n, 6) of label, score, box."""
     images, sizes = collate([image])
-    return rows(detect_multi_scale(detector, images, sizes, InferenceConfig(max_detections=limit), config))
+    return rows(detect_multi_scale(detector, images, sizes, InferenceConfig(max_detections=limit, views=config)))
 
 
 def rows(found: DetectedBatch, image: int = 0) -> Tensor:
-    there = found.labels[image] >= 0
+    valid = found.labels[image] >= 0
     columns = (found.labels[image, :, None].float(), found.scores[image, :, None], found.boxes[image])
-    return torch.cat(columns, 1)[there]
+    return torch.cat(columns, 1)[valid]
 
 
 def plain(detector: Detector, image: Tensor, size: tuple[int, int]) -> Tensor:
     """Return the rows of an image resized to `size`, with no function that the views are made by."""
     view = resize(image, torch.zeros(0, 4), size, legacy=False)[0]
     view = pad(view, (0, -size[1] % 32, 0, -size[0] % 32))
-    return rows(detector.detect(view[None], torch.tensor([size]), limit=1000))
+    return rows(detector.detect(view[None], torch.tensor([size]), InferenceConfig(max_detections=1000)))
 
 
 def moved(found: Tensor, before: tuple[int, int], after: tuple[int, int], inclusive: bool) -> Tensor:
@@ -146,7 +145,9 @@ def test_what_all_views_find_is_merged(detector: Detector, kind: Any, iou: float
     image = draw(64, 90)  # of the ordinary size, so that the frame is the image
     every = detect(detector, image, dataclasses.replace(SMALL, **KEEP_ALL))  # type: ignore[arg-type]
     config = dataclasses.replace(SMALL, merge=kind, iou=iou)
-    boxes, scores, labels = merge(every[:, 2:], every[:, 1], every[:, 0].long(), threshold=iou, soft=kind != "vote")
+    boxes, scores, labels = merge_views(
+        every[:, 2:], every[:, 1], every[:, 0].long(), threshold=iou, soft=kind != "vote"
+    )
     assert len(boxes) != len(every)
     expected = torch.cat([labels[:, None].float(), scores[:, None], boxes], 1)
     assert_same(detect(detector, image, config), expected)
@@ -158,9 +159,9 @@ def test_sizes_of_the_views(detector: Detector, monkeypatch: pytest.MonkeyPatch)
     seen: list[Any] = []
     plainly = detector.detect
 
-    def spy(images: Tensor, sizes: Tensor, **options: Any) -> DetectedBatch:
+    def spy(images: Tensor, sizes: Tensor, config: InferenceConfig) -> DetectedBatch:
         seen.append((tuple(images.shape), sizes.tolist()))
-        return plainly(images, sizes, **options)
+        return plainly(images, sizes, config)
 
     monkeypatch.setattr(detector, "detect", spy)
     detect(detector, draw(20, 80), MultiScaleConfig(scales=(16, 60, 80), windows=((0, 9),) * 3, max_size=200))
@@ -169,10 +170,10 @@ def test_sizes_of_the_views(detector: Detector, monkeypatch: pytest.MonkeyPatch)
     assert seen[0][0] == (2, 3, 32, 96)
 
 
-def test_batches_say_what_singles_say(detector: Detector) -> None:
+def test_a_batch_gives_each_image_what_it_gives_alone(detector: Detector) -> None:
     singles = [draw(64, 90), draw(120, 40, seed=1), draw(33, 33, seed=2), draw(9, 9)[:, :1, :1]]
     images, sizes = collate(singles)
-    together = detect_multi_scale(detector, images, sizes, InferenceConfig(), SMALL)
+    together = detect_multi_scale(detector, images, sizes, InferenceConfig(views=SMALL))
     assert together.labels.shape == (4, 100)
     for b, single in enumerate(singles):
         assert torch.equal(rows(together, b), detect(detector, single, SMALL, limit=100))
@@ -180,7 +181,7 @@ def test_batches_say_what_singles_say(detector: Detector) -> None:
 
 def test_predict(detector: Detector) -> None:
     originals = [draw(64, 90), draw(120, 40, seed=1)]
-    found = list(predict(detector, originals, inference=InferenceConfig(views=SMALL, max_detections=20), batch_size=2))
+    found = list(predict(detector, originals, InferenceConfig(views=SMALL, max_detections=20), batch_size=2))
     for (image, detections), original in zip(found, originals, strict=True):
         np.testing.assert_array_equal(image, original.permute(1, 2, 0))
         expected = detect(detector, original, SMALL, limit=20)
@@ -188,53 +189,53 @@ def test_predict(detector: Detector) -> None:
         np.testing.assert_array_equal(detections.labels, expected[:, 0])
 
 
-def test_the_ways_to_ask_for_it(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_views_that_predict_takes(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
-    monkeypatch.setattr("paa.predictor.predict", lambda *_, inference, **__: asked.append(inference.views) or [])
+    monkeypatch.setattr("paa.predictor.predict", lambda _, __, config, **___: asked.append(config.views) or [])
     model = paa.load(checkpoint, "cpu")
-    model.predict([])
-    for multi_scale in (False, True, SMALL):
-        model.predict([], multi_scale=multi_scale)
-    assert asked == [None, None, MultiScaleConfig(), SMALL]
+    for own in (InferenceConfig(), InferenceConfig(views=SMALL)):
+        model.inference = own
+        model.predict([])
+        for multi_scale in (False, True, SMALL):
+            model.predict([], multi_scale=multi_scale)
+    assert asked == [None, None, MultiScaleConfig(), SMALL, SMALL, None, MultiScaleConfig(), SMALL]
 
 
 def test_voting_is_passed_on(detector: Detector) -> None:
     image = draw(64, 90)
-    ((_, voted),) = predict(detector, [image], inference=InferenceConfig(views=views()))
-    ((_, plainly),) = predict(detector, [image], inference=InferenceConfig(views=views(), voting=False))
+    ((_, voted),) = predict(detector, [image], InferenceConfig(views=views()))
+    ((_, plainly),) = predict(detector, [image], InferenceConfig(views=views(), voting=False))
     np.testing.assert_array_equal(voted.scores, plainly.scores)
     assert np.abs(voted.boxes - plainly.boxes).max() > 0.01
 
 
 @pytest.mark.parametrize("given", ["detector", "legacy"])
-def test_evaluation(request: pytest.FixtureRequest, shapes: Path, given: str) -> None:
+def test_detections_in_a_data_set_are_those_of_predict(
+    request: pytest.FixtureRequest, shapes: Path, given: str
+) -> None:
     model, index = request.getfixturevalue(given), read_dataset(shapes, "train")
     done: list[int] = []
-    table = detect_dataset(
-        model, index, CPU, batch_size=3, workers=0, inference=InferenceConfig(views=SMALL), progress=done.append
-    ).table
+    loading = LoadingConfig(batch_size=3, workers=0)
+    table = detect_dataset(model, index, CPU, InferenceConfig(views=SMALL), loading, done.append).table
     assert sum(done) == 8
     assert max(done) <= 3
     singles = []
-    for i, (_, found) in enumerate(
-        predict(model, [index.path(i) for i in range(len(index))], inference=InferenceConfig(views=SMALL))
-    ):
+    paths = [index.path(i) for i in range(len(index))]
+    for i, (_, found) in enumerate(predict(model, paths, InferenceConfig(views=SMALL))):
         singles.append(DetectionTable(np.full(len(found), i), found.boxes, found.scores, found.labels))
     expected = DetectionTable.concatenate(singles)
     order = np.argsort(table.image, kind="stable")
     for name, column in vars(table).items():
         np.testing.assert_allclose(column[order], getattr(expected, name), rtol=0, atol=1e-4)
-    single = detect_dataset(model, index, CPU, batch_size=3, workers=0).table
+    single = detect_dataset(model, index, CPU, loading=loading).table
     assert len(single) != len(table) or np.abs(single.scores - table.scores).max() > 0.01
 
 
 def test_voting_and_precision_are_passed_on(detector: Detector, shapes: Path) -> None:
     index = read_dataset(shapes, "val")
     voted, plainly, half = (
-        detect_dataset(
-            detector, index, CPU, workers=0, inference=InferenceConfig(voting, views=views()), precision=precision
-        ).table
-        for voting, precision in ((True, "float32"), (False, "float32"), (True, "bfloat16"))
+        detect_dataset(detector, index, CPU, InferenceConfig(views=views(), **changes), LoadingConfig(workers=0)).table
+        for changes in ({}, {"voting": False}, {"precision": "bfloat16"})
     )
     np.testing.assert_array_equal(voted.scores, plainly.scores)
     assert np.abs(voted.boxes - plainly.boxes).max() > 0.01
@@ -254,54 +255,3 @@ def test_a_model_in_training_stays_one(checkpoint: Path) -> None:
     expected = detect(model, draw(64, 90), SMALL)
     assert model.training
     assert torch.equal(detect(model.eval(), draw(64, 90), SMALL), expected)
-
-
-def test_defaults_are_those_of_the_official_code() -> None:
-    config = MultiScaleConfig()
-    check_views(config)
-    windows = dict(zip(config.scales, config.windows, strict=True))
-    assert windows == {
-        400: (96, 10_000),
-        500: (96, 10_000),
-        600: (64, 10_000),
-        640: (64, 10_000),
-        700: (64, 10_000),
-        900: (0, 10_000),
-        1000: (0, 10_000),
-        1100: (0, 256),
-        1200: (0, 256),
-        1300: (0, 192),
-        1400: (0, 192),
-        1800: (0, 96),
-    }
-    assert (config.max_size, config.mirror, config.merge, config.iou) == (3000, True, "soft-vote", 0.66)
-
-
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"scales": (0,)}, "views.scales must be at least 1, got (0,)"),
-        ({"windows": ((0, 9),)}, "views.windows must be one pair for each of the 2 views.scales, got ((0, 9),)"),
-        ({"windows": ((0, 9), (9, 9))}, "views.windows must be at least 0, the lower first"),
-        ({"windows": ((0, 9), (-1, 9))}, "views.windows must be at least 0, the lower first"),
-        ({"max_size": 0}, "views.max_size must be at least 1, got 0"),
-        ({"merge": "nms"}, "views.merge must be vote or soft-vote, got nms"),
-        ({"iou": 0.0}, "views.iou must be above 0 and at most 1, got 0.0"),
-        ({"iou": 1.1}, "views.iou must be above 0 and at most 1, got 1.1"),
-        ({"iou": math.nan}, "views.iou must be above 0 and at most 1, got nan"),
-    ],
-)
-def test_views_that_cannot_be(detector: Detector, shapes: Path, changes: dict[str, Any], says: str) -> None:
-    config = dataclasses.replace(SMALL, **changes)
-    for attempt in (
-        lambda: check_views(config),
-        lambda: (
-            detect_dataset(
-                detector, read_dataset(shapes, "val"), CPU, workers=0, inference=InferenceConfig(views=config)
-            ).table
-        ),
-        lambda: next(predict(detector, [draw(9, 9)], inference=InferenceConfig(views=config))),
-    ):
-        with pytest.raises(ConfigError) as caught:
-            attempt()
-        assert says in str(caught.value)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from paa.config import CAFFE_MEAN, ModelConfig
+from paa.config import CAFFE_MEAN, InferenceConfig, ModelConfig
 from paa.core.losses import paa_losses
 from paa.core.outputs import HeadOutputs
 from paa.errors import ConfigError
@@ -91,7 +91,7 @@ def test_detect_of_images_of_different_sizes() -> None:
     detector = build(SMALL).eval()
     nn.init.zeros_(detector.head.cls_logits.bias)
     images, sizes = draw_images(2, [(96, 128), (40, 128), (96, 33)])
-    boxes, scores, labels = detector.detect(images, sizes, limit=20)
+    boxes, scores, labels = detector.detect(images, sizes, InferenceConfig(max_detections=20))
     assert boxes.shape == (3, 20, 4)
     assert (labels >= 0).any(1).all()
     assert (boxes[..., 2:] <= sizes.flip(1)[:, None] * (1 + 1e-6)).all()

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from paa.detections import Detections
-from paa.report.drawing import Comparison, _label_place, contact_sheet, draw_detections, draw_truth
+from paa.report.drawing import Comparison, _label_place, contact_sheet, draw_detections
 from paa.report.palette import class_colour
 
 NAMES = ("cat", "dog", "a very long class name that cannot fit")
@@ -34,13 +34,6 @@ def test_a_box_is_drawn_where_it_is_and_the_input_is_left_alone():
     assert (np.asarray(drawn)[60:80, 50:90] == class_colour(1)).all(axis=2).mean() > 0.3  # the label, above
 
 
-def test_only_detections_above_the_threshold_are_drawn():
-    found = detections([[20, 50, 80, 100], [150, 50, 250, 150]], [0.5, 0.2], [0, 1])
-    assert len(where(draw_detections(grey(), found), 0))
-    assert not len(where(draw_detections(grey(), found), 1))
-    assert len(where(draw_detections(grey(), found, threshold=0.2), 1))
-
-
 def test_nothing_to_draw_leaves_the_image():
     np.testing.assert_array_equal(np.asarray(draw_detections(grey(), detections([], [], []))), grey())
 
@@ -50,7 +43,6 @@ def test_any_size_of_image_and_any_box(height, width):
     boxes = [[-50, -50, 10, 10], [width - 1, height - 1, width + 90, height + 9], [5, 5, 5, 5], [0, 0, width, height]]
     found = detections(boxes, [0.9, 0.8, 0.7, 0.6], [0, 1, 2, 0])
     assert draw_detections(grey(height, width), found).size == (width, height)
-    assert draw_truth(grey(height, width), found.boxes, found.labels, NAMES).size == (width, height)
 
 
 def test_labels_stay_inside_and_do_not_hide_each_other_where_there_is_room():

@@ -10,6 +10,7 @@ from PIL import Image
 from paa.data.index import DatasetIndex
 from paa.data.read import read_dataset
 from paa.errors import ImageError
+from paa.evaluation.dataset import EvaluatedDataset
 from paa.evaluation.metrics import evaluate
 from paa.evaluation.operating_point import precision_recall
 from paa.inference.table import DetectionTable
@@ -27,7 +28,7 @@ def near_truth(index: DatasetIndex) -> DetectionTable:
 
 
 def write(folder: Path, index: DatasetIndex, table: DetectionTable) -> None:
-    write_evaluation(folder, index, table, evaluate(index, table), precision_recall(index, table))
+    write_evaluation(folder, EvaluatedDataset(index, table, evaluate(index, table), []))
 
 
 def test_the_numbers_are_those_of_the_results(tmp_path: Path, shapes: Path) -> None:
@@ -47,7 +48,7 @@ def test_the_numbers_are_those_of_the_results(tmp_path: Path, shapes: Path) -> N
     for name, value in zip(names, judge.stats, strict=True):
         assert (-1 if metrics[name] is None else metrics[name]) == pytest.approx(value, abs=1e-9), name
 
-    for curve in precision_recall(index, near_truth(index)):
+    for curve in precision_recall(evaluate(index, near_truth(index))):
         written = metrics["operating_points"][curve.name]
         assert written["AP_all_points"] == curve.ap
         assert written["share"] == curve.share

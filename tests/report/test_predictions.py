@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import json
 import weakref
-from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +10,10 @@ from PIL import Image
 
 import paa
 from paa import PAA
-from paa.data.images.read import Rgb
-from paa.detections import Detections
+from paa.config import InferenceConfig
+from paa.data.images.read import read_image
+from paa.data.images.rgb import Rgb
 from paa.errors import ConfigError, ImageError, RunError
-from paa.inference.predict import predict
 from paa.report.predictions import _drawn_names, _save_drawing, write_predictions
 
 
@@ -37,13 +35,10 @@ def images(tmp_path: Path, shapes: Path) -> list[Path]:
 
 def test_files(tmp_path: Path, model: PAA, images: list[Path]) -> None:
     out = tmp_path / "out" / "deep"
-    told: list[tuple[Path, int]] = []
+    heard: list[tuple[Path, int]] = []
+    inference = InferenceConfig(threshold=0.35)
     counts, left_out = write_predictions(
-        partial(predict, model.train()),
-        images,
-        out,
-        threshold=0.35,
-        listen=lambda path, count: told.append((path, count)),
+        model.train(), images, out, inference, listen=lambda path, count: heard.append((path, count))
     )
     text = (out / "detections.json").read_text()
     records = json.loads(text)
@@ -52,11 +47,11 @@ def test_files(tmp_path: Path, model: PAA, images: list[Path]) -> None:
     assert len({record["drawn"] for record in records}) == 4
     assert {path.name for path in out.iterdir()} == {"detections.json", *(record["drawn"] for record in records)}
     assert counts == [len(record["detections"]) for record in records]
-    assert told == list(zip(images, counts))
+    assert heard == list(zip(images, counts))
     assert left_out == []
     assert sum(counts) > 0
     for path, record in zip(images, records):
-        expected = model.eval().predict(path).above(0.35)
+        expected = model.eval().predict(path, threshold=0.35)
         assert record["detections"] == expected.to_dicts()
         with Image.open(path) as before, Image.open(out / record["drawn"]) as after:
             assert (record["width"], record["height"]) == before.size == after.size
@@ -67,23 +62,17 @@ def test_files(tmp_path: Path, model: PAA, images: list[Path]) -> None:
 def test_batches(tmp_path: Path, model: PAA, images: list[Path]) -> None:
     several = [*images, *images] * 3
     for batch_size in (1, 3):
-        write_predictions(
-            partial(predict, model, batch_size=batch_size), several, tmp_path / str(batch_size), batch_size=batch_size
-        )
+        write_predictions(model, several, tmp_path / str(batch_size), batch_size=batch_size)
     one, three = ((tmp_path / name / "detections.json").read_text() for name in ("1", "3"))
     assert [record["drawn"] for record in json.loads(one)] == [record["drawn"] for record in json.loads(three)]
     assert len({record["drawn"] for record in json.loads(three)}) == 24
 
 
 def test_threshold(tmp_path: Path, model: PAA, images: list[Path]) -> None:
-    every, _ = write_predictions(partial(predict, model), images[:1], tmp_path / "0", threshold=0)
-    none, _ = write_predictions(partial(predict, model), images[:1], tmp_path / "1", threshold=1)
+    every, _ = write_predictions(model, images[:1], tmp_path / "0")
+    none, _ = write_predictions(model, images[:1], tmp_path / "1", InferenceConfig(threshold=1))
     assert every[0] > 10
     assert none == [0]
-    for threshold in (-0.1, 1.1, float("nan")):
-        with pytest.raises(ConfigError, match="the threshold must be from 0 to 1"):
-            write_predictions(partial(predict, model), images, tmp_path / "out", threshold=threshold)
-    assert not (tmp_path / "out").exists()
 
 
 def test_images_are_never_overwritten(tmp_path: Path, model: PAA, images: list[Path]) -> None:
@@ -92,13 +81,13 @@ def test_images_are_never_overwritten(tmp_path: Path, model: PAA, images: list[P
     link.symlink_to(images[0].parent)
     for folder in (images[0].parent, images[1].parent, link):
         with pytest.raises(ConfigError, match="would be overwritten by its drawing; give another --output"):
-            write_predictions(partial(predict, model), images, folder)
+            write_predictions(model, images, folder)
     assert [path.read_bytes() for path in images] == before
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
 @pytest.mark.parametrize("bad", [(1,), (0, 3), (1, 2, 3)])
-def test_a_image_that_cannot_be_read(
+def test_an_image_that_cannot_be_read(
     tmp_path: Path, model: PAA, images: list[Path], bad: tuple[int, ...], batch_size: int
 ) -> None:
     out = tmp_path / "out"
@@ -106,64 +95,65 @@ def test_a_image_that_cannot_be_read(
     (out / "left_out.txt").write_text("of an earlier run")
     for i in bad:
         images[i].write_bytes(images[i].read_bytes()[:500])
-    detect = partial(predict, model, batch_size=batch_size)
-    counts, left_out = write_predictions(detect, images, out, batch_size=batch_size)
+    counts, left_out = write_predictions(model, images, out, batch_size=batch_size)
     good = [str(path) for i, path in enumerate(images) if i not in bad]
     records = json.loads((out / "detections.json").read_text())
     assert [record["file"] for record in records] == good
     assert len(counts) == len(good)
     assert [line.split(": ")[0] for line in left_out] == [str(images[i]) for i in bad]
     assert (out / "left_out.txt").read_text().splitlines() == left_out
-    write_predictions(detect, [Path(path) for path in good], out)
+    write_predictions(model, [Path(path) for path in good], out)
     assert not (out / "left_out.txt").exists()
 
 
 def test_nothing_that_can_be_read(tmp_path: Path, model: PAA, images: list[Path]) -> None:
     for path in images:
         path.write_bytes(b"")
-    for given, says in ((images, "none of the 4 images can be read; the first: .*: an empty"), (images[:1], "^/")):
-        with pytest.raises(ImageError, match=says):
-            write_predictions(partial(predict, model), given, tmp_path / "out")
+    for given, message in ((images, "none of the 4 images can be read; the first: .*: an empty"), (images[:1], "^/")):
+        with pytest.raises(ImageError, match=message):
+            write_predictions(model, given, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_what_is_done_stays_when_the_rest_fails(tmp_path: Path, model: PAA, images: list[Path]) -> None:
-    """Whatever ends it, detections.json is whole after every image, and so is each drawing."""
+    """Whatever ends it, detections.json is whole after every image, and so are each drawing and left_out.txt."""
+    images[0].write_bytes(b"")
     seen: list[int] = []
 
-    def detect(images: Sequence[Rgb]) -> Iterator[tuple[Rgb, Detections]]:
-        if (tmp_path / "detections.json").exists():
-            records = json.loads((tmp_path / "detections.json").read_text())
-            seen.append(len(records))
-            for record in records:
-                with Image.open(tmp_path / record["drawn"]) as drawn:
-                    drawn.load()
+    def listen(path: Path, count: int) -> None:
+        records = json.loads((tmp_path / "detections.json").read_text())
+        seen.append(len(records))
+        for record in records:
+            with Image.open(tmp_path / record["drawn"]) as drawn:
+                drawn.load()
         if len(seen) == 3:
             raise KeyboardInterrupt
-        yield from predict(model, images)
 
     with pytest.raises(KeyboardInterrupt):
-        write_predictions(detect, images, tmp_path)
+        write_predictions(model, [*images, *images], tmp_path, listen=listen)
     assert seen == [1, 2, 3]
+    assert (tmp_path / "left_out.txt").read_text() == f"{images[0]}: an empty file\n"
     assert len(json.loads((tmp_path / "detections.json").read_text())) == 3
     assert not list(tmp_path.glob("*.tmp"))
 
 
-def test_memory_does_not_grow_with_the_images(tmp_path: Path, images: list[Path]) -> None:
+def test_memory_does_not_grow_with_the_images(
+    tmp_path: Path, model: PAA, images: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No image is kept once its files are written."""
-    alive: list[weakref.ref[Rgb]] = []
-    most = []
-    empty = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), ("a",))
+    read: list[weakref.ref[Rgb]] = []
+    alive: list[int] = []
 
-    def detect(images: Sequence[Rgb]) -> Iterator[tuple[Rgb, Detections]]:
-        most.append(sum(image() is not None for image in alive))
-        for image in images:
-            alive.append(weakref.ref(image))
-            yield image, empty
+    def spy(path: Path) -> Rgb:
+        alive.append(sum(image() is not None for image in read))
+        image = read_image(path)
+        read.append(weakref.ref(image))
+        return image
 
-    write_predictions(detect, images * 10, tmp_path)
+    monkeypatch.setattr("paa.report.predictions.read_image", spy)
+    write_predictions(model, images * 10, tmp_path)
     assert len(alive) == 40
-    assert max(most) <= 2
+    assert max(alive) <= 2
 
 
 def test_many_files_of_one_name() -> None:
@@ -182,4 +172,4 @@ def test_a_drawing_longer_than_a_jpeg_can_be(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_a_file(model: PAA, images: list[Path]) -> None:
     with pytest.raises(RunError, match="is not a folder one can write to"):
-        write_predictions(partial(predict, model), images, images[0])
+        write_predictions(model, images, images[0])

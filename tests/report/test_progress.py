@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from paa.report.progress import TrainingProgress, training_line
+from paa.report.progress import TrainingProgress, progress_bar, training_line
 
 TRAINED: dict[str, Any] = {
     "step": 20,
@@ -20,9 +20,7 @@ TRAINED: dict[str, Any] = {
     "images_per_second": 12.345,
     "seconds_left": 7384.6,
 }
-LINE = (
-    "step 20/90000: loss 2.457 (classification 1.200, box 0.957, iou 0.300), rate 0.0033, 12.3 images/s, 2:03:05 left"
-)
+LINE = "step 20/90000: loss 2.457 (classification 1.200, box 0.957, iou 0.300), lr 0.0033, 12.3 images/s, 2:03:05 left"
 
 
 def show(records: list[dict[str, Any]], terminal: bool, width: int = 60) -> str:
@@ -68,3 +66,14 @@ def test_a_terminal_gets_one_line_that_changes() -> None:
     assert rest.startswith("\x1b[2Kstep 20: AP 50.0, AP50 60.0 on the validation set\n")
     assert shown.count("\n") == 2
     assert shown.endswith("\n")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_progress_bar_is_for_terminals_only_and_goes_away(terminal: bool) -> None:
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=80, color_system=None)
+    with progress_bar(console, "images", 4) as advance:
+        advance(3)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert (" 75%" in shown) == terminal
+    assert ("images" in shown) == terminal
+    assert shown.endswith("\x1b[2K" if terminal else "")

@@ -7,7 +7,7 @@ import pytest
 
 from paa.data.read import read_dataset
 from paa.errors import PaaError
-from paa.inference.predict import find_images
+from paa.inference.sources import find_images
 from paa.runtime.urls import url_of
 from paa.weights.files import read_file
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from paa.config import DataConfig
-from paa.data import loader as loading
+from paa.data import datasets
 from paa.data.images.decoders import MAX_PIXELS_VARIABLE
 from paa.errors import ConfigError, ImageError
 from paa.training.records import ignore
@@ -79,14 +79,14 @@ def test_images_left_out_while_training(
     tmp_path: Path, shapes: Path, micro: Micro, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     names = [image["file_name"] for image in json.loads((shapes / "train.json").read_text())["images"]][:3]
-    read = loading.read_image
+    read = datasets.read_image
 
     def read_image(path: Path, size: tuple[int, int]) -> Any:
         if path.name in names:
             raise ImageError(f"{path}:\n cannot be read")
         return read(path, size)
 
-    monkeypatch.setattr(loading, "read_image", read_image)
+    monkeypatch.setattr(datasets, "read_image", read_image)
     shared: dict[str, Any] = {"data": {"skip_bad": True}, "schedule": {"steps": 8}}
     with caplog.at_level(logging.INFO, "paa"):
         run = train(micro(tmp_path / "run", **shared), CPU)

@@ -213,10 +213,10 @@ def test_check_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     check_folder(Path("new"))
     for path in (Path("file"), tmp_path / "file", tmp_path / "file" / "deep" / "er"):
-        with pytest.raises(RunError, match=r"file.*: nothing can be written there: .*file is not a folder"):
+        with pytest.raises(RunError, match=r"file.*: cannot be written to: .*file is not a folder"):
             check_folder(path)
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # as for a user who may not
-    with pytest.raises(RunError, match="nothing can be written there"):
+    with pytest.raises(RunError, match="cannot be written to"):
         check_folder(tmp_path / "new")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 

@@ -1,21 +1,28 @@
-"""What several commands share: kinds of options, and what they mean."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import replace
+from typing import Annotated, Literal
 
-from paa.config import MultiScaleConfig
+from tyro.conf import AvoidSubcommands, SuppressFixed, arg
+
+from paa.config import InferenceConfig, MultiScaleConfig
 from paa.errors import ConfigError
 
 Format = Literal["coco", "voc", "yolo"]
 DetectorFormat = Literal["paa", "seed", "official", "mmdet"]
 
 
-def views_of(multi_scale: bool, views: MultiScaleConfig) -> MultiScaleConfig | None:
-    """Return the views of multi-scale testing, None without; ConfigError for views that nobody would look at."""
+InferenceOptions = Annotated[AvoidSubcommands[SuppressFixed[InferenceConfig]], arg(name="")]
+"""The fields of `InferenceConfig` as options of a command; `views` is left to `with_views`."""
+
+
+def with_views(inference: InferenceConfig, multi_scale: bool, views: MultiScaleConfig) -> InferenceConfig:
+    """Return the configuration with the views, if multi-scale testing is asked for; ConfigError for unused views."""
     if not multi_scale and views != MultiScaleConfig():
         raise ConfigError("the options --views.* need --multi-scale")
-    return views if multi_scale else None
+    return replace(inference, views=views if multi_scale else None)
 
 
 def limit_pixels(number: int | None) -> None:

@@ -10,12 +10,8 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from paa.commands.options import DetectorFormat, limit_pixels, views_of
-from paa.config import (
-    Compilation,
-    MultiScaleConfig,
-    Precision,
-)
+from paa.commands.options import DetectorFormat, InferenceOptions, limit_pixels, with_views
+from paa.config import InferenceConfig, MultiScaleConfig
 from paa.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,27 +30,13 @@ class Predict:
     """Format of the checkpoint; default: found out from it."""
     output: Path = Path("predictions")
     """Folder for the drawn images and detections.json."""
-    threshold: float = 0.3
-    """Least score that is drawn and written."""
     device: str | None = None
     """cpu, cuda, cuda:1, ...; default: a GPU if there is one."""
-    voting: bool = True
-    """Score voting."""
-    max_detections: int = 100
-    """Most detections of an image."""
-    candidate_threshold: float | None = None
-    """Class probability (in MMDetection's models, score) above which an anchor takes part in NMS and voting; default:
-    0.05, or a --threshold between 0 and that."""
-    nms_iou: float = 0.6
-    """A box goes when a better one of its class overlaps it by more than this IoU."""
+    inference: InferenceOptions = field(default_factory=lambda: InferenceConfig(threshold=0.3))
     multi_scale: bool = False
     """Detect at many sizes and mirrored too, and merge what is found; the options --views.* say how."""
     batch_size: int = 1
     """Images at a time."""
-    precision: Precision = "float32"
-    """bfloat16: autocast; auto: bfloat16 where the device has instructions for it."""
-    compile: Compilation = "off"
-    """torch.compile in this mode (reduce-overhead: CUDA graphs); takes minutes at the start."""
     skip_bad: bool = False
     """Take it as success (exit code 0, not 1) that images were left out as they cannot be read; left_out.txt lists
     them either way."""
@@ -64,49 +46,34 @@ class Predict:
 
     def run(self, console: Console) -> None:
         """Predict, draw, write; exit code 1 if an image was left out."""
-        from functools import partial
-
-        from paa.inference.detect import make_inference
-        from paa.inference.predict import find_images, predict
+        from paa.inference.sources import find_images
         from paa.predictor import load
         from paa.report.predictions import write_predictions
-        from paa.runtime.distributed import keep_memory
+        from paa.runtime.memory import keep_memory
 
         if not self.paths:
             raise ConfigError("no images given: name image files or folders")
         limit_pixels(self.max_pixels)
-        inference = make_inference(
-            self.threshold,
-            self.candidate_threshold,
-            voting=self.voting,
-            nms_iou=self.nms_iou,
-            max_detections=self.max_detections,
-            views=views_of(self.multi_scale, self.views),
-        )
+        inference = with_views(self.inference, self.multi_scale, self.views)
         images = find_images(self.paths, self.output)
         model = load(self.checkpoint, self.device, format=self.checkpoint_format)
         if model.mean.device.type == "cpu":
             keep_memory()
-        model.optimise(self.precision, self.compile)
+        model.inference = inference
+        model.optimise(inference.precision, inference.compile)
         written = write_predictions(
-            partial(
-                predict,
-                model,
-                inference=inference,
-                batch_size=self.batch_size,
-                precision=model.precision,
-            ),
+            model,
             images,
             self.output,
-            threshold=self.threshold,
+            model.inference,
             batch_size=self.batch_size,
             listen=lambda path, count: console.print(f"{path}: {count} objects", highlight=False, markup=False),
         )
         console.print(f"written to {self.output}", markup=False)
-        self._tell_left_out(written.left_out)
+        self._report_left_out(written.left_out)
 
-    def _tell_left_out(self, left_out: list[str]) -> None:
-        """Name what was left out, if anything was, and end with code 1 unless --skip-bad takes it as success."""
+    def _report_left_out(self, left_out: list[str]) -> None:
+        """Log the images left out, if any, and end with code 1 unless --skip-bad takes that as success."""
         from paa.data.left_out import LEFT_OUT
         from paa.data.read_report import left_out_lines
 

@@ -8,13 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from paa.config import AugmentConfig, DataConfig, RuntimeConfig, ValidationConfig
+from paa.config import AugmentConfig, DataConfig, LoadingConfig, RuntimeConfig, ValidationConfig
 from paa.data.read import read_dataset
 from paa.data.shapes import make_shapes
 from paa.errors import RunError
-from paa.evaluation.metrics import CocoMetrics, evaluate
-from paa.evaluation.operating_point import precision_recall
-from paa.inference.dataset import detect_dataset
+from paa.evaluation.dataset import evaluate_dataset
+from paa.evaluation.metrics import CocoMetrics
 from paa.predictor import load
 from paa.recipes import RECIPES
 from paa.report.curves import training_curves
@@ -62,8 +61,9 @@ def run_demo(
     result = train(config, process, listen)
     training_curves(result.log, folder / "training.png")
     index = read_dataset(data, "val")
-    index, table, _ = detect_dataset(load(result.last, str(process.device)), index, process, workers=1)
-    metrics = evaluate(index, table)
+    model = load(result.last, str(process.device))
+    evaluated = evaluate_dataset(model, index, process, model.inference, LoadingConfig(workers=1))
+    assert evaluated is not None  # a demo is one process
     seconds = time.perf_counter() - started
-    write_evaluation(folder / "evaluation", index, table, metrics, precision_recall(index, table))
-    return metrics, seconds
+    write_evaluation(folder / "evaluation", evaluated)
+    return evaluated.metrics, seconds

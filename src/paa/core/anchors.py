@@ -35,8 +35,8 @@ def make_anchors(
 def level_of(positions: Tensor, level_starts: Sequence[int]) -> Tensor:
     """Return the level of anchors at these positions along N: (...) int64 -> (...) int64.
 
-    level_starts: where each level begins, then N. They are compared as plain numbers, since a tensor of them would have
-    to be copied to the device.
+    level_starts: where each level begins along N, then N. They are compared as plain numbers, since a tensor of them
+    would have to be copied to the device.
     """
     level = torch.zeros_like(positions)
     for start in level_starts[1:-1]:

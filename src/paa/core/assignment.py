@@ -1,41 +1,50 @@
-"""Which anchors are positive, and for which object (paper, §3.1 and §3.2): match, score, candidates, cut.
+"""Which anchors are positive, and for which object (paper, §3.1 and §3.2).
 
-All objects of all images of the batch at once. B images, G objects at most in one, N anchors, L levels.
+`Assigner` is the interface of a rule, `PaaAssigner` the paper's: match, score, candidates, positives. All objects of
+all images of a batch at once: B images, at most G objects in one, N anchors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from paa.core import mixture
 from paa.core.anchors import level_of
 from paa.core.boxes import iou
 from paa.core.grouping import best_per_group
+from paa.core.mixture import count_positives
+from paa.core.outputs import HeadOutputs
 
-MATCH_THRESHOLD = 0.1
-PER_LEVEL = 9
-PAIRS_AT_ONCE = 1 << 21
+_PAIRS_AT_ONCE = 1 << 21
 
 
 class Assignment(NamedTuple):
-    """The candidates of every object, best (lowest score) first, and how many of them are positive.
+    """The candidates of every object, best first, and how many of them are positive. Each object has S slots for them.
 
-    anchors (B, G, S): int64, positions along N, S = 9 x levels. scores (B, G, S): float32, inf behind the last one.
-    number (B, G): of candidates. positives (B, G): number of positives, the first of each row.
+    anchors (B, G, S): int64, positions along N, any of them behind the last candidate. scores (B, G, S): float32, lower
+    is better, inf behind the last candidate. num_candidates (B, G): int64. num_positives (B, G): int64, 0 where there
+    is no object; the first candidates are the positive ones. weights (B, G, S): float32, above 0, how much each
+    positive counts in the losses; None: each counts 1.
     """
 
     anchors: Tensor
     scores: Tensor
-    number: Tensor
-    positives: Tensor
+    num_candidates: Tensor
+    num_positives: Tensor
+    weights: Tensor | None = None
 
     def is_positive(self) -> Tensor:
         """Return (B, G, S) bool: the candidates that are positive."""
-        return torch.arange(self.anchors.shape[2], device=self.anchors.device) < self.positives[..., None]
+        return torch.arange(self.anchors.shape[2], device=self.anchors.device) < self.num_positives[..., None]
+
+    def loss_weights(self) -> Tensor:
+        """Return (B, G, S) float32: how much each candidate counts in the losses as a positive, 0 if it is none."""
+        positive = self.is_positive().float()
+        return positive if self.weights is None else positive * self.weights
 
     def objects(self, num_anchors: int) -> Tensor:
         """Return (B, N) int64: the object for which each anchor is positive, -1 for background."""
@@ -47,44 +56,97 @@ class Assignment(NamedTuple):
         return result.scatter_(1, slots, owner)[:, :num_anchors]
 
 
-@torch.library.custom_op("paa::match", mutates_args=())
-def match(anchors: Tensor, gt_boxes: Tensor, gt_labels: Tensor, threshold: float = MATCH_THRESHOLD) -> Tensor:
-    """Give each anchor at most one object (step 1): the one of highest IoU if that is at least `threshold`.
+Cost = Callable[[Tensor], Tensor]
+"""What each anchor would cost as a positive of the object that it is matched with: the paper's anchor score (§3.1).
 
-    The anchors that fit an object best, all that tie, take the object of *their own* highest IoU however low it is, so
-    that every object has at least one chance.
+matches (B, N): int64 positions along G, -1 for none -> (B, N) float32, at least 0, lower is better: the focal loss over
+all classes with the object's label as target, plus the GIoU loss of the predicted box. Where there is no match the
+value means nothing.
+"""
+
+
+class Assigner(Protocol):
+    """A rule that chooses the positives of a batch; `paa_losses` calls it in float32 and without gradients.
+
+    Given are outputs, the predictions of B images at N anchors; anchors (N, 4) and gt_boxes (B, G, 4), continuous xyxy
+    pixels of the batch; gt_labels (B, G), int64, -1 in an empty slot, whose box means nothing (G is at least 1); and
+    `cost`, for rules that choose by the losses themselves. Any number S of slots may be returned, also more than an
+    object has candidates. No anchor may be positive for two objects of an image.
+
+    torch.compile and CUDA devices are served best by a rule whose shapes do not depend on the values of tensors.
+    """
+
+    def __call__(
+        self, outputs: HeadOutputs, anchors: Tensor, gt_boxes: Tensor, gt_labels: Tensor, cost: Cost, /
+    ) -> Assignment:
+        """Return the candidates of every object and how many of them are positive."""
+        ...
+
+
+@dataclass(frozen=True)
+class PaaAssigner:
+    """The paper's rule: match, score, candidates, positives (§3.1 and §3.2)."""
+
+    match_iou: float = 0.1
+    """IoU from which on an anchor is matched with an object, besides the anchors that fit the object best."""
+    per_level: int = 9
+    """Candidates of an object on each level, at most."""
+
+    def __call__(
+        self, outputs: HeadOutputs, anchors: Tensor, gt_boxes: Tensor, gt_labels: Tensor, cost: Cost, /
+    ) -> Assignment:
+        """Return the candidates of every object, S = per_level x levels slots, and how many of them are positive."""
+        matches = match(anchors, gt_boxes, gt_labels, self.match_iou)
+        level_starts, num_objects = outputs.level_starts(), gt_labels.shape[1]
+        chosen, scores, count = candidates_per_object(cost(matches), matches, num_objects, level_starts, self.per_level)
+        positives = count_positives(scores.flatten(0, 1), count.flatten()).view_as(count)
+        return Assignment(chosen, scores, count, positives)
+
+
+def match(anchors: Tensor, gt_boxes: Tensor, gt_labels: Tensor, threshold: float = 0.1) -> Tensor:
+    """Match each anchor with at most one object: the one of highest IoU, if that IoU is at least `threshold`.
+
+    The anchors that fit an object best, all that tie, are matched with the object of *their own* highest IoU however
+    low it is, so that every object has at least one chance.
     anchors (N, 4), gt_boxes (B, G, 4), gt_labels (B, G) with -1 for no object -> (B, N) int64 along G, -1 for none.
     """
+    matches: Tensor = _match(anchors, gt_boxes, gt_labels, threshold)
+    return matches
+
+
+@torch.library.custom_op("paa::match", mutates_args=())
+def _match(anchors: Tensor, gt_boxes: Tensor, gt_labels: Tensor, threshold: float) -> Tensor:
+    """Do what `match` does, as one operator: the number of rounds of its loop depends on the shapes."""
     (b, g), n = gt_labels.shape, len(anchors)
     highest, owner = gt_boxes.new_full((b, n), -1.0), gt_labels.new_zeros((b, n), dtype=torch.int64)
     best_of_some = torch.zeros_like(owner, dtype=torch.bool)
     # all pairs at once would be gigabytes where an image of the batch has 1,000 objects
-    step = max(1, PAIRS_AT_ONCE // max(1, b * n))
+    step = max(1, _PAIRS_AT_ONCE // max(1, b * n))
     for first in range(0, g, step):
         overlaps = iou(gt_boxes[:, first : first + step, None], anchors)
         overlaps.masked_fill_((gt_labels[:, first : first + step] < 0)[..., None], -1.0)
         best = overlaps.amax(2, keepdim=True)
         # an object that no anchor touches would tie with every anchor at 0
         best_of_some |= ((overlaps == best) & (best > 0)).any(1)
-        value, place = overlaps.max(1)
-        owner = torch.where(value > highest, place + first, owner)
+        value, position = overlaps.max(1)
+        owner = torch.where(value > highest, position + first, owner)
         highest = torch.maximum(highest, value)
     return owner.masked_fill_((highest < threshold) & ~best_of_some, -1)
 
 
-@match.register_fake
-def _(anchors: Tensor, gt_boxes: Tensor, gt_labels: Tensor, threshold: float = MATCH_THRESHOLD) -> Tensor:
-    """Tell torch.compile, to which a matching is one operator, what comes out: its loop depends on the shapes."""
+@_match.register_fake
+def _(anchors: Tensor, gt_boxes: Tensor, gt_labels: Tensor, threshold: float) -> Tensor:
+    """Return the shape of the result, for torch.compile."""
     return gt_labels.new_empty((gt_labels.shape[0], anchors.shape[0]))  # len would make them constants
 
 
-def candidates(
-    scores: Tensor, matches: Tensor, num_objects: int, level_starts: Sequence[int], per_level: int = PER_LEVEL
+def candidates_per_object(
+    scores: Tensor, matches: Tensor, num_objects: int, level_starts: Sequence[int], per_level: int = 9
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return each object's `per_level` matched anchors of lowest score on every level (step 3), sorted by score.
+    """Return each object's `per_level` matched anchors of lowest score on every level, sorted by score (paper, §3.2).
 
     scores (B, N): non-negative, matches (B, N) as from `match`; level_starts: where each level begins along N, then N.
-    Returns anchors (B, G, S), scores (B, G, S) with inf behind the last candidate, count (B, G).
+    Returns anchors (B, G, S), scores (B, G, S) with inf behind the last candidate, and their number (B, G).
     """
     b, n = matches.shape
     levels = len(level_starts) - 1
@@ -97,14 +159,3 @@ def candidates(
     best, order = best.sort(dim=2, stable=True)
     anchors = (members % n).view(b, num_objects, levels * per_level).gather(2, order)
     return anchors, best, valid.view(b, num_objects, -1).sum(2)
-
-
-@torch.no_grad()
-def assign(scores: Tensor, matches: Tensor, num_objects: int, level_starts: Sequence[int]) -> Assignment:
-    """Separate each object's candidates into positives and background by their scores (steps 3 to 5).
-
-    scores (B, N): the score of every matched anchor (lower is better), anything elsewhere. matches (B, N).
-    """
-    anchors, best, count = candidates(scores, matches, num_objects, level_starts)
-    positives = mixture.cut(best.flatten(0, 1), count.flatten()).view_as(count)
-    return Assignment(anchors, best, count, positives)

@@ -7,12 +7,12 @@ import math
 import torch
 from torch import Tensor
 
-DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
-MAX_LOG_SCALE = math.log(1000 / 16)
+_DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+_MAX_LOG_SCALE = math.log(1000 / 16)
 
 
 def area(boxes: Tensor) -> Tensor:
-    """Return the area of each box: boxes (..., 4) -> (...), square pixels, 0 where a side is negative."""
+    """Return the area of each box in square pixels, 0 where a side is negative: boxes (..., 4) -> (...)."""
     sides = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0)
     return sides[..., 0] * sides[..., 1]
 
@@ -68,26 +68,26 @@ def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
     sides = boxes[..., 2:] - boxes[..., :2]
     shift = (boxes[..., :2] + boxes[..., 2:] - anchors[..., :2] - anchors[..., 2:]) / (2 * anchor_sides)
     deltas = torch.cat([shift, torch.log(sides / anchor_sides)], dim=-1)
-    return deltas * deltas.new_tensor(DELTA_WEIGHTS)
+    return deltas * deltas.new_tensor(_DELTA_WEIGHTS)
 
 
 def decode(deltas: Tensor, anchors: Tensor) -> Tensor:
     """Return the boxes that `deltas` make of `anchors`: (..., 4), (..., 4) -> (..., 4).
 
-    Deltas are (dx, dy) x 10 and (dw, dh) x 5 in the anchor's size (the references' box coder); dw and dh are cut at
-    log(1000 / 16), so that no box overflows.
+    Deltas are (dx, dy) x 10 and (dw, dh) x 5 in the anchor's size (the references' box coder); dw and dh are
+    at most log(1000 / 16), so that no box overflows.
     """
     anchor_sides = anchors[..., 2:] - anchors[..., :2]
-    centres = (anchors[..., :2] + anchors[..., 2:]) / 2 + deltas[..., :2] * (anchor_sides / DELTA_WEIGHTS[0])
-    half = (deltas[..., 2:] / DELTA_WEIGHTS[2]).clamp(max=MAX_LOG_SCALE).exp() * (anchor_sides / 2)
+    centres = (anchors[..., :2] + anchors[..., 2:]) / 2 + deltas[..., :2] * (anchor_sides / _DELTA_WEIGHTS[0])
+    half = (deltas[..., 2:] / _DELTA_WEIGHTS[2]).clamp(max=_MAX_LOG_SCALE).exp() * (anchor_sides / 2)
     return torch.cat([centres - half, centres + half], dim=-1)
 
 
 def clip(boxes: Tensor, sizes: Tensor, legacy: bool = False) -> Tensor:
     """Clip boxes to their image: boxes (..., 4), sizes (..., 2) as (height, width) pixels -> (..., 4).
 
-    legacy: as the seed and the official code do, in inclusive pixels, which leaves a box that lies wholly outside one
-    pixel wide or high at the border. Otherwise it has no area any more.
+    legacy: as the seed and the official code do, in inclusive pixels, which makes a box that lies wholly outside one
+    pixel wide or high at the border. Otherwise such a box has no area any more.
     """
     limit = sizes.flip(-1).to(boxes.dtype)
     if not legacy:

@@ -1,4 +1,4 @@
-"""The best k members of every group, for all groups at once, by one sort: no loop, no group sizes, no host copy."""
+"""The best k members of every group, for all groups at once, by one sort, without a loop or a copy to the host."""
 
 from __future__ import annotations
 

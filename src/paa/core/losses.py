@@ -1,76 +1,173 @@
 """The three losses of a batch: focal classification, GIoU of the boxes, and the prediction of the IoU (paper, §3).
 
-The classification part of the assignment's score and the classification loss are the same focal loss, so its dense part
-(every anchor pushed away from every class) is computed once for both.
+The cost by which anchors are assigned and the classification loss are the same focal loss, so its dense part (every
+anchor pushed away from every class) is computed once for both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from paa.core.assignment import Assignment, assign, match
+from paa.core.assignment import Assigner, Assignment, PaaAssigner
 from paa.core.boxes import decode, giou, iou
 from paa.core.outputs import HeadOutputs
 
-GAMMA = 2.0
-ALPHA = 0.25
-BOX_WEIGHT = 1.3
-IOU_WEIGHT = 0.5
 
+@dataclass(frozen=True)
+class LossWeights:
+    """The numbers in the losses, with the paper's values."""
 
-class _NegativeFocal(torch.autograd.Function):
-    """(1 - alpha) x p^2 x -log(1 - p) summed over the classes: logits (..., C) -> (...).
-
-    The derivative is worked out in the forward pass, while p is at hand: autograd would keep five tensors of this size,
-    the largest of the whole loss, and go over each again.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor) -> Tensor:
-        p = logits.sigmoid()
-        cost = F.softplus(logits)
-        if ctx.needs_input_grad[0]:
-            # d/dx p^2 s = p^2 (2 (1 - p) s + p), where s = softplus(x), s' = p
-            slope = (1 - p).mul_(2).mul_(cost).add_(p).mul_(p).mul_(p).mul_(1 - ALPHA)
-            ctx.save_for_backward(slope)
-        return cost.mul_(p).mul_(p).sum(-1).mul_(1 - ALPHA)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        slope: Tensor = ctx.saved_tensors[0]
-        return slope * grad[..., None]
-
-
-def negative_focal(logits: Tensor) -> Tensor:
-    """Return the focal loss of anchors that show nothing, summed over the classes: logits (..., C) -> (...)."""
-    result: Tensor = _NegativeFocal.apply(logits)
-    return result
-
-
-def focal_difference(logits: Tensor) -> Tensor:
-    """Return what the focal loss (Lin et al. 2017) changes by when a class is the target, not none: (...) -> (...)."""
-    p = logits.sigmoid()
-    positive = ALPHA * (1 - p).pow(GAMMA) * F.softplus(-logits)
-    negative = (1 - ALPHA) * p.pow(GAMMA) * F.softplus(logits)
-    return positive - negative
+    alpha: float = 0.25
+    """Focal loss: weight of the positives; that of the background is 1 - alpha."""
+    gamma: float = 2.0
+    """Focal loss: exponent that lowers the loss of well-classified anchors."""
+    box: float = 1.3
+    """Factor of the box loss."""
+    iou: float = 0.5
+    """Factor of the loss of the IoU prediction."""
 
 
 class LossResult(NamedTuple):
-    """The losses of a batch, and what they rest on.
+    """The losses of a batch, and the assignment behind them.
 
-    losses: `classification`, `box` and `iou`, scalars whose sum is trained on. matches (B, N), from `match`.
-    positives: their number, averaged over processes.
+    losses: `classification`, `box` and `iou`, scalars whose sum is trained on. num_positives: how many positives there
+    are (or, where the assigner weighs them, their total weight), averaged over processes.
     """
 
     losses: dict[str, Tensor]
     assignment: Assignment
-    matches: Tensor
-    positives: Tensor
+    num_positives: Tensor
+
+
+def paa_losses(
+    outputs: HeadOutputs,
+    anchors: Tensor,
+    gt_boxes: Tensor,
+    gt_labels: Tensor,
+    *,
+    assigner: Assigner = PaaAssigner(),
+    weights: LossWeights = LossWeights(),
+    legacy: bool = False,
+    average: Callable[[Tensor], Tensor] = lambda values: values,
+) -> LossResult:
+    """Assign the anchors of a batch and return its three losses.
+
+    outputs: of B images at N anchors. anchors (N, 4). gt_boxes (B, G, 4): continuous xyxy pixels. gt_labels (B, G):
+    from 0, -1 where there is no object. assigner: the rule that chooses the positives. legacy: the official code's
+    GIoU. average: the mean of a tensor over all processes (torch.distributed), for the normalisers; a single process
+    needs none. Losses are computed in float32. No object anywhere is ordinary input: the classification loss still
+    pushes down, the other two are zero with a graph. ValueError if the assigner's result has the wrong shapes.
+    """
+    outputs = outputs._replace(
+        cls_logits=outputs.cls_logits.float(), deltas=outputs.deltas.float(), iou_logits=outputs.iou_logits.float()
+    )
+    if gt_labels.shape[1] == 0:  # an image without objects has an empty slot anyway
+        gt_boxes, gt_labels = F.pad(gt_boxes, (0, 0, 0, 1)), F.pad(gt_labels, (0, 1), value=-1)
+    negatives = _negative_focal(outputs.cls_logits, weights)
+
+    def cost(matches: Tensor) -> Tensor:
+        return _cost(outputs, negatives, anchors, matches, gt_boxes, gt_labels, weights, legacy)
+
+    with torch.no_grad():
+        assignment = assigner(outputs, anchors, gt_boxes, gt_labels, cost)
+    _check(assignment, gt_labels)
+
+    # Every object has the same number of slots, so no shape depends on how many positives there are.
+    slots = assignment.anchors
+    slot_weights = assignment.loss_weights()
+    labels = gt_labels.clamp(min=0)[..., None].expand_as(slots)
+    flat = (slots * outputs.cls_logits.shape[2] + labels).flatten(1)
+    logits = outputs.cls_logits.flatten(1).gather(1, flat).view_as(slot_weights)
+    # where a slot is not positive its anchor stands in, so that no prediction of such a slot can spoil a gradient
+    predicted = decode(_take(outputs.deltas, slots), anchors[slots])
+    predicted = torch.where(slot_weights[..., None] > 0, predicted, anchors[slots])
+    truth = gt_boxes[:, :, None]
+    overlap = iou(predicted.detach(), truth)
+    box_weights = overlap * slot_weights
+    iou_logits = outputs.iou_logits.gather(1, slots.flatten(1)).view_as(slot_weights)
+
+    normalisers = average(torch.stack([slot_weights.sum(), box_weights.sum()]))
+    num_positives, iou_sum = normalisers[0].clamp(min=1), normalisers[1].clamp(min=1e-12)
+    difference = _focal_difference(logits, weights) * slot_weights
+    box_loss = (1 - giou(predicted, truth, legacy)) * box_weights
+    iou_loss = F.binary_cross_entropy_with_logits(iou_logits, overlap, reduction="none") * slot_weights
+    losses = {
+        "classification": (negatives.sum() + difference.sum()) / num_positives,
+        "box": weights.box * box_loss.sum() / iou_sum,
+        "iou": weights.iou * iou_loss.sum() / num_positives,
+    }
+    return LossResult(losses, assignment, normalisers[0])
+
+
+@torch.no_grad()
+def assign(
+    outputs: HeadOutputs,
+    anchors: Tensor,
+    gt_boxes: Tensor,
+    gt_labels: Tensor,
+    *,
+    assigner: Assigner = PaaAssigner(),
+    weights: LossWeights = LossWeights(),
+    legacy: bool = False,
+) -> Assignment:
+    """Return which anchors are positive, and for which object: the assignment that `paa_losses` trains on.
+
+    The arguments are those of `paa_losses`.
+    """
+    # the losses take little time beside the assignment, and this can never differ from what is trained on
+    return paa_losses(
+        outputs, anchors, gt_boxes, gt_labels, assigner=assigner, weights=weights, legacy=legacy
+    ).assignment
+
+
+class _NegativeFocal(torch.autograd.Function):
+    """(1 - alpha) x p^gamma x -log(1 - p) summed over the classes: logits (..., C) -> (...).
+
+    The derivative is computed in the forward pass, while p is at hand: autograd would keep five tensors of this size,
+    the largest of the whole loss, and go over each again.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, alpha: float, gamma: float) -> Tensor:
+        p = logits.sigmoid()
+        cost = F.softplus(logits)
+        ctx.alpha, ctx.gamma = alpha, gamma
+        slope = None
+        if ctx.needs_input_grad[0]:
+            # d/dx p^g s = p^g (g (1 - p) s + p), where s = softplus(x), s' = p
+            slope = (1 - p).mul_(gamma).mul_(cost).add_(p)
+        power = p.pow_(gamma)
+        if slope is not None:
+            ctx.save_for_backward(logits, slope.mul_(power).mul_(1 - alpha))
+        return cost.mul_(power).sum(-1).mul_(1 - alpha)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        logits, slope = ctx.saved_tensors
+        if torch.is_grad_enabled():  # for a second derivative, in which the slope above would count as constant
+            p = logits.sigmoid()
+            slope = (1 - ctx.alpha) * p.pow(ctx.gamma) * (ctx.gamma * (1 - p) * F.softplus(logits) + p)
+        return slope * grad[..., None], None, None
+
+
+def _negative_focal(logits: Tensor, weights: LossWeights) -> Tensor:
+    """Return the focal loss of anchors of the background, summed over the classes: logits (..., C) -> (...)."""
+    result: Tensor = _NegativeFocal.apply(logits, weights.alpha, weights.gamma)
+    return result
+
+
+def _focal_difference(logits: Tensor, weights: LossWeights) -> Tensor:
+    """Return the focal loss of a class that is the target minus that of one that is not: (...) -> (...)."""
+    p = logits.sigmoid()
+    positive = weights.alpha * (1 - p).pow(weights.gamma) * F.softplus(-logits)
+    negative = (1 - weights.alpha) * p.pow(weights.gamma) * F.softplus(logits)
+    return positive - negative
 
 
 def _take(per_anchor: Tensor, anchors: Tensor) -> Tensor:
@@ -80,73 +177,30 @@ def _take(per_anchor: Tensor, anchors: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def anchor_scores(
+def _cost(
     outputs: HeadOutputs,
     negatives: Tensor,
     anchors: Tensor,
     matches: Tensor,
     gt_boxes: Tensor,
     gt_labels: Tensor,
+    weights: LossWeights,
     legacy: bool,
 ) -> Tensor:
-    """Return how badly each matched anchor fits its object (paper, §3.1): (B, N), lower is better.
-
-    Focal loss summed over all classes with the object's label as target, plus the GIoU loss of the decoded box.
-    negatives (B, N): `negative_focal` of the logits. Where an anchor has no match the value means nothing.
-    """
+    """Return the cost of each anchor, as `Cost` describes it. negatives (B, N): `_negative_focal` of the logits."""
     owner = matches.clamp(min=0)
     labels = gt_labels.gather(1, owner).clamp(min=0)
     own_logit = outputs.cls_logits.gather(2, labels[..., None]).squeeze(2)
     box_loss = 1 - giou(decode(outputs.deltas, anchors), _take(gt_boxes, owner), legacy)
-    return (negatives + focal_difference(own_logit) + box_loss).clamp(min=0)
+    return (negatives + _focal_difference(own_logit, weights) + box_loss).clamp(min=0)
 
 
-def paa_losses(
-    outputs: HeadOutputs,
-    anchors: Tensor,
-    gt_boxes: Tensor,
-    gt_labels: Tensor,
-    *,
-    legacy: bool = False,
-    average: Callable[[Tensor], Tensor] = lambda values: values,
-) -> LossResult:
-    """Assign the anchors of a batch and return its three losses.
-
-    outputs: of B images at N anchors. anchors (N, 4). gt_boxes (B, G, 4), gt_labels (B, G): -1 where there is none.
-    legacy: the official code's GIoU. average: the mean of a tensor over all processes (torch.distributed), for the
-    normalisers; a single process needs none. Losses are computed in float32. No object anywhere is ordinary input: the
-    classification loss still pushes down, the other two are zero with a graph.
-    """
-    outputs = outputs._replace(
-        cls_logits=outputs.cls_logits.float(), deltas=outputs.deltas.float(), iou_logits=outputs.iou_logits.float()
-    )
-    if gt_labels.shape[1] == 0:  # an empty slot is what an image without objects has anyway
-        gt_boxes, gt_labels = F.pad(gt_boxes, (0, 0, 0, 1)), F.pad(gt_labels, (0, 1), value=-1)
-    negatives = negative_focal(outputs.cls_logits)
-    matches = match(anchors, gt_boxes, gt_labels)
-    scores = anchor_scores(outputs, negatives.detach(), anchors, matches, gt_boxes, gt_labels, legacy)
-    assignment = assign(scores, matches, gt_labels.shape[1], outputs.level_starts())
-
-    # Every object has the same number of candidate slots, so shapes never depend on the numbers in them.
-    slots = assignment.anchors
-    positive = assignment.is_positive().float()
-    labels = gt_labels.clamp(min=0)[..., None].expand_as(slots)
-    flat = (slots * outputs.cls_logits.shape[2] + labels).flatten(1)
-    logits = outputs.cls_logits.flatten(1).gather(1, flat).view_as(positive)
-    # where a slot is not positive its anchor stands in, so that no prediction there can spoil a gradient
-    predicted = decode(_take(outputs.deltas, slots), anchors[slots])
-    predicted = torch.where(positive[..., None] > 0, predicted, anchors[slots])
-    truth = gt_boxes[:, :, None]
-    overlap = iou(predicted.detach(), truth) * positive
-    iou_logits = outputs.iou_logits.gather(1, slots.flatten(1)).view_as(positive)
-
-    normalisers = average(torch.stack([positive.sum(), overlap.sum()]))
-    num_positives, iou_sum = normalisers[0].clamp(min=1), normalisers[1].clamp(min=1e-12)
-    box = 1 - giou(predicted, truth, legacy)
-    iou_loss = F.binary_cross_entropy_with_logits(iou_logits, overlap, reduction="none")
-    losses = {
-        "classification": (negatives.sum() + (focal_difference(logits) * positive).sum()) / num_positives,
-        "box": BOX_WEIGHT * (overlap * box).sum() / iou_sum,
-        "iou": IOU_WEIGHT * (iou_loss * positive).sum() / num_positives,
-    }
-    return LossResult(losses, assignment, matches, normalisers[0])
+def _check(assignment: Assignment, gt_labels: Tensor) -> None:
+    """Raise ValueError for an assignment that is not one of these objects."""
+    given = assignment.anchors.shape, assignment.num_positives.shape
+    if len(given[0]) != 3 or given[0][:2] != gt_labels.shape or given[1] != gt_labels.shape:
+        b, g = gt_labels.shape
+        raise ValueError(
+            f"the assigner returned anchors {tuple(given[0])} and num_positives {tuple(given[1])} for {b} images of "
+            f"{g} object slots; expected ({b}, {g}, slots) and ({b}, {g})"
+        )

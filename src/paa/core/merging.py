@@ -1,4 +1,4 @@
-"""One result from the detections of several views of an image: the official code's `vote` and `soft-vote`."""
+"""Merge the detections of several views of an image: the official code's `vote` and `soft-vote`."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from paa.core.boxes import iou
 _ROUNDING = 1e-9
 
 
-def merge(
+def merge_views(
     boxes: Tensor, scores: Tensor, labels: Tensor, *, threshold: float = 0.66, soft: bool = True, least: float = 0.05
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Merge the boxes that agree, each class for itself (bbox_aug_vote.py of the official code).
+    """Merge the boxes that agree, class by class (bbox_aug_vote.py of the official code).
 
-    boxes (M, 4): continuous xyxy pixels of one frame; scores (M,); labels (M,): int64 from 0. The best box takes all of
-    its class with IoU >= threshold, then the best of the rest, and so on; each cluster becomes the mean of its boxes,
-    weighted by score, with its best score. soft: the others of a cluster stay too, with their score x (1 - IoU with the
-    best one) where that is at least `least`, the threshold of the detections. Returns boxes (R, 4),
-    scores (R,) and labels (R,), best first.
+    boxes (M, 4): continuous xyxy pixels of one image size; scores (M,); labels (M,): int64 from 0. The best box and all
+    boxes of its class with IoU >= threshold form a cluster, then the best of the rest, and so on; each cluster becomes
+    the mean of its boxes, weighted by score, with its best score. soft: the other boxes of a cluster stay too, with
+    their score x (1 - IoU with the best box) where that is at least `least`, the threshold of the detections. Returns
+    boxes (R, 4), scores (R,) and labels (R,), best first.
     """
     if len(boxes) == 0:
         return boxes, scores, labels
-    # float64: two classes are moved apart at no cost of precision, and an IoU equal to the threshold is equal
+    # float64: moving the classes apart costs no precision, and an IoU equal to the threshold compares as equal
     exact, weights = boxes.double(), scores.double()
     span = exact.max() - exact.min() + 1
-    # `nms` takes what is above its threshold, not what is equal to it
+    # `nms` suppresses above its threshold, not at it
     best = nms(exact + labels[:, None] * span, weights, threshold - _ROUNDING)
     taken = torch.ones_like(labels, dtype=torch.bool)
     taken[best] = False
     others = taken.nonzero()[:, 0]
     overlap = iou(exact[best, None], exact[None, others])
     overlap = torch.where(labels[best, None] == labels[others], overlap, -1.0)
-    # the first that is near enough; if rounding hides the one that took it, the nearest
+    # the first box that overlaps enough; the one of highest IoU, where rounding hides the box that nms found
     owner = torch.where(overlap >= threshold, 2.0, overlap).argmax(0)
 
     mass = weights[best].index_add(0, owner, weights[others])

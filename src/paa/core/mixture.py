@@ -1,9 +1,9 @@
-"""Many small mixtures of two one-dimensional Gaussians, fitted at once (paper, §3.2).
+"""How many of an object's candidates are positive: mixtures of two Gaussians, of all objects at once (paper, §3.2).
 
 The rules are those of scikit-learn's `GaussianMixture(2, weights_init, means_init, precisions_init)`, which all three
 reference implementations call once per object: everything in float64, `tol` 1e-3 on the mean log-likelihood, at most
 100 rounds, 1e-6 added to each variance, and the parameters *after* the last round count.
-Here in numpy, for CPUs; `mixture_triton.py` does the same in one kernel, for GPUs.
+Here in numpy, for CPUs; `_kernels/mixture.py` does the same in one kernel, for GPUs.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-TOLERANCE = 1e-3
-MAX_ROUNDS = 100
-VARIANCE_FLOOR = 1e-6
+_TOLERANCE = 1e-3
+_MAX_ROUNDS = 100
+_VARIANCE_FLOOR = 1e-6
+_TINY = 10 * torch.finfo(torch.float64).eps
 _LOG_2PI = math.log(2 * math.pi)
-TINY = 10 * torch.finfo(torch.float64).eps
 
 
 class Mixture(NamedTuple):
@@ -41,27 +41,65 @@ class Mixture(NamedTuple):
         return q
 
 
-def fit(scores: Tensor, count: Tensor) -> Mixture:
+def count_positives(scores: Tensor, count: Tensor) -> Tensor:
+    """Return how many of each row's lowest scores are positive (paper, §3.2).
+
+    scores (G, K): ascending; count (G,): int64, how many of them are candidates. Returns (G,) int64: 0 where there is
+    no candidate, all where none is more probable under the low-score component, else up to and with the foreground
+    candidate of highest density (the first, if tied).
+    """
+    positives: Tensor = _count_positives(scores, count)
+    return positives
+
+
+@torch.library.custom_op("paa::count_positives", mutates_args=())
+def _count_positives(scores: Tensor, count: Tensor) -> Tensor:
+    """Do what `count_positives` does, as one operator: torch.compile cannot trace numpy's rounds, nor the kernel."""
+    if scores.device.type != "cpu":
+        if (kernel := _kernel(scores.device)) is not None:
+            return kernel(scores, count)[1]
+        on_host: Tensor = _count_positives(scores.cpu(), count.cpu())
+        return on_host.to(scores.device)
+    k = scores.shape[1]
+    position = torch.arange(k)
+    valid = position < count[:, None]
+    x = torch.where(valid, scores.double(), 0.0)
+    low, high = fit_mixtures(x, count.clamp(min=1)).log_densities(x[:, None], torch).unbind(1)
+    density = torch.where(valid & (low >= high), torch.logaddexp(low, high), -torch.inf)
+    best, at = density.max(1, keepdim=True)
+    # equal scores are equally dense, whatever the last bit of their densities says
+    densest = torch.where(valid & (x == x.gather(1, at)) & (best > -torch.inf), position, k).amin(1)
+    return torch.where(densest < k, densest + 1, count)
+
+
+@_count_positives.register_fake
+def _(scores: Tensor, count: Tensor) -> Tensor:
+    """Return the shape of the result, for torch.compile."""
+    return torch.empty_like(count)
+
+
+def fit_mixtures(scores: Tensor, count: Tensor) -> Mixture:
     """Fit one mixture to the first `count` scores of each row by expectation maximisation.
 
     scores (G, K): ascending, any float type; what lies behind `count` is not read. count (G,): int64, at least 1.
-    Starts from weights 1/2, means at the lowest and the highest score, precisions 1. Returns tensors where scores are.
+    Starts from weights 1/2, means at the lowest and the highest score, precisions 1. Returns tensors on the scores'
+    device.
     """
     if scores.device.type != "cpu":
         if (kernel := _kernel(scores.device)) is not None:
             return kernel(scores, count)[0]
-        return Mixture(*(t.to(scores.device) for t in fit(scores.cpu(), count.cpu())))
-    place = torch.arange(scores.shape[1])
-    inside = (place < count[:, None])[:, None].double()
-    x = torch.where(inside > 0, scores.double()[:, None], 0.0)
+        return Mixture(*(t.to(scores.device) for t in fit_mixtures(scores.cpu(), count.cpu())))
+    position = torch.arange(scores.shape[1])
+    valid = (position < count[:, None])[:, None].double()
+    x = torch.where(valid > 0, scores.double()[:, None], 0.0)
     highest = x.gather(2, (count - 1)[:, None, None])
     ones = x.new_ones(len(x), 2, 1)
-    return _fit_host(Mixture(ones / 2, torch.cat([x[:, :, :1], highest], dim=1), ones), x, inside)
+    return _fit_on_host(Mixture(ones / 2, torch.cat([x[:, :, :1], highest], dim=1), ones), x, valid)
 
 
 @functools.cache
 def _kernel(device: torch.device) -> Callable[[Tensor, Tensor], tuple[Mixture, Tensor]] | None:
-    """Return what fits and cuts on the device without a look at the host, None if nothing does.
+    """Return the function that fits and counts on the device without waiting for it; None if none runs there.
 
     Whether the kernel runs depends on the device, the version of triton, and the C compiler that triton asks for, so it
     is tried, once. Without it the host does the work: the scores are few, and a round in torch is 36 launches.
@@ -69,9 +107,9 @@ def _kernel(device: torch.device) -> Callable[[Tensor, Tensor], tuple[Mixture, T
     if device.type != "cuda":
         return None
     try:
-        from paa.core.kernels.mixture import fit_and_cut
+        from paa.core._kernels.mixture import fit_and_count
 
-        fit_and_cut(torch.ones(1, 45, device=device), torch.ones(1, dtype=torch.int64, device=device))
+        fit_and_count(torch.ones(1, 45, device=device), torch.ones(1, dtype=torch.int64, device=device))
     except Exception as error:
         warnings.warn(
             f"no kernel for the mixtures on {device}, so every step waits milliseconds for the CPU to fit them; "
@@ -79,79 +117,51 @@ def _kernel(device: torch.device) -> Callable[[Tensor, Tensor], tuple[Mixture, T
             stacklevel=2,
         )
         return None
-    return fit_and_cut
+    return fit_and_count
 
 
-def _round(mixture: Mixture, x: Any, inside: Any, share: Any) -> tuple[Mixture, Any]:
+def _round(mixture: Mixture, x: Any, valid: Any, share: Any) -> tuple[Mixture, Any]:
     """One expectation and one maximisation: the new parameters, and the mean log-likelihood (G,) of the old ones.
 
-    x, inside (0 or 1), share (inside / number of scores): (G, 1, K), all numpy's.
+    x, valid (0 or 1), share (valid / number of scores): (G, 1, K), numpy arrays.
     """
     q = mixture.log_densities(x, np)
     log_density = np.logaddexp(q[:, :1], q[:, 1:])
     q -= log_density
     responsibility = np.exp(q)
-    responsibility *= inside
+    responsibility *= valid
     log_density *= share
-    mass = responsibility.sum(2, keepdims=True) + TINY
+    mass = responsibility.sum(2, keepdims=True) + _TINY
     means = (responsibility * x).sum(2, keepdims=True) / mass
     deviation = x - means
     deviation *= deviation
     deviation *= responsibility
-    variances = deviation.sum(2, keepdims=True) / mass + VARIANCE_FLOOR
+    variances = deviation.sum(2, keepdims=True) / mass + _VARIANCE_FLOOR
     return Mixture(mass / mass.sum(1, keepdims=True), means, variances), log_density.sum(2)[:, 0]
 
 
 @np.errstate(invalid="ignore")  # scores that are NaN are the caller's to report
-def _fit_host(start: Mixture, x: Tensor, inside: Tensor) -> Mixture:
-    """In numpy, whose calls cost a third of torch's at this size; sets that have converged drop out."""
+def _fit_on_host(start: Mixture, x: Tensor, valid: Tensor) -> Mixture:
+    """Fit in numpy, whose calls cost a third of torch's at this size; sets that have converged drop out.
+
+    x, valid (0 or 1): (G, 1, K), float64.
+    """
     result = [t.numpy().copy() for t in start]
-    mixture, xs, ins = Mixture(*(t.numpy() for t in start)), x.numpy(), inside.numpy()
-    share = ins / ins.sum(2, keepdims=True)
+    mixture, xs, valids = Mixture(*(t.numpy() for t in start)), x.numpy(), valid.numpy()
+    share = valids / valids.sum(2, keepdims=True)
     rows, previous = np.arange(len(xs)), np.full(len(xs), -np.inf)
-    for _ in range(MAX_ROUNDS):
-        mixture, likelihood = _round(mixture, xs, ins, share)
-        moving = np.abs(likelihood - previous) >= TOLERANCE
+    for _ in range(_MAX_ROUNDS):
+        mixture, likelihood = _round(mixture, xs, valids, share)
+        moving = np.abs(likelihood - previous) >= _TOLERANCE
         previous = likelihood
         if moving.all():
             continue
         for whole, part in zip(result, mixture):
             whole[rows[~moving]] = part[~moving]
         mixture = Mixture(*(t[moving] for t in mixture))
-        xs, ins, share, previous, rows = (a[moving] for a in (xs, ins, share, previous, rows))
+        xs, valids, share, previous, rows = (a[moving] for a in (xs, valids, share, previous, rows))
         if len(rows) == 0:
             break
     for whole, part in zip(result, mixture):
         whole[rows] = part
     return Mixture(*(torch.from_numpy(t) for t in result))
-
-
-@torch.library.custom_op("paa::cut", mutates_args=())
-def cut(scores: Tensor, count: Tensor) -> Tensor:
-    """Return how many of each row's lowest scores are positive (paper, §3.2).
-
-    scores (G, K): ascending; count (G,): int64, how many of them are candidates. Returns (G,) int64: 0 where there is
-    no candidate, all where none is more probable under the low-score component, else up to and with the foreground
-    candidate of highest density (the first, if tied).
-    """
-    if scores.device.type != "cpu":
-        if (kernel := _kernel(scores.device)) is not None:
-            return kernel(scores, count)[1]
-        there: Tensor = cut(scores.cpu(), count.cpu())
-        return there.to(scores.device)
-    k = scores.shape[1]
-    place = torch.arange(k)
-    inside = place < count[:, None]
-    x = torch.where(inside, scores.double(), 0.0)
-    low, high = fit(x, count.clamp(min=1)).log_densities(x[:, None], torch).unbind(1)
-    density = torch.where(inside & (low >= high), torch.logaddexp(low, high), -torch.inf)
-    best, at = density.max(1, keepdim=True)
-    # equal scores are equally dense, whatever the last bit of their densities says
-    densest = torch.where(inside & (x == x.gather(1, at)) & (best > -torch.inf), place, k).amin(1)
-    return torch.where(densest < k, densest + 1, count)
-
-
-@cut.register_fake
-def _(scores: Tensor, count: Tensor) -> Tensor:
-    """Tell torch.compile, to which a cut is one operator, what comes out."""
-    return torch.empty_like(count)

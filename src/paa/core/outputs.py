@@ -1,4 +1,4 @@
-"""What the head says of every anchor of a batch: all that the model hands to losses and post-processing."""
+"""The predictions for every anchor of a batch: all that losses and post-processing need of a model."""
 
 from __future__ import annotations
 

@@ -9,10 +9,8 @@ from torch import Tensor
 
 from paa.core.boxes import clip, iou
 from paa.core.outputs import HeadOutputs
-from paa.core.selection import Candidates, select
+from paa.core.selection import Candidates, select_candidates
 from paa.core.suppression import suppress
-
-VOTING_IOU = 0.01
 
 
 class DetectedBatch(NamedTuple):
@@ -26,15 +24,17 @@ class DetectedBatch(NamedTuple):
     labels: Tensor
 
 
-def score_voting(kept: Tensor, candidates: Tensor, scores: Tensor, sigma: float = 0.025) -> Tensor:
-    """Move each kept box to the weighted mean of the candidates that agree with it (paper, §3.4).
+def score_voting(
+    kept: Tensor, candidates: Tensor, scores: Tensor, sigma: float = 0.025, min_iou: float = 0.01
+) -> Tensor:
+    """Replace each kept box by the weighted mean of the candidates that overlap it (paper, §3.4).
 
-    kept (..., 4), candidates (..., M, 4): the boxes of the same image and class for each kept one, continuous xyxy
-    pixels. scores (..., M): theirs, 0 where there is none. A candidate of IoU > 0.01 weighs
-    score x exp(-(1 - IoU)^2 / sigma). Returns (..., 4); a box that no candidate overlaps stays where it is.
+    kept (..., 4), continuous xyxy pixels. candidates (..., M, 4): for each kept box, those of its image and class.
+    scores (..., M): of the candidates, 0 where there is none. A candidate of IoU > min_iou has the weight
+    score x exp(-(1 - IoU)^2 / sigma). Returns (..., 4); a box that no candidate overlaps is unchanged.
     """
     overlap = iou(kept[..., None, :], candidates)
-    weights = torch.where(overlap > VOTING_IOU, scores * torch.exp(-(1 - overlap).square() / sigma), 0.0)
+    weights = torch.where(overlap > min_iou, scores * torch.exp(-(1 - overlap).square() / sigma), 0.0)
     mass = weights.sum(-1)[..., None]
     # no matrix product: autocast would round the boxes to bfloat16
     mean = (weights[..., None] * candidates).sum(-2) / mass.clamp(min=torch.finfo(mass.dtype).tiny)
@@ -57,51 +57,52 @@ def detect(
 ) -> DetectedBatch:
     """Return the detections of a batch.
 
-    anchors (N, 4); sizes (B, 2): (height, width) to which each image's boxes are cut. The score of an (anchor, class)
-    is sqrt(class probability x predicted IoU); candidates have a class probability (with `threshold_joint`, as in
-    MMDetection, a score) above `threshold`; each level gives its `per_level` best; NMS per class at `nms_iou`; the best
-    `limit` of each image. voting: move the boxes by `score_voting`. legacy: boxes outside their image are clipped to a
-    pixel and stay, as in the seed and the official code. On a CUDA device the host waits for nothing.
+    anchors (N, 4); sizes (B, 2): (height, width) to which each image's boxes are clipped. The score of an
+    (anchor, class) is sqrt(class probability x predicted IoU); candidates have a class probability (with
+    `threshold_joint`, as in MMDetection, a score) above `threshold`, and the `per_level` best of each level stay; NMS
+    per class at `nms_iou`; the best `limit` of each image. voting: replace the boxes by `score_voting`. legacy: boxes
+    outside their image are clipped to a pixel and stay, as in the seed and the official code. On a CUDA device the host
+    waits for nothing.
     """
-    candidates = select(outputs, anchors, sizes, threshold, threshold_joint, per_level, legacy)
+    candidates = select_candidates(outputs, anchors, sizes, threshold, threshold_joint, per_level, legacy)
     boxes, scores, labels = candidates
     if labels.shape[1] == 0 or limit == 0:
         shape = (len(labels), limit)
         return DetectedBatch(boxes.new_zeros(*shape, 4), scores.new_zeros(shape), labels.new_full(shape, -1))
     kept = suppress(boxes, labels, nms_iou, limit)
-    there = kept >= 0
+    valid = kept >= 0
     kept = kept.clamp(min=0)
     result = boxes.gather(1, kept[..., None].expand(-1, -1, 4))
-    kept_labels = torch.where(there, labels.gather(1, kept), -1)
+    kept_labels = torch.where(valid, labels.gather(1, kept), -1)
     if voting:
         voters = _voters if boxes.device.type == "cpu" else _all_as_voters
         voted = score_voting(result, *voters(candidates, kept_labels))
-        result = clip(voted, sizes[:, None], legacy)  # a mean is inside but for its rounding
+        result = clip(voted, sizes[:, None], legacy)  # a mean of clipped boxes is inside but for rounding
     return DetectedBatch(
-        torch.where(there[..., None], result, 0.0), torch.where(there, scores.gather(1, kept), 0.0), kept_labels
+        torch.where(valid[..., None], result, 0.0), torch.where(valid, scores.gather(1, kept), 0.0), kept_labels
     )
 
 
 def _all_as_voters(candidates: Candidates, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return boxes (B, 1, M, 4) and scores (B, K, M), 0 for those of another class than the K labels (B, K) name."""
+    """Return all candidates for each of K labels (B, K): boxes (B, 1, M, 4), scores (B, K, M), 0 for other classes."""
     same = labels[..., None] == candidates.labels[:, None]
     return candidates.boxes[:, None], torch.where(same, candidates.scores[:, None], 0.0)
 
 
 def _voters(candidates: Candidates, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return boxes (B, K, W, 4) and scores (B, K, W) of those of the class that the K labels (B, K) name.
+    """Return the candidates of the class of each of K labels (B, K): boxes (B, K, W, 4) and scores (B, K, W).
 
-    W is the size of the largest of these classes: for a CPU a hundredth of the work.
+    W is the size of the largest of these classes: for a CPU a hundredth of the work of `_all_as_voters`.
     """
     b, m = candidates.labels.shape
     ordered, members = candidates.labels.sort(dim=1)
     first = torch.searchsorted(ordered, labels)
     count = torch.where(labels >= 0, torch.searchsorted(ordered, labels, right=True) - first, 0)[..., None]
-    place = torch.arange(int(count.max()), device=labels.device)
-    table = (first[..., None] + place).clamp(max=m - 1)
+    position = torch.arange(int(count.max()), device=labels.device)
+    table = (first[..., None] + position).clamp(max=m - 1)
     row = torch.arange(b, device=labels.device)[:, None] * m
     table = (members + row).flatten().index_select(0, (table + row[..., None]).flatten())
     scores = candidates.scores.flatten().index_select(0, table).view(*labels.shape, -1)
-    # one side after the other in memory, which makes their IoUs twice as fast
+    # all x1 in memory, then all y1, x2 and y2, which makes the IoUs twice as fast
     sides = candidates.boxes.flatten(0, 1).t().contiguous().index_select(1, table)
-    return sides.view(4, *labels.shape, -1).permute(1, 2, 3, 0), torch.where(place < count, scores, 0.0)
+    return sides.view(4, *labels.shape, -1).permute(1, 2, 3, 0), torch.where(position < count, scores, 0.0)

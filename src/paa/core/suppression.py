@@ -1,4 +1,4 @@
-"""Non-maximum suppression, each class of each image for itself, no further than to the boxes that are asked for."""
+"""Non-maximum suppression of each class of each image, which stops at the number of boxes that is asked for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torchvision.ops import nms
 
 
 def suppress(boxes: Tensor, labels: Tensor, nms_iou: float, limit: int) -> Tensor:
-    """Return the `limit` best boxes of each image that no better one of their class overlaps by more than `nms_iou`.
+    """Return the `limit` best boxes of each image that no better box of their class overlaps by more than `nms_iou`.
 
     boxes (B, M, 4): continuous xyxy pixels, best first; labels (B, M): int64, -1 behind the last box of an image.
     Returns (B, limit): int64 positions in 0..M - 1, ascending, -1 where there are fewer.
@@ -27,10 +27,11 @@ def suppress(boxes: Tensor, labels: Tensor, nms_iou: float, limit: int) -> Tenso
 
 
 def _suppress_one(boxes: Tensor, labels: Tensor, nms_iou: float, limit: int) -> Tensor:
-    """Return the positions in one image (at most `limit`,), by torchvision.
+    """Return the positions kept in one image, at most `limit`, by torchvision's NMS.
 
-    Whether a box is kept depends only on boxes of higher score, so the best few hundred mostly decide; if not, what
-    they left goes on with the next. A call for an image, since the time grows with the square of the boxes.
+    Whether a box is kept depends only on boxes of higher score, so the best few hundred mostly suffice; if not, those
+    kept among them are tried again with the next. One call for each image, since the time grows with the square of the
+    number of boxes.
     """
     count = int((labels >= 0).sum())
     best, seen = labels[:0], 0
@@ -48,11 +49,11 @@ def _suppress_one(boxes: Tensor, labels: Tensor, nms_iou: float, limit: int) -> 
 
 @functools.cache
 def _kernel(device: torch.device) -> Callable[[Tensor, Tensor, float, int], Tensor] | None:
-    """Return what suppresses on the device without a look at the host, None if nothing does. Tried, once."""
+    """Return the function that suppresses on the device without waiting for it; None if none runs there. Tried once."""
     if device.type != "cuda":
         return None
     try:
-        from paa.core.kernels.suppression import suppress as kernel
+        from paa.core._kernels.suppression import suppress as kernel
 
         kernel(torch.zeros(1, 2, 4, device=device), torch.full((1, 2), -1, device=device), 0.6, 1)
     except Exception as error:

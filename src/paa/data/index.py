@@ -1,7 +1,7 @@
-"""A data set's annotations as flat arrays, one column a fact.
+"""A data set's annotations as flat arrays, one for each kind of fact.
 
-Loader workers share these arrays (copy on write, or mapped from the file of `cache.py`) where a list of Python objects
-would be copied into each of them, page by page, by reference counting.
+Loader workers share these arrays (copy on write, or mapped from the file of `cache.py`). A list of Python objects would
+be copied into each worker, page by page, as reference counting writes to every object.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ class DatasetIndex:
     I images, A boxes, C classes. The boxes of image i are rows offsets[i]:offsets[i + 1].
 
     root: the folder the file names are relative to. file_names (I,): numpy bytes (UTF-8).
-    image_ids (I,): int64, the file's own. sizes (I, 2): int32 (height, width) as shown (after EXIF rotation).
+    image_ids (I,): int64, as in the file. sizes (I, 2): int32 (height, width) as shown (after EXIF rotation).
     offsets (I + 1,): int64. boxes (A, 4): float32 continuous xyxy pixels. labels (A,): int64 from 0, contiguous.
-    crowd (A,): bool, crowd or difficult: never a training target, neither right nor wrong in evaluation.
+    crowd (A,): bool, crowd or difficult: never a training target; ignored in evaluation.
     areas (A,): float32, square pixels (COCO's own `area`, else the box's), which evaluation uses for its size ranges.
-    names: class names by label. category_ids (C,): int64, the file's own ids by label.
+    names: class names by label. category_ids (C,): int64, the ids in the file by label.
     """
 
     root: Path
@@ -47,7 +47,7 @@ class DatasetIndex:
         return self.root / bytes(self.file_names[i]).decode("utf-8", "surrogateescape")
 
     def targets(self, i: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """Return what a model is trained on in image `i`: boxes (n, 4) and labels (n,), crowds left out."""
+        """Return the training targets of image `i`: boxes (n, 4) and labels (n,), without crowds."""
         rows = slice(self.offsets[i], self.offsets[i + 1])
         keep = ~self.crowd[rows]
         return self.boxes[rows][keep], self.labels[rows][keep]

@@ -1,4 +1,4 @@
-"""Images that are in the training and in the validation set: what is measured on them is worth little."""
+"""Finding images that are in the training and in the validation set, which makes AP too high."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from paa.data.index import DatasetIndex
 
 
 def shared_images(train: DatasetIndex, val: DatasetIndex) -> str | None:
-    """Return a line that says how many validation images are training images too, None if none is.
+    """Return a warning that counts the validation images that are training images too, None if there is none.
 
-    Images are the same where their files are: links to folders are followed, copies are not recognised.
+    Two images are the same if they are the same file: links to folders are followed, copies are not recognised.
     """
     known = set(_files(train))
     both = [file for file in _files(val) if file in known]
@@ -20,7 +20,7 @@ def shared_images(train: DatasetIndex, val: DatasetIndex) -> str | None:
 
 
 def _files(index: DatasetIndex) -> list[str]:
-    """Return the files of an index, with the real paths of their folders."""
+    """Return the paths of an index's files, with links in their folders resolved."""
     real: dict[str, str] = {}
     files = []
     for name in index.file_names.tolist():

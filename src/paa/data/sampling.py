@@ -1,7 +1,7 @@
-"""Which images are trained on at which step.
+"""Which images share a batch, in training and in evaluation, and which batches a process gets.
 
-The sequence of global batches is a function of the data set, the batch size and the seed: it does not change with the
-number of processes, of workers, or the step a run resumes at.
+The global batches of training are a function of the data set, the batch size and the seed: they do not depend on the
+number of processes or workers, or on the step from which a run is resumed.
 """
 
 from __future__ import annotations
@@ -14,21 +14,24 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Sampler
 
-from paa.data.augment import TrainTransform, padded_size
+from paa.data.augment import TrainTransform
+from paa.data.batch import padded_size
 from paa.data.index import DatasetIndex
+from paa.data.transforms import Resize
 from paa.errors import ConfigError
 
 Positions = npt.NDArray[np.int64]
 ItemSeed = tuple[int, ...]
 
-_EPOCH, _ITEM = 0, 1  # what a seed is for; NumPy takes (a, b) and (a, b, 0) for the same seed
+_EPOCH, _ITEM = 0, 1  # the use of a seed; to NumPy (a, b) and (a, b, 0) are the same seed
 
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """What one process loads for one step: images, a seed for each, and the (height, width) they are padded to.
+    """One batch of one process: positions of images, a seed for each in training, the (height, width) to pad to.
 
-    The padded size is that of the global batch: group norm sees the padding, which must not depend on the processes.
+    In training the padded size is the global batch's: group norm sees the padding, which must not depend on the number
+    of processes.
     """
 
     positions: tuple[int, ...]
@@ -37,19 +40,18 @@ class BatchPlan:
 
 
 def is_tall(index: DatasetIndex) -> npt.NDArray[np.bool_]:
-    """Return the aspect class (I,) of each image: at least as high as wide, or not."""
+    """Return for each image (I,) whether it is at least as high as wide: its aspect class."""
     return index.sizes[:, 0] >= index.sizes[:, 1]
 
 
 def global_batches(tall: npt.NDArray[np.bool_], batch_size: int, seed: int) -> Iterator[Positions]:
-    """Yield positions (batch_size,) for ever: each epoch holds every image once, each batch one aspect class.
+    """Yield positions (batch_size,) without end: each epoch holds every image once, each batch one aspect class.
 
-    What an epoch leaves over of a class, less than a batch, opens the class's next batch. Classes are kept apart only
-    where each can fill a batch: otherwise the rare one would wait for epochs to fill one with repeats.
+    The images of a class that an epoch leaves over, fewer than a batch, begin the next batch of that class. Classes are
+    kept apart only where each can fill a batch: otherwise a batch of the rarer class would take several epochs to fill.
     """
-    rare = min(int(tall.sum()), int((~tall).sum()))
-    classes = tall.astype(np.int64) if rare >= batch_size else np.zeros(len(tall), np.int64)
-    epochs = -(-batch_size // len(tall))  # at a time, so that each round yields a batch
+    classes = tall.astype(np.int64) if _kept_apart(tall, batch_size) else np.zeros(len(tall), np.int64)
+    epochs = -(-batch_size // len(tall))  # at a time, so that each turn yields a batch
     waiting: Positions = np.zeros(0, np.int64)
     for turn in count():
         random = np.random.default_rng((seed, _EPOCH, turn))
@@ -69,53 +71,81 @@ def global_batches(tall: npt.NDArray[np.bool_], batch_size: int, seed: int) -> I
             yield batches[place]
 
 
+def _kept_apart(tall: npt.NDArray[np.bool_], batch_size: int) -> bool:
+    """Return whether each aspect class has enough images to fill a batch."""
+    return min(int(tall.sum()), int((~tall).sum())) >= batch_size
+
+
 def largest_size(index: DatasetIndex, transform: TrainTransform, batch_size: int) -> tuple[int, int]:
     """Return the padded (height, width) of a batch of the largest images, which no batch exceeds in area."""
     tall = is_tall(index)
     sizes = index.sizes.astype(np.float64)
-    ratio = np.minimum(max(transform.min_sizes) / sizes.min(1), transform.max_size / sizes.max(1))
+    config = transform.config
+    ratio = np.minimum(max(config.min_sizes) / sizes.min(1), config.max_size / sizes.max(1))
     resized = np.rint(sizes * ratio[:, None]).astype(np.int64)
-    apart = min(int(tall.sum()), int((~tall).sum())) >= batch_size  # as in global_batches
-    parts = [resized[tall], resized[~tall]] if apart else [resized]
+    parts = [resized[tall], resized[~tall]] if _kept_apart(tall, batch_size) else [resized]
     return max((padded_size([tuple(part.max(0).tolist())]) for part in parts), key=lambda size: size[0] * size[1])
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """Which training batches are wanted: those of the steps from `start_step` to the one before `steps`.
+
+    batch_size: images a step, over all processes. seed: of shuffling and augmentation.
+    """
+
+    batch_size: int
+    steps: int
+    start_step: int = 0
+    seed: int = 0
+
+
 class TrainBatches(Sampler[BatchPlan]):
-    """The plans of one process (`rank` of `world`) for steps start_step..steps - 1."""
+    """The plans of one process, `rank` of `world`, for each step of training."""
 
     def __init__(
-        self,
-        index: DatasetIndex,
-        transform: TrainTransform,
-        batch_size: int,
-        seed: int,
-        steps: int,
-        start_step: int = 0,
-        rank: int = 0,
-        world: int = 1,
+        self, index: DatasetIndex, transform: TrainTransform, sampling: Sampling, rank: int = 0, world: int = 1
     ) -> None:
-        if batch_size < 1 or batch_size % world:
-            raise ConfigError(f"a batch of {batch_size} images cannot be shared equally by {world} processes")
-        if seed < 0:
-            raise ConfigError(f"the seed must not be negative, got {seed}")
+        """Raise ConfigError for a batch that the processes cannot share equally, or a negative seed."""
+        if sampling.batch_size < 1 or sampling.batch_size % world:
+            raise ConfigError(f"a batch of {sampling.batch_size} images cannot be shared equally by {world} processes")
+        if sampling.seed < 0:
+            raise ConfigError(f"the seed must not be negative, got {sampling.seed}")
         self.index = index
         self.transform = transform
-        self.batch_size = batch_size
-        self.seed = seed
-        self.range = range(start_step, steps)
-        share = batch_size // world
+        self.sampling = sampling
+        self.range = range(sampling.start_step, sampling.steps)
+        share = sampling.batch_size // world
         self.share = slice(rank * share, (rank + 1) * share)
 
     def __len__(self) -> int:
         return len(self.range)
 
     def __iter__(self) -> Iterator[BatchPlan]:
-        batches = global_batches(is_tall(self.index), self.batch_size, self.seed)
+        batch_size, seed = self.sampling.batch_size, self.sampling.seed
+        batches = global_batches(is_tall(self.index), batch_size, seed)
         for step, batch in zip(self.range, islice(batches, self.range.start, None)):
-            seeds = tuple((self.seed, _ITEM, step, place) for place in range(self.batch_size))
+            seeds = tuple((seed, _ITEM, step, place) for place in range(batch_size))
             sizes = [self._size(int(position), item_seed) for position, item_seed in zip(batch, seeds)]
             yield BatchPlan(tuple(batch[self.share].tolist()), seeds[self.share], padded_size(sizes))
 
     def _size(self, position: int, item_seed: ItemSeed) -> tuple[int, int]:
+        """Return the (height, width) that an image will have after augmentation with this seed."""
         height, width = self.index.sizes[position].tolist()
         return self.transform.draw(height, width, np.random.default_rng(item_seed)).window[2:]
+
+
+def eval_batches(index: DatasetIndex, resize: Resize, batch_size: int) -> list[BatchPlan]:
+    """Return plans of at most batch_size images, each image in one of them, for all processes together.
+
+    An image shares a batch only with others of its own padded size: group norm sees the padding, so that another size
+    would change what is detected in it.
+    """
+    by_size: dict[tuple[int, int], list[int]] = {}
+    for i, (height, width) in enumerate(index.sizes.tolist()):
+        by_size.setdefault(padded_size([resize.size_of(height, width)]), []).append(i)
+    return [
+        BatchPlan(tuple(images[start : start + batch_size]), (), size)
+        for size, images in sorted(by_size.items())
+        for start in range(0, len(images), batch_size)
+    ]

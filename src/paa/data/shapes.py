@@ -1,4 +1,4 @@
-"""A synthetic data set to try everything on: flat shapes on cluttered backgrounds, the same for the same seed."""
+"""A synthetic data set for demonstrations and tests: flat shapes on cluttered backgrounds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SCALE = 2  # drawn at this multiple of the size, then averaged down
 _SMALLEST, _LARGEST = 32, 120  # pixels, the diameter of the circle around a shape
 _CONTRAST = 90  # least distance of a shape's colour from the background's, of 441
 _MOST_OBJECTS = 6
-_TURN = math.radians(20)
+_TURN = math.radians(20)  # in either direction
 
 Mask = npt.NDArray[np.bool_]
 Point = tuple[float, float]
@@ -29,9 +29,9 @@ def make_shapes(folder: Path, images: int, seed: int = 0, size: tuple[int, int] 
     """Write `images` images and their annotations as COCO JSON; return the folder.
 
     folder/images/*.jpg, folder/train.json, folder/val.json: every fifth image (at least one) is for validation.
-    size: the short and the longest long side in pixels; half of the images stand upright. Objects are 1 to 6 of four
-    classes, in any colour, turned by up to 20 degrees, 32 to 120 pixels across, wholly inside, and at least half
-    visible; boxes are tight around the whole shape. Image i depends on the seed, the size and i only.
+    size: the short side, and the largest long side, in pixels; half of the images are upright. An image has 1 to 6
+    objects of four classes, in any colour, turned by up to 20 degrees, 32 to 120 pixels across, wholly inside the image
+    and at least half visible; boxes are tight around the whole shape. Image i depends only on the seed, the size and i.
     """
     if images < 2 or min(size) < 2 * _SMALLEST:
         raise ConfigError(f"expected at least 2 images of {2 * _SMALLEST} pixels a side, got {images} of {size}")
@@ -72,7 +72,7 @@ def draw_image(
     canvas.paste(Image.fromarray(_gradient(random, base, height // 4, width // 4)).resize(canvas.size))
     _draw_clutter(random, ImageDraw.Draw(canvas), canvas.size)
 
-    owner = np.zeros((canvas.height, canvas.width), np.int64)  # the object seen at each pixel, 0 for none
+    owner = np.zeros((canvas.height, canvas.width), np.int64)  # the object visible at each pixel, 0 for none
     areas = [0]
     boxes: list[tuple[float, float, float, float]] = []
     labels: list[int] = []
@@ -94,7 +94,7 @@ def draw_image(
 
 
 def _place(random: np.random.Generator, label: int, owner: npt.NDArray[np.int64], areas: list[int]) -> Mask | None:
-    """Return the pixels of a new shape that leaves half of each earlier one visible, None after 8 failures."""
+    """Return the pixels of a new shape that leaves half of each earlier one visible, None if 8 tries fail."""
     height, width = owner.shape
     visible = np.bincount(owner.ravel(), minlength=len(areas))
     for _ in range(8):
@@ -125,7 +125,7 @@ def _outline(label: int, x: float, y: float, radius: float, turn: float) -> list
 def _gradient(
     random: np.random.Generator, base: npt.NDArray[np.int64], height: int, width: int
 ) -> npt.NDArray[np.uint8]:
-    """Return a background (H, W, 3) that runs through colours near `base` in one direction."""
+    """Return a background (H, W, 3): colours near `base`, changing in one direction."""
     angle, reach = random.uniform(0, 2 * math.pi), random.uniform(-40, 40, 3)
     y, x = np.mgrid[-0.5 : 0.5 : height * 1j, -0.5 : 0.5 : width * 1j]
     along = math.cos(angle) * x + math.sin(angle) * y

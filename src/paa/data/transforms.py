@@ -6,6 +6,8 @@ Images are (3, H, W) uint8 tensors, resized fastest where they lie in memory as 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from PIL import Image
@@ -28,7 +30,7 @@ def resized_size(height: int, width: int, min_size: int, max_size: int) -> tuple
 
 
 def scale_boxes(boxes: Tensor, from_size: tuple[int, int], to_size: tuple[int, int], legacy: bool) -> Tensor:
-    """Return boxes (n, 4) of an image of `from_size` where they are in the same image resized to `to_size`.
+    """Return the boxes (n, 4) of an image of `from_size` as they are after it is resized to `to_size`.
 
     legacy: scale inclusive coordinates, as the seed does: x2 becomes (x2 - 1) x ratio + 1.
     """
@@ -38,7 +40,7 @@ def scale_boxes(boxes: Tensor, from_size: tuple[int, int], to_size: tuple[int, i
 def stretch(boxes: Tensor, ratios: Tensor, legacy: bool) -> Tensor:
     """Return boxes (..., 4) times ratios (..., 2) of x and y; legacy as in `scale_boxes`.
 
-    A legacy box of less than a pixel counts as one pixel, as a box of inclusive coordinates does.
+    A legacy box of less than a pixel counts as one pixel, the least that inclusive coordinates can express.
     """
     low, high = boxes[..., :2], boxes[..., 2:]
     if not legacy:
@@ -55,6 +57,26 @@ def resize(image: Tensor, boxes: Tensor, size: tuple[int, int], legacy: bool) ->
     return resized, scale_boxes(boxes, before, size, legacy)
 
 
+@dataclass(frozen=True)
+class Resize:
+    """Resizing for detection: the short side becomes `min_size` pixels, or less so that the long one has `max_size`.
+
+    min_size: None keeps images as they are. legacy: as in `scale_boxes`.
+    """
+
+    min_size: int | None
+    max_size: int
+    legacy: bool = False
+
+    def size_of(self, height: int, width: int) -> tuple[int, int]:
+        """Return the (height, width) to which an image of this size is resized."""
+        return (height, width) if self.min_size is None else resized_size(height, width, self.min_size, self.max_size)
+
+    def __call__(self, image: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the resized image and its boxes."""
+        return resize(image, boxes, self.size_of(image.shape[1], image.shape[2]), self.legacy)
+
+
 def hflip(image: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
     """Return the image and its boxes mirrored left to right."""
     width = image.shape[2]
@@ -65,10 +87,10 @@ def hflip(image: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
 def crop(
     image: Tensor, boxes: Tensor, window: tuple[int, int, int, int], min_visible: float = 0.25
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the part of the image in `window` (top, left, height, width), its boxes clipped, and which are left.
+    """Return the part of the image in `window` (top, left, height, width), the boxes in it, clipped, and a mask.
 
-    kept (n,): bool over the boxes given; a box goes when less than `min_visible` of its area, or of a pixel a side,
-    is left. The boxes returned are those kept.
+    The mask (n,), bool, says which of the boxes given are kept: those of which at least `min_visible` of the area is
+    left, and no side is cut to less than a pixel.
     """
     top, left, height, width = window
     corner = boxes.new_tensor([left, top, left, top])
@@ -80,9 +102,9 @@ def crop(
 
 
 def adjust_colors(image: Tensor, brightness: float, contrast: float, saturation: float) -> Tensor:
-    """Return the image with brightness, contrast and saturation multiplied; 1 leaves each as it is.
+    """Return the image with brightness, contrast and saturation multiplied by these factors; 1 changes nothing.
 
-    The three are linear in the pixel, so they are one 3x3 matrix and one offset, which Pillow applies in one pass.
+    All three are linear in the pixel, so they are one 3x3 matrix and one offset, which Pillow applies in one pass.
     """
     pixels = image.permute(1, 2, 0).numpy()
     matrix = brightness * contrast * (saturation * np.eye(3) + (1 - saturation) * _LUMINANCE)

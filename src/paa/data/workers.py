@@ -1,4 +1,4 @@
-"""Loader workers: what can go wrong between them and the process they load for, each in one line with its remedy."""
+"""Failures of loader workers and of the memory they share, each reported in one line with a remedy."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from paa.errors import RunError, format_bytes, one_line
 SHARED_MEMORY = Path("/dev/shm")
 _PAGE = 4096
 _IN_PROCESS = "load in the main process instead: --workers 0"
-_GRACE = 5.0  # seconds after which torch's own limit has not worked
+_GRACE = 5.0  # seconds that torch's own time limit gets before workers are killed
 
 Item = TypeVar("Item")
 
 
 def shared_bytes(batch: Batch) -> int:
-    """Return the bytes that a batch takes in shared memory: whole pages, for each of its tensors."""
+    """Return the bytes that a batch takes in shared memory: whole pages for each tensor."""
     sizes = [tensor.untyped_storage().nbytes() for tensor in vars(batch).values()]
     return sum(-(-size // _PAGE) * _PAGE for size in sizes)
 
@@ -32,7 +32,7 @@ def shared_bytes(batch: Batch) -> int:
 def check_shared_memory(needed: int) -> None:
     """Raise RunError unless that many bytes fit in /dev/shm, through which workers hand over batches on Linux.
 
-    Without this check the transfer fails in a worker's background thread, and the main process waits for ever.
+    Without this check the transfer fails in a background thread of a worker, and the main process waits for ever.
     """
     try:
         found = os.statvfs(SHARED_MEMORY)
@@ -48,23 +48,23 @@ def check_shared_memory(needed: int) -> None:
 
 
 def share(batch: Batch) -> None:
-    """Move a batch into shared memory, where it is handed over without a copy; RunError if it does not fit.
+    """Move a batch into shared memory, through which it reaches another process uncopied; RunError if it does not fit.
 
-    A worker does this before it hands the batch over, while an error can still be reported.
+    Done by a worker before it hands the batch over, as long as an error can still be reported.
     """
     check_shared_memory(shared_bytes(batch))
     try:
         for tensor in vars(batch).values():
             tensor.share_memory_()
     except (RuntimeError, OSError) as error:
-        check_shared_memory(shared_bytes(batch))  # another worker may have taken the room meanwhile
-        raise _named(error) or RunError(
+        check_shared_memory(shared_bytes(batch))  # another worker may have taken the space meanwhile
+        raise _open_files_error(error) or RunError(
             f"a loader worker cannot share a batch ({one_line(error)}); {_IN_PROCESS}"
         ) from error
 
 
 def worker_error(error: Exception) -> RunError | None:
-    """Return a failure of loader workers that torch or the system reports as one line; None for another error."""
+    """Return the one-line error for a failure of loader workers that torch or the system reported; None for others."""
     said = " ".join(str(e) for e in (error, error.__cause__, error.__context__) if e is not None)
     if not re.search(r"DataLoader (worker \(|timed out)|Pin memory thread", said):
         return None
@@ -80,14 +80,14 @@ def worker_error(error: Exception) -> RunError | None:
             f"{worker} was ended by a signal ({signal[1]}): the machine or its container may be out of memory; "
             f"take a smaller batch or fewer workers, or {_IN_PROCESS}"
         )
-    return _named(error) or RunError(f"{worker} ended unexpectedly ({one_line(error)}); {_IN_PROCESS}")
+    return _open_files_error(error) or RunError(f"{worker} ended unexpectedly ({one_line(error)}); {_IN_PROCESS}")
 
 
 def received(items: Iterator[Item], timeout: float) -> Iterator[Item]:
-    """Yield what a DataLoader's iterator gives. When it fails, its workers are ended, whatever state they are in.
+    """Yield the items of a DataLoader's iterator; when it fails, end its workers, whatever state they are in.
 
-    RunError if nothing comes for `timeout` seconds and some more (0: no limit). torch's own limit is on the wait for a
-    message: a batch whose worker stopped behind its message, and a stopped worker's end, are waited for without one.
+    RunError if no item comes for `timeout` seconds and some more (0: no limit). torch limits only the wait for a
+    worker's message: it waits without limit for the batch that a message announced, and for a stopped worker to end.
     """
     workers: Sequence[BaseProcess] = getattr(items, "_workers", ())
     while True:
@@ -122,8 +122,8 @@ def _kill(workers: Sequence[BaseProcess]) -> None:
 
 
 def _end(workers: Sequence[BaseProcess]) -> None:
-    """Kill workers and wait for their end, at which torch's handler of signals raises an error once more."""
-    for step in (_kill, _kill, _join):  # twice: that error may end the first before its last worker
+    """Kill workers and wait for their end, at which torch's signal handler raises another error."""
+    for step in (_kill, _kill, _join):  # killed twice: that error may interrupt the first round
         with suppress(RuntimeError):
             step(workers)
 
@@ -143,18 +143,18 @@ def _hung(seconds: float) -> RunError:
 
 @contextmanager
 def worker_errors(communicates: bool = False) -> Iterator[None]:
-    """Raise failures of loader workers that arise inside as RunErrors of one line; all others as they are.
+    """Turn failures of loader workers that arise inside into RunErrors of one line; leave all other errors.
 
-    communicates: nothing but starting workers and receiving from them goes on inside, so that every error of the
-    system is one of theirs.
+    communicates: the code inside only starts workers and receives from them, so that every error of the system
+    concerns them.
     """
     try:
         yield
     except (RuntimeError, OSError, EOFError) as error:
         named = worker_error(error)
         if named is None and communicates:
-            named = _named(error)
-            in_worker = str(error).startswith("Caught ")  # a fault of the program, with its traceback
+            named = _open_files_error(error)
+            in_worker = str(error).startswith("Caught ")  # a bug, with its traceback
             if named is None and not isinstance(error, RuntimeError) and not in_worker:
                 named = RunError(f"loader workers cannot be started or reached ({one_line(error)}); {_IN_PROCESS}")
         if named is None:
@@ -162,8 +162,8 @@ def worker_errors(communicates: bool = False) -> Iterator[None]:
         raise named from error
 
 
-def _named(error: Exception) -> RunError | None:
-    """Return what the limit on open files causes as one line."""
+def _open_files_error(error: Exception) -> RunError | None:
+    """Return the one-line error for what exceeds the limit on open files; None for other errors."""
     said = str(error)
     if getattr(error, "errno", None) == errno.EMFILE or "Too many open files" in said or "ancdata" in said:
         return RunError(f"too many open files for loader workers: raise the limit (ulimit -n 65536), or {_IN_PROCESS}")

@@ -1,32 +1,30 @@
 """COCO's twelve numbers and each class's AP, for any data set that has a columnar index.
 
-The rules are those of pycocotools' `COCOeval`, to the last digit. What makes it quick beside `paa.evaluation.matching`:
-a curve is looked at only where an object is found, as only there recall rises and precision is at its highest.
+hotcoco matches detections to ground truths and averages, by the rules of pycocotools' `COCOeval` and to the last digit:
+crowds, ties, size ranges. The tests compare every number with pycocotools'.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+import hotcoco
 import numpy as np
 import numpy.typing as npt
 
 from paa.data.index import DatasetIndex
 from paa.errors import ConfigError
-from paa.evaluation.coco_results import evaluated, xywh
-from paa.evaluation.matching import COCO_IOUS, COCO_SIZES, MAX_DETECTIONS, match
+from paa.evaluation.coco_results import xywh
 from paa.inference.table import DetectionTable
 
 SUMMARY_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-RECALLS = np.linspace(0, 1, 101)
+MAX_DETECTIONS = 100
 
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """One class's numbers, 0..1; None where it has no objects to find. objects: its ground truths, crowds left out."""
+    """The AP of one class, 0..1; None without objects. objects: the number of ground truths to find, without crowds."""
 
     name: str
     objects: int
@@ -36,9 +34,9 @@ class ClassMetrics:
 
 @dataclass(frozen=True)
 class CocoMetrics:
-    """What an evaluation found, in 0..1. A number that is not defined (no objects of that size) is None.
+    """COCO's numbers, 0..1. A number that is not defined (no objects of that size) is None.
 
-    summary: COCO's twelve numbers by `SUMMARY_NAMES`. classes: one a class, by label.
+    summary: the twelve numbers by `SUMMARY_NAMES`. classes: the numbers of each class, by label.
     """
 
     summary: dict[str, float | None]
@@ -48,20 +46,39 @@ class CocoMetrics:
         return self.summary[name]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values that JSON can hold: the twelve numbers, and `classes`, each class's by its name."""
+        """Return plain values that JSON can hold: the twelve numbers, and `classes`, by name."""
         classes = {c.name: {"AP": c.ap, "AP50": c.ap50, "objects": c.objects} for c in self.classes}
         return {**self.summary, "classes": classes}
 
 
 @dataclass(frozen=True)
-class _Curves:
-    """T IoU thresholds, R recalls, C classes; -1 in a class without objects to find.
+class Evaluation:
+    """A data set's detections, matched to its ground truths once, and all that is read from the matches.
 
-    stats (12,): COCO's numbers, by `SUMMARY_NAMES`. precision (T, R, C): over all sizes.
+    table: the evaluated detections (N), their image a position among the evaluated images in order of image id.
+    metrics: COCO's numbers. run: hotcoco's evaluator after matching, for its other reports (kinds of errors,
+    calibration, label errors); its image ids are positions, its category ids labels, its annotation ids rows + 1.
     """
 
-    stats: list[float]
-    precision: npt.NDArray[np.float64]
+    table: DetectionTable
+    metrics: CocoMetrics
+    run: hotcoco.COCOeval
+
+    def verdicts(self, iou: float) -> npt.NDArray[np.int8]:
+        """Return (N,): 1 for a detection that found an object, 0 for a wrong one, -1 for one that does not count.
+
+        iou: one of COCO's ten thresholds, else ValueError. Those on a crowd do not count, nor those beyond the limit of
+        detections of a class and image.
+        """
+        thresholds = self.run.params.iou_thrs
+        if not np.isclose(thresholds, iou).any():
+            raise ValueError(f"an IoU of {', '.join(f'{t:.2f}' for t in thresholds)} expected, {iou} came")
+        # an infinite score: this is not about label errors, for which only detections of a higher score are looked at
+        status = self.run.image_diagnostics(iou, score_thr=float("inf"))["dt_status"]
+        verdicts = np.full(len(self.table), -1, np.int8)
+        rows = np.fromiter(status, np.int64, len(status)) - 1
+        verdicts[rows] = np.fromiter((s == "tp" for s in status.values()), bool, len(status))
+        return verdicts
 
 
 def evaluate(
@@ -69,154 +86,75 @@ def evaluate(
     table: DetectionTable,
     *,
     images: npt.NDArray[np.int64] | None = None,
-    evaluator: Literal["built-in", "pycocotools"] = "built-in",
     max_detections: int = MAX_DETECTIONS,
-) -> CocoMetrics:
-    """Return COCO's numbers for these detections; prints nothing.
+) -> Evaluation:
+    """Match detections to ground truths and compute COCO's numbers; prints nothing.
 
     images: the positions in the index to evaluate (default: all); detections in other images are left out.
-    evaluator: `pycocotools`, the reference, gives the same digits, very much slower; it is installed by hand.
     max_detections: how many of an image and class count, at least COCO's 100; above, AR100 is named after it.
-    Raises ConfigError if a label is not a class of the data set, ValueError if a position is not an image of it.
+    Raises ConfigError if a label is not a class of the data set, ValueError if a position is not an image of it or a
+    score is NaN.
     """
-    index, table = evaluated(index, table, images)
-    most = max(max_detections, MAX_DETECTIONS)
-    if evaluator != "built-in" and most > MAX_DETECTIONS:
-        raise ConfigError(f"pycocotools judges the best {MAX_DETECTIONS} detections: leave out --max-detections {most}")
-    curves = _built_in(index, table, most) if evaluator == "built-in" else _pycocotools(index, table)
-    names = [f"AR{most}" if name == f"AR{MAX_DETECTIONS}" else name for name in SUMMARY_NAMES]
-    objects = np.bincount(index.labels[~index.crowd], minlength=len(index.names))
-    ap, ap50 = (part.mean(axis=(0, 1)).tolist() for part in (curves.precision, curves.precision[:1]))
-    return CocoMetrics(
-        dict(zip(names, map(_defined, curves.stats))),
+    index, table = _select(index, table, images)
+    limit = max(max_detections, MAX_DETECTIONS)
+    run = hotcoco.COCOeval(*_datasets(index, table), "bbox")
+    run.params.max_dets = [1, 10, limit]
+    run.evaluate()
+    run.accumulate()
+    run.summary_lines()  # computes run.stats, as `summarize` does, which prints too
+    assert run.eval is not None
+    precision = run.eval["precision"][..., 0, -1]  # by IoU, recall and class; objects of all sizes, all detections
+    to_find = ~index.crowd & (index.areas <= run.params.area_rng[0][1])  # COCO leaves out what is larger than 1e10
+    objects = np.bincount(index.labels[to_find], minlength=len(index.names))
+    ap, ap50 = precision.mean(axis=(0, 1)).tolist(), precision[0].mean(axis=0).tolist()
+    names = [f"AR{limit}" if name == f"AR{MAX_DETECTIONS}" else name for name in SUMMARY_NAMES]
+    metrics = CocoMetrics(
+        dict(zip(names, map(_defined, run.stats))),
         tuple(
             ClassMetrics(name, int(objects[label]), _defined(ap[label]), _defined(ap50[label]))
             for label, name in enumerate(index.names)
         ),
     )
+    return Evaluation(table, metrics, run)
 
 
-def _built_in(index: DatasetIndex, table: DetectionTable, most: int) -> _Curves:
-    matches = match(index, table, sizes=COCO_SIZES, most=most)
-    shape = len(COCO_SIZES), len(COCO_IOUS)
-    precision = np.empty((*shape, len(RECALLS), len(index.names)))
-    recall = {count: np.empty((*shape, len(index.names))) for count in (1, 10, most)}
-    for bit, (size, iou) in enumerate(np.ndindex(shape)):
-        objects = matches.objects[size]
-        right, ignored = matches.verdict(bit)
-        precision[size, iou] = _precision(matches.labels, right, ignored, objects)
-        for count, values in recall.items():
-            found = np.bincount(matches.labels[right & (matches.rank < count)], minlength=len(objects))
-            values[size, iou] = np.where(objects > 0, found / np.maximum(objects, 1), -1)
-    parts = (  # IoU 0.50 is the first threshold, 0.75 the sixth
-        *(precision[0], precision[0, :1], precision[0, 5:6], *precision[1:]),
-        *(recall[1][0], recall[10][0], *recall[most]),
-    )
-    return _Curves([part[part > -1].mean() if (part > -1).any() else -1.0 for part in parts], precision[0])
+def _select(
+    index: DatasetIndex, table: DetectionTable, images: npt.NDArray[np.int64] | None
+) -> tuple[DatasetIndex, DetectionTable]:
+    """Return the data set with only these images (positions; default: all), by image id, and its detections.
 
-
-def _precision(
-    labels: npt.NDArray[np.int64],
-    right: npt.NDArray[np.bool_],
-    ignored: npt.NDArray[np.bool_],
-    objects: npt.NDArray[np.int64],
-) -> npt.NDArray[np.float64]:
-    """Return the highest precision at each of the 101 recalls or any higher, of each class, (R, C).
-
-    labels, right, ignored (N,): the detections by class, then best first. objects (C,): how many there are to find.
+    The order decides between equal scores in different images. Raises as `evaluate`.
     """
-    classes = len(objects)
-    rows = np.flatnonzero(right)
-    found = np.bincount(labels[rows], minlength=classes)
-    first = np.cumsum(found) - found  # the row in `rows` of each class's first
-    number = np.arange(len(rows)) - first[labels[rows]] + 1
-    counted = np.append(0, np.cumsum(~ignored))
-    before = counted[np.searchsorted(labels, np.arange(classes))]
-    # the spacing is pycocotools'
-    precision = number / (counted[rows + 1] - before[labels[rows]] + np.spacing(1))
-
-    # How many must be found for each recall: at least one, as recall 0 too takes the best precision there is. The
-    # product is rounded, but what counts is whether the quotient, rounded, reaches the recall.
-    total = np.maximum(objects, 1)[:, None]
-    least = np.ceil(RECALLS * total)
-    least -= (least - 1) / total >= RECALLS
-    least += least / total < RECALLS
-    least = np.maximum(least, 1).astype(np.int64)
-    # the best from each of these to the next, 0 where so many are not found, and then from each to the last
-    place = first[:, None] + np.minimum(least - 1, found[:, None])
-    best = np.maximum.reduceat(np.append(precision, 0), place.ravel()).reshape(place.shape)
-    best = np.where(least <= found[:, None], best, 0)
-    best = np.maximum.accumulate(best[:, ::-1], axis=1)[:, ::-1]
-    result: npt.NDArray[np.float64] = np.where(objects > 0, best.T, -1)
-    return result
+    if len(table) and not 0 <= table.labels.min() <= table.labels.max() < len(index.names):
+        raise ConfigError(
+            f"a detection has label {table.labels.max()}, but the data set has {len(index.names)} classes: "
+            "evaluate with the model that was trained for them"
+        )
+    if len(table) and not 0 <= table.image.min() <= table.image.max() < len(index):
+        raise ValueError(f"positions 0..{len(index) - 1} expected, {table.image.min()}..{table.image.max()} came")
+    chosen = np.arange(len(index)) if images is None else np.unique(images)
+    chosen = chosen[np.argsort(index.image_ids[chosen])]
+    place = np.full(len(index), -1)
+    place[chosen] = np.arange(len(chosen))
+    moved = DetectionTable(place[table.image], table.boxes, table.scores, table.labels)
+    return index.select(chosen), moved if images is None else moved.select(moved.image >= 0)
 
 
-def _pycocotools(index: DatasetIndex, table: DetectionTable) -> _Curves:
-    with contextlib.redirect_stdout(io.StringIO()):
-        run = coco_eval(index, table)
-        run.evaluate()
-        run.accumulate()
-        run.summarize()
-    return _Curves(run.stats.tolist(), np.ascontiguousarray(run.eval["precision"][:, :, :, 0, -1]))
+def _datasets(index: DatasetIndex, table: DetectionTable) -> tuple[hotcoco.COCO, hotcoco.COCO]:
+    """Return ground truths and detections as hotcoco's data sets.
 
-
-def coco_eval(index: DatasetIndex, table: DetectionTable) -> Any:
-    """Return pycocotools' `COCOeval` of these detections, before its work; its categories are labels.
-
-    Raises ConfigError if pycocotools is not installed.
+    Ids are positions and labels: hotcoco takes no negative ids, and detections as float64, which holds none above 2^53.
     """
-    try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-    except ImportError as error:
-        raise ConfigError("the evaluator pycocotools is not installed: pip install pycocotools") from error
-    sides = []
-    for dataset in coco_datasets(index, table):
-        side = COCO()
-        side.dataset = dataset
-        side.createIndex()
-        sides.append(side)
-    return COCOeval(*sides, iouType="bbox")
-
-
-def coco_datasets(index: DatasetIndex, table: DetectionTable) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return ground truths and detections as the data sets that COCO's tools work on; categories are labels."""
-    shared = {
-        "images": [{"id": i} for i in index.image_ids.tolist()],
-        "categories": [{"id": label, "name": name} for label, name in enumerate(index.names)],
-    }
-    return {**shared, "annotations": _ground_truths(index)}, {**shared, "annotations": _detections(index, table)}
-
-
-def _ground_truths(index: DatasetIndex) -> list[dict[str, Any]]:
-    """Return COCO annotations; ids from 1, since pycocotools takes the id 0 for "unmatched"."""
-    columns = (
-        np.repeat(index.image_ids, np.diff(index.offsets)).tolist(),
-        index.labels.tolist(),
-        xywh(index.boxes).tolist(),
-        index.areas.tolist(),
-        index.crowd.astype(int).tolist(),
+    truth = hotcoco.COCO.from_arrays(
+        [{"id": i} for i in range(len(index))],
+        [{"id": label, "name": name} for label, name in enumerate(index.names)],
+        np.repeat(np.arange(len(index)), np.diff(index.offsets)),
+        index.labels,
+        xywh(index.boxes),
+        area=index.areas,
+        iscrowd=index.crowd,
     )
-    return [
-        {"id": i, "image_id": image, "category_id": label, "bbox": box, "area": area, "iscrowd": crowd, "ignore": crowd}
-        for i, (image, label, box, area, crowd) in enumerate(zip(*columns), start=1)
-    ]
-
-
-def _detections(index: DatasetIndex, table: DetectionTable) -> list[dict[str, Any]]:
-    """Return COCO annotations with scores: what `loadRes` makes, less its polygons."""
-    boxes = xywh(table.boxes)
-    columns = (
-        index.image_ids[table.image].tolist(),
-        table.labels.tolist(),
-        boxes.tolist(),
-        (boxes[:, 2] * boxes[:, 3]).tolist(),
-        table.scores.tolist(),
-    )
-    return [
-        {"id": i, "image_id": image, "category_id": label, "bbox": box, "area": area, "score": score, "iscrowd": 0}
-        for i, (image, label, box, area, score) in enumerate(zip(*columns), start=1)
-    ]
+    return truth, truth.load_res(np.column_stack([table.image, xywh(table.boxes), table.scores, table.labels]))
 
 
 def _defined(value: float) -> float | None:

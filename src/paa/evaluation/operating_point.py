@@ -1,7 +1,7 @@
-"""Where on its precision-recall curve a class is best used: the threshold of highest precision x recall.
+"""The best score threshold of each class: the point of its precision-recall curve of highest precision x recall.
 
-AP says how good a detector is over all thresholds; a person who uses it picks one. The rectangle under the curve at the
-best point is what that person gets, and its share of the AP says how much of the curve one threshold can make use of.
+AP says how good a detector is over all thresholds; a person who uses the detector picks one. Precision x recall is the
+rectangle under the curve at that point; its share of the AP says how much of the curve one threshold can make use of.
 """
 
 from __future__ import annotations
@@ -11,14 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from paa.data.index import DatasetIndex
-from paa.evaluation.matching import COCO_IOUS, MAX_DETECTIONS, match
-from paa.inference.table import DetectionTable
+from paa.evaluation.metrics import Evaluation
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A use of the detector: keep scores >= threshold, and get this precision and recall (0..1)."""
+    """Precision and recall (0..1) of a class's detections with scores >= threshold."""
 
     threshold: float
     precision: float
@@ -34,9 +32,10 @@ class OperatingPoint:
 class ClassCurve:
     """One class's precision-recall curve at one IoU threshold, over every detection.
 
-    objects: how many there are to find, crowds left out. scores, precision, recall (n,): float64, after each detection,
-    best first; detections on crowds are left out. ap: over all points of the curve, not COCO's 101; ap_mean: its mean
-    over IoU 0.50:0.95; both None without objects. point: the best operating point; None if nothing was found.
+    objects: the number of ground truths to find, without crowds. scores, precision, recall (n,): float64, after each
+    detection, best first, without detections on crowds. ap: the area under all points of the curve, not COCO's 101;
+    ap_mean: the mean of that area over IoU 0.50:0.95; both None without objects. point: the best operating point; None
+    if no object was found.
     """
 
     name: str
@@ -50,46 +49,36 @@ class ClassCurve:
 
     @property
     def share(self) -> float | None:
-        """Return the best point's precision x recall as a share of the AP (0..1); None if nothing was found."""
+        """Return the best point's precision x recall as a share of the AP (0..1); None if no object was found."""
         return self.point.product / self.ap if self.point and self.ap else None
 
 
-def precision_recall(
-    index: DatasetIndex,
-    table: DetectionTable,
-    *,
-    iou: float = 0.5,
-    images: npt.NDArray[np.int64] | None = None,
-    max_detections: int = MAX_DETECTIONS,
-) -> tuple[ClassCurve, ...]:
+def precision_recall(evaluation: Evaluation, iou: float = 0.5) -> tuple[ClassCurve, ...]:
     """Return every class's curve and best operating point at IoU `iou`, by label.
 
-    images: the positions in the index to evaluate (default: all). max_detections: how many of an image and class
-    count, at least COCO's 100. Raises as `paa.evaluation.metrics.evaluate`.
+    iou: one of COCO's ten thresholds, else ValueError.
     """
-    matches = match(index, table, ious=(iou, *COCO_IOUS), images=images, most=max(max_detections, MAX_DETECTIONS))
-    right, ignored = (np.stack(v) for v in zip(*(matches.verdict(t) for t in range(len(COCO_IOUS) + 1))))
-    bounds = np.searchsorted(matches.labels, np.arange(len(index.names) + 1)).tolist()
+    table, thresholds = evaluation.table, evaluation.run.params.iou_thrs
+    order = np.lexsort((table.image, -table.scores, table.labels))  # each class best first, ties by image as in COCO
+    bounds = np.searchsorted(table.labels[order], np.arange(len(evaluation.metrics.classes) + 1)).tolist()
+    chosen = evaluation.verdicts(iou)[order]
+    verdicts = [evaluation.verdicts(threshold)[order] for threshold in thresholds]
     curves = []
-    for label, name in enumerate(index.names):
-        rows = slice(*bounds[label : label + 2])
-        objects = int(matches.objects[0, label])
-        aps, points = [], []
-        for r, i in zip(right[:, rows], ignored[:, rows]):
-            points.append(_points(r[~i], objects))
-            aps.append(average_precision(*points[-1]) if objects else None)
-        scores = matches.scores[rows][~ignored[0, rows]].astype(np.float64)
-        means = [ap for ap in aps[1:] if ap is not None]
+    for start, end, metrics in zip(bounds, bounds[1:], evaluation.metrics.classes):
+        rows = slice(start, end)
+        precision, recall = _points(chosen[rows], metrics.objects)
+        aps = [average_precision(*_points(verdict[rows], metrics.objects)) for verdict in verdicts]
+        scores = table.scores[order[rows]][chosen[rows] >= 0].astype(np.float64)
         curves.append(
             ClassCurve(
-                name=name,
-                objects=objects,
+                name=metrics.name,
+                objects=metrics.objects,
                 scores=scores,
-                precision=points[0][0],
-                recall=points[0][1],
-                ap=aps[0],
-                ap_mean=float(np.mean(means)) if means else None,
-                point=best_point(scores, *points[0]),
+                precision=precision,
+                recall=recall,
+                ap=average_precision(precision, recall) if metrics.objects else None,
+                ap_mean=float(np.mean(aps)) if metrics.objects else None,
+                point=best_point(scores, precision, recall),
             )
         )
     return tuple(curves)
@@ -108,9 +97,9 @@ def average_precision(precision: npt.NDArray[np.float64], recall: npt.NDArray[np
 def best_point(
     scores: npt.NDArray[np.float64], precision: npt.NDArray[np.float64], recall: npt.NDArray[np.float64]
 ) -> OperatingPoint | None:
-    """Return the point of highest precision x recall (of equals the highest threshold); None if nothing was found.
+    """Return the point of highest precision x recall, the first if several are equal; None if no object was found.
 
-    scores (n,): descending. Where scores tie, only the point after the last of them can be had by a threshold.
+    scores (n,): descending. Where scores tie, only the point after the last of them belongs to a threshold.
     """
     if not recall.any():
         return None
@@ -119,7 +108,8 @@ def best_point(
     return OperatingPoint(float(scores[best]), float(precision[best]), float(recall[best]))
 
 
-def _points(right: npt.NDArray[np.bool_], objects: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return precision and recall (n,) after each detection."""
+def _points(verdicts: npt.NDArray[np.int8], objects: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return precision and recall after each detection that counts. verdicts (n,): as `Evaluation.verdicts`."""
+    right = verdicts[verdicts >= 0]
     found = np.cumsum(right)
     return found / np.arange(1, len(right) + 1), found / max(objects, 1)

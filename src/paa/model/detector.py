@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from paa.config import ModelConfig
+from paa.config import InferenceConfig, ModelConfig
 from paa.core.anchors import make_anchors
 from paa.core.outputs import HeadOutputs
 from paa.core.postprocess import DetectedBatch, detect
@@ -15,6 +15,7 @@ from paa.model.backbone import ResNetBackbone
 from paa.model.fpn import FeaturePyramid
 from paa.model.head import Head
 from paa.model.timm_backbone import TimmBackbone
+from paa.runtime.device import has_bfloat16
 
 PADDING = 32
 """Batches are padded to a multiple of this, so that each level is half the one below."""
@@ -101,22 +102,19 @@ class Detector(nn.Module):
         )
 
     @torch.inference_mode()
-    def detect(
-        self,
-        images: Tensor,
-        sizes: Tensor,
-        *,
-        voting: bool = True,
-        threshold: float = 0.05,
-        nms_iou: float = 0.6,
-        limit: int = 100,
-    ) -> DetectedBatch:
-        """Return the detections of a batch, in its pixels; see `postprocess.detect`. A training model stays one."""
+    def detect(self, images: Tensor, sizes: Tensor, config: InferenceConfig = InferenceConfig()) -> DetectedBatch:
+        """Return the detections of a batch, in its pixels; see `core.postprocess.detect`. A training model stays one.
+
+        images (B, 3, H, W): uint8 RGB, H and W multiples of 32; sizes (B, 2): (height, width) of each image inside. Of
+        `config`, `threshold` and `views` are for `inference.detect.detect_batch`, and `compile` for `PAA.optimise`.
+        """
+        bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and has_bfloat16(images.device))
         was_training = self.training
         if was_training:
             self.eval()
         try:
-            outputs = self(images, sizes)
+            with torch.autocast(images.device.type, torch.bfloat16, enabled=bfloat16):
+                outputs = self(images, sizes)
         finally:
             if was_training:
                 self.train()
@@ -124,10 +122,10 @@ class Detector(nn.Module):
             outputs,
             self.anchors(outputs),
             sizes,
-            voting=voting,
-            threshold=threshold,
+            voting=config.voting,
+            threshold=config.effective_candidate_threshold,
             threshold_joint=self.config.threshold_joint,
-            nms_iou=nms_iou,
-            limit=limit,
+            nms_iou=config.nms_iou,
+            limit=config.max_detections,
             legacy=self.config.legacy,
         )

@@ -11,7 +11,7 @@ from torch import nn
 from paa.config import Compilation, Precision
 from paa.model.cpu.convolutions import use_fast_convolutions
 from paa.model.detector import Detector
-from paa.runtime.distributed import has_bfloat16
+from paa.runtime.device import has_bfloat16
 
 log = logging.getLogger("paa")
 

@@ -1,4 +1,4 @@
-"""Plots, as PNG files: precision-recall curves with their operating points, and the course of a training."""
+"""Plots, as PNG files: precision-recall curves with their operating points, and losses over a training run."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _GREY = "#555555"
 
 
 def precision_recall_curves(curves: Sequence[ClassCurve], out: Path, *, most: int = 24) -> None:
-    """Write one small plot a class: its curve, and the rectangle of its best precision x recall.
+    """Write one small plot for each class: its curve, and the rectangle of its best precision x recall.
 
-    curves: by label, as `precision_recall` returns them. Classes without objects are left out, and of more than `most`
-    those with the fewest objects. Raises RunError if no class has objects.
+    curves: by label, as `precision_recall` returns them. Only classes with objects are shown, and only the `most` with
+    the most objects. Raises RunError if no class has objects.
     """
     known = [label for label, curve in enumerate(curves) if curve.objects]
     if not known:
@@ -51,10 +51,10 @@ def precision_recall_curves(curves: Sequence[ClassCurve], out: Path, *, most: in
 
 
 def training_curves(log: Path, out: Path) -> None:
-    """Write the losses and the rate over the steps of a training.
+    """Write the losses and the learning rate over the steps of a training run.
 
-    log: JSON lines; those with the keys step, loss, loss_classification, loss_box, loss_iou and rate count, any others
-    are passed over, and so is a last line cut short. Of a step logged twice (a run taken up again) the later counts.
+    log: JSON lines; those with the keys step, lr, loss, loss_classification, loss_box and loss_iou count, any others
+    are passed over, and so is a last line cut short. Of a step logged twice (by a resumed run) the later line counts.
     Raises RunError if the log has no steps.
     """
     steps = _read_steps(log)
@@ -62,23 +62,23 @@ def training_curves(log: Path, out: Path) -> None:
     figure = Figure(figsize=(10, 5.6), layout="constrained")
     halves: Any = figure.subfigures(1, 2, width_ratios=(3, 2))
     left, right = halves
-    total, rate = left.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    total, lr = left.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     parts = right.subplots(3, 1, sharex=True)
     for label, (axes, key) in enumerate(zip((total, *parts), _LOSSES)):
         _draw_loss(axes, x, np.array([line[key] for line in steps.values()], dtype=np.float64), _hex(label))
         axes.set_title(f"{_LOSSES[key]} loss", fontsize=9, loc="left")
-    rate.plot(x, [line["lr"] for line in steps.values()], color=_GREY, linewidth=1.2)
-    rate.set_title("lr", fontsize=9, loc="left")
-    for axes in (total, rate, *parts):
+    lr.plot(x, [line["lr"] for line in steps.values()], color=_GREY, linewidth=1.2)
+    lr.set_title("learning rate", fontsize=9, loc="left")
+    for axes in (total, lr, *parts):
         _plain(axes)
         axes.set_ylim(bottom=0)
-    for axes in (rate, parts[-1]):
+    for axes in (lr, parts[-1]):
         axes.set_xlabel("step", fontsize=8)
     _save(figure, out)
 
 
 def _draw_curve(axes: Any, curve: ClassCurve) -> None:
-    """Draw one class into its axes."""
+    """Draw the curve of one class, and its operating point, into its axes."""
     colour = _hex(0)
     axes.step(curve.recall, curve.precision, where="pre", color=colour, linewidth=0.8, alpha=0.6)
     best = envelope(curve.precision)
@@ -95,7 +95,7 @@ def _draw_curve(axes: Any, curve: ClassCurve) -> None:
         )
     else:
         axes.text(0.5, 0.5, "none found", ha="center", va="center", fontsize=8, color=_GREY)
-    title = f"{_cut(curve.name)}: AP {100 * (curve.ap or 0):.1f}, {curve.objects} objects"
+    title = f"{_shortened(curve.name)}: AP {100 * (curve.ap or 0):.1f}, {curve.objects} objects"
     axes.set_title(title, fontsize=9, parse_math=False)
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.04)
@@ -125,14 +125,12 @@ def _read_steps(log: Path) -> dict[int, dict[str, float]]:
         if isinstance(line, dict) and line.keys() >= {"step", "lr", *_LOSSES}:
             steps[int(line["step"])] = line
     if not steps:
-        raise RunError(
-            f"{log}: no training steps in it; each is a line of JSON with step, rate and {', '.join(_LOSSES)}"
-        )
+        raise RunError(f"{log}: no training steps in it; each is a line of JSON with step, lr and {', '.join(_LOSSES)}")
     return dict(sorted(steps.items()))
 
 
 def _plain(axes: Any) -> None:
-    """Take away what is not needed to read the values."""
+    """Remove the parts of the axes that nobody needs to read the values."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#dddddd", linewidth=0.5)
     axes.set_axisbelow(True)
@@ -140,14 +138,14 @@ def _plain(axes: Any) -> None:
 
 
 def _save(figure: Figure, out: Path) -> None:
-    """Write a PNG; missing folders are made. Characters that no font has are drawn as boxes, and one line says so."""
+    """Write a PNG; missing folders are made. Characters that no font has are drawn as boxes, which is logged once."""
     out.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasAgg(figure)
-    with whole_file(out) as temporary, warnings.catch_warnings(record=True) as said:
+    with whole_file(out) as temporary, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         figure.savefig(temporary, dpi=120, format="png")
     missing = False
-    for warning in said:
+    for warning in caught:
         if str(warning.message).startswith("Glyph "):
             missing = True
         else:
@@ -162,5 +160,5 @@ def _hex(label: int) -> str:
     return "#{:02x}{:02x}{:02x}".format(*class_colour(label))
 
 
-def _cut(name: str, most: int = 18) -> str:
+def _shortened(name: str, most: int = 18) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"

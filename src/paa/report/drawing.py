@@ -1,4 +1,4 @@
-"""Images with boxes on them: one image's detections, and sheets of them beside the truth."""
+"""Draw boxes on images: the detections of one image, and sheets of images beside their ground truth."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _INK, _PAPER = (40, 40, 40), (255, 255, 255)
 
 @dataclass(frozen=True)
 class Comparison:
-    """One image of a contact sheet, with what is there and what was found.
+    """One image of a contact sheet, with its ground truth and its detections.
 
     image (H, W, 3): uint8 RGB. gt_boxes (n, 4): float32, continuous xyxy pixels. gt_labels (n,): int64 from 0.
-    title: what stands under the image, such as its file name.
+    title: the text under the image, such as its file name.
     """
 
     image: npt.NDArray[np.uint8]
@@ -31,33 +31,22 @@ class Comparison:
     title: str = ""
 
 
-def draw_detections(image: npt.NDArray[np.uint8], detections: Detections, threshold: float = 0.3) -> Image.Image:
-    """Return the image with the detections of score >= `threshold` drawn on it, each with its name and score.
+def draw_detections(image: npt.NDArray[np.uint8], detections: Detections) -> Image.Image:
+    """Return the image with all these detections drawn on it, each with its name and score, the best on top.
 
-    image (H, W, 3): uint8 RGB; it is not changed. The best detections lie on top.
+    image (H, W, 3): uint8 RGB; it is not changed.
     """
-    shown = detections.above(threshold)
-    captions = [f"{name} {score:.2f}" for _, score, name in shown]
-    return _draw(Image.fromarray(image), shown.boxes, shown.labels, captions)
-
-
-def draw_truth(
-    image: npt.NDArray[np.uint8],
-    boxes: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.int64],
-    names: Sequence[str],
-) -> Image.Image:
-    """Return the image with its ground truths drawn on it, each with its name. Shapes as in `Comparison`."""
-    return _draw(Image.fromarray(image), boxes, labels, [names[label] for label in labels])
+    return _draw(Image.fromarray(image), detections.boxes, detections.labels, _captions(detections))
 
 
 def contact_sheet(
     rows: Sequence[Comparison], names: Sequence[str], *, threshold: float = 0.3, columns: int = 2, width: int = 1600
 ) -> Image.Image:
-    """Return a sheet of images, each twice: the truth to the left, the detections to the right.
+    """Return a sheet of images, each twice: the ground truth to the left, the detections to the right.
 
-    names: the data set's class names, by which the truth is labelled. columns: how many such pairs stand side by side
-    (fewer if there are fewer images). width: of the whole sheet, in pixels.
+    names: the data set's class names, for the ground truth. threshold: least score of a detection that is drawn.
+    columns: how many such pairs stand side by side (fewer if there are fewer images). width: of the whole sheet, in
+    pixels.
     """
     columns = max(1, min(columns, len(rows)))
     gap = 12
@@ -75,16 +64,15 @@ def contact_sheet(
 
 
 def _pair(row: Comparison, names: Sequence[str], threshold: float, width: int) -> Image.Image:
-    """Return truth and detections side by side, with a line of text under each, `width` pixels in all."""
+    """Return ground truth and detections side by side, with a line of text under each, `width` pixels in all."""
     font = _font(15)
     half, line = (width - 4) // 2, 22
     found = row.detections.above(threshold)
-    # Scaled before anything is drawn: lines and text keep the size that can be read.
+    # the image is scaled before anything is drawn, so that lines and text keep a size that can be read
     scale = half / row.image.shape[1]
     image = Image.fromarray(row.image).resize((half, max(1, round(row.image.shape[0] * scale))))
     truth = _draw(image, row.gt_boxes * scale, row.gt_labels, [names[label] for label in row.gt_labels])
-    captions = [f"{name} {score:.2f}" for _, score, name in found]
-    drawn = _draw(image, found.boxes * scale, found.labels, captions)
+    drawn = _draw(image, found.boxes * scale, found.labels, _captions(found))
 
     pair = Image.new("RGB", (width, image.height + line), _PAPER)
     pair.paste(truth, (0, 0))
@@ -97,6 +85,10 @@ def _pair(row: Comparison, names: Sequence[str], threshold: float, width: int) -
     ):
         pen.text((left + 2, image.height + 2), _shortened(text, font, half - 4), fill=_INK, font=font)
     return pair
+
+
+def _captions(detections: Detections) -> list[str]:
+    return [f"{name} {score:.2f}" for _, score, name in detections]
 
 
 def _draw(
@@ -125,7 +117,7 @@ def _draw(
 
 
 def _font(size: float) -> ImageFont.FreeTypeFont:
-    """Return Pillow's own font, which is always there."""
+    """Return Pillow's own font, which needs no file on the machine."""
     font = ImageFont.load_default(size=size)
     assert isinstance(font, ImageFont.FreeTypeFont)  # the other kind comes without a size only
     return font
@@ -139,9 +131,10 @@ def _inside(box: npt.NDArray[np.float32], width: int, height: int) -> _Box:
 
 
 def _label_place(box: _Box, size: tuple[float, float], image: tuple[int, int], placed: Sequence[_Box]) -> _Box:
-    """Return where a label of this size goes: at a corner of its box, where no better detection's label is.
+    """Return the place for a label of this size: a corner of its box where no better detection has its label.
 
-    Where all corners are taken it goes to the first, under the other label.
+    placed: the labels of better detections. Where all corners are taken, the label goes to the first corner, under the
+    other label.
     """
     (x1, y1, x2, y2), (width, height) = box, size
     corners = [(x1, y1 - height), (x1, y1), (x2 - width, y1 - height), (x1, y2 - height), (x1, y2)]

@@ -1,4 +1,4 @@
-"""A JSON file of one list that grows, and can be read at any time."""
+"""A JSON file that holds one list, grows item by item and is valid JSON at any time."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from paa.runtime.files import cannot_write
 
 
 class JsonListFile:
-    """Writes a list to a file item by item, as `json.dumps(items, indent=1)` would write the whole.
+    """Writes a list to a file item by item; in the end it is what `json.dumps(items, indent=1)` gives.
 
-    Each item takes the place of the list's closing bracket and brings its own, so the file is valid JSON after every
-    one: whatever ends the program, the items so far are there. What does not fit on the disk is taken back.
+    Each item overwrites the list's closing bracket and writes a new one after itself, so the file is valid JSON after
+    every item: whatever ends the program, the items so far are kept. An item that does not fit on the disk is undone.
     """
 
     def __init__(self, path: Path) -> None:
-        """Begin the file, in the place of what was at `path`. RunError if it cannot be written."""
+        """Begin the file, overwriting what was at `path`. RunError if it cannot be written."""
         self._path = path
         self._end = 0  # where the last item ends
         try:

@@ -1,4 +1,4 @@
-"""One colour a class, the same in every image and plot, that colour-blind people can tell apart."""
+"""The colour of each class, the same in every image and plot, that colour-blind people can tell apart."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def class_colour(label: int) -> Colour:
 
 
 def text_colour(background: Colour) -> Colour:
-    """Return black or white, whichever can be read on this colour."""
+    """Return black or white, whichever is easier to read on this colour."""
     red, green, blue = background
     return (0, 0, 0) if 0.299 * red + 0.587 * green + 0.114 * blue > 120 else (255, 255, 255)
 
 
 def _shaded(channel: int, shade: float) -> int:
-    """Return the channel moved towards white (shade > 0) or black (shade < 0) by that part of the way."""
+    """Return the channel moved by this share of the distance towards white (shade > 0) or black (shade < 0)."""
     return round(channel + (255 - channel) * shade if shade > 0 else channel * (1 + shade))

@@ -1,16 +1,19 @@
-"""What a person sees while a run goes on."""
+"""The lines that a person sees on the terminal during a training run."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 from rich.control import Control
+from rich.progress import Progress
 from rich.segment import ControlType
 
 
 def training_line(record: dict[str, Any]) -> str:
-    """Return one record of the training log as one line for people."""
+    """Return a record of the training log as a line for people."""
     if "AP" in record:
         return (
             f"step {record['step']}: AP {_percent(record['AP'])}, AP50 {_percent(record['AP50'])} on the validation set"
@@ -19,13 +22,21 @@ def training_line(record: dict[str, Any]) -> str:
         f"{name.removeprefix('loss_')} {value:.3f}" for name, value in record.items() if name.startswith("loss_")
     )
     return (
-        f"step {record['step']}/{record['steps']}: loss {record['loss']:.3f} ({parts}), rate {record['lr']:.2g}, "
+        f"step {record['step']}/{record['steps']}: loss {record['loss']:.3f} ({parts}), lr {record['lr']:.2g}, "
         f"{record['images_per_second']:.1f} images/s, {_duration(record['seconds_left'])} left"
     )
 
 
+@contextmanager
+def progress_bar(console: Console, name: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar while the block runs, on a terminal only; yield the function that advances it by a count."""
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(name, total=total)
+        yield lambda count: bar.advance(task, count)
+
+
 class TrainingProgress:
-    """Prints a line per record of the log; in a terminal, training lines overwrite each other."""
+    """Prints a line for each record of the log; in a terminal, the lines of training steps overwrite each other."""
 
     def __init__(self, console: Console) -> None:
         self.console = console

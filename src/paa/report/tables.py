@@ -1,4 +1,4 @@
-"""Tables of an evaluation, for the terminal (rich) and for documents (Markdown), in percent, from the same rows."""
+"""Tables of an evaluation, in percent: the same rows for the terminal (rich) and for documents (Markdown)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Literal
 from rich import box
 from rich.table import Table
 
+from paa.evaluation.dataset import EvaluatedDataset
 from paa.evaluation.metrics import CocoMetrics
 from paa.evaluation.operating_point import ClassCurve
 
@@ -20,19 +21,28 @@ _MEANINGS = {
     "APs": "small objects, below 32 x 32 pixels",
     "APm": "medium objects",
     "APl": "large objects, from 96 x 96 pixels",
-    "AR1": "recall of 1 detection a class and image, mean over IoU",
+    "AR1": "recall of 1 detection per class and image, mean over IoU",
     "AR10": "10 detections",
     "AR100": "100 detections",
     "ARs": "small objects",
     "ARm": "medium objects",
     "ARl": "large objects",
 }
-_LEFT = {"measure", "meaning", "class"}
-_LONG = {"meaning", "class"}  # wrapped where the terminal is narrow; numbers never are
+_LEFT = {"measure", "meaning", "class"}  # columns aligned to the left
+_LONG = {"meaning", "class"}  # columns wrapped where the terminal is narrow; numbers never are
+
+
+def evaluation_tables(evaluated: EvaluatedDataset, title: str = "COCO's numbers") -> list[tuple[str, list[Row]]]:
+    """Return the tables of an evaluation, each as its title and rows: the twelve numbers, classes, operating points."""
+    return [
+        (title, summary_rows(evaluated.metrics)),
+        ("classes", class_rows(evaluated.metrics)),
+        ("operating points of highest precision x recall, at IoU 0.5", operating_point_rows(evaluated.curves)),
+    ]
 
 
 def summary_rows(metrics: CocoMetrics) -> list[Row]:
-    """Return COCO's twelve numbers, one a row, each with what it measures."""
+    """Return a row for each of COCO's twelve numbers, with what it measures."""
     return [
         {"measure": name, "value": _percent(value), "meaning": _MEANINGS.get(name) or f"{name[2:]} detections"}
         for name, value in metrics.summary.items()
@@ -40,7 +50,7 @@ def summary_rows(metrics: CocoMetrics) -> list[Row]:
 
 
 def class_rows(metrics: CocoMetrics) -> list[Row]:
-    """Return each class's objects, AP and AP50, and their mean at the end."""
+    """Return a row for each class, with its number of objects, AP and AP50, and at the end their mean."""
     rows = [
         {"class": c.name, "objects": str(c.objects), "AP": _percent(c.ap), "AP50": _percent(c.ap50)}
         for c in metrics.classes
@@ -51,9 +61,9 @@ def class_rows(metrics: CocoMetrics) -> list[Row]:
 
 
 def operating_point_rows(curves: Sequence[ClassCurve]) -> list[Row]:
-    """Return each class's best operating point, and the means of what is defined at the end.
+    """Return a row for each class, with its best operating point, and at the end the means of defined values.
 
-    AP is over all points of the curve at the IoU it was made for, P x R the best precision x recall.
+    AP: over all points of the curve, at its IoU. P x R: the best precision x recall. of AP: P x R as a share of the AP.
     """
     rows = [
         {
@@ -83,7 +93,7 @@ def operating_point_rows(curves: Sequence[ClassCurve]) -> list[Row]:
 
 
 def rich_table(rows: Sequence[Row], title: str | None = None) -> Table:
-    """Return the rows as a table for the terminal; long names are wrapped to fit, and a row of means stands apart."""
+    """Return the rows as a table for the terminal; long names are wrapped to fit, a line sets off the row of means."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for key in rows[0] if rows else ():
         justify: Literal["left", "right"] = "left" if key in _LEFT else "right"
@@ -97,7 +107,7 @@ def rich_table(rows: Sequence[Row], title: str | None = None) -> Table:
 
 
 def markdown_table(rows: Sequence[Row]) -> str:
-    """Return the rows as a Markdown table, its columns aligned in the source too; no rows give no text."""
+    """Return the rows as a Markdown table, its columns aligned in the source too; without rows an empty text."""
     if not rows:
         return ""
     keys = list(rows[0])
@@ -122,5 +132,5 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _plain(text: str) -> str:
-    """Return the text so that rich prints it as it is: a class may be called `[red]`."""
+    """Return the text escaped for rich: a class may be called `[red]`."""
     return text.replace("[", "\\[")

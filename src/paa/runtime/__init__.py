@@ -1,1 +1,1 @@
-"""Files, processes and devices."""
+"""What a run needs of the machine: processes, devices, memory, files, the terminal."""

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Writing files so that a reader, or a power cut, never meets one that is half written."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _LONGEST_NAME = 255  # bytes, of most file systems
 
 @contextmanager
 def whole_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
-    """Yield a temporary path to write to, which takes the place of `path` when all is written, also on the disk.
+    """Yield a temporary path to write to; when all is written, also to the disk, the file is moved to `path`.
 
-    After an error, or a power cut, what was at `path` before is still there; without `durable`, which waits for the
-    disk, only after an error. The temporary name is unique, so that two processes that write the same file do not mix
+    An error or a power cut leaves the earlier file at `path` unchanged. durable: wait for the disk; without, a power
+    cut may damage the file. The temporary name is unique, so that two processes that write the same file do not mix
     their contents. RunError if the system cannot write the file.
     """
     temporary = _temporary_path(path)
@@ -35,14 +35,14 @@ def whole_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
     except (OSError, RuntimeError, SafetensorError) as error:
         if isinstance(error, RuntimeError) and "inline_container" not in str(error):  # torch.save's writer
             raise
-        temporary.unlink(missing_ok=True)  # what is free afterwards is what there was for the file
+        temporary.unlink(missing_ok=True)  # so that the message names the space that was free for the file
         raise cannot_write(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def _temporary_path(path: Path) -> Path:
-    """Return a new path beside a file: its name, cut where it would be too long, and an ending."""
+    """Return a new path beside a file: the file's name, shortened where it would be too long, and a unique ending."""
     ending = f".{os.getpid()}-{secrets.token_hex(4)}.tmp"
     name = path.name.encode("utf-8", "surrogateescape")
     if len(name) + len(ending) > _LONGEST_NAME:
@@ -51,40 +51,40 @@ def _temporary_path(path: Path) -> Path:
 
 
 def cannot_write(path: Path, error: Exception) -> RunError:
-    """Return the error for a file that the system cannot write: why, and how much room there is."""
-    cause = error if isinstance(error, OSError) else error.__context__  # torch's writer hides the system's error
+    """Return the error for a file that the system cannot write: the cause, and the free space on the disk."""
+    cause = error if isinstance(error, OSError) else error.__context__  # torch's writer wraps the system's error
     why = cause.strerror if isinstance(cause, OSError) and cause.strerror else one_line(error)
     try:
-        room = f", with {format_bytes(shutil.disk_usage(path.parent).free)} free on its disk"
+        free = f", with {format_bytes(shutil.disk_usage(path.parent).free)} free on its disk"
     except OSError:
-        room = ""
+        free = ""
     kept = "; what it held before is unchanged" if path.is_file() else ""
-    return RunError(f"{path}: cannot be written: {why}{room}{kept}")
+    return RunError(f"{path}: cannot be written: {why}{free}{kept}")
 
 
 def temporaries(folder: Path, names: Collection[str]) -> list[Path]:
-    """Return what `whole_file` left in a folder, for files of these names, when its process was killed.
+    """Return the temporary files of `whole_file`, for files of these names, that killed processes left in a folder.
 
-    Only where no other process writes these files: otherwise they may be that one's.
+    To be called only while no other process writes files of these names, whose temporary files would be among them.
     """
     ours = re.compile(rf"({'|'.join(map(re.escape, names))})(\.\d+-[0-9a-f]{{8}})?\.tmp")
     return [path for path in folder.iterdir() if ours.fullmatch(path.name) and path.is_file()]
 
 
 def remove_temporaries(folder: Path, names: Collection[str]) -> None:
-    """Remove what `temporaries` returns."""
+    """Remove the temporary files that killed processes left; see `temporaries`."""
     for path in temporaries(folder, names):
         path.unlink(missing_ok=True)
 
 
 def check_folder(path: Path) -> None:
-    """Raise RunError unless `path` is a folder, or can be made one, and can be written to; nothing is made."""
-    there = next(p for p in (path, *path.absolute().parents) if p.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise RunError(f"{path}: nothing can be written there: {there} is not a folder one can write to")
+    """Raise RunError unless `path` is a folder that can be written to, or can be made; the folder is not made here."""
+    existing = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise RunError(f"{path}: cannot be written to: {existing} is not a folder one can write to")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file so that it is there whole or not at all."""
+    """Write a text file as `whole_file` does."""
     with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # names of files may be no Unicode
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # file names may be invalid Unicode

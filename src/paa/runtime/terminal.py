@@ -1,4 +1,4 @@
-"""Standard output and errors that never stop a command: a closed pipe, a full disk, characters a terminal lacks."""
+"""Printing that never stops a command: closed pipes, full disks, characters that the terminal cannot show."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any, TextIO, cast
 
 
 class Output:
-    """A text stream that is written to until it fails, and to nowhere afterwards; what is printed is never the work.
+    """A text stream that takes anything after its first failure and drops it, as no result depends on what is printed.
 
-    error: what the system said when it failed, but None for a pipe whose reader had read enough.
+    error: the failure; None before, and for a closed pipe, whose reader had read enough.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -21,13 +21,13 @@ class Output:
         self.error: OSError | None = None
 
     def write(self, text: str) -> int:
-        """Write to the stream, as long as that works."""
+        """Write to the stream, or drop the text after a failure."""
         with self._until_it_fails():
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Flush the stream, as long as that works."""
+        """Flush the stream, if it has not failed."""
         with self._until_it_fails():
             self._stream.flush()
 
@@ -41,7 +41,7 @@ class Output:
         except OSError as error:
             if not isinstance(error, BrokenPipeError):
                 self.error = error
-            # what is buffered must go somewhere too, or the interpreter complains at its end
+            # the interpreter flushes at its end: what is still buffered must find a stream that works
             with suppress(OSError, io.UnsupportedOperation):
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, self._stream.fileno())
@@ -50,15 +50,15 @@ class Output:
 
 @contextmanager
 def safe_output() -> Iterator[None]:
-    """Let nothing that is printed inside stop the program; characters that the terminal lacks become escapes.
+    """Keep the program going, inside, when printing fails; characters that the terminal cannot show become escapes.
 
-    A closed pipe is no error. Another failure of standard output is one line on standard errors and exit code 2, once
-    everything inside is done.
+    A closed pipe is no error. Another failure of standard output is reported at the end: one line on standard error,
+    exit code 2.
     """
     before = sys.stdout, sys.stderr
     outputs = [Output(stream or io.StringIO()) for stream in before]  # None where the shell closed it
     handling = [getattr(stream, "errors", None) for stream in before]
-    _set_errors(before, ["backslashreplace"] * 2)
+    _handle_characters(before, ["backslashreplace"] * 2)
     sys.stdout, sys.stderr = (cast("TextIO", output) for output in outputs)
     code: object = None
     try:
@@ -70,16 +70,16 @@ def safe_output() -> Iterator[None]:
         for output in outputs:
             output.flush()
         sys.stdout, sys.stderr = before
-        _set_errors(before, handling)
+        _handle_characters(before, handling)
         failed = outputs[0].error
         if failed is not None and not code and sys.exc_info()[0] in (None, SystemExit):
             print(f"paa: error: standard output cannot be written: {failed.strerror}", file=sys.stderr)
             sys.exit(2)
 
 
-def _set_errors(streams: tuple[TextIO, TextIO], errors: list[str | None]) -> None:
-    """Set what the streams do with characters that their encoding lacks, where that can be set."""
-    for stream, how in zip(streams, errors):
-        if how is not None and isinstance(stream, io.TextIOWrapper):
+def _handle_characters(streams: tuple[TextIO, TextIO], handlers: list[str | None]) -> None:
+    """Set what each stream does with characters that its encoding lacks (`str.encode`'s errors); None: no change."""
+    for stream, handler in zip(streams, handlers):
+        if handler is not None and isinstance(stream, io.TextIOWrapper):
             with suppress(OSError, ValueError):
-                stream.reconfigure(errors=how)
+                stream.reconfigure(errors=handler)

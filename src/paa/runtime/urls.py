@@ -1,4 +1,4 @@
-"""Addresses on the web, given where a file is wanted."""
+"""URLs that were given in place of a local path, so that the message can say so."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _URL = re.compile(r"(https?|ftp|s3|gs|hdfs|file):/+(.+)", re.IGNORECASE | re.DOT
 
 
 def url_of(given: str | Path) -> str | None:
-    """Return the URL that was given for a path, None if it is none; `Path` makes one slash of its two."""
+    """Return the URL that was given in place of a path, None for a path; `Path` turns the two slashes into one."""
     found = _URL.match(str(given))
     return f"{found[1]}://{found[2]}" if found else None
 
 
 def nothing_at(path: Path, expected: str) -> str:
-    """Return the message for a path at which nothing is: no such `expected`, or that a URL was given for it."""
+    """Return the error message for a path that does not exist: no such `expected`, or a URL instead of a path."""
     url = url_of(path)
     return f"{path}: no such {expected}" if url is None else f"{url}: a URL, not a path: download it first"

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from paa.core.losses import LossResult
+from paa.runtime.contention import CpuShare
 from paa.runtime.distributed import Process
-from paa.training.contention import CpuShare
 from paa.training.records import STOP, Listener, Record
 from paa.training.schedule import Schedule
 
@@ -43,7 +43,7 @@ class TrainingLog:
         losses = self._process.mean(torch.stack([loss.detach() for loss in result.losses.values()])).tolist()
         record: Record = {"step": step, "steps": self._schedule.steps, "loss": sum(losses)}
         record.update({f"loss_{name}": loss for name, loss in zip(result.losses, losses)})
-        record["positives"] = result.positives.item()
+        record["positives"] = result.num_positives.item()
         if gradient_norm is not None:
             record["gradient_norm"] = gradient_norm.item()
         record["lr"] = self._schedule.lr_at(step - 1)

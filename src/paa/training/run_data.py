@@ -17,6 +17,8 @@ from paa.data.loader import Loader, eval_loader, train_loader
 from paa.data.overlap import shared_images
 from paa.data.read import read_dataset
 from paa.data.read_report import ReadReport
+from paa.data.sampling import Sampling
+from paa.data.transforms import Resize
 from paa.data.workers import check_shared_memory
 from paa.errors import ConfigError
 from paa.runtime.distributed import Process
@@ -69,17 +71,11 @@ def make_loader(index: DatasetIndex, config: TrainConfig, process: Process, star
     recipe, runtime = config.recipe, config.runtime
     return train_loader(
         index,
-        TrainTransform(**vars(recipe.augment), legacy=recipe.model.legacy),
-        batch_size=config.batch_size,
-        seed=runtime.seed,
-        steps=steps,
-        start_step=start_step,
-        rank=process.rank,
-        world=process.world,
-        workers=runtime.workers,
-        worker_timeout=runtime.worker_timeout,
+        TrainTransform(recipe.augment, recipe.model.legacy),
+        Sampling(config.batch_size, steps, start_step, runtime.seed),
+        process,
+        runtime,
         skip_bad=config.data.skip_bad,
-        pin_memory=process.device.type == "cuda",
     )
 
 
@@ -92,14 +88,8 @@ def check_shared_memory_of(
     """
     needed = loader.shared_bytes
     if val_index is not None:
-        needed += eval_loader(
-            val_index,
-            min_size=config.recipe.model.min_size,
-            max_size=config.recipe.model.max_size,
-            batch_size=config.validation.batch_size,
-            world=process.world,
-            workers=config.runtime.workers,
-        ).shared_bytes
+        resize = Resize(config.recipe.model.min_size, config.recipe.model.max_size)
+        needed += eval_loader(val_index, resize, config.validation.batch_size, process, config.runtime).shared_bytes
     check_shared_memory(needed * process.on_host)
 
 

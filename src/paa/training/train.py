@@ -9,14 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paa.config import InferenceConfig
+from paa.config import InferenceConfig, LoadingConfig
 from paa.core.losses import LossResult
 from paa.data.batch import Batch
 from paa.data.read_report import left_out_lines
 from paa.data.workers import worker_errors
 from paa.errors import PaaError
-from paa.evaluation.metrics import evaluate
-from paa.inference.dataset import detect_dataset
+from paa.evaluation.dataset import evaluate_dataset
 from paa.runtime.distributed import Process
 from paa.training.optimizer import set_lr
 from paa.training.records import Listener, TrainResult, ignore
@@ -115,19 +114,19 @@ def evaluate_weights(run: Run) -> dict[str, Any]:
     """Return COCO's twelve numbers on the validation set and the seconds they took, in the first process only."""
     assert run.val_index is not None
     config, started = run.config, time.perf_counter()
-    index, table, left_out = detect_dataset(
+    evaluated = evaluate_dataset(
         run.state.evaluated,
         run.val_index,
         run.process,
-        batch_size=config.validation.batch_size,
-        workers=config.runtime.workers,
-        worker_timeout=config.runtime.worker_timeout,
-        skip_bad=config.data.skip_bad,
-        inference=InferenceConfig(voting=config.validation.voting),
-        precision=run.precision,
+        InferenceConfig(voting=config.validation.voting, precision=run.precision),
+        LoadingConfig(
+            workers=config.runtime.workers,
+            worker_timeout=config.runtime.worker_timeout,
+            batch_size=config.validation.batch_size,
+            skip_bad=config.data.skip_bad,
+        ),
     )
-    run.note_left_out(config.data.val_split, left_out)
-    if not run.process.first:
+    run.note_left_out(config.data.val_split, [] if evaluated is None else evaluated.left_out)
+    if evaluated is None:
         return {}
-    metrics = evaluate(index, table)
-    return {**metrics.summary, "evaluation_seconds": round(time.perf_counter() - started, 2)}
+    return {**evaluated.metrics.summary, "evaluation_seconds": round(time.perf_counter() - started, 2)}

@@ -25,16 +25,16 @@ Kernel = Callable[[int], Suppress]
 
 def interpret(boxes: np.ndarray, labels: np.ndarray, nms_iou: float, limit: int, piece: int) -> np.ndarray:
     """Return what the kernel does, in pieces of so many boxes. Not for this process."""
-    from paa.core.kernels import suppression as suppression_triton
+    from paa.core._kernels import suppression as kernels
 
-    with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):  # a GPU divides 0 by 0 in silence
-        patch.setattr(suppression_triton, "PIECE", piece)
-        return suppression_triton.suppress(torch.from_numpy(boxes), torch.from_numpy(labels), nms_iou, limit).numpy()
+    with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):  # a GPU divides 0 by 0 silently
+        patch.setattr(kernels, "PIECE", piece)
+        return kernels.suppress(torch.from_numpy(boxes), torch.from_numpy(labels), nms_iou, limit).numpy()
 
 
 @pytest.fixture(scope="module")
 def kernel() -> Iterator[Kernel]:
-    """The kernel, in a process of its own: the interpreter must be asked for before triton is imported."""
+    """The kernel, in a process of its own: the interpreter must be chosen before triton is imported."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("TRITON_INTERPRET", "1")
@@ -67,13 +67,13 @@ def test_no_image_no_box_no_limit(kernel: Kernel) -> None:
 
 @pytest.mark.parametrize("lanes", [1, 64, 1024])
 def test_it_compiles(lanes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """To machine code, for a GPU that need not be there: the interpreter lets pass much that does not compile."""
+    """To machine code, which takes no GPU: the interpreter accepts much that does not compile."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from paa.core.kernels.suppression import _suppress
+    from paa.core._kernels.suppression import _suppress
 
     constants = {"lanes": lanes, "nms_iou": 0.6}
     arguments = {"boxes": "*fp32", "labels": "*i64", "kept": "*i64", "columns": "i32", "limit": "i32"}

@@ -17,14 +17,14 @@ FORMATS = {".jfif": "JPEG", ".jpe": "JPEG", ".jp2": "JPEG2000", ".j2k": "JPEG200
 
 
 @pytest.fixture
-def _heif_is_looked_for_anew() -> Iterator[None]:
+def _heif_is_registered_again() -> Iterator[None]:
     decoders._register_heif.cache_clear()
     yield
     decoders._register_heif.cache_clear()
 
 
 @pytest.mark.parametrize("suffix", sorted(decodable_suffixes() & SUFFIXES))
-def test_each_suffix_that_is_said_to_be_decodable_is(tmp_path: Path, suffix: str) -> None:
+def test_each_decodable_suffix_is_decoded(tmp_path: Path, suffix: str) -> None:
     colours = Image.new("RGB", (32, 24), (200, 40, 40))
     path = tmp_path / f"a{suffix}"
     (colours.convert("1") if suffix == ".pbm" else colours).save(path, FORMATS.get(suffix))
@@ -34,7 +34,7 @@ def test_each_suffix_that_is_said_to_be_decodable_is(tmp_path: Path, suffix: str
         assert np.abs(rgb.astype(int) - (200, 40, 40)).max() < 15
 
 
-@pytest.mark.usefixtures("_heif_is_looked_for_anew")
+@pytest.mark.usefixtures("_heif_is_registered_again")
 def test_suffixes_follow_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as if it were not installed
     assert {".jpg", ".jfif", ".png"} <= decodable_suffixes() <= SUFFIXES
@@ -46,8 +46,8 @@ def test_suffixes_follow_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> N
     assert ".avif" in undecodable_suffixes()
 
 
-@pytest.mark.usefixtures("_heif_is_looked_for_anew")
-def test_a_heic_plug_in_is_used_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("_heif_is_registered_again")
+def test_an_installed_heic_plug_in_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.heic"
     path.write_bytes(b"\0\0\0\x18ftypheic a stand-in")
     for registry in ("OPEN", "ID"):
@@ -61,7 +61,7 @@ def test_a_heic_plug_in_is_used_where_there_is_one(tmp_path: Path, monkeypatch: 
     assert {".heic", ".heif"} <= decodable_suffixes()
 
 
-def test_a_decoder_without_its_library_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decoder_without_its_library_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.png"
     Image.new("RGB", (4, 4), "red").save(path)
     factory, _ = Image.OPEN["GIF"]

@@ -1,4 +1,4 @@
-"""Files whose end is missing, against the whole file: on drawn images and, where they are at hand, real photos."""
+"""Repaired files against the whole ones: of drawn images and, where these are available, of real photos."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from paa.data.images.decoders import opened
-from paa.data.images.truncated import mend
+from paa.data.images.truncated import repair
 
 PHOTOS = Path(__file__).parents[4] / "shared" / "data"
 
@@ -55,12 +55,12 @@ def whole_file(kind: str) -> bytes:
 @pytest.mark.parametrize("cut", [1, 2, 3, 20, 200])
 def test_a_few_bytes(kind: str, cut: int) -> None:
     data = whole_file(kind)
-    mended = mend(data[:-cut])
-    if mended is None:  # all that is missing is padding, which no decoder minds
+    repaired = repair(data[:-cut])
+    if repaired is None:  # all that is missing is padding, which no decoder minds
         np.testing.assert_array_equal(pixels(data[:-cut]), pixels(data))
         return
-    assert 0 <= mended.lost < 0.15
-    shown, whole = pixels(mended.data), pixels(data)
+    assert 0 <= repaired.lost < 0.15
+    shown, whole = pixels(repaired.data), pixels(data)
     assert shown.shape == whole.shape
     rows = np.flatnonzero(np.abs(shown - whole).max(axis=(1, 2)) > 60)
     assert not len(rows) or rows[0] >= 0.85 * len(whole)
@@ -70,73 +70,71 @@ def test_a_few_bytes(kind: str, cut: int) -> None:
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("cut", [5, 30, 100])
 def test_a_few_bytes_of_a_small_jpeg(mode: str, options: dict[str, Any], cut: int) -> None:
-    """Three rows of blocks: that a part of the last is missing is not a third of the image."""
+    """With three rows of blocks, a missing part of the last row must not count as a third of the image."""
     data = encoded(texture(48, 64).convert(mode), "JPEG", **options)
-    mended = mend(data[:-cut])
-    assert mended is not None
-    assert 0 <= mended.lost <= 0.25
-    differ = np.abs(pixels(mended.data) - pixels(data)).max(axis=2) > 60
-    assert differ.mean() <= mended.lost + 0.02
+    repaired = repair(data[:-cut])
+    assert repaired is not None
+    assert 0 <= repaired.lost <= 0.25
+    differ = np.abs(pixels(repaired.data) - pixels(data)).max(axis=2) > 60
+    assert differ.mean() <= repaired.lost + 0.02
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("left", [0.5, 0.3, 0.1])
 def test_a_large_part(kind: str, left: float) -> None:
     data = whole_file(kind)
-    assert mend(data[: int(left * len(data))]) is None
+    assert repair(data[: int(left * len(data))]) is None
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "progressive"])
-def test_what_is_lost_is_told(kind: str) -> None:
-    """The rows above are as they were, those below are not."""
+def test_the_share_that_is_missing(kind: str) -> None:
     data = whole_file(kind)
-    mended = mend(data[: int(0.88 * len(data))])
-    assert mended is not None
+    repaired = repair(data[: int(0.88 * len(data))])
+    assert repaired is not None
     whole = pixels(data)
-    differ = np.flatnonzero(np.abs(pixels(mended.data) - whole).max(axis=(1, 2)) > 60)
-    assert mended.lost == pytest.approx(1 - differ[0] / len(whole), abs=0.07)
-    assert 0.08 < mended.lost < 0.2
+    differ = np.flatnonzero(np.abs(pixels(repaired.data) - whole).max(axis=(1, 2)) > 60)
+    assert repaired.lost == pytest.approx(1 - differ[0] / len(whole), abs=0.07)
+    assert 0.08 < repaired.lost < 0.2
 
 
 def test_a_bmp_begins_with_its_last_row() -> None:
     data = encoded(texture(), "BMP")
-    mended = mend(data[: -20 * 3 * 320])
-    assert mended is not None
-    assert mended.lost == pytest.approx(20 / 240)
-    np.testing.assert_array_equal(pixels(mended.data)[20:], pixels(data)[20:])
-    assert not pixels(mended.data)[:20].any()
+    repaired = repair(data[: -20 * 3 * 320])
+    assert repaired is not None
+    assert repaired.lost == pytest.approx(20 / 240)
+    np.testing.assert_array_equal(pixels(repaired.data)[20:], pixels(data)[20:])
+    assert not pixels(repaired.data)[:20].any()
     for cut in (data[: len(data) // 2], data[:30], data[:10], data):
-        assert mend(cut) is None
+        assert repair(cut) is None
 
 
-def test_grey_of_the_image_itself_is_not_taken_for_lost() -> None:
-    """Half of it is the grey that decoders show where there is no data."""
+def test_grey_of_the_image_itself_does_not_count_as_missing() -> None:
+    """Half of the image has the grey that decoders show where data is missing."""
     image = texture()
     image.paste((128, 128, 128), (0, 120, 320, 240))
     data = encoded(image, "JPEG", quality=90)
-    mended = mend(data[:-2])
-    assert mended is not None
-    assert mended.lost == 0
-    np.testing.assert_array_equal(pixels(mended.data), pixels(data))
+    repaired = repair(data[:-2])
+    assert repaired is not None
+    assert repaired.lost == 0
+    np.testing.assert_array_equal(pixels(repaired.data), pixels(data))
 
 
 def test_a_file_whose_end_is_zeros() -> None:
     data = whole_file("baseline")
     cut = int(0.95 * len(data))
-    mended = mend(data[:cut] + bytes(len(data) - cut))
-    assert mended is not None
-    assert 0.01 < mended.lost < 0.12
+    repaired = repair(data[:cut] + bytes(len(data) - cut))
+    assert repaired is not None
+    assert 0.01 < repaired.lost < 0.12
     cut = len(data) // 2
-    assert mend(data[:cut] + bytes(len(data) - cut)) is None
+    assert repair(data[:cut] + bytes(len(data) - cut)) is None
 
 
 def test_every_cut_of_a_progressive_jpeg_decodes_or_is_refused() -> None:
     data = encoded(texture(48, 64), "JPEG", quality=90, progressive=True)
-    taken = [
-        cut for cut in range(1, len(data)) if (mended := mend(data[:-cut])) is not None and pixels(mended.data).size
-    ]
-    assert set(range(1, 100)) <= set(taken)
-    assert max(taken) < len(data) / 2
+    cuts = {cut: repair(data[:-cut]) for cut in range(1, len(data))}
+    repaired = [cut for cut, file in cuts.items() if file is not None and pixels(file.data).size]
+    assert set(range(1, 100)) <= set(repaired)
+    assert max(repaired) < len(data) / 2
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
@@ -144,26 +142,26 @@ def test_kinds_of_png(mode: str) -> None:
     grey = np.asarray(texture().convert("L"))
     image = Image.fromarray(grey.astype(np.uint16) * 257) if mode == "I;16" else texture().convert(mode)
     data = encoded(image, "PNG")
-    mended = mend(data[: int(0.9 * len(data))])
-    assert mended is not None
-    with opened(mended.data) as shown, opened(data) as whole:
+    repaired = repair(data[: int(0.9 * len(data))])
+    assert repaired is not None
+    with opened(repaired.data) as shown, opened(data) as whole:
         assert shown.mode == whole.mode
-        rows = int((1 - mended.lost) * 240) - 1
+        rows = int((1 - repaired.lost) * 240) - 1
         np.testing.assert_array_equal(np.asarray(shown)[:rows], np.asarray(whole)[:rows])
         assert rows > 180
 
 
-def test_other_files_are_left_alone() -> None:
+def test_other_formats_and_whole_files_are_not_repaired() -> None:
     for format in ("GIF", "TIFF"):
-        assert mend(encoded(texture(), format)[:-20]) is None
-    assert mend(b"") is None
-    for kind in KINDS:  # whole: what is wrong with them, if anything, is not their end
-        assert mend(whole_file(kind)) is None
+        assert repair(encoded(texture(), format)[:-20]) is None
+    assert repair(b"") is None
+    for kind in KINDS:
+        assert repair(whole_file(kind)) is None
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_damaged_bytes(kind: str) -> None:
-    """Whatever a file holds, there is no other outcome than a file or none."""
+    """Any bytes give a repaired file, None, or a decoder's OSError."""
     random = np.random.default_rng(0)
     data = np.frombuffer(whole_file(kind), np.uint8)
     for _ in range(60):
@@ -173,13 +171,13 @@ def test_damaged_bytes(kind: str) -> None:
         )
         damaged[places] = random.integers(0, 256, 4)
         try:
-            mended = mend(damaged.tobytes())
+            repaired = repair(damaged.tobytes())
         except OSError:  # of a decoder
             continue
-        assert mended is None or 0 <= mended.lost <= 0.25
+        assert repaired is None or 0 <= repaired.lost <= 0.25
 
 
-@pytest.mark.skipif(not PHOTOS.is_dir(), reason="the shared photos are not at hand")
+@pytest.mark.skipif(not PHOTOS.is_dir(), reason="no photos beside the repository (../shared/data)")
 @pytest.mark.parametrize("progressive", [False, True])
 def test_photos(progressive: bool) -> None:
     files = sorted(PHOTOS.glob("*/**/*.jpg"))[::60]
@@ -190,9 +188,9 @@ def test_photos(progressive: bool) -> None:
             with Image.open(file) as image:
                 data = encoded(image.convert("RGB"), "JPEG", progressive=True, quality=90)
         for cut in (1, 2, 20, 200):
-            mended = mend(data[:-cut])
-            assert mended is not None, file
-            assert mended.lost < 0.15, file
-            assert pixels(mended.data).shape == pixels(data).shape
+            repaired = repair(data[:-cut])
+            assert repaired is not None, file
+            assert repaired.lost < 0.15, file
+            assert pixels(repaired.data).shape == pixels(data).shape
         if not progressive:
-            assert mend(data[: len(data) // 2]) is None, file
+            assert repair(data[: len(data) // 2]) is None, file

@@ -1,4 +1,4 @@
-"""Which image files Pillow decodes here, and up to how many pixels."""
+"""Pillow's decoders: which files they open on this machine, and up to how many pixels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
     | {".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2", ".j2k", ".avif"}
 )
-"""Of image files that an ordinary Pillow decodes; `decodable_suffixes` tells what the one here does."""
+"""Suffixes of image files that an ordinary Pillow decodes; see `decodable_suffixes` for the Pillow installed here."""
 
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 _OTHER_SUFFIXES = frozenset(
@@ -29,8 +29,8 @@ _OTHER_SUFFIXES = frozenset(
 _NEEDED_FEATURES = {".webp": "webp", ".jp2": "jpg_2000", ".j2k": "jpg_2000", ".avif": "avif"}
 
 MAX_PIXELS_VARIABLE = "PAA_MAX_PIXELS"
-_DEFAULT_MAX_PIXELS = 178_956_970  # where Pillow itself stops
-_RAISED_BY = "--max-pixels {} reads it (in Python: paa.data.images.read.limit_pixels)"
+_DEFAULT_MAX_PIXELS = 178_956_970  # Pillow's own limit
+_RAISED_BY = "--max-pixels {} reads it (in Python: paa.data.images.decoders.limit_pixels)"
 
 
 def decodable_suffixes() -> frozenset[str]:
@@ -40,14 +40,14 @@ def decodable_suffixes() -> frozenset[str]:
 
 
 def undecodable_suffixes() -> frozenset[str]:
-    """Return the suffixes of files that are images, too, and cannot be decoded here, so that they can be named."""
+    """Return the suffixes of image files that cannot be decoded here, so that a message can name them."""
     return (SUFFIXES | HEIF_SUFFIXES | _OTHER_SUFFIXES) - decodable_suffixes()
 
 
 def limit_pixels(number: int | None) -> None:
     """Set how many pixels an image may have, in this process and all that it starts; None: the default.
 
-    The limit keeps a small file, damaged or made to do so, from taking all memory. ConfigError for a number below 1.
+    The limit keeps a small file, by damage or by intention, from filling the memory. ConfigError for a number below 1.
     """
     if number is None:
         os.environ.pop(MAX_PIXELS_VARIABLE, None)
@@ -58,8 +58,10 @@ def limit_pixels(number: int | None) -> None:
 
 
 def max_pixels() -> int:
-    """Return how many pixels an image may have: PAA_MAX_PIXELS, which is the environment's so that loader processes
-    have it however they are started, or 178,956,970. ConfigError if it is no such number.
+    """Return how many pixels an image may have: PAA_MAX_PIXELS, or 178,956,970.
+
+    It is a variable of the environment so that loader processes, however they are started, have the same limit.
+    ConfigError for a value that is no whole number above 0.
     """
     given = os.environ.get(MAX_PIXELS_VARIABLE, "")
     if not given:
@@ -71,15 +73,15 @@ def max_pixels() -> int:
 
 @contextmanager
 def opened(source: Path | bytes) -> Iterator[Image.Image]:
-    """Yield the image of a file, or of a file's bytes, of which the header is read.
+    """Yield the image of a file, or of a file's bytes, with only its header read yet.
 
-    Image.open would hold it against Pillow's own limit, one for all threads and libraries of the process, and print a
-    warning below it. Raises ImageError for too many pixels, UnidentifiedImageError for what no decoder takes, and
-    whatever the decoders stumble on.
+    Unlike Image.open, which applies Pillow's own limit of pixels, shared by all threads and libraries of the process,
+    and warns from half of it on. Raises ImageError for too many pixels, UnidentifiedImageError for a file that no
+    decoder recognises, and any error of a decoder.
     """
     limit = max_pixels()
     own = Image.MAX_IMAGE_PIXELS
-    if own is not None and limit > max(2 * own, _DEFAULT_MAX_PIXELS):  # some decoders look at it themselves
+    if own is not None and limit > max(2 * own, _DEFAULT_MAX_PIXELS):  # some decoders check it themselves
         Image.MAX_IMAGE_PIXELS = (limit + 1) // 2
     with BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
         try:
@@ -96,7 +98,7 @@ def opened(source: Path | bytes) -> Iterator[Image.Image]:
 
 
 def _identified(file: IO[bytes], name: str) -> Image.Image:
-    """Return the image of the first of Pillow's decoders that takes the file, the common ones first."""
+    """Return the image from the first of Pillow's decoders that recognises the file; common formats are tried first."""
     start = file.read(16)
     if start[4:8] == b"ftyp":
         _register_heif()
@@ -108,17 +110,17 @@ def _identified(file: IO[bytes], name: str) -> Image.Image:
             factory, accept = Image.OPEN[format]
             try:
                 answer = accept is None or accept(start)
-                if answer and not isinstance(answer, str):  # a text tells that it would if it had its library
+                if answer and not isinstance(answer, str):  # a string: its library is not installed
                     file.seek(0)
                     return factory(file, name)
-            except (SyntaxError, IndexError, TypeError, struct.error):  # how a decoder says: not mine
+            except (SyntaxError, IndexError, TypeError, struct.error):  # of a decoder that does not recognise the file
                 continue
     raise UnidentifiedImageError
 
 
 @functools.cache
 def _register_heif() -> bool:
-    """Have Pillow decode HEIC and HEIF, if the package for it is installed; say whether it is."""
+    """Add pillow-heif's decoder of HEIC and HEIF to Pillow's; return whether the package is installed."""
     try:
         importlib.import_module("pillow_heif").register_heif_opener()
     except ImportError:

@@ -1,7 +1,7 @@
-"""Image files whose end is missing: how much of the image is there, and a file that shows it.
+"""Repairing image files whose end is missing, if most of the image is in the file.
 
-Pillow refuses them, or, with a switch for all threads of the process, takes a file of which next to nothing is there.
-A browser shows what there is, and files that lack some bytes are common.
+Files that lack their last bytes are common, and browsers show them. Pillow refuses them, or, with a switch for all
+threads of the process, accepts any file however little of the image it holds.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ import numpy.typing as npt
 
 from paa.data.images.decoders import max_pixels, opened
 
-_MOST_LOST = 0.25
-_MOST_BLURRED = 0.1  # of a progressive JPEG in its last pass; others may be missing besides
+_MOST_LOST = 0.25  # of the image
+_MOST_BLURRED = 0.1  # of a progressive JPEG in its last pass, as parts of other passes may be missing too
 
 
-class Mended(NamedTuple):
-    """A file that decodes in place of one whose end is missing. lost: the share of it that shows nothing."""
+class Repaired(NamedTuple):
+    """A complete file in place of one whose end is missing. lost: the share of the image that is missing."""
 
     data: bytes
     lost: float
 
 
-def mend(data: bytes) -> Mended | None:
-    """Return a whole file that shows what a JPEG, PNG, WebP or BMP file without its end holds.
+def repair(data: bytes) -> Repaired | None:
+    """Return a complete file with all that a JPEG, PNG, WebP or BMP file without its end holds.
 
-    None for other formats, for a file that is not cut but damaged, and where a large part is lost: more than a quarter
-    of the image, or a progressive JPEG's finer scans.
+    None for other formats, for a file that is damaged in another respect, and where a large part is missing: more than
+    a quarter of the image, or the finer scans of a progressive JPEG.
     """
-    for start, mend_one in _FORMATS.items():
+    for start, repair_format in _FORMATS.items():
         if data.startswith(start):
-            mended = mend_one(data)
-            return mended if mended is not None and mended.lost <= _MOST_LOST else None
+            repaired = repair_format(data)
+            return repaired if repaired is not None and repaired.lost <= _MOST_LOST else None
     return None
 
 
 class _Scan(NamedTuple):
-    """One pass of a JPEG: its components, the first and the last coefficient, and the bits that are yet to come."""
+    """One pass of a JPEG: its components, its first and last coefficient, and the bits that later passes add."""
 
     components: tuple[int, ...]
     first: int
@@ -57,32 +57,33 @@ _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 _OTHER_BITS = bytes(b for b in np.random.default_rng(0).integers(1, 255, 512).tolist() if b != 255)
 
 
-def _mend_jpeg(data: bytes) -> Mended | None:
-    """Put an end marker to a JPEG, for which the decoder shows what came before it, and grey below.
+def _repair_jpeg(data: bytes) -> Repaired | None:
+    """Add an end marker to a JPEG: the decoder then shows the image down to where the data ends, and grey below.
 
-    Where the data ends is where bits that are put behind it begin to show: grey may be the image's own.
+    That place is found by adding other bits instead: from there on the pixels differ. The first grey pixel would not
+    do, as the image itself may be grey.
     """
-    data = data.rstrip(b"\0")  # of a file whose length was reserved before its content came
+    data = data.rstrip(b"\0")  # of a file whose length was reserved before its content was written
     frame, block, scans, end = _jpeg_scans(data)
     if data.endswith(_END) or not scans:
         return None
     data = data[:end]
-    mended = data + _END
+    repaired = data + _END
     progressive = frame in _PROGRESSIVE
-    if progressive and scans[-1].bits_left:  # the passes for the last bit, up to half of the file, have not begun
+    if progressive and scans[-1].bits_left:  # the passes of the last bits, up to half of the file, are missing
         return None
     if _is_fine(scans[:-1], scans):
-        return Mended(mended, 0.0)
+        return Repaired(repaired, 0.0)
     if not _is_fine(scans, scans):
         return None
-    lost = 1 - _share_before(_pixels(mended) != _pixels(data + _OTHER_BITS + _END), block)
-    return None if progressive and lost > _MOST_BLURRED else Mended(mended, lost)
+    lost = 1 - _share_before(_pixels(repaired) != _pixels(data + _OTHER_BITS + _END), block)
+    return None if progressive and lost > _MOST_BLURRED else Repaired(repaired, lost)
 
 
 def _jpeg_scans(data: bytes) -> tuple[int, int, list[_Scan], int]:
-    """Return the marker that tells the kind of a JPEG, the height of its blocks, its scans, and its end.
+    """Return the marker of a JPEG's frame, the height of its blocks, its scans, and its end.
 
-    The last scan may be incomplete. The end is that of the data, or the start of a header that is cut.
+    The last scan may be incomplete. The end is that of the data, or the start of a header that is incomplete.
     """
     scans: list[_Scan] = []
     frame, block, place = 0, 8, 2
@@ -97,7 +98,7 @@ def _jpeg_scans(data: bytes) -> tuple[int, int, list[_Scan], int]:
         place += 2 + length
         if marker in _FRAMES:
             frame = marker
-            if len(header) > 8:  # more than one component: the blocks of that with most rows make one of the image
+            if len(header) > 8:  # several components, whose blocks differ in height: the image's are the highest
                 block = 8 * max(1, *(sampling & 15 for sampling in header[7::3]))
         if marker == _START_OF_SCAN and length > 5:
             components = tuple(header[1 : 1 + 2 * header[0] : 2])
@@ -110,7 +111,7 @@ def _jpeg_scans(data: bytes) -> tuple[int, int, list[_Scan], int]:
 
 
 def _is_fine(scans: list[_Scan], every: list[_Scan]) -> bool:
-    """Say whether scans give every coefficient of all components to its last bit but one, which is hardly seen."""
+    """Return whether scans hold every coefficient of all components but for its last bit, which is hardly visible."""
     left = {component: np.full(64, 16) for scan in every for component in scan.components}
     for scan in scans:
         for component in scan.components:
@@ -124,15 +125,15 @@ def _pixels(data: bytes) -> npt.NDArray[np.uint8]:
 
 
 def _share_before(differ: npt.NDArray[np.bool_], block: int) -> float:
-    """Return how much of an image (H, W) or (H, W, C) lies before the first place that differs: 1 if none does.
+    """Return the share of an image (H, W) or (H, W, C) before the first pixel that differs; 1 if none does.
 
-    An image is written in rows of blocks, each `block` pixels high and from left to right.
+    "Before" is in the order of the file: rows of blocks, each `block` pixels high, from left to right.
     """
     height, width = differ.shape[:2]
     rows = np.flatnonzero(differ.reshape(height, -1).any(axis=1))
     if not len(rows):
         return 1.0
-    top = (int(rows[0]) + 1) // block * block  # a row above it differs too, where colours are smoothed
+    top = (int(rows[0]) + 1) // block * block  # smoothing of colours makes a row above differ too
     if top >= height:
         return 1.0
     bottom = min(top + block, height)
@@ -145,13 +146,13 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by type of colour
 _OF_ANIMATIONS = {b"acTL", b"fcTL", b"fdAT"}
 
 
-def _mend_png(data: bytes) -> Mended | None:
-    """Unpack the rows that a PNG has, and pack them anew with empty ones in place of the others."""
+def _repair_png(data: bytes) -> Repaired | None:
+    """Unpack the rows that a PNG has, and pack them again with empty rows in place of the missing ones."""
     kept = [_PNG_START]
     packed = b""
     for kind, content, whole in _png_chunks(data):
         if kind == b"IEND" and whole:
-            return None  # not cut, but damaged
+            return None  # complete: what is wrong with it is something else
         if kind == b"IDAT":
             packed += content
         elif whole and not packed and kind not in _OF_ANIMATIONS:
@@ -170,11 +171,11 @@ def _mend_png(data: bytes) -> Mended | None:
     if lost > _MOST_LOST:
         return None
     image = zlib.compress(rows + bytes(size - len(rows)), 1)
-    return Mended(b"".join([*kept, _png_chunk(b"IDAT", image), _png_chunk(b"IEND", b"")]), lost)
+    return Repaired(b"".join([*kept, _png_chunk(b"IDAT", image), _png_chunk(b"IEND", b"")]), lost)
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
-    """Yield the kind and the content of each chunk, and whether all of it is there."""
+    """Yield the kind and the content of each chunk, and whether it is complete."""
     place = len(_PNG_START)
     while place + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, place)
@@ -188,7 +189,7 @@ def _png_chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def _png_bytes(width: int, height: int, bits: int, interlaced: int) -> int:
-    """Return how many bytes the rows of a PNG have, of so many bits a pixel, each row with a byte for its filter."""
+    """Return how many bytes a PNG's rows have at this number of bits a pixel, with a byte for the filter in each."""
     passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
     total = 0
     for x, y, across, down in passes if interlaced else [(0, 0, 1, 1)]:
@@ -197,8 +198,8 @@ def _png_bytes(width: int, height: int, bits: int, interlaced: int) -> int:
     return total
 
 
-def _mend_webp(data: bytes) -> Mended | None:
-    """Put zeros in place of a WebP's end, and some more, which its decoder looks for; only its image is kept."""
+def _repair_webp(data: bytes) -> Repaired | None:
+    """Put zeros in place of a WebP's end, more than are missing, as its decoder reads ahead; only the image is kept."""
     if data[8:12] != b"WEBP" or len(data) < 20:
         return None
     place = 12
@@ -208,15 +209,15 @@ def _mend_webp(data: bytes) -> Mended | None:
         if kind in (b"VP8 ", b"VP8L") and length:
             missing = length - len(content)
             if not missing and place + 8 + length + length % 2 >= 8 + struct.unpack_from("<I", data, 4)[0]:
-                return None  # whole, and refused for another reason
+                return None  # complete: what is wrong with it is something else
             content += bytes(2 * ((missing + length // 8 + 4096) // 2) + len(content) % 2) if missing else b""
             body = data[8:place] + kind + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
-            return Mended(b"RIFF" + struct.pack("<I", len(body)) + body, missing / length)
+            return Repaired(b"RIFF" + struct.pack("<I", len(body)) + body, missing / length)
         place += 8 + length + length % 2
     return None
 
 
-def _mend_bmp(data: bytes) -> Mended | None:
+def _repair_bmp(data: bytes) -> Repaired | None:
     """Put zeros in place of a BMP's end."""
     if len(data) < 14:
         return None
@@ -224,12 +225,12 @@ def _mend_bmp(data: bytes) -> Mended | None:
     missing = whole - len(data)
     if missing <= 0 or len(data) <= start or missing > _MOST_LOST * (whole - start):
         return None
-    return Mended(data + bytes(missing), missing / (whole - start))
+    return Repaired(data + bytes(missing), missing / (whole - start))
 
 
-_FORMATS: dict[bytes, Callable[[bytes], Mended | None]] = {
-    b"\xff\xd8\xff": _mend_jpeg,
-    _PNG_START: _mend_png,
-    b"RIFF": _mend_webp,
-    b"BM": _mend_bmp,
+_FORMATS: dict[bytes, Callable[[bytes], Repaired | None]] = {
+    b"\xff\xd8\xff": _repair_jpeg,
+    _PNG_START: _repair_png,
+    b"RIFF": _repair_webp,
+    b"BM": _repair_bmp,
 }

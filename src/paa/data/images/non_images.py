@@ -1,4 +1,4 @@
-"""What a file is that has an image's name, or its place, and that no decoder takes."""
+"""Describing a file that was expected to be an image and that no decoder recognises."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _BRANDS = {
     "an AVIF image, which the Pillow installed here cannot decode": (b"avif", b"avis"),
     "a camera's raw image (CR3): convert it to JPEG or PNG": (b"crx ",),
 }
-"""Of files that begin with a box `ftyp`; all others are videos."""
+"""Brands of files that begin with a box `ftyp` (ISO 14496-12) and are images; those of other brands are videos."""
 
 
-def what_it_is(path: Path) -> str | None:
-    """Return what a file is in words that follow its name, None if there is no telling."""
+def describe_file(path: Path) -> str | None:
+    """Return what a file is, in words that can follow its name in a message; None if that is not recognised."""
     try:
         with path.open("rb") as file:
             start = file.read(4096)
@@ -55,6 +55,7 @@ def what_it_is(path: Path) -> str | None:
 
 
 def _kind_of_text(start: bytes) -> str | None:
+    """Return the kind of text that a file begins with, None if it is no text."""
     if start.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "a text, not an image"
     if b"\0" in start:

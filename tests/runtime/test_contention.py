@@ -1,4 +1,4 @@
-"""When training says that it does not get the processors it asks for: by numbers, none of them measured here."""
+"""When training warns of contended processors: decided from given numbers, none of them measured here."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from paa.training import contention
-from paa.training.contention import CpuShare, CpuTimes, is_contended, read_times
+from paa.runtime import contention
+from paa.runtime.contention import CpuShare, CpuTimes, is_contended, read_times
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_decision(ran: float, waited: float, wall: float, contended: bool) -> No
 
 
 def remarks(shares: Sequence[float | None], seconds: float = 4) -> list[bool]:
-    """Return at which calls there was something to say, for the shares of waiting in the time before each."""
+    """Return at which calls a warning came, given the share of waiting in the time before each; None: not counted."""
     readings: list[CpuTimes | None] = [CpuTimes(0, 0, 0)]
     ran = waited = 0.0
     for i, share in enumerate(shares, 1):
@@ -48,17 +48,17 @@ def remarks(shares: Sequence[float | None], seconds: float = 4) -> list[bool]:
     return [cpu_share.remark() is not None for _ in shares]
 
 
-def test_it_is_said_once_and_not_of_a_moment() -> None:
+def test_one_warning_and_none_for_a_moment() -> None:
     assert remarks([0.0, 0.5, 0.5, 0.5, 0.0, 0.9, 0.9]) == [False, False, True, False, False, False, False]
     assert remarks([0.5, 0.0] * 4) == [False] * 8
     assert remarks([0.01] * 5) == [False] * 5
 
 
-def min_size_times_are_taken_together() -> None:
+def test_short_times_are_taken_together() -> None:
     assert remarks([0.5] * 9, seconds=0.5) == [False] * 7 + [True, False]
 
 
-def test_a_system_that_does_not_count() -> None:
+def test_a_system_without_these_counts() -> None:
     assert CpuShare(lambda: None).remark() is None
     assert remarks([0.5, None, 0.5, 0.5]) == [False, False, True, False]
 
@@ -71,12 +71,12 @@ def test_the_remark_names_the_remedies(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cpu_share.remark() is None
     said = cpu_share.remark()
     assert said is not None
-    assert "45% of the time that training wanted one it waited (load average 4.7 on 2 processors)" in said
+    assert "(load average 4.7 on 2 processors): training waited 45% of the time that it needed one." in said
     assert "2 threads" in said
     for remedy in ("OMP_NUM_THREADS=1", "OMP_WAIT_POLICY=PASSIVE", "--workers"):
         assert remedy in said
     assert "\n" not in said
-    assert "OMP" not in contention._remedy(1)  # it is followed already
+    assert "OMP" not in contention._remedy(1)  # one thread already
 
 
 @pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="Linux counts how long threads wait")
@@ -102,6 +102,6 @@ def test_times_of_all_threads_are_read() -> None:
     assert after.clock > before.clock
 
 
-def test_the_machine_is_told() -> None:
+def test_the_machine_is_named() -> None:
     assert contention._machine().startswith("load average ")
     assert sys.platform != "linux" or "processor" in contention._machine()

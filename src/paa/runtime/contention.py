@@ -1,11 +1,11 @@
-"""Does training get the processors that it asks for? If not, it says so once.
+"""Warning a user once when other processes take the processors that training needs.
 
 OpenMP's threads share each operation and spin until all have done their part, so one that has to wait for a processor
-holds up all others, which burn processor time meanwhile: process time, and time against wall time, tell nothing. What
-tells is how long threads that could run waited for a processor, which Linux counts for each. Measured on two cores, of
-a ResNet-18 trained on two threads (share of the waiting, steps a second): 0.00, 11.1 alone; 0.33, 5.9; 0.45, 1.6;
-0.59, 1.2; 0.77, 0.3 beside one to four busy processes. Beside three, where two threads made 0.4 to 1.3 steps a second,
-one made 3.7 to 4.7, and two that sleep instead of spinning (OMP_WAIT_POLICY=PASSIVE) 3.2 to 6.2.
+holds up all others, which burn processor time meanwhile: neither process time nor its ratio to wall time shows that.
+What shows it is how long threads that could run waited for a processor, which Linux counts for each thread. Measured on
+two cores, of a ResNet-18 trained on two threads (share of the waiting, steps a second): 0.00, 11.1 alone; 0.33, 5.9;
+0.45, 1.6; 0.59, 1.2; 0.77, 0.3 beside one to four busy processes. Beside three, where two threads made 0.4 to 1.3 steps
+a second, one made 3.7 to 4.7, and two that sleep instead of spinning (OMP_WAIT_POLICY=PASSIVE) 3.2 to 6.2.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import NamedTuple
 import torch
 
 _SHARE = 0.25  # at 0.33 half the speed was lost
-_LEAST_OF_WALL = 0.1  # waiting that is little of all the time, as on a GPU's host, costs little
-_SHORTEST = 2.0  # seconds; the kernel's slices are some milliseconds
-_IN_A_ROW = 2  # a backup that starts is no reason for a warning
+_LEAST_OF_WALL = 0.1  # waiting for a small part of the wall time, as on a GPU's host, costs little
+_SHORTEST = 2.0  # seconds between two readings; the kernel's time slices are some milliseconds
+_IN_A_ROW = 2  # readings; something short, such as the start of a backup, deserves no warning
 
 
 class CpuTimes(NamedTuple):
-    """Seconds since their start that the threads of this process ran and waited for a processor, and the clock."""
+    """Seconds that the threads of this process ran, and waited for a processor, since they started; and the clock."""
 
     ran: float
     waited: float
@@ -33,13 +33,13 @@ class CpuTimes(NamedTuple):
 
 
 def is_contended(before: CpuTimes, after: CpuTimes) -> bool:
-    """Say whether, between two readings, threads waited so long for processors that it costs much of the speed."""
+    """Return whether, between two readings, the wait for processors was long enough to cost much of the speed."""
     ran, waited, wall = (b - a for a, b in zip(before, after))
     return waited >= _SHARE * (ran + waited) and waited >= _LEAST_OF_WALL * wall and waited > 0
 
 
 def read_times() -> CpuTimes | None:
-    """Return the times of this process by now; None where the system does not count them (other than Linux)."""
+    """Return the times of this process up to now; None on systems that do not count them (other than Linux)."""
     ran = waited = 0
     try:
         for task in Path("/proc/self/task").iterdir():
@@ -54,7 +54,7 @@ def read_times() -> CpuTimes | None:
 
 
 class CpuShare:
-    """Watches whether this process gets the processors it asks for. read: gives the times, or None where none can."""
+    """Watches whether this process gets the processors it needs. read: as `read_times`, which a test replaces."""
 
     def __init__(self, read: Callable[[], CpuTimes | None] = read_times) -> None:
         self._read = read
@@ -63,9 +63,9 @@ class CpuShare:
         self._said = False
 
     def remark(self) -> str | None:
-        """Return what to tell the user, once, when two readings in a row show contention; None otherwise.
+        """Return a warning for the user, once, when two readings in a row show contention; None otherwise.
 
-        Called at each line of the log: the readings are the times since the call before, if that is some seconds ago.
+        To be called at each line of the log; what is judged is the time since the last call some seconds ago.
         """
         before = self._before
         if self._said or before is None:
@@ -84,15 +84,15 @@ class CpuShare:
         waited = after.waited - before.waited
         share = waited / (after.ran - before.ran + waited)
         return (
-            f"the processors are contended: {share:.0%} of the time that training wanted one it waited ({_machine()}). "
+            f"the processors are contended ({_machine()}): training waited {share:.0%} of the time that it needed one. "
             + _remedy(torch.get_num_threads())
         )
 
 
 def _remedy(threads: int) -> str:
-    """Return what makes a training process of so many threads faster beside others."""
+    """Return what would make a training process with this number of threads faster beside other processes."""
     if threads == 1:
-        return "Fewer processes beside it, of which --workers are some, would make it faster"
+        return "Fewer processes at the same time, its own --workers among them, would make it faster"
     return (
         f"Its {threads} threads wait for each other, which makes it worse: OMP_NUM_THREADS=1, fewer --workers, or "
         "OMP_WAIT_POLICY=PASSIVE, which costs 45% of the speed on an idle machine, may help"

@@ -1,8 +1,9 @@
-"""The mixtures of `mixture.py` on an accelerator: one kernel, one program a set, everything in registers.
+"""The mixtures of `core/mixture.py` on a GPU: one kernel, a program for each set, everything in registers.
 
 A set's rounds depend on each other, and a round is a few hundred operations: as separate kernels their launches would
-cost a hundred times their work. Here each set runs until it has converged, and the host is not waited for. Importing
-this takes triton, which comes with torch on Linux; running it takes a C compiler, by which triton builds its launcher.
+cost a hundred times their work. Here each set runs until it has converged, and the host waits for nothing. Importing
+this file takes triton, which comes with torch on Linux; running it takes a C compiler, with which triton builds its
+launcher.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def _moments(
 
 
 @triton.jit
-def _fit_and_cut(
+def _fit_and_count(
     scores: tl.tensor,
     count: tl.tensor,
     parameters: tl.tensor,
@@ -47,19 +48,20 @@ def _fit_and_cut(
     variance_floor: tl.constexpr,
     tiny: tl.constexpr,
 ) -> None:
-    """Fit and cut set number `program_id`: scores (G, columns), count (G,) -> parameters (G, 6), positives (G,).
+    """Fit set number `program_id` and count its positives.
 
-    The constants are compiled in: as arguments triton would make them float32.
+    scores (G, columns), count (G,) -> parameters (G, 6), positives (G,). The constants are compiled in: as arguments
+    triton would make them float32.
     """
     row = tl.program_id(0).to(tl.int64)
-    number = tl.load(count + row)
-    share = 1 / number.to(tl.float64)
+    num_scores = tl.load(count + row)
+    share = 1 / num_scores.to(tl.float64)
     lane = tl.arange(0, lanes)
-    inside = lane < number
-    x = tl.load(scores + row * columns + lane, mask=inside, other=0.0).to(tl.float64)
+    valid = lane < num_scores
+    x = tl.load(scores + row * columns + lane, mask=valid, other=0.0).to(tl.float64)
 
-    low_mean = tl.min(tl.where(inside, x, float("inf")))
-    high_mean = tl.max(tl.where(inside, x, float("-inf")))
+    low_mean = tl.min(tl.where(valid, x, float("inf")))
+    high_mean = tl.max(tl.where(valid, x, float("-inf")))
     low_weight = tl.full([], 0.5, tl.float64)
     high_weight = tl.full([], 0.5, tl.float64)
     low_variance = tl.full([], 1.0, tl.float64)
@@ -73,10 +75,10 @@ def _fit_and_cut(
         low = _log_density(x, low_weight, low_mean, low_variance)
         high = _log_density(x, high_weight, high_mean, high_variance)
         ratio = tl.exp(-tl.abs(low - high))
-        larger = tl.where(inside, 1 / (1 + ratio), 0.0)
+        larger = tl.where(valid, 1 / (1 + ratio), 0.0)
         smaller = ratio * larger
         previous = likelihood
-        likelihood = tl.sum(tl.where(inside, tl.maximum(low, high) + tl.log(1 + ratio), 0.0)) * share
+        likelihood = tl.sum(tl.where(valid, tl.maximum(low, high) + tl.log(1 + ratio), 0.0)) * share
         change = tl.abs(likelihood - previous)
         is_low = low >= high
         low_mass, low_mean, low_variance = _moments(x, tl.where(is_low, larger, smaller), variance_floor, tiny)
@@ -88,12 +90,12 @@ def _fit_and_cut(
     low = _log_density(x, low_weight, low_mean, low_variance)
     high = _log_density(x, high_weight, high_mean, high_variance)
     density = tl.maximum(low, high) + tl.log(1 + tl.exp(-tl.abs(low - high)))
-    density = tl.where(inside & (low >= high), density, float("-inf"))
+    density = tl.where(valid & (low >= high), density, float("-inf"))
     best = tl.max(density)
     # equal scores are equally dense, whatever the last bit of their densities says
     peak = tl.min(tl.where(density == best, x, float("inf")))
-    up_to_peak = tl.sum((inside & (x < peak)).to(tl.int64)) + 1
-    tl.store(positives + row, tl.where(best > float("-inf"), up_to_peak, number))
+    up_to_peak = tl.sum((valid & (x < peak)).to(tl.int64)) + 1
+    tl.store(positives + row, tl.where(best > float("-inf"), up_to_peak, num_scores))
     tl.store(parameters + row * 6, low_weight)
     tl.store(parameters + row * 6 + 1, high_weight)
     tl.store(parameters + row * 6 + 2, low_mean)
@@ -102,25 +104,25 @@ def _fit_and_cut(
     tl.store(parameters + row * 6 + 5, high_variance)
 
 
-def fit_and_cut(scores: Tensor, count: Tensor) -> tuple[mixture.Mixture, Tensor]:
-    """Return what `mixture.fit` and `mixture.cut` return, for scores (G, K) and count (G,) on an accelerator."""
+def fit_and_count(scores: Tensor, count: Tensor) -> tuple[mixture.Mixture, Tensor]:
+    """Return what `fit_mixtures` and `count_positives` return, for scores (G, K) and count (G,) on a GPU."""
     scores, count = scores.contiguous(), count.contiguous()
     sets, columns = scores.shape
     parameters = torch.empty((sets, 3, 2, 1), dtype=torch.float64, device=scores.device)
     positives = torch.empty_like(count)
     if sets:
         with torch.cuda.device_of(scores):  # triton launches on the current device
-            _fit_and_cut[(sets,)](
+            _fit_and_count[(sets,)](
                 scores,
                 count,
                 parameters,
                 positives,
                 columns,
                 lanes=triton.next_power_of_2(columns),
-                tolerance=mixture.TOLERANCE,
-                max_rounds=mixture.MAX_ROUNDS,
-                variance_floor=mixture.VARIANCE_FLOOR,
-                tiny=mixture.TINY,
+                tolerance=mixture._TOLERANCE,
+                max_rounds=mixture._MAX_ROUNDS,
+                variance_floor=mixture._VARIANCE_FLOOR,
+                tiny=mixture._TINY,
                 num_warps=1,
                 enable_fp_fusion=False,
             )

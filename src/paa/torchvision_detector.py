@@ -1,0 +1,221 @@
+"""PAA with the interface of torchvision's detection models, for training scripts that were written for those."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from torchvision.models import WeightsEnum
+
+from paa.config import ModelConfig
+from paa.core import Assigner, LossWeights, PaaAssigner, paa_losses
+from paa.data.batch import collate
+from paa.data.transforms import resize, resized_size
+from paa.errors import AnnotationError, ConfigError, ImageError
+from paa.model.detector import PADDING
+from paa.predictor import PAA, load
+from paa.runtime.distributed import Process
+from paa.weights.read import read_start
+from paa.weights.start import load_start, starting_model
+
+_LAYERS = 5  # of a backbone: the stem and four stages
+_NUM_CLASSES = 91  # torchvision's default: COCO's category ids, and 0
+
+Target = Mapping[str, Tensor]
+"""The objects of one image: `boxes` (n, 4), xyxy pixels of the image as it is given, and `labels` (n,) from 0."""
+
+
+class TorchvisionDetector(nn.Module):
+    """A PAA model with the inputs and outputs of the models in `torchvision.models.detection`.
+
+    Images are a list of RGB tensors (3, H, W), floats from 0 to 1 or uint8, each of its own size; they are resized to
+    the model's min_size and max_size in here. In training mode `model(images, targets)` returns the losses
+    `classification`, `box` and `iou`, whose sum is trained on. Targets are a list of dictionaries with `boxes` (n, 4),
+    xyxy pixels with x1 < x2 and y1 < y2, and `labels` (n,), integers; n may be 0, and other entries are ignored. In
+    evaluation mode `model(images)` returns for each image a dictionary of `boxes`, `labels` and `scores`, best first,
+    in the image's pixels: the detections of `PAA.predict`.
+
+    Labels go from 0 to num_classes - 1, as in torchvision's FCOS and RetinaNet: none is reserved for the background. A
+    script that counts its classes from 1, with the background as class 0, works unchanged; class 0 is never detected
+    then. Under DistributedDataParallel the losses are normalised over all processes, as in the paper.
+    """
+
+    def __init__(
+        self, model: PAA, *, assigner: Assigner = PaaAssigner(), loss_weights: LossWeights = LossWeights()
+    ) -> None:
+        """model: is trained in place; `model.save` writes it. assigner, loss_weights: as for `paa_losses`."""
+        super().__init__()
+        self.model, self.assigner, self.loss_weights = model, assigner, loss_weights
+
+    def forward(
+        self, images: Sequence[Tensor], targets: Sequence[Target] | None = None
+    ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+        """Return the losses in training mode, the detections in evaluation mode.
+
+        ImageError and AnnotationError say what was expected and what was given.
+        """
+        images = list(images)
+        _check_images(images)
+        if not self.training:
+            return self._detections(images)
+        if targets is None:
+            raise AnnotationError("training mode needs targets; call model.eval() for detections")
+        if not images:
+            raise ImageError("a training step needs at least one image")
+        _check_targets(targets, len(images))
+        return self._losses(images, targets)
+
+    def _detections(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
+        results = []
+        for image, found in zip(images, self.model.predict(images, batch_size=max(1, len(images)))):
+            columns = {"boxes": found.boxes, "labels": found.labels, "scores": found.scores}
+            results.append({name: torch.from_numpy(column).to(image.device) for name, column in columns.items()})
+        return results
+
+    def _losses(self, images: list[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
+        model, config, device = self.model, self.model.config, self.model.mean.device
+        boxes = [target["boxes"].to(device, torch.float32) for target in targets]
+        labels = [target["labels"].to(device, torch.int64) for target in targets]
+        _check_values(images, boxes, labels, len(model.names))
+        for i, image in enumerate(images):
+            size = resized_size(image.shape[1], image.shape[2], config.min_size, config.max_size)
+            images[i], boxes[i] = resize(_to_uint8(image.to(device)), boxes[i], size, config.legacy)
+        batch, sizes = collate(images, multiple=PADDING)
+        outputs = model(batch, sizes.to(device))
+        return paa_losses(
+            outputs,
+            model.anchors(outputs),
+            pad_sequence(boxes, batch_first=True),
+            pad_sequence(labels, batch_first=True, padding_value=-1),
+            assigner=self.assigner,
+            weights=self.loss_weights,
+            legacy=config.legacy,
+            average=_mean_over_processes,
+        ).losses
+
+
+def paa_resnet50_fpn(
+    *,
+    weights: str | Path | None = None,
+    num_classes: int | None = None,
+    weights_backbone: str | Path | WeightsEnum | None = "torchvision/resnet50.IMAGENET1K_V1",
+    trainable_backbone_layers: int | None = None,
+    min_size: int = 800,
+    max_size: int = 1333,
+) -> TorchvisionDetector:
+    """Return a PAA model with a ResNet-50, to stand where `torchvision.models.detection.fcos_resnet50_fpn` stood.
+
+    weights: a checkpoint of any implementation of PAA, which decides the backbone, the classes and the sizes of images;
+    else the model is new. Of a new model, num_classes: 91 by default; weights_backbone: a file, `torchvision/NAME` or a
+    member of torchvision's ResNet50_Weights (downloaded at the first use), or None for random weights; min_size,
+    max_size: pixels of the short and at most of the long side to which images are resized. trainable_backbone_layers:
+    how many of the backbone's five layers are trained, from the last on; by default 3, and 5 with random weights.
+    CheckpointError for weights that cannot be read or do not fit, ConfigError for an invalid value.
+    """
+    pretrained = weights is not None or weights_backbone is not None
+    layers = trainable_backbone_layers if trainable_backbone_layers is not None else 3 if pretrained else _LAYERS
+    if not 0 <= layers <= _LAYERS:
+        raise ConfigError(f"trainable_backbone_layers must be from 0 to {_LAYERS}, got {layers}")
+    if weights is None:
+        model = _new_model(num_classes or _NUM_CLASSES, weights_backbone, min_size, max_size)
+    else:
+        model = load(weights, "cpu")
+        if num_classes not in (None, len(model.names)):
+            raise ConfigError(f"{weights}: has {len(model.names)} classes, but num_classes is {num_classes}")
+    model.freeze(_LAYERS - layers)
+    return TorchvisionDetector(model).train()
+
+
+def _new_model(num_classes: int, backbone: str | Path | WeightsEnum | None, min_size: int, max_size: int) -> PAA:
+    """Return a model with random weights but for the backbone's."""
+    config = ModelConfig(min_size=min_size, max_size=max_size, norm="batch" if backbone is None else "frozen")
+    names = tuple(f"class {label}" for label in range(num_classes))
+    if backbone is None:
+        return PAA(config, names)
+    source = f"torchvision/resnet50.{backbone.name}" if isinstance(backbone, WeightsEnum) else str(backbone)
+    start = read_start(source, config.backbone)
+    model = PAA(starting_model(start, config, chosen=("backbone",))[0], names)
+    load_start(model, start)
+    return model
+
+
+def _check_images(images: Sequence[Tensor]) -> None:
+    """Raise ImageError for the first image of a wrong shape or type."""
+    for i, image in enumerate(images):
+        shape = tuple(image.shape) if isinstance(image, Tensor) else ()
+        if len(shape) != 3 or shape[0] != 3 or 0 in shape:
+            given = f"shape {shape}" if isinstance(image, Tensor) else type(image).__name__
+            raise ImageError(f"images[{i}] must be a tensor (3, H, W), got {given}")
+        if image.dtype != torch.uint8 and not image.is_floating_point():
+            raise ImageError(f"images[{i}] must hold floats from 0 to 1, or uint8, got {image.dtype}")
+
+
+def _check_targets(targets: Sequence[Target], num_images: int) -> None:
+    """Raise AnnotationError for the first target without the right entries, shapes and types."""
+    if len(targets) != num_images:
+        raise AnnotationError(f"{num_images} images, but {len(targets)} targets: one is needed for each image")
+    for i, target in enumerate(targets):
+        for name in ("boxes", "labels"):
+            if not isinstance(target.get(name), Tensor):
+                keys = ", ".join(sorted(map(str, target))) or "none"
+                raise AnnotationError(f"targets[{i}] must have a tensor {name!r}; its keys are: {keys}")
+        boxes, labels = target["boxes"], target["labels"]
+        if boxes.ndim != 2 or boxes.shape[1] != 4:
+            raise AnnotationError(f"targets[{i}]['boxes'] must be of shape (n, 4), got {tuple(boxes.shape)}")
+        if labels.shape != boxes.shape[:1] or labels.is_floating_point():
+            raise AnnotationError(
+                f"targets[{i}]['labels'] must be {len(boxes)} integers, as there are {len(boxes)} boxes, got shape "
+                f"{tuple(labels.shape)} of {labels.dtype}"
+            )
+
+
+def _check_values(images: Sequence[Tensor], boxes: list[Tensor], labels: list[Tensor], num_classes: int) -> None:
+    """Raise ImageError or AnnotationError for invalid values; of a GPU, they are waited for once."""
+    wrong_images = [_out_of_range(image) for image in images]
+    wrong_boxes = [((own[:, 2:] <= own[:, :2]).any(1) | ~own.isfinite().all(1)) for own in boxes]
+    wrong_labels = [(own < 0) | (own >= num_classes) for own in labels]
+    device = labels[0].device
+    flags = [flag.any().to(device) for column in (wrong_images, wrong_boxes, wrong_labels) for flag in column]
+    if not torch.stack(flags).any():
+        return
+    for i, (image, wrong_image, wrong_box, wrong_label) in enumerate(
+        zip(images, wrong_images, wrong_boxes, wrong_labels)
+    ):
+        if wrong_image:
+            low, high = image.aminmax()
+            raise ImageError(f"images[{i}] must hold floats from 0 to 1, got {low:g} to {high:g}")
+        for row in wrong_box.nonzero()[:1, 0]:
+            raise AnnotationError(
+                f"targets[{i}]['boxes'][{row}] must be x1, y1, x2, y2 in pixels with x1 < x2 and y1 < y2, got "
+                f"{boxes[i][row].tolist()}"
+            )
+        for row in wrong_label.nonzero()[:1, 0]:
+            raise AnnotationError(
+                f"targets[{i}]['labels'][{row}] must be from 0 to {num_classes - 1} in a model of {num_classes} "
+                f"classes, got {labels[i][row]}"
+            )
+
+
+def _out_of_range(image: Tensor) -> Tensor:
+    """Return a bool tensor (): whether an image of floats leaves 0 to 1 by more than interpolation overshoots."""
+    if not image.is_floating_point():
+        return torch.tensor(False)
+    low, high = image.aminmax()
+    return ~((low >= -0.01) & (high <= 1.01))  # NaN is out of range too
+
+
+def _to_uint8(image: Tensor) -> Tensor:
+    """Return an image of floats from 0 to 1 as uint8, as `PAA.predict` rounds it."""
+    if not image.is_floating_point():
+        return image
+    return image.float().clamp(0, 1).mul(255).round().to(torch.uint8)
+
+
+def _mean_over_processes(values: Tensor) -> Tensor:
+    """Return the mean of a tensor over the processes of torch.distributed; over one, the tensor."""
+    world = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    return Process(values.device, world=world).mean(values)

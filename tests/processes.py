@@ -1,0 +1,67 @@
+"""Two processes of a run, as torchrun starts them, but forked from one that has imported torch and paa already."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import NamedTuple
+
+from torch.distributed import TCPStore
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["paa.commands.main", "paa.training.train", "paa.predictor", "paa.report.evaluation"])
+_FAR_TOO_LONG = 900  # seconds; only so that processes that wait for each other do not stop the tests for ever
+
+
+class Done(NamedTuple):
+    """How a process ended: 0, or 1 for an exception, or the code of a SystemExit; and what it printed."""
+
+    code: int | None
+    stdout: str
+    stderr: str
+
+
+def in_two_processes(folder: Path, function: Callable[..., object], *arguments: object) -> list[Done]:
+    """Call a function of a module in two processes that can join each other, and return how they ended.
+
+    folder: for what they print. Where one process fails, the other is ended, as torchrun does.
+    """
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    shared = {
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(store.port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",  # the store is here, as torchrun has it: its port cannot be taken
+        "TORCHELASTIC_RESTART_COUNT": "0",
+    }
+    processes = []
+    for rank in ("0", "1"):
+        environment = {**shared, "RANK": rank, "LOCAL_RANK": rank}
+        process = _CONTEXT.Process(target=_run, args=(folder / rank, environment, function, arguments))
+        process.start()
+        processes.append(process)
+    running = {process.sentinel: process for process in processes}
+    while running:
+        ended = wait(list(running), _FAR_TOO_LONG)
+        failed = [running.pop(sentinel).exitcode for sentinel in ended]  # type: ignore[index]
+        if not ended or any(failed):
+            for process in running.values():
+                process.kill()
+    for process in processes:
+        process.join()
+    said = [[(folder / f"{rank}.{stream}").read_text() for stream in ("out", "err")] for rank in (0, 1)]
+    return [Done(process.exitcode, *texts) for process, texts in zip(processes, said)]
+
+
+def _run(
+    prefix: Path, environment: dict[str, str], function: Callable[..., object], arguments: tuple[object, ...]
+) -> None:
+    os.environ.update(environment)
+    for number, stream in ((1, "out"), (2, "err")):
+        file = os.open(prefix.with_name(f"{prefix.name}.{stream}"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(file, number)
+    function(*arguments)
