@@ -19,12 +19,8 @@ SCHEDULE = Schedule(10, (), 0.1, 2, 0.5, "constant", "step")
 
 def result(losses: tuple[float, float, float], positives: float) -> LossResult:
     names = ("classification", "box", "iou")
-    return LossResult(
-        {name: torch.tensor(loss) for name, loss in zip(names, losses)},
-        None,  # type: ignore[arg-type]
-        torch.empty(0),
-        torch.tensor(positives),
-    )
+    made = {name: torch.tensor(loss) for name, loss in zip(names, losses)}
+    return LossResult(made, assignment=None, num_positives=torch.tensor(positives))  # type: ignore[arg-type]
 
 
 def test_training_records(monkeypatch: pytest.MonkeyPatch) -> None:

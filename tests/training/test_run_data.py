@@ -30,7 +30,7 @@ def test_first_images(shapes: Path, limit: int | None, count: int) -> None:
 def test_a_limit_is_for_validation_only(tmp_path: Path, micro: Micro) -> None:
     with set_up(micro(tmp_path / "run", validation={"batch_size": 1, "limit": 1}), CPU, ignore) as run:
         assert run.val_index is not None
-        assert (len(run.index), len(run.val_index)) == (8, 1)
+        assert (len(run.val_index), run.state.run_config["images of the data set"]) == (1, 8)
 
 
 def test_the_validation_set(shapes: Path, tmp_path: Path) -> None:

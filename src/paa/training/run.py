@@ -34,7 +34,6 @@ class Run:
     config: TrainConfig
     process: Process
     folder: RunFolder
-    index: DatasetIndex
     val_index: DatasetIndex | None
     validation_interval: int
     loader: Loader

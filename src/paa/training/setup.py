@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
@@ -33,6 +34,7 @@ from paa.training.settings import TrainConfig, check_settings, ineffective
 from paa.training.state import TrainingState
 from paa.weights.files import read_file
 from paa.weights.start import load_start
+from paa.weights.state import BackboneWeights, Weights
 
 log = logging.getLogger("paa")
 
@@ -50,27 +52,20 @@ def set_up(config: TrainConfig, process: Process, listener: Listener) -> Iterato
         resume_path = folder.checkpoint_to_resume() if config.resume == "last" else config.resume
         config, weights, init_messages = resolve_init(config, resume_path)
         check_settings(config, process.world)
-        recipe, named = config.recipe, config.named_in("schedule")
 
         reports = ReadReport(), ReadReport()
         index, val_index = read_data(config.data, config.validation.batch_size > 0, *reports)
         val_index = None if val_index is None else first_images(val_index, config.validation.limit)
-        schedule = make_schedule(recipe.schedule, config.batch_size, len(index), named)
         precision = resolve_precision(config.runtime.precision, process.device)
+        named = config.named_in("schedule")
+        schedule = make_schedule(config.recipe.schedule, config.batch_size, len(index), named)
 
-        torch.manual_seed(config.runtime.seed)
-        detector = Detector(recipe.model, index.names)
-        if weights is not None:
-            init_messages += load_start(detector, weights)
-        elif resume_path is None and (recipe.model.norm != "batch" or recipe.schedule.frozen_stages):
-            init_messages.append(
-                "no --init: batch norm or stages are frozen at random weights; r18_nano starts from none"
-            )
+        detector, messages = make_detector(config, index.names, weights, resume_path)
         place(detector, config, process.device, precision)
         state = TrainingState(
             detector,
-            None if recipe.schedule.ema is None else WeightAverage(detector, recipe.schedule.ema),
-            make_optimizer(detector, recipe.schedule),
+            None if config.recipe.schedule.ema is None else WeightAverage(detector, config.recipe.schedule.ema),
+            make_optimizer(detector, config.recipe.schedule),
             schedule,
             make_run_config(config, index, precision),
         )
@@ -81,22 +76,25 @@ def set_up(config: TrainConfig, process: Process, listener: Listener) -> Iterato
         loader = make_loader(index, config, process, state.step, state.schedule.steps)
         check_shared_memory_of(loader, val_index, config, process)
         interval = validation_interval(config, state.schedule)
-        hand_on = start_log(folder, config, process, state, listener, None if val_index is None else interval)
-        note_left_out = open_left_out(folder, config, process, reports)
+        saving = [state.schedule.steps, config.runtime.checkpoint_interval, *([] if val_index is None else [interval])]
+        record: Listener = ignore
         if process.first:
-            for line in (
-                *(init_messages if state.step == 0 else ()),
-                state.schedule.line(config.batch_size, len(index)),
-            ):
+            claim_folder(folder, config, state)
+            about = {"processes": process.world, "schedule": to_dict(state.schedule), "first_checkpoint": min(saving)}
+            folder.write_config({**to_dict(config), **about})
+            record = folder.keep_open(open_log(folder, state, listener))
+            for line in init_messages + messages if state.step == 0 else []:
                 log.info(line)
-            for line in (*ineffective(config, state.schedule), *([lr_jump] if lr_jump else [])):
+            log.info(state.schedule.line(config.batch_size, len(index)))
+            for line in ineffective(config, state.schedule) + ([lr_jump] if lr_jump else []):
                 log.warning(line)
+        note_left_out = open_left_out(folder, config, process, reports)
+
         compile_network(detector, config.runtime.compile)
         yield Run(
             config=config,
             process=process,
             folder=folder,
-            index=index,
             val_index=val_index,
             validation_interval=interval,
             loader=loader,
@@ -104,10 +102,24 @@ def set_up(config: TrainConfig, process: Process, listener: Listener) -> Iterato
             model=parallel(detector, process).train(),
             losses=paa_losses if config.runtime.compile == "off" else torch.compile(paa_losses),
             precision=precision,
-            log=TrainingLog(hand_on, process, state.schedule, config.batch_size),
+            log=TrainingLog(record, process, state.schedule, config.batch_size),
             finite=FiniteCheck(index, process, folder.last),
             note_left_out=note_left_out,
         )
+
+
+def make_detector(
+    config: TrainConfig, names: tuple[str, ...], weights: Weights | BackboneWeights | None, resume_path: Path | None
+) -> tuple[Detector, list[str]]:
+    """Return a detector with the weights to start from, fresh ones where there are none, and lines that say so."""
+    torch.manual_seed(config.runtime.seed)
+    detector = Detector(config.recipe.model, names)
+    if weights is not None:
+        return detector, load_start(detector, weights)
+    frozen = config.recipe.model.norm != "batch" or config.recipe.schedule.frozen_stages
+    if resume_path is None and frozen:
+        return detector, ["no --init: batch norm or stages are frozen at random weights; r18_nano starts from none"]
+    return detector, []
 
 
 def place(detector: Detector, config: TrainConfig, device: torch.device, precision: Precision) -> None:
@@ -140,35 +152,16 @@ def validation_interval(config: TrainConfig, schedule: Schedule) -> int:
     return config.validation.interval or math.ceil(schedule.steps / 10)
 
 
-def start_log(
-    folder: RunFolder,
-    config: TrainConfig,
-    process: Process,
-    state: TrainingState,
-    listener: Listener,
-    validation_interval: int | None,
-) -> Listener:
-    """Make or reopen the run's folder, write its config.json, and return the function that writes a record everywhere.
+def claim_folder(folder: RunFolder, config: TrainConfig, state: TrainingState) -> None:
+    """Lock the folder, create it if it does not exist, and remove what a killed process left half-written in it.
 
-    That function returns what the listener returns. validation_interval: None without validation. RunError where the
-    folder is not this run's. Processes other than the first write nothing.
+    RunError where another process writes to it, where it is not empty and no run of it is resumed, and where another
+    process has trained the run since this one found that it has no checkpoint yet.
     """
-    if not process.first:
-        return ignore
-    resumed_here = config.resume == "last" or (
-        config.resume is not None and config.resume.resolve().parent == folder.path.resolve()
-    )
     folder.lock()
-    if not resumed_here:
+    if config.resume == "last":
+        if state.step == 0 and folder.checkpoint_to_resume() is not None:
+            raise RunError(f"{folder.path}: another process trained this run meanwhile; give the same command again")
+    elif config.resume is None or config.resume.resolve().parent != folder.path.resolve():
         folder.check_empty()
-    elif config.resume == "last" and state.step == 0 and folder.checkpoint_to_resume() is not None:
-        raise RunError(f"{folder.path}: another process trained this run meanwhile; give the same command again")
     folder.clean()
-    saving_steps = [state.schedule.steps, config.runtime.checkpoint_interval, validation_interval]
-    about = {
-        "processes": process.world,
-        "schedule": to_dict(state.schedule),
-        "first_checkpoint": min(step for step in saving_steps if step is not None),
-    }
-    folder.write_config({**to_dict(config), **about})
-    return folder.keep_open(open_log(folder, state, listener))
