@@ -14,6 +14,9 @@ CAFFE_MEAN = (122.7717, 115.9465, 102.9801)
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
+DataFormat = Literal["coco", "voc", "yolo"]
+"""Formats of data sets: those of `paa.data.read.FORMATS`."""
+
 WeightsFormat = Literal["paa", "seed", "official", "mmdet", "caffe2", "torchvision", "timm"]
 """Whose file of weights one is."""
 
@@ -144,7 +147,7 @@ class DataConfig:
 
     path: Path
     """The data set: a COCO JSON file, or the folder of a COCO, Pascal VOC or YOLO data set."""
-    format: Literal["coco", "voc", "yolo"] | None = None
+    format: DataFormat | None = None
     """Format of the data set; default: recognised from what the path holds."""
     train_split: str = "train"
     """Split to train on."""

@@ -13,11 +13,12 @@ import pytest
 
 from paa.data import cache
 from paa.data.cache import MappedIndex
-from paa.data.formats.coco import read as coco
+from paa.data.formats.coco import read as coco_read
 from paa.data.index import DatasetIndex
 from paa.data.read_report import ReadReport
 from paa.errors import DataError, ImageError
 from tests.data.data_files import box, coco_json, write_image
+from tests.data.formats.coco.coco_files import read_coco
 
 OUTSIDE = box(3, 1, (90, 10, 5, 5))
 GOOD = [box(1, 1, (1, 2, 5, 5)), box(2, 2, (10, 10, 5, 5), 7, iscrowd=1), OUTSIDE]
@@ -36,8 +37,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Return the annotation files that were read, and not taken from the cache, so far."""
     files: list[Path] = []
-    read = coco.read_columns
-    monkeypatch.setattr(coco, "read_columns", lambda file: files.append(file) or read(file))
+    read = coco_read.read_columns
+    monkeypatch.setattr(coco_read, "read_columns", lambda file: files.append(file) or read(file))
     return files
 
 
@@ -51,18 +52,18 @@ def entry(folder: Path) -> Path:
     return file
 
 
-def test_the_second_time_it_is_mapped(tmp_path: Path, folder: Path, reads: list[Path]) -> None:
+def test_the_second_reading_is_mapped(tmp_path: Path, folder: Path, reads: list[Path]) -> None:
     path = coco_json(tmp_path / "train.json", [*GOOD, box(4, 1, (0, 0, -1, 1))], count=3)
     first = ReadReport(skip_bad=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PAA_CACHE", "off")
-        plain = coco.read(path, "train", first)
+        plain = read_coco(path, "train", first)
     assert len(first.left_out) == 1
     assert len(first.warnings) == 2
     assert not folder.exists()
     for count in (2, 2, 2):
         report = ReadReport(skip_bad=True)
-        index = coco.read(path, "train", report)
+        index = read_coco(path, "train", report)
         assert report == first
         assert same(plain, index)
         assert isinstance(index, MappedIndex)
@@ -75,7 +76,7 @@ def test_the_second_time_it_is_mapped(tmp_path: Path, folder: Path, reads: list[
 def test_no_annotations(tmp_path: Path, folder: Path) -> None:
     path = coco_json(tmp_path / "test.json")
     for _ in range(2):
-        index = coco.read(path, "test")
+        index = read_coco(path, "test")
         assert isinstance(index, MappedIndex)
         assert index.boxes.shape == (0, 4)
         assert index.path(1).is_file()
@@ -92,65 +93,65 @@ def test_no_annotations(tmp_path: Path, folder: Path) -> None:
     ],
     ids=str,
 )
-def test_other_options_are_read_anew(tmp_path: Path, folder: Path, reads: list[Path], changes: dict[str, Any]) -> None:
+def test_other_options_are_read_again(tmp_path: Path, folder: Path, reads: list[Path], changes: dict[str, Any]) -> None:
     path = coco_json(tmp_path / "train.json", GOOD, count=4)
     if "images" in changes:
         changes = {"images": tmp_path / "images"}
-    coco.read(path, "train")
+    read_coco(path, "train")
     for _ in range(2):
-        changed = coco.read(path, "train", **changes)
+        changed = read_coco(path, "train", **changes)
     assert len(reads) == 2
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PAA_CACHE", "off")
-        assert same(coco.read(path, "train", **changes), changed)
+        assert same(read_coco(path, "train", **changes), changed)
 
 
-def test_a_changed_file_is_read_anew(tmp_path: Path, folder: Path, reads: list[Path]) -> None:
+def test_a_changed_file_is_read_again(tmp_path: Path, folder: Path, reads: list[Path]) -> None:
     path = coco_json(tmp_path / "train.json", GOOD)
-    coco.read(path, "train")
+    read_coco(path, "train")
     old = path.stat()
     path.write_text(path.read_text().replace("[1, 2, 5, 5]", "[2, 1, 5, 5]"))
     os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns + 1))
     assert path.stat().st_size == old.st_size
-    assert coco.read(path, "train").boxes[0].tolist() == [2, 1, 7, 6]
+    assert read_coco(path, "train").boxes[0].tolist() == [2, 1, 7, 6]
     # another file with the same times and size in its place
     other = path.with_name("other.json")
     other.write_text(path.read_text().replace("[2, 1, 5, 5]", "[3, 1, 5, 5]"))
     os.utime(other, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
     other.replace(path)
-    assert coco.read(path, "train").boxes[0].tolist() == [3, 1, 8, 6]
+    assert read_coco(path, "train").boxes[0].tolist() == [3, 1, 8, 6]
     assert len(reads) == 3
 
 
 def test_moved_images_are_found_again(tmp_path: Path, folder: Path, reads: list[Path]) -> None:
     path = coco_json(tmp_path / "train.json", GOOD)
-    assert coco.read(path, "train").root == tmp_path / "images"
+    assert read_coco(path, "train").root == tmp_path / "images"
     (tmp_path / "images").rename(tmp_path / "train")
     for _ in range(2):
-        assert coco.read(path, "train").root == tmp_path / "train"
+        assert read_coco(path, "train").root == tmp_path / "train"
     assert len(reads) == 2
 
 
-def test_each_image_must_still_be_there(tmp_path: Path, folder: Path, reads: list[Path]) -> None:
+def test_each_image_must_still_exist(tmp_path: Path, folder: Path, reads: list[Path]) -> None:
     path = coco_json(tmp_path / "train.json", GOOD, count=40)
-    coco.read(path, "train")
-    coco.read(path, "train")
+    read_coco(path, "train")
+    read_coco(path, "train")
     assert len(reads) == 1
     (tmp_path / "images" / "23.png").unlink()
     with pytest.raises(ImageError, match=r"image 23, 23\.png, is not found"):
-        coco.read(path, "train")
+        read_coco(path, "train")
     report = ReadReport(skip_bad=True)
-    assert len(coco.read(path, "train", report)) == 39
+    assert len(read_coco(path, "train", report)) == 39
     write_image(tmp_path / "images" / "23.png")  # what was left out is looked for again
-    assert len(coco.read(path, "train", ReadReport(skip_bad=True))) == 40
+    assert len(read_coco(path, "train", ReadReport(skip_bad=True))) == 40
 
 
-def test_what_was_told_before_is_not_told_twice(tmp_path: Path, folder: Path, reads: list[Path]) -> None:
+def test_warnings_from_before_the_reading_are_not_repeated(tmp_path: Path, folder: Path, reads: list[Path]) -> None:
     coco_json(tmp_path / "train.json", GOOD)
     coco_json(tmp_path / "old" / "train.json")
     first, second = ReadReport(), ReadReport()
     for report in (first, second):
-        coco.read(tmp_path, "train", report)
+        read_coco(tmp_path, "train", report)
     assert len(reads) == 1
     assert first == second
     assert len(set(first.warnings)) == len(first.warnings) > 1
@@ -162,10 +163,10 @@ def test_a_link_to_nothing_is_a_missing_image(tmp_path: Path, folder: Path) -> N
     (tmp_path / "images" / "2.png").rename(store)
     (tmp_path / "images" / "2.png").symlink_to(store)
     for _ in range(2):
-        assert len(coco.read(path, "train")) == 2
+        assert len(read_coco(path, "train")) == 2
     store.unlink()
     with pytest.raises(ImageError, match=r"image 2, 2\.png, is not found"):
-        coco.read(path, "train")
+        read_coco(path, "train")
 
 
 def test_relative_paths_stay_relative(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,10 +174,10 @@ def test_relative_paths_stay_relative(tmp_path: Path, folder: Path, monkeypatch:
         coco_json(tmp_path / name / "train.json", [box(1, 1, (x, 1, 5, 5))])
     for name in ("a", "b", "a", "b"):
         monkeypatch.chdir(tmp_path / name)
-        index = coco.read(Path("train.json"), "train")
+        index = read_coco(Path("train.json"), "train")
         assert index.root == Path("images")
         assert index.boxes[0, 0] == "ab".index(name)
-    assert coco.read(tmp_path / "a" / "train.json", "train").root == tmp_path / "a" / "images"
+    assert read_coco(tmp_path / "a" / "train.json", "train").root == tmp_path / "a" / "images"
 
 
 def flip(place: int) -> Callable[[bytes], bytes]:
@@ -199,14 +200,14 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_damage_is_no_error(tmp_path: Path, folder: Path, reads: list[Path], damage: Callable[[bytes], bytes]) -> None:
     path = coco_json(tmp_path / "train.json", GOOD, count=4)
-    whole = coco.read(path, "train")
+    whole = read_coco(path, "train")
     data = entry(folder).read_bytes()
     assert damage(data) != data
     replaced = tmp_path / "replaced"  # what is mapped must not be cut short
     replaced.write_bytes(damage(data))
     replaced.replace(entry(folder))
     for count in (2, 2):
-        assert same(whole, coco.read(path, "train"))
+        assert same(whole, read_coco(path, "train"))
         assert len(reads) == count
 
 
@@ -214,49 +215,49 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, folder: Path, reads: lis
     folder.write_text("a file")
     path = coco_json(tmp_path / "train.json", GOOD)
     for count in (1, 2):
-        assert len(coco.read(path, "train")) == 2
+        assert len(read_coco(path, "train")) == 2
         assert len(reads) == count
     assert folder.read_text() == "a file"
 
 
-def test_small_files_are_not_kept(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_files_are_not_cached(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = coco_json(tmp_path / "train.json", GOOD)
     monkeypatch.setattr(cache, "_SMALLEST", path.stat().st_size + 1)
-    assert type(coco.read(path, "train")) is DatasetIndex
+    assert type(read_coco(path, "train")) is DatasetIndex
     assert not folder.exists()
 
 
-def test_files_that_change_are_not_kept(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_change_are_not_cached(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = coco_json(tmp_path / "train.json", GOOD)
-    read = coco.read_columns
+    read = coco_read.read_columns
     with monkeypatch.context() as patch:
-        patch.setattr(coco, "read_columns", lambda file: (read(file), path.write_text(path.read_text() + " "))[0])
-        coco.read(path, "train")
+        patch.setattr(coco_read, "read_columns", lambda file: (read(file), path.write_text(path.read_text() + " "))[0])
+        read_coco(path, "train")
         assert not folder.exists()
     monkeypatch.setattr(cache, "_SETTLED", 10**18)  # nothing is old enough
-    coco.read(path, "train")
+    read_coco(path, "train")
     assert not folder.exists()
 
 
-def test_errors_are_not_kept(tmp_path: Path, folder: Path) -> None:
+def test_errors_are_not_cached(tmp_path: Path, folder: Path) -> None:
     path = coco_json(tmp_path / "train.json", GOOD)
     for _ in range(2):
         with pytest.raises(DataError, match="unknown to the model"):
-            coco.read(path, "train", names=["horse"])
+            read_coco(path, "train", names=["horse"])
     assert not folder.exists()
 
 
-def test_many_at_once(tmp_path: Path, folder: Path) -> None:
+def test_many_readings_at_once(tmp_path: Path, folder: Path) -> None:
     path = coco_json(tmp_path / "train.json", GOOD)
     with ThreadPoolExecutor(8) as pool:
-        indices = list(pool.map(lambda _: coco.read(path, "train"), range(16)))
+        indices = list(pool.map(lambda _: read_coco(path, "train"), range(16)))
     assert all(same(indices[0], index) for index in indices)
     assert entry(folder).suffix == ".paa-index"
 
 
-def test_a_process_that_is_sent_it_maps_it(tmp_path: Path, folder: Path) -> None:
+def test_a_pickled_index_is_mapped_again(tmp_path: Path, folder: Path) -> None:
     boxes = [box(i, i % 2 + 1, (i % 70, i % 50, 5, 5)) for i in range(2000)]
-    index = coco.read(coco_json(tmp_path / "train.json", boxes), "train")
+    index = read_coco(coco_json(tmp_path / "train.json", boxes), "train")
     sent = pickle.dumps(index)
     assert len(sent) < 1000
     again = pickle.loads(sent)
@@ -268,28 +269,28 @@ def test_a_process_that_is_sent_it_maps_it(tmp_path: Path, folder: Path) -> None
     assert same(index.select(np.array([1, 0])), again.select(np.array([1, 0])))
 
 
-def test_its_columns_cannot_be_changed(tmp_path: Path, folder: Path) -> None:
-    index = coco.read(coco_json(tmp_path / "train.json", GOOD), "train")
+def test_mapped_columns_cannot_be_changed(tmp_path: Path, folder: Path) -> None:
+    index = read_coco(coco_json(tmp_path / "train.json", GOOD), "train")
     with pytest.raises(ValueError, match="read-only"):
         index.crowd[:] = True
 
 
-def test_what_is_not_used_is_forgotten(tmp_path: Path, folder: Path) -> None:
+def test_entries_without_use_are_removed(tmp_path: Path, folder: Path) -> None:
     a = coco_json(tmp_path / "a" / "train.json", GOOD)
-    coco.read(a, "train")
+    read_coco(a, "train")
     used, foreign, left = entry(folder), folder / "notes.txt", folder / "0.paa-index.1f"
     long_ago = time.time() - 31 * 24 * 3600
     for file in (foreign, left):
         file.write_text("")
     for file in (used, foreign, left):
         os.utime(file, (long_ago, long_ago))
-    coco.read(a, "train")  # that is a use
-    coco.read(coco_json(tmp_path / "b" / "train.json", GOOD), "train")
+    read_coco(a, "train")  # that is a use
+    read_coco(coco_json(tmp_path / "b" / "train.json", GOOD), "train")
     assert used.exists()
     assert foreign.exists()
     assert not left.exists()
     os.utime(used, (long_ago, long_ago))
-    coco.read(coco_json(tmp_path / "c" / "train.json", GOOD), "train")
+    read_coco(coco_json(tmp_path / "c" / "train.json", GOOD), "train")
     assert not used.exists()
 
 
@@ -303,7 +304,7 @@ def test_what_is_not_used_is_forgotten(tmp_path: Path, folder: Path) -> None:
         ({"HOME": "/h"}, "/h/.cache/paa"),
     ],
 )
-def test_where_it_is(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], where: str | None) -> None:
+def test_folder_of_the_cache(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], where: str | None) -> None:
     for name in ("PAA_CACHE", "XDG_CACHE_HOME", "HOME"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
@@ -311,14 +312,12 @@ def test_where_it_is(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str
     assert cache._folder() == (where and Path(where))
 
 
-def test_a_cache_that_may_only_be_read(
-    tmp_path: Path, folder: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_read_only_cache(tmp_path: Path, folder: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError
 
     path = coco_json(tmp_path / "train.json", GOOD)
-    coco.read(path, "train")
+    read_coco(path, "train")
     monkeypatch.setattr(os, "utime", refuse)
-    coco.read(path, "train")
+    read_coco(path, "train")
     assert len(reads) == 1

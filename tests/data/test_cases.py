@@ -13,7 +13,18 @@ from paa.config import DataConfig
 from paa.errors import AnnotationError, ConfigError, DataError, ImageError
 from paa.training.run_data import read_data
 from tests.data.data_files import box
-from tests.data.formats.coco.coco_cases import BOXES, CLASSES, CORNERS, coco, fails, files, images, named, put, read
+from tests.data.formats.coco.coco_files import (
+    BOXES,
+    CLASSES,
+    CORNERS,
+    coco_file,
+    fails,
+    files,
+    images,
+    mentioned,
+    read,
+    write_images,
+)
 
 AB = ["a.jpg", "b.jpg"]
 
@@ -27,27 +38,29 @@ def is_read(path: Path, folder: Path, expected: list[str], *warnings: str, split
     assert index.areas.tolist() == [200, 100]
     assert len(report.warnings) == len(warnings), report.warnings
     for words in warnings:
-        assert named(report.warnings, words), report.warnings
+        assert mentioned(report.warnings, words), report.warnings
 
 
 def test_coco_windows_paths_subfolders_same_names(tmp_path: Path) -> None:
-    put(tmp_path / "images", "seq1/frame_0.jpg", "seq2/frame_0.jpg")
+    write_images(tmp_path / "images", "seq1/frame_0.jpg", "seq2/frame_0.jpg")
     records = images(r"D:\proj\images\seq1\frame_0.jpg", r"D:\proj\images\seq2\frame_0.jpg")
-    coco(tmp_path / "train.json", records)
-    is_read(tmp_path, tmp_path, ["images/seq1/frame_0.jpg", "images/seq2/frame_0.jpg"], "paths of 2 images were cut")
+    coco_file(tmp_path / "train.json", records)
+    is_read(
+        tmp_path, tmp_path, ["images/seq1/frame_0.jpg", "images/seq2/frame_0.jpg"], "paths of 2 images do not exist"
+    )
 
 
 def test_coco_same_basename_foreign_paths(tmp_path: Path) -> None:
-    put(tmp_path, *AB)
-    coco(tmp_path / "train.json", images(r"C:\data\x\a.jpg", r"C:\data\y\a.jpg"))
+    write_images(tmp_path, *AB)
+    coco_file(tmp_path / "train.json", images(r"C:\data\x\a.jpg", r"C:\data\y\a.jpg"))
     message = fails(tmp_path, DataError)
     for part in (r"C:\data\x\a.jpg (image 1)", r"C:\data\y\a.jpg (image 2)", f"{tmp_path}/a.jpg", "--images"):
         assert part in message
 
 
 def test_coco_masks_beside_images(tmp_path: Path) -> None:
-    put(tmp_path, "masks/a.png", "pictures/a.png")
-    coco(tmp_path / "annotations.json", images("a.png"), BOXES[:1])
+    write_images(tmp_path, "masks/a.png", "pictures/a.png")
+    coco_file(tmp_path / "annotations.json", images("a.png"), BOXES[:1])
     message = fails(tmp_path, DataError)
     for part in (f"{tmp_path}/masks", f"{tmp_path}/pictures", "--images"):
         assert part in message
@@ -55,14 +68,14 @@ def test_coco_masks_beside_images(tmp_path: Path) -> None:
 
 
 def test_coco_images_in_two_folders(tmp_path: Path) -> None:
-    put(tmp_path, "train2014/a.jpg", "val2014/b.jpg")
-    coco(tmp_path / "annotations" / "instances_trainval.json")
+    write_images(tmp_path, "train2014/a.jpg", "val2014/b.jpg")
+    coco_file(tmp_path / "annotations" / "instances_trainval.json")
     is_read(tmp_path, tmp_path, ["train2014/a.jpg", "val2014/b.jpg"])
 
 
 def test_coco_one_image_missing(tmp_path: Path) -> None:
-    put(tmp_path, "a.jpg")
-    path = coco(tmp_path / "train.json")
+    write_images(tmp_path, "a.jpg")
+    path = coco_file(tmp_path / "train.json")
     assert (
         fails(tmp_path, ImageError) == f"{path}: image 2, b.jpg, is not found; fix it, or go on without it: --skip-bad"
     )
@@ -73,9 +86,9 @@ def test_coco_one_image_missing(tmp_path: Path) -> None:
 
 
 def test_eval_val_image_missing(tmp_path: Path) -> None:
-    put(tmp_path, *AB)
-    coco(tmp_path / "train.json")
-    coco(tmp_path / "val.json", images("a.jpg", "missing.jpg"))
+    write_images(tmp_path, *AB)
+    coco_file(tmp_path / "train.json")
+    coco_file(tmp_path / "val.json", images("a.jpg", "missing.jpg"))
     with pytest.raises(ImageError, match=r"val\.json: image 2, missing\.jpg, is not found"):
         read_data(DataConfig(path=tmp_path), True)
     train, val = read_data(DataConfig(path=tmp_path, skip_bad=True), True)
@@ -83,22 +96,22 @@ def test_eval_val_image_missing(tmp_path: Path) -> None:
 
 
 def test_coco_eval_test_file_default_split(tmp_path: Path) -> None:
-    put(tmp_path, *(f"{folder}/{name}" for folder in ("train", "val", "test") for name in AB))
-    path = coco(tmp_path / "annotations" / "instances_test2017.json")
+    write_images(tmp_path, *(f"{folder}/{name}" for folder in ("train", "val", "test") for name in AB))
+    path = coco_file(tmp_path / "annotations" / "instances_test2017.json")
     for split in ("val", "train", "test"):
         is_read(path, tmp_path, ["test/a.jpg", "test/b.jpg"], split=split)
 
 
 def test_coco_train_file_named_other(tmp_path: Path) -> None:
-    put(tmp_path, *(f"{folder}/{name}" for folder in ("training", "test") for name in AB))
-    path = coco(tmp_path / "my_train_labels.json")
+    write_images(tmp_path, *(f"{folder}/{name}" for folder in ("training", "test") for name in AB))
+    path = coco_file(tmp_path / "my_train_labels.json")
     for given in (path, tmp_path):
         is_read(given, tmp_path, ["training/a.jpg", "training/b.jpg"])
 
 
 def test_coco_upper_case_json_suffix(tmp_path: Path) -> None:
-    put(tmp_path, *AB)
-    path = coco(tmp_path / "train.JSON")
+    write_images(tmp_path, *AB)
+    path = coco_file(tmp_path / "train.JSON")
     is_read(tmp_path, tmp_path, AB)
     assert f"there is {path}" in fails(tmp_path, DataError, "val")
     with pytest.raises(ConfigError, match="one annotation file"):
@@ -106,8 +119,8 @@ def test_coco_upper_case_json_suffix(tmp_path: Path) -> None:
 
 
 def test_both_coco_and_voc(tmp_path: Path) -> None:
-    put(tmp_path, *AB, "old/JPEGImages/a.jpg", "old/JPEGImages/b.jpg")
-    coco(tmp_path / "train.json")
+    write_images(tmp_path, *AB, "old/JPEGImages/a.jpg", "old/JPEGImages/b.jpg")
+    coco_file(tmp_path / "train.json")
     for name in ("a", "b"):
         file = tmp_path / "old" / "Annotations" / f"{name}.xml"
         file.parent.mkdir(exist_ok=True)
@@ -116,9 +129,9 @@ def test_both_coco_and_voc(tmp_path: Path) -> None:
 
 
 def test_coco_with_stray_yaml(tmp_path: Path) -> None:
-    put(tmp_path, *AB)
+    write_images(tmp_path, *AB)
     for split in ("train", "val"):
-        coco(tmp_path / f"{split}.json")
+        coco_file(tmp_path / f"{split}.json")
     (tmp_path / "config.yaml").write_text("lr: 0.1\nbackbone: resnet50\n")
     for split in ("train", "val"):
         is_read(tmp_path, tmp_path, AB, split=split)
@@ -126,39 +139,39 @@ def test_coco_with_stray_yaml(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("places", [("images", "annotations"), ("annotations",)])
 def test_coco_string_image_ids(tmp_path: Path, places: tuple[str, ...]) -> None:
-    put(tmp_path, *AB)
+    write_images(tmp_path, *AB)
     ids = ["0", "1"] if "images" in places else [0, 1]
-    coco(tmp_path / "train.json", images(*AB, ids=ids), [{**a, "image_id": str(i)} for i, a in enumerate(BOXES)])
+    coco_file(tmp_path / "train.json", images(*AB, ids=ids), [{**a, "image_id": str(i)} for i, a in enumerate(BOXES)])
     is_read(tmp_path, tmp_path, AB)
     assert read(tmp_path)[0].image_ids.tolist() == [0, 1]
 
 
 def test_coco_string_image_ids_not_numbers(tmp_path: Path) -> None:
-    put(tmp_path, *AB)
-    path = coco(tmp_path / "train.json", images(*AB, ids=("0000001_02999_d_0000005", "x2")))
+    write_images(tmp_path, *AB)
+    path = coco_file(tmp_path / "train.json", images(*AB, ids=("0000001_02999_d_0000005", "x2")))
     message = fails(tmp_path, AnnotationError)
     assert f'{path}: images[0] (a.jpg) has id "0000001_02999_d_0000005", which is not a whole number' in message
 
 
 def test_coco_area_empty_string(tmp_path: Path) -> None:
-    put(tmp_path, *AB)
-    coco(tmp_path / "train.json", annotations=[{**BOXES[0], "area": ""}, BOXES[1]])
+    write_images(tmp_path, *AB)
+    coco_file(tmp_path / "train.json", annotations=[{**BOXES[0], "area": ""}, BOXES[1]])
     is_read(tmp_path, tmp_path, AB, "1 annotations have an unusable area, the box's is taken; first annotation 1")
 
 
 def test_coco_iscrowd_word(tmp_path: Path) -> None:
-    put(tmp_path, *AB)
+    write_images(tmp_path, *AB)
     annotations = [{**a, "iscrowd": word} for a, word in zip(BOXES, ("false", "true"))]
-    path = coco(tmp_path / "train.json", annotations=annotations)
+    path = coco_file(tmp_path / "train.json", annotations=annotations)
     assert f'{path}: annotation 1 (image 1) has iscrowd "false"' in fails(tmp_path, AnnotationError)
     _, report = read(tmp_path, skip_bad=True)
-    assert named(report.left_out, "annotation 2", 'iscrowd "true"')
+    assert mentioned(report.left_out, "annotation 2", 'iscrowd "true"')
 
 
 def test_coco_bbox_xyxy(tmp_path: Path) -> None:
-    put(tmp_path, *AB)
+    write_images(tmp_path, *AB)
     annotations = [{**a, "bbox": b} for a, b in zip(BOXES, ([40, 30, 60, 47], [30, 20, 40, 30]))]
-    path = coco(tmp_path / "train.json", annotations=annotations)
+    path = coco_file(tmp_path / "train.json", annotations=annotations)
     assert read(tmp_path)[1].warnings == [
         f"{path}: 2 of 2 boxes leave their image by more than a pixel; "
         "are they corners, and not x, y, width and height?"
@@ -166,9 +179,9 @@ def test_coco_bbox_xyxy(tmp_path: Path) -> None:
 
 
 def test_coco_normalised_bbox(tmp_path: Path) -> None:
-    put(tmp_path, *AB)
+    write_images(tmp_path, *AB)
     annotations = [{**a, "bbox": b} for a, b in zip(BOXES, ([0.1, 0.1, 0.3, 0.3], [0.5, 0.5, 0.1, 0.1]))]
-    path = coco(tmp_path / "train.json", annotations=annotations)
+    path = coco_file(tmp_path / "train.json", annotations=annotations)
     assert read(tmp_path)[1].warnings == [
         f"{path}: 2 of 2 boxes have a side below one pixel; are they fractions of the image's size, and not pixels?"
     ]
@@ -178,8 +191,8 @@ def test_coco_normalised_bbox(tmp_path: Path) -> None:
 def test_coco_roboflow_supercategory(tmp_path: Path, group: str) -> None:
     classes = [{"id": 0, "name": group, "supercategory": "none"}, *({**c, "supercategory": group} for c in CLASSES)]
     for folder in ("train", "valid", "test"):
-        put(tmp_path / folder, *AB)
-        coco(tmp_path / folder / "_annotations.coco.json", categories=classes)
+        write_images(tmp_path / folder, *AB)
+        coco_file(tmp_path / folder / "_annotations.coco.json", categories=classes)
     for split, folder in (("train", "train"), ("val", "valid"), ("test", "test")):
         is_read(tmp_path, tmp_path, [f"{folder}/{name}" for name in AB], f"{group} (id 0) is no class", split=split)
     train, val = read_data(DataConfig(path=tmp_path), True)
@@ -189,46 +202,46 @@ def test_coco_roboflow_supercategory(tmp_path: Path, group: str) -> None:
 
 
 def test_coco_rle_without_bbox(tmp_path: Path) -> None:
-    put(tmp_path, *AB)
+    write_images(tmp_path, *AB)
     masked: dict[str, Any] = {**BOXES[0], "segmentation": {"size": [48, 64], "counts": [100, 50, 2922]}}
     del masked["bbox"]
-    coco(tmp_path / "train.json", annotations=[masked, BOXES[1]])
+    coco_file(tmp_path / "train.json", annotations=[masked, BOXES[1]])
     index, report = read(tmp_path)
     assert index.boxes.tolist() == [[2, 0, 4, 48], CORNERS[1]]
-    assert named(report.warnings, "1 annotations have no bbox but a mask, whose box is taken")
+    assert mentioned(report.warnings, "1 annotations have no bbox but a mask, whose box is taken")
 
 
 def test_coco_utf16(tmp_path: Path) -> None:
-    put(tmp_path, *AB)
-    coco(tmp_path / "train.json", encoding="utf-16")
+    write_images(tmp_path, *AB)
+    coco_file(tmp_path / "train.json", encoding="utf-16")
     is_read(tmp_path, tmp_path, AB)
 
 
 def test_coco_unicode_nfd(tmp_path: Path) -> None:
     name = unicodedata.normalize("NFD", "café.jpg")
-    put(tmp_path, name)
-    coco(tmp_path / "train.json", images(unicodedata.normalize("NFC", name)), BOXES[:1])
+    write_images(tmp_path, name)
+    coco_file(tmp_path / "train.json", images(unicodedata.normalize("NFC", name)), BOXES[:1])
     assert files(read(tmp_path)[0], tmp_path) == [name]
 
 
 def test_coco_collision_geti(tmp_path: Path) -> None:
-    put(tmp_path / "images", "frame000066.png")
+    write_images(tmp_path / "images", "frame000066.png")
     records = images("frame000066.png", "frame000066.png", ids=(1, 51))
-    coco(tmp_path / "train.json", records, [BOXES[0], box(2, 51, (30, 20, 10, 10), 2, area=100)])
+    coco_file(tmp_path / "train.json", records, [BOXES[0], box(2, 51, (30, 20, 10, 10), 2, area=100)])
     is_read(
         tmp_path,
         tmp_path,
         ["images/frame000066.png"] * 2,
-        "1 images have the file of another; frame000066.png is image 1 and image 51",
+        "1 images have the same file as another; frame000066.png is image 1 and image 51",
     )
 
 
 def test_coco_labelstudio_116(tmp_path: Path) -> None:
-    put(tmp_path / "images", "cb0618f6-a.png", "cb0618f6-b.png")
+    write_images(tmp_path / "images", "cb0618f6-a.png", "cb0618f6-b.png")
     base = "..\\..\\label-studio\\label-studio\\media\\upload\\4\\cb0618f6-"
-    path = coco(tmp_path / "result.json", images(f"{base}a.png", f"{base}b.png"))
+    path = coco_file(tmp_path / "result.json", images(f"{base}a.png", f"{base}b.png"))
     for given in (tmp_path, path):
-        is_read(given, tmp_path, ["images/cb0618f6-a.png", "images/cb0618f6-b.png"], "paths of 2 images were cut")
+        is_read(given, tmp_path, ["images/cb0618f6-a.png", "images/cb0618f6-b.png"], "paths of 2 images do not exist")
     message = fails(tmp_path, DataError, "val")
     for part in (str(path), "--val-data", "--val-batch-size 0"):
         assert part in message
@@ -236,10 +249,10 @@ def test_coco_labelstudio_116(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("second", [17870283321406128129, 4242424242424242421])
 def test_eval_uint64_ids(tmp_path: Path, second: int) -> None:
-    put(tmp_path, *AB)
+    write_images(tmp_path, *AB)
     ids = (17870283321406128128, second)
     for split in ("train", "val"):
-        path = coco(
+        path = coco_file(
             tmp_path / f"{split}.json", images(*AB, ids=ids), [{**a, "image_id": i} for a, i in zip(BOXES, ids)]
         )
         message = fails(tmp_path, AnnotationError, split)
@@ -247,9 +260,9 @@ def test_eval_uint64_ids(tmp_path: Path, second: int) -> None:
 
 
 def test_eval_val_new_class(tmp_path: Path) -> None:
-    put(tmp_path, *AB)
-    coco(tmp_path / "train.json")
-    coco(tmp_path / "val.json", categories=[*CLASSES, {"id": 3, "name": "bird"}])
+    write_images(tmp_path, *AB)
+    coco_file(tmp_path / "train.json")
+    coco_file(tmp_path / "val.json", categories=[*CLASSES, {"id": 3, "name": "bird"}])
     with pytest.raises(DataError, match=r"val\.json: class 'bird' is unknown to the model.*--skip-bad"):
         read_data(DataConfig(path=tmp_path), True)
     _, val = read_data(DataConfig(path=tmp_path, skip_bad=True), True)
@@ -259,8 +272,8 @@ def test_eval_val_new_class(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", ["Annotations/train.json", "labels/train.json"])
 def test_layouts_of_annotations(tmp_path: Path, file: str) -> None:
-    put(tmp_path / "images", *AB)
-    path = coco(tmp_path / file)
+    write_images(tmp_path / "images", *AB)
+    path = coco_file(tmp_path / file)
     for given in (tmp_path, path):
         is_read(given, tmp_path, ["images/a.jpg", "images/b.jpg"])
 

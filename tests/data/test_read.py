@@ -1,21 +1,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from paa.data.read import read_dataset
+from paa.config import DataFormat
+from paa.data.read import FORMATS, read_dataset
 from paa.errors import DataError
 from tests.data.data_files import box, coco_json, shared
-from tests.data.formats.voc import test_read as test_voc
-from tests.data.formats.yolo import test_read as test_yolo
+from tests.data.formats.voc.voc_files import write_xml
+from tests.data.formats.yolo.yolo_files import YAML, write_set
 
 
-def test_finds_the_format_out(tmp_path: Path) -> None:
+def test_the_format_is_recognised(tmp_path: Path) -> None:
     file = coco_json(tmp_path / "coco" / "train.json", [box(1, 1, (0, 0, 5, 5))])
-    test_voc.xml(tmp_path / "voc", "a", [("cat", (1, 1, 5, 5))])
-    test_voc.xml(tmp_path / "kit" / "VOC2007", "a", [("cat", (1, 1, 5, 5))])
-    test_yolo.make(tmp_path / "yolo", test_yolo.YAML)
+    write_xml(tmp_path / "voc", "a", [("cat", (1, 1, 5, 5))])
+    write_xml(tmp_path / "kit" / "VOC2007", "a", [("cat", (1, 1, 5, 5))])
+    write_set(tmp_path / "yolo", YAML)
     for name in ("coco", "coco/train.json", "voc", "kit", "yolo", "yolo/data.yaml"):
         assert len(read_dataset(tmp_path / name).boxes) > 0
     assert len(read_dataset(file, format="coco")) == 2
@@ -44,7 +46,7 @@ def test_coco_annotations_folder_is_not_voc(tmp_path: Path) -> None:
         ("empty", "kitti", "unknown format 'kitti': expected coco, voc, yolo"),
     ],
 )
-def test_says_what_is_wrong(tmp_path: Path, name: str, format: str | None, says: str) -> None:
+def test_what_is_wrong(tmp_path: Path, name: str, format: str | None, says: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(DataError) as caught:
@@ -56,3 +58,8 @@ def test_says_what_is_wrong(tmp_path: Path, name: str, format: str | None, says:
 def test_real_data() -> None:
     assert len(read_dataset(shared("raccoon"), "val")) == 40
     assert len(read_dataset(shared("bccd"), "val", names=["WBC", "RBC", "Platelets"])) == 87
+
+
+def test_the_formats_are_the_values_of_the_option() -> None:
+    assert list(FORMATS) == list(get_args(DataFormat))
+    assert [format.name for format in FORMATS.values()] == ["COCO", "VOC", "YOLO"]

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from tyro.conf import AvoidSubcommands, SuppressFixed, arg
 
-from paa.config import InferenceConfig, MultiScaleConfig
+from paa.config import DataFormat, InferenceConfig, MultiScaleConfig
 from paa.errors import ConfigError
 
-Format = Literal["coco", "voc", "yolo"]
+Format = DataFormat
 DetectorFormat = Literal["paa", "seed", "official", "mmdet"]
 
 

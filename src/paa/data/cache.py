@@ -1,11 +1,11 @@
-"""Large annotation files as they were read before: columns that are mapped from a file instead of read anew.
+"""A cache of indexes of large annotation files: memory-mapped in milliseconds instead of read again.
 
-A reading is one safetensors file: the columns as they are in memory, names and warnings beside them. Its name is a
-digest of all that the reading depends on, so what a name stands for never changes. Processes that map the same file,
-such as the workers of a loader, share its memory.
+An entry is one safetensors file: the index's columns as they are in memory, with the class names and the warnings of
+the reading in its header. The entry's name is a digest of all that the index depends on, so an entry never changes.
+Processes that map the same entry, such as the workers of a loader, share its memory.
 
-The files are in `$XDG_CACHE_HOME/paa` (`~/.cache/paa`), or the folder that `PAA_CACHE` names; `PAA_CACHE=off` does
-without them. Any of them may be removed at any time.
+Entries are in `$XDG_CACHE_HOME/paa` (`~/.cache/paa`), or in the folder that `PAA_CACHE` names; `PAA_CACHE=off` switches
+the cache off. Any entry may be removed at any time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import json
 import logging
 import os
 import time
-import uuid
 import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -29,24 +28,25 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from paa import __version__
-from paa.data.files.listings import exists
+from paa.data.files.folders import list_folder
 from paa.data.index import DatasetIndex
 from paa.data.read_report import ReadReport
-from paa.errors import one_line
+from paa.errors import RunError, one_line
+from paa.runtime.files import whole_file
 
 log = logging.getLogger("paa")
 
-_FORMAT = 4  # to be raised when the same file and options give another index
+_FORMAT = 5  # to be raised when the same file and options give another index than before
 _SUFFIX = ".paa-index"
-_SMALLEST = 10_000_000  # bytes of annotations; fewer are read in a fraction of a second
-_SETTLED = 2_000_000_000  # nanoseconds; a younger file may change again and keep its time stamps
-_KEPT = 30 * 24 * 3600  # seconds without use
+_SMALLEST = 10_000_000  # bytes of annotations; a smaller file is read in a fraction of a second
+_SETTLED = 2_000_000_000  # nanoseconds; a file that changed later may change again and keep its time stamps
+_KEPT = 30 * 24 * 3600  # seconds that an entry is kept without being used
 
 _COLUMNS = ("file_names", "image_ids", "sizes", "offsets", "boxes", "labels", "crowd", "areas", "category_ids")
 
 
 class _State(NamedTuple):
-    """What shows that a file is still the same; times in nanoseconds."""
+    """What a file system says of a file, which changes when the file does; times in nanoseconds."""
 
     size: int
     inode: int
@@ -56,7 +56,7 @@ class _State(NamedTuple):
 
 @dataclass(frozen=True)
 class MappedIndex(DatasetIndex):
-    """An index whose columns are mapped, read-only, from `file`; a process that is sent it maps the file itself."""
+    """An index whose columns are mapped, read-only, from `file`; pickled, it is the file's path, to be mapped again."""
 
     file: Path | None = field(default=None, init=False)
 
@@ -69,35 +69,35 @@ class MappedIndex(DatasetIndex):
 def cached(
     file: Path, options: Mapping[str, Any], report: ReadReport, read: Callable[[], DatasetIndex]
 ) -> DatasetIndex:
-    """Return the index that `read` returns, or returned when the file and the options were these.
+    """Return the index that `read` returns, from the cache where it was read before from the same file and options.
 
-    options: plain values. report: what `read` adds to it is kept, and added again. A cache that is damaged or cannot be
-    written is done without.
+    options: all that the index depends on beside the file, as JSON values. report: what `read` adds to it is cached
+    too, and added again. An entry that is damaged, or cannot be written, is ignored.
     """
     folder, state = _folder(), _state(file)
     if folder is None or state.size < _SMALLEST:
         return read()
     depends_on = [_FORMAT, __version__, str(file), str(file.absolute()), state, dict(options)]
     entry = folder / f"{hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:32]}{_SUFFIX}"
-    known = _recall(entry, report)
+    known = _load(entry, report)
     if known is not None:
         return known
     settled = time.time_ns() - max(state.modified, state.moved) > _SETTLED
     before = len(report.left_out), len(report.warnings)
     index = read()
-    if not settled or _state(file) != state or report.images_left_out:  # images may be mended, unseen here
+    if not settled or _state(file) != state or report.images_left_out:  # a repaired image would go unnoticed
         return index
     try:
         _store(entry, index, report.left_out[before[0] :], report.warnings[before[1] :])
         _forget_unused(folder)
         return map_index(entry)
-    except (OSError, SafetensorError) as error:
-        log.info("%s: not kept for the next time: %s", file, one_line(error))
+    except (OSError, RunError, SafetensorError) as error:
+        log.info("%s: not cached: %s", file, one_line(error))
         return index
 
 
 def map_index(entry: Path) -> MappedIndex:
-    """Return the index in a file of the cache, unchecked. Raises OSError and SafetensorError."""
+    """Return the index in an entry, unchecked. Raises OSError and SafetensorError."""
     with safe_open(entry, "pt") as stored:
         facts = json.loads(stored.metadata()["facts"])
         columns = {name: stored.get_tensor(name).numpy() for name in _COLUMNS}
@@ -110,8 +110,11 @@ def map_index(entry: Path) -> MappedIndex:
     return index
 
 
-def _recall(entry: Path, report: ReadReport) -> MappedIndex | None:
-    """Return the index in a file of the cache, and add to the report; None if it, or an image, is not as it was."""
+def _load(entry: Path, report: ReadReport) -> MappedIndex | None:
+    """Return the index in an entry, and add its warnings to the report.
+
+    None without an entry, or if it is damaged, or an image was removed.
+    """
     try:
         with safe_open(entry, "pt") as stored:
             facts, checksum = (stored.metadata()[key] for key in ("facts", "checksum"))
@@ -121,11 +124,11 @@ def _recall(entry: Path, report: ReadReport) -> MappedIndex | None:
     except FileNotFoundError:
         return None
     except (OSError, SafetensorError, LookupError, TypeError, ValueError) as error:
-        log.info("%s: cannot be used, the annotations are read anew: %s", entry, one_line(error))
+        log.info("%s: cannot be used, the annotations are read again: %s", entry, one_line(error))
         return None
     if not _has_all_files(index):
         return None
-    with suppress(OSError):  # a cache that one may only read
+    with suppress(OSError):  # the cache may be read-only
         os.utime(entry)
     report.left_out += json.loads(facts)["left_out"]
     report.warnings += json.loads(facts)["warnings"]
@@ -133,42 +136,25 @@ def _recall(entry: Path, report: ReadReport) -> MappedIndex | None:
 
 
 def _has_all_files(index: DatasetIndex) -> bool:
-    """Return whether each image is still where it was, from one listing of each folder."""
+    """Return whether each image still exists, from one listing of each folder."""
     names: dict[str, set[str]] = {}
     for name in index.file_names.tolist():
-        folder, last = os.path.split(name.decode("utf-8", "surrogateescape"))
-        names.setdefault(folder, set()).add(last)
-    for folder, expected in names.items():
-        try:
-            with os.scandir(index.root / folder) as entries:
-                expected -= {entry.name for entry in entries if exists(entry)}
-        except OSError:
-            return False
-        if expected:
-            return False
-    return True
+        folder, slash, last = name.decode("utf-8", "surrogateescape").rpartition("/")
+        names.setdefault(folder + slash, set()).add(last)
+    return all(expected.issubset(list_folder(index.root / folder).files) for folder, expected in names.items())
 
 
 def _store(entry: Path, index: DatasetIndex, left_out: list[str], warnings: list[str]) -> None:
-    """Write an index, and the report of its reading, to a file of the cache, whole or not at all. Raises OSError."""
+    """Write an index, and the report of its reading, to an entry, completely or not at all. Raises RunError."""
     facts = json.dumps(
-        {
-            "root": str(index.root),
-            "names": index.names,
-            "left_out": left_out,
-            "warnings": warnings,
-        }
+        {"root": str(index.root), "names": index.names, "left_out": left_out, "warnings": warnings},
     )
     columns = {name: getattr(index, name) for name in _COLUMNS}
     columns["file_names"] = index.file_names.view(np.uint8).reshape(len(index), -1)
     tensors = {name: torch.from_numpy(column) for name, column in columns.items()}
     entry.parent.mkdir(parents=True, exist_ok=True)
-    temporary = entry.with_name(f"{entry.name}.{uuid.uuid4().hex}")  # several processes may write the same
-    try:
+    with whole_file(entry, durable=False) as temporary:  # several processes may write the same entry
         temporary.write_bytes(save(tensors, {"facts": facts, "checksum": _checksum(facts, index)}))
-        temporary.replace(entry)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _forget_unused(folder: Path) -> None:
@@ -191,12 +177,12 @@ def _state(file: Path) -> _State:
 
 
 def _folder() -> Path | None:
-    """Return the folder of the cache, None if there is to be none."""
+    """Return the folder of the cache, None if it is switched off."""
     named = os.environ.get("PAA_CACHE")
     if named:
         return None if named == "off" else Path(named)
     base = os.environ.get("XDG_CACHE_HOME", "")
-    if not Path(base).is_absolute():  # as its specification wants
+    if not Path(base).is_absolute():  # which the specification of XDG_CACHE_HOME ignores
         try:
             base = str(Path.home() / ".cache")
         except RuntimeError:  # a user without a home

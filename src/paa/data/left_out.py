@@ -1,4 +1,4 @@
-"""left_out.txt: every annotation and image that a run or an evaluation left out, and why."""
+"""left_out.txt: each annotation and image that a run or an evaluation left out, and why."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from pathlib import Path
 from paa.runtime.files import write_text
 
 LEFT_OUT = "left_out.txt"
-"""The file, of a run, an evaluation or a prediction, that lists all that was left out, and why."""
+"""The name of the file in the folder of a run, an evaluation or a prediction."""
 
 
 class LeftOut:
-    """The lines of a left_out.txt, each once, after the name of its split."""
+    """The lines of a left_out.txt: the name of a split and a message, each once."""
 
     def __init__(self, path: Path, keep: bool = False) -> None:
-        """keep: what the file says already stays in it, as the run goes on."""
+        """keep: add to the lines of an existing file, as a run does that is resumed."""
         self.path = path
         text = path.read_text(encoding="utf-8", errors="replace") if keep and path.exists() else ""
         self._lines: dict[str, None] = dict.fromkeys(text.splitlines())
         self._written: int | None = None
 
     def add(self, split: str, messages: Iterable[str]) -> None:
-        """Note what was left out of a split, a message each."""
+        """Add the messages on what was left out of a split."""
         for message in messages:
             line = f"{split}: {' '.join(message.splitlines())}"
-            self._lines[line.encode(errors="backslashreplace").decode()] = None  # names of files may be no Unicode
+            self._lines[line.encode(errors="backslashreplace").decode()] = None  # file names may be no Unicode
 
     def write(self) -> None:
-        """Write the file if there is something new to say; where nothing was left out, no file stays."""
+        """Write the file if lines were added since the last time; without any lines, remove it."""
         if len(self._lines) == self._written:
             return
         if self._lines:

@@ -1,4 +1,4 @@
-"""Read a data set of any format."""
+"""Reading a data set of any format."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from paa.data.files.folders import subfolders
+from paa.data.files.folders import folders_listed_once, subfolders
 from paa.data.formats.coco import read as coco
-from paa.data.formats.coco.files import other_json
+from paa.data.formats.interface import Format, ReadRequest
 from paa.data.formats.voc import read as voc
 from paa.data.formats.yolo import read as yolo
 from paa.data.index import DatasetIndex
@@ -18,8 +18,8 @@ from paa.runtime.urls import nothing_at
 
 log = logging.getLogger("paa")
 
-_FORMATS = {"coco": (coco.level, coco.read), "voc": (voc.level, voc.read), "yolo": (yolo.level, yolo.read)}
-_EXPECTED = "expected COCO (train.json, annotations/instances_train*.json), VOC (Annotations/*.xml) or YOLO (data.yaml)"
+FORMATS = {format.name.lower(): format for format in (coco.FORMAT, voc.FORMAT, yolo.FORMAT)}
+"""All data formats by the values of `--format`; a new one is added here."""
 
 
 def read_dataset(
@@ -33,38 +33,26 @@ def read_dataset(
     skip_bad: bool = False,
     report: ReadReport | None = None,
 ) -> DatasetIndex:
-    """Read a split of the COCO, VOC or YOLO data set at `path`.
+    """Read a split of the data set at `path`, and log what was read, what was left out and what looks wrong.
 
-    format: "coco", "voc" or "yolo"; None finds it out from what is there. images: the folder of the images; None looks
-    for it. names: class names in the order of the labels wanted (a model's), the data set's own by default.
-    keep_empty: keep images without objects. skip_bad: leave out annotations and images that cannot be used, instead of
-    stopping. report: is filled in with what was found. What was read, left out and looks wrong is logged.
+    format: "coco", "voc" or "yolo"; None recognises it. images: the folder of the images; None looks for it. names:
+    class names in the order of the labels wanted (a model's), the data set's own by default. keep_empty: keep images
+    without objects. skip_bad: leave out annotations and images that cannot be used, instead of stopping. report: is
+    filled in with what was found.
     Raises DataError; AnnotationError for an annotation, ImageError for an image.
     """
-    path = Path(path)
-    if not path.exists():
-        raise DataError(nothing_at(path, "file or folder"))
-    if images is not None and not Path(images).is_dir():
-        raise DataError(f"{images}: no such folder of images (--images)")
     report = ReadReport() if report is None else report
     report.skip_bad = report.skip_bad or skip_bad
-    if format is None:
-        format = _find_format(path, report)
-    if format not in _FORMATS:
-        raise DataError(f"unknown format {format!r}: expected {', '.join(sorted(_FORMATS))}")
-    _, read = _FORMATS[format]
-    try:
-        index = read(
-            path, split, report, images=None if images is None else Path(images), names=names, keep_empty=keep_empty
-        )
-    except DataError as error:
-        message = printable(str(error))
-        if report.left_out:
-            count, first = len(report.left_out), report.left_out[0]
-            message += f"; {count} left out by --skip-bad, the first: {first}"
-        if message == str(error):
-            raise
-        raise type(error)(message) from error
+    images = None if images is None else Path(images)
+    request = ReadRequest(Path(path), split, images, names, keep_empty)
+    if not request.path.exists():
+        raise DataError(nothing_at(request.path, "file or folder"))
+    if images is not None and not images.is_dir():
+        raise DataError(f"{images}: no such folder of images (--images)")
+    with folders_listed_once():
+        chosen = _recognise(request.path, report) if format is None else _named(format)
+        report.format = chosen.name
+        index = _read(chosen, request, report)
     for line in report.lines(split, index):
         log.info(line)
     for warning in report.warnings:
@@ -72,26 +60,55 @@ def read_dataset(
     return index
 
 
-def _find_format(path: Path, report: ReadReport) -> str:
-    """Return the format of a path's own annotations, else of a folder's inside it. Raises DataError for two or none."""
-    levels = {name: at for name, (level, _) in _FORMATS.items() if (at := level(path)) is not None}
+def _read(format: Format, request: ReadRequest, report: ReadReport) -> DatasetIndex:
+    """Read a data set; an error is one printable line, with what was left out before: that may be the cause."""
+    try:
+        return format.read(request, report)
+    except DataError as error:
+        message = printable(str(error))
+        if report.left_out:
+            message += f"; {len(report.left_out)} left out by --skip-bad, the first: {report.left_out[0]}"
+        if message == str(error):
+            raise
+        raise type(error)(message) from error
+
+
+def _named(name: str) -> Format:
+    if name not in FORMATS:
+        raise DataError(f"unknown format {name!r}: expected {', '.join(sorted(FORMATS))}")
+    return FORMATS[name]
+
+
+def _recognise(path: Path, report: ReadReport) -> Format:
+    """Return the format of a path's own annotations, else of those in a folder inside it.
+
+    Raises DataError for two formats at one level, and for none.
+    """
+    levels = {name: level for name, format in FORMATS.items() if (level := format.level(path)) is not None}
     if not levels:
-        others = ", ".join(map(str, other_json(path)[:3])) if path.is_dir() else ""
-        raise DataError(f"{path}: no data set: {_EXPECTED}" + (f"; {others} is not COCO" if others else ""))
+        raise _no_data_set(path)
     best = min(levels.values())
-    names = [name for name, at in levels.items() if at == best]
+    names = [name for name, level in levels.items() if level == best]
     if len(names) > 1:
-        where = {name: _where(path, name, best) for name in names}
-        found = " and ".join(f"{name.upper()} in {place}" for name, place in where.items())
+        found = " and ".join(f"{FORMATS[name].name} in {_folder_of(path, FORMATS[name], best)}" for name in names)
         raise DataError(f"{path}: data sets of {len(names)} formats, {found}; name the one wanted: --format {names[0]}")
-    for name, at in levels.items():
-        if at > best:
-            report.warn(f"another data set, {name.upper()}, lies in {_where(path, name, at)} and is not read")
-    return names[0]
+    for name, level in levels.items():
+        if level > best:
+            other = FORMATS[name]
+            report.warn(f"another data set, {other.name}, lies in {_folder_of(path, other, level)} and is not read")
+    return FORMATS[names[0]]
 
 
-def _where(path: Path, name: str, at: int) -> Path:
-    """Return the folder that holds a format's annotations, as near as its level says."""
-    level, _ = _FORMATS[name]
-    inside = (child for child in subfolders(path) if at > 0 and level(child) == 0)
+def _no_data_set(path: Path) -> DataError:
+    *examples, last = (f"{format.name} ({format.example})" for format in FORMATS.values())
+    message = f"{path}: no data set: expected {', '.join(examples)} or {last}"
+    for format in FORMATS.values():
+        if files := format.lookalikes(path):
+            message += f"; {', '.join(map(str, files[:3]))} is not {format.name}"
+    return DataError(message)
+
+
+def _folder_of(path: Path, format: Format, level: int) -> Path:
+    """Return the folder with a format's annotations: the path itself, or at level 1 the first folder inside it."""
+    inside = (child for child in subfolders(path) if level > 0 and format.level(child) == 0)
     return next(inside, path)

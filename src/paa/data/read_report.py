@@ -1,7 +1,8 @@
-"""What was read of a data set: where it was found, what was left out, what looks wrong."""
+"""What was found while reading a data set: where, what was left out, and what looks wrong."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,18 +11,18 @@ from paa.data.index import DatasetIndex
 from paa.errors import AnnotationError, DataError, ImageError
 
 REMEDY = "fix it, or go on without it: --skip-bad"
-NAMED = 10  # items that are named one by one; all of them are in the file of what was left out
+NAMED = 10  # items left out that are named on the terminal; left_out.txt names all of them
 
 
 @dataclass
 class ReadReport:
-    """What a reader found in one split; the readers fill it in, `lines` tells it to a person.
+    """What was found while reading one split: readers fill it in, `lines` describes it to a person.
 
-    skip_bad: leave out what cannot be used, instead of stopping at it. format: "COCO", "VOC" or "YOLO".
-    annotations, images: the file or folders they were read from. unlabelled: images without a label file.
-    split: the one that the annotation file's name says, where it is not the one asked for.
-    images_left_out: how many of what was left out are images.
-    left_out: a line for each item that was left out. warnings: a line for each thing that was used and looks wrong.
+    skip_bad: leave out what cannot be used, instead of stopping. format: the name of the data set's format, "COCO" for
+    one. annotations, images: the file or folders that these were read from. unlabelled: how many images have no label
+    file. split: the split that the annotation file's name says, where it is another than the one asked for.
+    images_left_out: how many of the items left out are images. left_out: a line for each item that was left out.
+    warnings: a line for each thing that looks wrong and was used nevertheless.
     """
 
     skip_bad: bool = False
@@ -35,9 +36,9 @@ class ReadReport:
     warnings: list[str] = field(default_factory=list)
 
     def leave_out(self, problem: str, kind: type[DataError] = AnnotationError) -> None:
-        """Note an item that cannot be used, in words that name its file and what is wrong with it.
+        """Leave out an item; `problem` names its file and says what is wrong with it.
 
-        Raises `kind`, naming the option that goes on without such items, unless `skip_bad` is set.
+        Without `skip_bad`, raises `kind` instead, with the option that leaves out such items.
         """
         problem = printable(problem)
         if not self.skip_bad:
@@ -46,11 +47,11 @@ class ReadReport:
         self.images_left_out += issubclass(kind, ImageError)
 
     def warn(self, remark: str) -> None:
-        """Note what is used although it looks wrong, in words that name the file."""
+        """Warn of something that looks wrong and is used nevertheless; `remark` names its file."""
         self.warnings.append(printable(remark))
 
     def lines(self, split: str, index: DatasetIndex) -> list[str]:
-        """Return what a person is told of the split at the start, a line each; warnings are not among them."""
+        """Return lines that describe the split to a person; warnings are not among them."""
         split = self.split or split
         boxes = np.diff(index.offsets)
         crowd = int(index.crowd.sum())
@@ -72,16 +73,22 @@ def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}{ending}"
 
 
+def first_few(items: Iterable[object]) -> str:
+    """Return the first five items, and how many more there are, for a message."""
+    texts = [str(item) for item in items]
+    return ", ".join(texts[:5]) + (f" and {len(texts) - 5} more" if len(texts) > 5 else "")
+
+
 def printable(text: str) -> str:
-    """Return a text in one line: what is no character that shows, such as a line's end in a name, is written out."""
+    """Return a text in one line: characters that cannot be printed, such as a newline in a name, as escapes."""
     text = text.encode("utf-8", "backslashreplace").decode()
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def left_out_lines(left_out: list[str], split: str) -> list[str]:
-    """Return a line that counts what was left out of a split, and a line for each of the first ten."""
+def left_out_lines(left_out: Sequence[str], split: str) -> list[str]:
+    """Return a line that counts the items left out of a split, and a line for each of the first ten."""
     if not left_out:
         return []
     more = f"; the first {NAMED}:" if len(left_out) > NAMED else ":"

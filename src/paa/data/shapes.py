@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from paa.data.formats.coco.read import write_coco
+from paa.data.formats.coco.write import write_coco
 from paa.data.index import DatasetIndex
 from paa.errors import ConfigError
 

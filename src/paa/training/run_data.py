@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from paa.config import DataConfig
+from paa.config import DataConfig, LoadingConfig
 from paa.data.augment import TrainTransform
 from paa.data.images.decoders import limit_pixels
 from paa.data.index import DatasetIndex
@@ -89,7 +89,8 @@ def check_shared_memory_of(
     needed = loader.shared_bytes
     if val_index is not None:
         resize = Resize(config.recipe.model.min_size, config.recipe.model.max_size)
-        needed += eval_loader(val_index, resize, config.validation.batch_size, process, config.runtime).shared_bytes
+        loading = LoadingConfig(config.runtime.workers, batch_size=config.validation.batch_size)
+        needed += eval_loader(val_index, resize, process, loading).shared_bytes
     check_shared_memory(needed * process.on_host)
 
 

@@ -1,19 +1,22 @@
-"""Where the records of a run are written: log.jsonl, TensorBoard's files, and what listens."""
+"""Where the records of a run are written: log.jsonl, TensorBoard's files if it is installed, and what listens."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from typing import TYPE_CHECKING
 
-from torch.utils.tensorboard import SummaryWriter
-
+from paa.runtime.extras import not_installed
 from paa.runtime.files import cannot_write
-from paa.training.records import Listener, Record
+from paa.training.records import Listener, Record, ignore
 from paa.training.run_folder import RunFolder
 from paa.training.state import TrainingState
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 log = logging.getLogger("paa")
 
@@ -22,37 +25,53 @@ log = logging.getLogger("paa")
 def open_log(run: RunFolder, state: TrainingState, listener: Listener) -> Iterator[Listener]:
     """Open a run's log where `state` stands, and give the function that writes a record everywhere.
 
-    That function returns what the listener returns.
-
-    What a resumed run does again is dropped before, from the log and in TensorBoard.
+    That function returns what the listener returns. What a resumed run does again is dropped before, from the log and
+    in TensorBoard.
     """
     kept = run.forget_after(state.step, validated=not state.validation_due)
+    with _open_board(run, state) as show:
+
+        def write(record: Record) -> object:
+            run.append(record)
+            show(record)
+            return listener(record)
+
+        for record in kept:
+            show(record)
+        yield write
+
+
+def _open_board(run: RunFolder, state: TrainingState) -> AbstractContextManager[Listener]:
+    """Return the context of the function that writes a record to TensorBoard's files; without TensorBoard, to none."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        log.warning(f"{run.log} alone is written: {not_installed('tensorboard', 'tensorboard')}")
+        return nullcontext(ignore)
+    return _board(SummaryWriter, run, state)
+
+
+@contextmanager
+def _board(writer: type[SummaryWriter], run: RunFolder, state: TrainingState) -> Iterator[Listener]:
+    """Open TensorBoard's files, and give the function that writes a record to them; RunError if they cannot be."""
     hook = threading.excepthook
     threading.excepthook = partial(_board_hook, hook)
     try:
         with _board_errors(run):
-            board = SummaryWriter(run.tensorboard, purge_step=state.step)  # hides what was written from this step on
+            board = writer(run.tensorboard, purge_step=state.step)  # hides what was written from this step on
     except BaseException:
         threading.excepthook = hook
         raise
 
     def show(record: Record) -> None:
-        for name, value in record.items():
-            if name not in ("step", "steps") and value is not None:
-                board.add_scalar(name.replace("loss_", "loss/"), value, record["step"])
-        board.flush()
-
-    def write(record: Record) -> object:
-        run.append(record)
         with _board_errors(run):
-            show(record)
-        return listener(record)
+            for name, value in record.items():
+                if name not in ("step", "steps") and value is not None:
+                    board.add_scalar(name.replace("loss_", "loss/"), value, record["step"])
+            board.flush()
 
     try:
-        with _board_errors(run):
-            for record in kept:
-                show(record)
-        yield write
+        yield show
     finally:
         try:
             board.close()

@@ -16,7 +16,7 @@ from paa.data.index import DatasetIndex
 from paa.data.read_report import ReadReport
 from paa.errors import RunError
 from paa.model.detector import Detector
-from paa.model.prepare import arrange, compile_network, resolve_precision
+from paa.model.prepare import compile_network, prepare_for_device, resolve_precision
 from paa.runtime.distributed import Process
 from paa.training.average import WeightAverage
 from paa.training.finite import FiniteCheck
@@ -127,7 +127,7 @@ def place(detector: Detector, config: TrainConfig, device: torch.device, precisi
     runtime = config.runtime
     detector.freeze(config.recipe.schedule.frozen_stages)
     detector.to(device)
-    arrange(
+    prepare_for_device(
         detector,
         channels_last=runtime.channels_last,
         fast_convolutions=runtime.fast_convolutions and runtime.compile == "off" and precision == "float32",

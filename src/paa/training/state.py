@@ -14,7 +14,7 @@ from paa.model.detector import Detector
 from paa.training.average import WeightAverage
 from paa.training.schedule import Schedule
 from paa.weights.formats import own
-from paa.weights.state import load_tensors
+from paa.weights.state import Checkpoint, load_tensors
 
 _MAY_CHANGE = ("schedule.steps", "schedule.epochs", "schedule.decays")
 """What may differ when a run is resumed: it may be made longer or shorter."""
@@ -66,7 +66,7 @@ class TrainingState:
         `run_config` stays; CheckpointError if the content is no checkpoint of a run, ConfigError if that run had other
         settings.
         """
-        if not own.recognises(content, {}) or "training" not in content:
+        if not own.recognises(Checkpoint(source, content)) or "training" not in content:
             raise CheckpointError(
                 f"{source}: no training checkpoint of this project; to start from its weights use --init"
             )

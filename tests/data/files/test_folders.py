@@ -1,99 +1,74 @@
 from __future__ import annotations
 
-import unicodedata
 from pathlib import Path
 
-import pytest
-
-from paa.data.files.folders import PathLookup, files_ending, files_in, image_files, parts_of, path_exists, subfolders
-from paa.data.files.split_folders import is_split, missing_split, split_of
-from paa.data.images.decoders import decodable_suffixes
-from paa.data.read_report import ReadReport
-from tests.data.data_files import write_image
-
-FILES = [Path("/set") / name for name in ("x/seq1/a.png", "x/seq2/a.png", "y/seq2/a.png", "b.png", "é.png")]
-
-
-@pytest.mark.parametrize(
-    ("path", "found"),
-    [
-        ("b.png", [3]),
-        ("/gone/b.png", [3]),
-        (r"C:\gone\B.PNG", [3]),
-        ("seq1/a.png", [0]),
-        (r"D:\all\Seq1\a.png", [0]),
-        ("seq2/a.png", [1, 2]),
-        ("/home/y/seq2/a.png", [2]),
-        ("a.png", [0, 1, 2]),
-        ("other/a.png", [0, 1, 2]),
-        (f"/gone/{unicodedata.normalize('NFD', 'é.png')}", [4]),
-        ("/gone/%C3%A9.png", [4]),
-        ("c.png", []),
-        ("", []),
-        ("/", []),
-    ],
+from paa.data.files.folders import (
+    files_ending,
+    files_in,
+    find_folder,
+    folders_listed_once,
+    list_folder,
+    subfolders,
+    walk,
 )
-def test_the_longest_ending_decides(path: str, found: list[int]) -> None:
-    assert PathLookup(FILES).find(path) == [FILES[i] for i in found]
 
 
-def test_parts_of_paths_of_any_system() -> None:
-    assert parts_of(r"C:\a b\c.png") == ["C:", "a b", "c.png"]
-    assert parts_of("./a//b/./c.png ") == ["a", "b", "c.png"]
-
-
-@pytest.mark.parametrize(
-    ("name", "split"),
-    [("train", "train"), ("Training", "training"), ("VALID", "valid"), ("val2017", "val"), ("test_images", "test")]
-    + [("trainset", "train"), ("train_zip", "train"), ("trainval", "trainval"), ("dev", "dev")]
-    + [(name, None) for name in ("trains", "my_train", "images", "contest", "test1", "training_data", "")],
-)
-def test_names_of_splits(name: str, split: str | None) -> None:
-    assert split_of(name) == split
-
-
-def test_what_stands_for_a_split() -> None:
-    assert all(is_split(name, "val") for name in ("val", "Valid", "validation", "VAL2017"))
-    assert not any(is_split(name, "val") for name in ("train", "trainval", "value", "dev"))
-    assert is_split("Fold1", "fold1")
-    assert "--train-split NAME (paa eval: --split)" in str(missing_split(Path("x"), "train", ["test"]))
-    assert "--val-batch-size 0" in str(missing_split(Path("x"), "val", []))
-    for own in ("test", "fold_1"):  # of training, validation or paa eval
-        assert "--train-split or --val-split NAME (paa eval: --split)" in str(missing_split(Path("x"), own, []))
-
-
-def test_images_of_a_folder(tmp_path: Path) -> None:
-    for name in ("b.PNG", "a.jpg", ".c.png", "deep/d.bmp", ".git/e.png"):
-        write_image(tmp_path / name)
-    for name in ("notes.txt", "f.heic", "g.CR2", ".h.dng", "deep/i.svg"):
-        (tmp_path / name).write_bytes(b"?")
-    heic = ".heic" in decodable_suffixes()
-    report = ReadReport()
-    found = [tmp_path / name for name in ("a.jpg", "b.PNG", *(["f.heic"] if heic else []))]
-    assert image_files(tmp_path, report) == found
-    if heic:
-        says = "1 file of a format that cannot be decoded here: g.CR2; convert it"
-    else:
-        says = (
-            "2 files of a format that cannot be decoded here: f.heic, g.CR2; convert them, or for .heic: "
-            "pip install pillow-heif"
-        )
-    assert report.warnings == [f"{tmp_path}: {says}"]
-    deep = image_files(tmp_path, ReadReport(), recursive=True)
-    assert deep == [*found[:2], tmp_path / "deep" / "d.bmp", *found[2:]]
-    assert image_files(tmp_path / "gone", report) == []
+def make(root: Path, *files: str) -> Path:
+    for name in files:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
 
 
 def test_files_of_some_endings(tmp_path: Path) -> None:
-    for name in ("b.YML", "a.yaml", ".c.yaml", "d.txt"):
-        (tmp_path / name).touch()
-    (tmp_path / "e.yaml").mkdir()
+    make(tmp_path, "b.YML", "a.yaml", ".c.yaml", "d.txt", "e.yaml/f.yaml")
     assert files_ending(tmp_path, (".yaml", ".yml")) == [tmp_path / "a.yaml", tmp_path / "b.YML"]
     assert files_ending(tmp_path / "gone", (".yaml",)) == []
 
 
+def test_a_folder_is_listed_once_in_a_context(tmp_path: Path) -> None:
+    make(tmp_path, "a.txt")
+    with folders_listed_once():
+        assert files_in(tmp_path) == [tmp_path / "a.txt"]
+        make(tmp_path, "b.txt")
+        assert files_in(tmp_path) == files_ending(tmp_path, (".txt",)) == [tmp_path / "a.txt"]
+    assert files_in(tmp_path) == [tmp_path / "a.txt", tmp_path / "b.txt"]
+
+
+def test_what_a_folder_holds(tmp_path: Path) -> None:
+    make(tmp_path, "a.txt", ".b.txt", "d/e.txt", "c/f.txt")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "link").symlink_to("c")
+    content = list_folder(tmp_path)
+    assert sorted(content.files) == [".b.txt", "a.txt"]
+    assert content.folders == ["c", "d", "link"]
+    assert list_folder(tmp_path / "gone") == list_folder(f"{tmp_path}/a\0b") == ([], [])
+
+
+def test_files_of_a_folder_and_below(tmp_path: Path) -> None:
+    make(tmp_path, "b.txt", "a/c.txt", "a/d/e.txt", ".git/f.txt", "a/.g.txt")
+    assert files_in(tmp_path) == [tmp_path / "b.txt"]
+    assert files_in(tmp_path, recursive=True) == [tmp_path / name for name in ("a/c.txt", "a/d/e.txt", "b.txt")]
+    assert files_in(tmp_path / "gone") == files_in(tmp_path / "b.txt") == []
+
+
+def test_folders_that_are_not_entered(tmp_path: Path) -> None:
+    make(tmp_path, "a/b.txt", "c/d.txt", "c/a/e.txt")
+    found = list(walk(str(tmp_path), lambda name: name != "a", set()))
+    assert found == [(str(tmp_path / "c"), "d.txt")]
+
+
+def test_linked_folders_are_entered_once(tmp_path: Path) -> None:
+    make(tmp_path / "disk", "a.txt")
+    (tmp_path / "set").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / "set" / name).symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "loop").symlink_to(tmp_path / "set")
+    assert files_in(tmp_path / "set", recursive=True) == [tmp_path / "set" / "one" / "a.txt"]
+
+
 def test_links_that_lead_nowhere_hide_nothing_else(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("")
+    make(tmp_path, "a.txt")
     (tmp_path / "folder").mkdir()
     (tmp_path / "loop.txt").symlink_to("loop.txt")
     (tmp_path / "gone.txt").symlink_to("nowhere")
@@ -101,7 +76,7 @@ def test_links_that_lead_nowhere_hide_nothing_else(tmp_path: Path) -> None:
     assert subfolders(tmp_path) == [tmp_path / "folder"]
 
 
-def test_names_that_no_file_can_have(tmp_path: Path) -> None:
-    assert path_exists(tmp_path)
-    assert not path_exists(tmp_path / ("a" * 5000))
-    assert not path_exists(tmp_path / "a\0b")
+def test_a_folder_by_one_of_its_usual_names(tmp_path: Path) -> None:
+    make(tmp_path, "Labels/a.txt", "images/a.png", ".label/a.txt", "label")
+    assert find_folder(tmp_path, ("label", "labels")) == tmp_path / "Labels"
+    assert find_folder(tmp_path, ("imgs",)) is None

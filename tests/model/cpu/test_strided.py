@@ -30,7 +30,7 @@ def test_gradients(
     ours, exact = with_parameters_of(conv, StridedConv2d), copy.deepcopy(conv).double()
     x = torch.randn(images, 5, height, width).to(memory_format=layout).requires_grad_()
     y = ours(x)
-    assert "_Convolution" in type(y.grad_fn).__name__, "the direct way was taken"
+    assert "_Convolution" in type(y.grad_fn).__name__, "torch's own gradient was used"
     assert torch.equal(y, conv(x))
     gradient = torch.randn(y.shape)
     x64 = x.detach().double().requires_grad_()
@@ -38,6 +38,13 @@ def test_gradients(
     expected = torch.autograd.grad(exact(x64), [x64, *exact.parameters()], gradient.double())
     for mine, theirs in zip(got, expected, strict=True):
         torch.testing.assert_close(mine.double(), theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_a_second_derivative_is_refused() -> None:
+    ours = with_parameters_of(nn.Conv2d(4, 4, 3, stride=2, padding=1), StridedConv2d)
+    (gradient,) = torch.autograd.grad(ours(torch.randn(1, 4, 8, 8)).square().sum(), ours.weight, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice a function that was marked with @once_differentiable"):
+        gradient.sum().backward()
 
 
 def test_nothing_is_special_without_a_gradient_of_the_kernels() -> None:

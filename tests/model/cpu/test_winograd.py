@@ -41,7 +41,7 @@ def test_outputs_and_gradients(
     x64 = x.detach().double().requires_grad_()
     y, y64 = ours(x), exact(x64)
     assert y.grad_fn is not None
-    assert "_Convolution" in type(y.grad_fn).__name__, "the direct way was taken"
+    assert "_Convolution" in type(y.grad_fn).__name__, "the direct convolution was used"
     assert y.shape == y64.shape
     assert relative(y, y64) < 5e-5
     gradient = torch.randn(y.shape)
@@ -71,7 +71,7 @@ def test_outputs_may_be_changed_in_place() -> None:
 
 
 @pytest.mark.parametrize("block", [1, 1 << 12, 1 << 30])
-def test_results_do_not_hang_on_how_many_tiles_are_worked_on_at_once(
+def test_results_do_not_depend_on_how_many_tiles_are_processed_at_once(
     block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x, weight = torch.randn(2, 96, 20, 33), torch.randn(96, 96, 3, 3)
@@ -149,6 +149,18 @@ def test_in_one_pass_kernels_are_transformed_once(monkeypatch: pytest.MonkeyPatc
             conv.weight.data.mul_(-2)
         conv(maps[0])
     assert len(count) == 3
+
+
+def test_a_second_derivative_is_refused() -> None:
+    ours = winograd_of(nn.Conv2d(96, 96, 3, padding=1))
+    x = torch.randn(1, 96, 28, 28, requires_grad=True)
+    (gradient,) = torch.autograd.grad(ours(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice a function that was marked with @once_differentiable"):
+        gradient.sum().backward()
+    ours, x = ours.double(), x.detach().double().requires_grad_()  # torch's own convolution
+    (gradient,) = torch.autograd.grad(ours(x).square().sum(), x, create_graph=True)
+    gradient.sum().backward()
+    assert x.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("what", ["small", "bfloat16", "float64"])

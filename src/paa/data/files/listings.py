@@ -1,16 +1,18 @@
-"""The content of folders, each listed once, and files found in it by names as annotations have them."""
+"""Files found in folders by names as annotations have them."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from paa.data.files.folders import NameLookup, path_exists
+from paa.data.files.folders import list_folder
+from paa.data.files.lookup import NameLookup
 
 
 class Place(NamedTuple):
-    """A file that was found. folder: the one whose listing has it; name: its name there; base: the folder searched."""
+    """A file that was found. folder, name: where the file is; base: the folder below which it was looked for."""
 
     folder: str
     name: str
@@ -19,29 +21,19 @@ class Place(NamedTuple):
     @property
     def path(self) -> str:
         """The file's path."""
-        return os.path.join(self.folder, self.name)  # noqa: PTH118 (of a hundred thousand images)
-
-
-def exists(entry: os.DirEntry[str]) -> bool:
-    """Return whether a folder's entry is more than a link to nothing, as some stores of large files leave them."""
-    return not entry.is_symlink() or path_exists(Path(entry.path))
+        return os.path.join(self.folder, self.name)  # noqa: PTH118 - of a hundred thousand images
 
 
 class Listings:
-    """The content of folders, each listed once, when it is asked for."""
+    """Finds files in folders, also by names that differ a little; what a folder holds is looked at once.
+
+    Folders are text, not paths, for the speed of a hundred thousand look-ups.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[list[str], list[str]]] = {}
-        self._lookups: dict[tuple[str, bool], NameLookup] = {}
+        self._file_lookups: dict[str, NameLookup] = {}
+        self._folder_lookups: dict[str, NameLookup] = {}
         self._inside: dict[tuple[str, str], str | None] = {}
-
-    def files(self, folder: str) -> list[str]:
-        """Return the names of the files in a folder; none if it cannot be listed."""
-        return self._list(folder)[0]
-
-    def folders(self, folder: str) -> list[str]:
-        """Return the names of the folders in a folder, sorted, without hidden ones."""
-        return [name for name in self._list(folder)[1] if not name.startswith(".")]
 
     def find(self, base: str, name: str) -> Place | None:
         """Return the file that a relative name with slashes stands for in a folder."""
@@ -49,8 +41,18 @@ class Listings:
         folder = self._folder_inside(base, inside)
         if folder is None or not last:
             return None
-        found = self._lookup(folder, False).find(last)
+        if folder not in self._file_lookups:
+            self._file_lookups[folder] = NameLookup(list_folder(folder).files)
+        found = self._file_lookups[folder].find(last)
         return None if found is None else Place(folder, found, base)
+
+    def find_any(self, base: Path, parts: Sequence[str]) -> Path | None:
+        """Return the folder or file that the parts of a relative path stand for in a folder."""
+        name = "/".join(parts)
+        if (folder := self._folder_inside(str(base), name)) is not None:
+            return Path(folder)
+        place = self.find(str(base), name)
+        return None if place is None else Path(place.path)
 
     def _folder_inside(self, base: str, inside: str) -> str | None:
         if (base, inside) not in self._inside:
@@ -58,29 +60,13 @@ class Listings:
             for part in inside.split("/"):
                 if folder is None or part in ("", "."):
                     continue
-                if part == "..":
-                    folder = str(Path(os.path.normpath(Path(folder, ".."))))
-                else:
-                    found = self._lookup(folder, True).find(part)
-                    folder = None if found is None else str(Path(folder, found))
+                folder = os.path.normpath(f"{folder}/..") if part == ".." else self._child(folder, part)
             self._inside[base, inside] = folder
         return self._inside[base, inside]
 
-    def _lookup(self, folder: str, of_folders: bool) -> NameLookup:
-        if (folder, of_folders) not in self._lookups:
-            self._lookups[folder, of_folders] = NameLookup(self._list(folder)[of_folders])
-        return self._lookups[folder, of_folders]
-
-    def _list(self, folder: str) -> tuple[list[str], list[str]]:
-        if folder not in self._known:
-            files: list[str] = []
-            folders: list[str] = []
-            try:
-                with os.scandir(folder) as entries:
-                    for entry in entries:
-                        if exists(entry):
-                            (folders if entry.is_dir() else files).append(entry.name)
-            except OSError:
-                pass
-            self._known[folder] = files, sorted(folders)
-        return self._known[folder]
+    def _child(self, folder: str, name: str) -> str | None:
+        """Return the folder that a name stands for in a folder."""
+        if folder not in self._folder_lookups:
+            self._folder_lookups[folder] = NameLookup(list_folder(folder).folders)
+        found = self._folder_lookups[folder].find(name)
+        return None if found is None else str(Path(folder, found))

@@ -1,4 +1,4 @@
-"""Folders that are named as splits, and what to say where a split is missing."""
+"""The folders of a data set that are named as splits, and what to say where a split is missing."""
 
 from __future__ import annotations
 
@@ -7,51 +7,33 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from paa.data.files.folders import subfolders
-from paa.data.files.splits import split_names, splits_in
+from paa.data.files.splits import split_names, split_of, splits_in
 from paa.errors import DataError
 
-_SPLIT = re.compile(
-    r"(train|training|val|valid|validation|test|testing|trainval|dev|eval)(?:[-_ ]?(?:set|images?|imgs?|zip|\d{4}))?",
-    re.IGNORECASE,
-)
-
-
-def split_of(name: str) -> str | None:
-    """Return the split that a folder of this name stands for (`Train`, `val2017`, `test_images`), None if none."""
-    match = _SPLIT.fullmatch(name)
-    return match.group(1).lower() if match else None
-
-
-def is_split(name: str, split: str) -> bool:
-    """Return whether a folder of this name holds the split."""
-    return name.lower() == split.lower() or split_of(name) in split_names(split.lower())
+_PART_NUMBER = re.compile(r"(?<!\d)(?!\d{4}(?!\d))\d+")  # any but one of four digits
 
 
 def split_folders(parent: Path) -> dict[Path, str]:
     """Return the folders directly inside a folder that are named as splits, and the name of each one's split.
 
-    Where none is, those whose names contain a split count (`cats_train`, `train-640`), if they are of several splits.
+    Where there are none, folders count whose names contain a split (`cats_train`, `train-640`), if they are of several
+    splits. A folder with a number that is no year may be one part of a split, and so does not have a split to itself.
     """
     folders = subfolders(parent)
-    if named := {folder: folder.name for folder in folders if split_of(folder.name)}:
+    if named := {f: f.name for f in folders if split_of(f.name) and not _PART_NUMBER.search(f.name)}:
         return named
     said = {folder: splits_in(folder.name) for folder in folders}
     one_each = {folder: next(iter(splits)) for folder, splits in said.items() if len(splits) == 1}
     return one_each if len(set(one_each.values())) > 1 else {}
 
 
-def other_split(name: str, split: str) -> bool:
-    """Return whether a folder of this name holds another split."""
-    return split_of(name) is not None and not is_split(name, split)
-
-
 def missing_split(source: Path, split: str, found: Sequence[str]) -> DataError:
-    """Return the error for a split that is missing: what there is, and the options that settle it."""
+    """Return the error for a split that is missing: which splits exist, and the options that help."""
     return DataError(f"{source}: no {split!r}: it has {', '.join(found) or 'no splits'}; {split_hint(split)}")
 
 
 def split_hint(split: str) -> str:
-    """Return the options that go on without a split: of `paa train`, and of `paa eval`."""
+    """Return the options of `paa train` and `paa eval` that choose another split, or do without."""
     if split in split_names("train"):
         return "choose another with --train-split NAME (paa eval: --split)"
     if split not in split_names("val"):

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from paa.data.formats.coco import columns as coco_columns
-from paa.data.formats.coco import read as coco
+from paa.data.formats.coco import read as coco_read
 from paa.data.formats.coco.columns import read_columns
 from paa.data.formats.coco.fields import read_fields
 from paa.data.read_report import ReadReport
 from tests.data.data_files import box, coco_json
-from tests.data.formats.coco.test_read import assert_same
+from tests.data.formats.coco.coco_files import assert_same, read_coco
 
 CUTS = {
     "segmentation": [[1, 2, 3, 4], [5, 6, 7, 8]],
@@ -36,7 +36,7 @@ def annotations(seed: int, count: int) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("piece", [1, 100, 1000, 1 << 25])
 @pytest.mark.parametrize("layout", [{}, {"indent": 1}, {"separators": (",", ":")}])
 @pytest.mark.parametrize("first", ["id", "bbox", "image_id"])
-def test_the_same_as_read_carefully_wherever_the_text_is_cut(
+def test_the_same_as_field_by_field_wherever_the_text_is_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int, layout: dict[str, Any], first: str
 ) -> None:
     monkeypatch.setattr(coco_columns, "_PIECE", piece)
@@ -47,9 +47,9 @@ def test_the_same_as_read_carefully_wherever_the_text_is_cut(
     content = read_columns(path)
     assert content is not None
     assert content.annotations["id"].tolist() == list(range(40))
-    index = coco.read(path, "train")
-    monkeypatch.setattr(coco, "read_columns", lambda file: None)
-    assert_same(index, coco.read(path, "train"))
+    index = read_coco(path, "train")
+    monkeypatch.setattr(coco_read, "read_columns", lambda file: None)
+    assert_same(index, read_coco(path, "train"))
 
 
 def test_pieces_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +72,7 @@ def test_few_annotations(tmp_path: Path, annotation: Any) -> None:
     content = read_columns(path)
     assert content is not None
     assert content.annotations["bbox"].shape == (len(annotation or []), 4)
-    assert len(coco.read(path, "train").boxes) == len(annotation or [])
+    assert len(read_coco(path, "train").boxes) == len(annotation or [])
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_few_annotations(tmp_path: Path, annotation: Any) -> None:
     ],
     ids=str,
 )
-def test_the_unusual_is_left_to_others(tmp_path: Path, wrong: dict[str, Any]) -> None:
+def test_files_that_are_not_usual(tmp_path: Path, wrong: dict[str, Any]) -> None:
     path = coco_json(tmp_path / "train.json", [box(1, 1, (0, 0, 5, 5)), {**box(2, 1, (0, 0, 5, 5)), **wrong}])
     assert read_columns(path) is None
 

@@ -7,27 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paa.data.formats.coco import read as coco
+from paa.data.formats.coco.write import write_coco
 from paa.data.images.read import read_image
-from paa.data.index import DatasetIndex
 from paa.data.read_report import ReadReport
-from paa.errors import AnnotationError, DataError
+from paa.errors import AnnotationError
 from tests.data.data_files import box, coco_json, shared, write_image
-
-
-def assert_same(a: DatasetIndex, b: DatasetIndex) -> None:
-    for name, value in vars(a).items():
-        np.testing.assert_array_equal(value, getattr(b, name), err_msg=name)
-
-
-def fails(path: Path, kind: type[DataError] = DataError, split: str = "train", **options: Any) -> str:
-    with pytest.raises(kind) as caught:
-        coco.read(path, split, **options)
-    message = str(caught.value)
-    assert type(caught.value) is kind
-    assert "\n" not in message
-    assert str(path) in message
-    return message
+from tests.data.formats.coco.coco_files import assert_same, coco_fails, read_coco
 
 
 def test_columns(tmp_path: Path) -> None:
@@ -36,7 +21,7 @@ def test_columns(tmp_path: Path) -> None:
         box(11, 1, (5.5, 6.5, 7, 8), iscrowd=0, area=None),
         box(12, 2, (0, 0, 80, 60), iscrowd=1, segmentation={"counts": "abc", "size": [60, 80]}),
     ]
-    index = coco.read(coco_json(tmp_path / "train.json", annotations), "train")
+    index = read_coco(coco_json(tmp_path / "train.json", annotations), "train")
     assert index.names == ("cat", "dog")  # by ascending id
     assert index.category_ids.tolist() == [3, 7]
     assert index.offsets.tolist() == [0, 1, 3]
@@ -70,11 +55,11 @@ def test_write_and_read_back(tmp_path: Path, seed: int) -> None:
     ]
     ids = random.permutation(8) + 1  # not in ascending order in the file
     images = [{"id": int(i), "file_name": f"{i}.png", "height": 60, "width": 80} for i in ids]
-    index = coco.read(coco_json(tmp_path / "train.json", annotations, count=8), "train")
-    shuffled = coco.read(coco_json(tmp_path / "train.json", annotations, count=8, images=images), "train")
+    index = read_coco(coco_json(tmp_path / "train.json", annotations, count=8), "train")
+    shuffled = read_coco(coco_json(tmp_path / "train.json", annotations, count=8, images=images), "train")
     assert_same(shuffled, index.select(ids - 1))
-    coco.write_coco(index, tmp_path / "again.json")
-    assert_same(coco.read(tmp_path / "again.json", "train"), index)
+    write_coco(index, tmp_path / "again.json")
+    assert_same(read_coco(tmp_path / "again.json", "train"), index)
 
 
 LAYOUTS = [
@@ -99,7 +84,7 @@ def test_layouts(tmp_path: Path, file: str, folder: str) -> None:
         write_image(tmp_path / folder / f"{i}.png")
     write_image(tmp_path / "other" / "3.png")
     for path in (tmp_path, tmp_path / file):
-        index = coco.read(path, "train")
+        index = read_coco(path, "train")
         assert index.root.resolve() == (tmp_path / folder).resolve()
         assert all(index.path(i).is_file() for i in range(len(index)))
 
@@ -109,22 +94,22 @@ def test_split_has_its_own_images_where_names_are_the_same(tmp_path: Path) -> No
         coco_json(tmp_path / split / "_annotations.coco.json", [box(1, 1, (0, 0, 5, 5))], write_images=False)
         for i in (1, 2):
             write_image(tmp_path / split / f"{i}.png")
-    assert coco.read(tmp_path, "train").root == tmp_path / "train"
+    assert read_coco(tmp_path, "train").root == tmp_path / "train"
     for name in ("val", "valid", "validation"):
-        assert coco.read(tmp_path, name).root == tmp_path / "valid"
+        assert read_coco(tmp_path, name).root == tmp_path / "valid"
 
 
 @pytest.mark.parametrize("name", ["{}.png", "deep/down/{}.png", "D:\\images\\{}.png", "/gone/{}.png"])
 def test_file_names_with_folders(tmp_path: Path, name: str) -> None:
     images = [{"id": i, "file_name": name.format(i), "height": 60, "width": 80} for i in (1, 2)]
-    index = coco.read(coco_json(tmp_path / "train.json", images=images), "train")
+    index = read_coco(coco_json(tmp_path / "train.json", images=images), "train")
     assert index.path(1).is_file()
 
 
 def test_byte_order_mark_and_ids_written_as_floats(tmp_path: Path) -> None:
     path = coco_json(tmp_path / "train.json", [box(1, 2.0, (0, 0, 5, 5), 7.0)])  # type: ignore[arg-type]
     path.write_text(path.read_text(), encoding="utf-8-sig")
-    index = coco.read(path, "train")
+    index = read_coco(path, "train")
     assert index.offsets.tolist() == [0, 0, 1]
     assert index.labels.tolist() == [1]
 
@@ -133,23 +118,23 @@ def test_images_of_another_data_set_beside_are_not_taken(tmp_path: Path) -> None
     coco_json(tmp_path / "mine" / "train.json", write_images=False)
     for i in (1, 2):
         write_image(tmp_path / "other" / f"{i}.png")
-    assert "images not found" in fails(tmp_path / "mine" / "train.json")
+    assert "images not found" in coco_fails(tmp_path / "mine" / "train.json")
 
 
 def test_names_of_any_alphabet(tmp_path: Path) -> None:
     write_image(tmp_path / "images" / "шар é 球.png")
     image = {"id": 1, "file_name": "шар é 球.png", "height": 60, "width": 80}
-    index = coco.read(coco_json(tmp_path / "train.json", count=0, images=[image]), "train")
+    index = read_coco(coco_json(tmp_path / "train.json", count=0, images=[image]), "train")
     assert read_image(index.path(0)).shape == (60, 80, 3)
 
 
 def test_given_class_names_order_the_labels(tmp_path: Path) -> None:
     path = coco_json(tmp_path / "val.json", [box(1, 1, (0, 0, 5, 5), 3), box(2, 1, (0, 0, 5, 5), 7)])
-    index = coco.read(path, "val", names=["bird", "dog", "cat"])
+    index = read_coco(path, "val", names=["bird", "dog", "cat"])
     assert index.names == ("bird", "dog", "cat")
     assert index.labels.tolist() == [2, 1]
     assert index.category_ids.tolist() == [8, 7, 3]
-    message = fails(path, names=["dog", "bird"])
+    message = coco_fails(path, names=["dog", "bird"])
     assert message == (
         f"{path}: class 'cat' is unknown to the model, which knows dog, bird; fix it, or go on without it: --skip-bad"
     )
@@ -165,7 +150,7 @@ def test_boxes_are_clipped_and_empty_ones_dropped(tmp_path: Path) -> None:
     ]
     path = coco_json(tmp_path / "train.json", annotations)
     report = ReadReport()
-    index = coco.read(path, "train", report)
+    index = read_coco(path, "train", report)
     assert index.boxes.tolist() == [[0, 0, 15, 15], [70, 50, 80, 60]]
     assert report.warnings == [
         f"{path}: dropped 3 boxes that have no area inside their image",
@@ -179,13 +164,13 @@ def test_boxes_are_clipped_and_empty_ones_dropped(tmp_path: Path) -> None:
 def test_images_without_objects(tmp_path: Path) -> None:
     annotations = [box(1, 2, (0, 0, 5, 5)), box(2, 3, (0, 0, 5, 5), iscrowd=1)]
     path = coco_json(tmp_path / "train.json", annotations, count=4)
-    assert np.diff(coco.read(path, "train").offsets).tolist() == [0, 1, 1, 0]
-    index = coco.read(path, "train", keep_empty=False)
+    assert np.diff(read_coco(path, "train").offsets).tolist() == [0, 1, 1, 0]
+    index = read_coco(path, "train", keep_empty=False)
     assert index.image_ids.tolist() == [2]
     assert index.boxes.tolist() == [[0, 0, 5, 5]]
     empty = coco_json(tmp_path / "empty.json", count=2)
-    assert len(coco.read(empty, "train")) == 2
-    assert fails(empty, keep_empty=False) == f"{empty}: no images with objects"
+    assert len(read_coco(empty, "train")) == 2
+    assert coco_fails(empty, keep_empty=False) == f"{empty}: no images with objects"
 
 
 def test_no_annotations_key_is_a_test_set(tmp_path: Path) -> None:
@@ -193,7 +178,7 @@ def test_no_annotations_key_is_a_test_set(tmp_path: Path) -> None:
     data = json.loads(path.read_text())
     del data["annotations"]
     path.write_text(json.dumps(data))
-    assert len(coco.read(path, "test").boxes) == 0
+    assert len(read_coco(path, "test").boxes) == 0
 
 
 WRONG_ANNOTATIONS = [
@@ -235,12 +220,12 @@ WRONG_ANNOTATIONS = [
 def test_wrong_annotation(tmp_path: Path, wrong: Any, says: str) -> None:
     good = [box(1, 1, (0, 0, 5, 5)), box(2, 2, (10, 10, 5, 5), 7)]
     path = coco_json(tmp_path / "instances.json", [good[0], wrong, good[1], wrong])
-    message = fails(path, AnnotationError)
+    message = coco_fails(path, AnnotationError)
     assert message.startswith(f"{path}: {says}")
     assert message.endswith("; fix it, or go on without it: --skip-bad")
     report = ReadReport(skip_bad=True)
-    index = coco.read(path, "train", report)
-    assert_same(index, coco.read(coco_json(tmp_path / "good.json", good), "train"))
+    index = read_coco(path, "train", report)
+    assert_same(index, read_coco(coco_json(tmp_path / "good.json", good), "train"))
     assert report.left_out == [f"{path}: {says}"] * 2
     assert report.images_left_out == 0
 
@@ -248,11 +233,11 @@ def test_wrong_annotation(tmp_path: Path, wrong: Any, says: str) -> None:
 def test_broken_json_says_where(tmp_path: Path) -> None:
     path = tmp_path / "train.json"
     path.write_text('{"images": [\n  {"id": 1,}\n]}')
-    assert fails(path).startswith(f"{path}: broken JSON at line 2, column ")
+    assert coco_fails(path).startswith(f"{path}: broken JSON at line 2, column ")
     path.write_bytes(b"\xff\xfe\x00")
-    fails(path)
+    coco_fails(path)
     path.write_text("")
-    fails(path)
+    coco_fails(path)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +257,7 @@ def test_broken_json_says_where(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_file(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
-    assert says in fails(coco_json(tmp_path / "train.json", **{"annotations": [], **changes}))
+    assert says in coco_fails(coco_json(tmp_path / "train.json", **{"annotations": [], **changes}))
 
 
 @pytest.mark.parametrize(
@@ -296,11 +281,11 @@ def test_wrong_image_record(tmp_path: Path, wrong: Any, says: str) -> None:
     boxes = [box(1, 2, (0, 0, 5, 5)), box(2, own, (0, 0, 5, 5))]
     good = {"id": 2, "file_name": "2.png", "height": 60, "width": 80}
     path = coco_json(tmp_path / "train.json", boxes[: 1 + (own != 1)], images=[good, wrong])
-    message = fails(path, AnnotationError)
+    message = coco_fails(path, AnnotationError)
     assert message.startswith(f"{path}: {says}")
     assert message.endswith("; fix it, or go on without it: --skip-bad")
     report = ReadReport(skip_bad=True)
-    index = coco.read(path, "train", report)
+    index = read_coco(path, "train", report)
     assert index.image_ids.tolist() == [2]
     assert index.boxes.tolist() == [[0, 0, 5, 5]]
     assert len(report.left_out) == 1  # its annotations go with it
@@ -314,8 +299,8 @@ def test_sizes_that_are_not_given_are_those_of_the_images(tmp_path: Path) -> Non
     ]
     report = ReadReport()
     path = coco_json(tmp_path / "train.json", count=3, images=images)
-    assert coco.read(path, "train", report).sizes.tolist() == [[60, 80]] * 3
-    assert "2 images have no height or width; those of the images themselves are taken" in report.warnings[0]
+    assert read_coco(path, "train", report).sizes.tolist() == [[60, 80]] * 3
+    assert "2 images have no height or width; those of the image files are taken" in report.warnings[0]
 
 
 def test_an_id_of_two_images(tmp_path: Path) -> None:
@@ -323,31 +308,31 @@ def test_an_id_of_two_images(tmp_path: Path) -> None:
     other, last = {**record, "file_name": "2.png"}, {**record, "id": 3, "file_name": "3.png"}
     boxes = [box(1, 1, (0, 0, 5, 5)), box(2, 3, (1, 1, 5, 5))]
     path = coco_json(tmp_path / "train.json", boxes, count=3, images=[record, other, last])
-    assert "two images have the id 1: 1.png and 2.png" in fails(path, AnnotationError)
-    index = coco.read(path, "train", ReadReport(skip_bad=True))
+    assert "two images have the id 1: 1.png and 2.png" in coco_fails(path, AnnotationError)
+    index = read_coco(path, "train", ReadReport(skip_bad=True))
     assert index.image_ids.tolist() == [3]
     assert index.boxes.tolist() == [[1, 1, 6, 6]]
     report = ReadReport()
     path = coco_json(tmp_path / "train.json", boxes, count=3, images=[record, last, record])
-    assert coco.read(path, "train", report).image_ids.tolist() == [1, 3]
-    assert "1 images stand in the file more than once, with the same id and name" in report.warnings[0]
+    assert read_coco(path, "train", report).image_ids.tolist() == [1, 3]
+    assert "1 images are in the file more than once, with the same id and name" in report.warnings[0]
 
 
 def test_annotations_must_be_a_list(tmp_path: Path) -> None:
     path = tmp_path / "train.json"
     path.write_text('{"images": [{}], "annotations": {"a": 1}}')
-    assert "'annotations' is not a list" in fails(path)
+    assert "'annotations' is not a list" in coco_fails(path)
 
 
 def test_a_list_of_detections_is_no_data_set(tmp_path: Path) -> None:
     path = tmp_path / "detections.json"
     path.write_text("[]")
-    assert "not COCO annotations" in fails(path)
+    assert "not COCO annotations" in coco_fails(path)
 
 
 def test_missing_split(tmp_path: Path) -> None:
     coco_json(tmp_path / "train.json")
-    message = fails(tmp_path, split="val")
+    message = coco_fails(tmp_path, split="val")
     assert "no COCO annotations for 'val'" in message
     assert "train.json" in message
 
@@ -355,18 +340,18 @@ def test_missing_split(tmp_path: Path) -> None:
 def test_two_files_for_a_split(tmp_path: Path) -> None:
     for year in (2014, 2017):
         coco_json(tmp_path / "annotations" / f"instances_train{year}.json")
-    assert "give the one wanted with --data" in fails(tmp_path)
+    assert "give the one wanted with --data" in coco_fails(tmp_path)
 
 
 def test_many_annotations_are_read_by_column(tmp_path: Path) -> None:
     annotations = [box(i, i % 50 + 1, (i % 70, i % 50, 5, 5)) for i in range(50_000)]
-    index = coco.read(coco_json(tmp_path / "train.json", annotations, count=50), "train")
+    index = read_coco(coco_json(tmp_path / "train.json", annotations, count=50), "train")
     assert np.diff(index.offsets).tolist() == [1000] * 50
 
 
 def test_raccoon() -> None:
     folder = shared("raccoon")
-    train, val = coco.read(folder, "train"), coco.read(folder, "val")
+    train, val = read_coco(folder, "train"), read_coco(folder, "val")
     assert (len(train), len(val), len(train.boxes), len(val.boxes)) == (160, 40, 174, 43)
     assert train.names == val.names == ("raccoon",)
     for i in range(0, len(val), 8):

@@ -1,76 +1,44 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from paa.data.formats.voc import read as voc
 from paa.data.images.read import read_size
 from paa.data.read_report import ReadReport
-from paa.errors import AnnotationError, DataError, ImageError
-from tests.data.data_files import shared, write_image
-
-Object = tuple[str, tuple[Any, Any, Any, Any]]
-
-
-def xml(folder: Path, stem: str, objects: Sequence[Object] = (), size: str | None = None, more: str = "") -> None:
-    """Write the annotations of an image 80 wide and 60 high, and the image."""
-    items = "".join(
-        f"<object><name>{name}</name>{more}<part><name>head</name></part><bndbox><xmin>{a}</xmin><ymin>{b}</ymin>"
-        f"<xmax>{c}</xmax><ymax>{d}</ymax></bndbox></object>"
-        for name, (a, b, c, d) in objects
-    )
-    size = "<size><width>80</width><height>60</height><depth>3</depth></size>" if size is None else size
-    (folder / "Annotations").mkdir(parents=True, exist_ok=True)
-    (folder / "Annotations" / f"{stem}.xml").write_text(f"<annotation>{size}{items}</annotation>")
-    write_image(folder / "JPEGImages" / f"{stem}.png")
-
-
-def lists(folder: Path, **splits: str) -> None:
-    (folder / "ImageSets" / "Main").mkdir(parents=True, exist_ok=True)
-    for split, text in splits.items():
-        (folder / "ImageSets" / "Main" / f"{split}.txt").write_text(text)
+from paa.errors import AnnotationError, ImageError
+from tests.data.data_files import shared
+from tests.data.formats.voc.voc_files import fails, read_voc, write_lists, write_xml
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    xml(tmp_path, "a", [("dog", (1, 1, 80, 60)), ("cat", (11, 21, 30, 40))])
-    xml(tmp_path, "b", [("cat", (0, 5, 90, 20.5))])
-    xml(tmp_path, "c", [("ant", (5, 5, 5, 5))])
-    xml(tmp_path, "d")
-    lists(tmp_path, train="a\nd\n", val="b\n\n", test="c\nb\n")
+    write_xml(tmp_path, "a", [("dog", (1, 1, 80, 60)), ("cat", (11, 21, 30, 40))])
+    write_xml(tmp_path, "b", [("cat", (0, 5, 90, 20.5))])
+    write_xml(tmp_path, "c", [("ant", (5, 5, 5, 5))])
+    write_xml(tmp_path, "d")
+    write_lists(tmp_path, train="a\nd\n", val="b\n\n", test="c\nb\n")
     return tmp_path
 
 
-def fails(path: Path, kind: type[DataError] = DataError, split: str = "train", **options: Any) -> str:
-    with pytest.raises(kind) as caught:
-        voc.read(path, split, **options)
-    message = str(caught.value)
-    assert type(caught.value) is kind
-    assert "\n" not in message
-    assert str(path) in message
-    return message
-
-
 def test_pixels_are_one_based_and_inclusive(folder: Path) -> None:
-    index = voc.read(folder, "train")
+    index = read_voc(folder, "train")
     assert index.boxes.tolist() == [[0, 0, 80, 60], [10, 20, 30, 40]]
     assert index.areas.tolist() == [4800, 400]
     assert index.offsets.tolist() == [0, 2, 2]
     assert index.sizes.tolist() == [[60, 80]] * 2
     assert index.path(1) == folder / "JPEGImages" / "d.png"
-    assert voc.read(folder, "val").boxes.tolist() == [[0, 4, 80, 20.5]]  # clipped
-    assert voc.read(folder, "test").boxes[0].tolist() == [4, 4, 5, 5]  # one pixel
+    assert read_voc(folder, "val").boxes.tolist() == [[0, 4, 80, 20.5]]  # clipped
+    assert read_voc(folder, "test").boxes[0].tolist() == [4, 4, 5, 5]  # one pixel
 
 
 def test_all_splits_have_the_same_names(folder: Path) -> None:
     for split in ("train", "val", "test"):
-        assert voc.read(folder, split).names == ("ant", "cat", "dog")
-    assert voc.read(folder, "train").labels.tolist() == [2, 1]
-    given = voc.read(folder, "train", names=["dog", "cow", "cat"])
+        assert read_voc(folder, split).names == ("ant", "cat", "dog")
+    assert read_voc(folder, "train").labels.tolist() == [2, 1]
+    given = read_voc(folder, "train", names=["dog", "cow", "cat"])
     assert given.labels.tolist() == [0, 2]
     assert given.names == ("dog", "cow", "cat")
     assert len(set(given.category_ids.tolist())) == 3
@@ -78,15 +46,15 @@ def test_all_splits_have_the_same_names(folder: Path) -> None:
 
 
 def test_split_synonyms_and_class_lists(folder: Path) -> None:
-    assert len(voc.read(folder, "validation")) == 1
-    lists(folder, cat_train="a  1\nb -1\nd  0\n")
-    assert len(voc.read(folder, "cat_train")) == 3
+    assert len(read_voc(folder, "validation")) == 1
+    write_lists(folder, cat_train="a  1\nb -1\nd  0\n")
+    assert len(read_voc(folder, "cat_train")) == 3
 
 
 def test_without_lists_train_is_everything(tmp_path: Path) -> None:
     for stem in ("y", "x"):
-        xml(tmp_path, stem, [("cat", (1, 1, 5, 5))])
-    index = voc.read(tmp_path, "train")
+        write_xml(tmp_path, stem, [("cat", (1, 1, 5, 5))])
+    index = read_voc(tmp_path, "train")
     assert [index.path(i).stem for i in range(2)] == ["x", "y"]
     message = fails(tmp_path, split="val")
     assert "no 'val': it has train (all of it" in message
@@ -95,10 +63,10 @@ def test_without_lists_train_is_everything(tmp_path: Path) -> None:
 
 
 def test_what_macos_leaves_behind(tmp_path: Path) -> None:
-    xml(tmp_path, "a", [("cat", (1, 1, 5, 5))])
+    write_xml(tmp_path, "a", [("cat", (1, 1, 5, 5))])
     (tmp_path / "Annotations" / "._a.xml").write_bytes(b"\0\5\x16\7")
     (tmp_path / "JPEGImages" / "._a.png").write_bytes(b"\0\5\x16\7")
-    assert len(voc.read(tmp_path, "train")) == 1
+    assert len(read_voc(tmp_path, "train")) == 1
 
 
 def test_list_that_is_not_text(folder: Path) -> None:
@@ -108,34 +76,34 @@ def test_list_that_is_not_text(folder: Path) -> None:
 
 def test_devkit_of_two_years(tmp_path: Path) -> None:
     for year, stem in (("VOC2007", "a"), ("VOC2012", "b")):
-        xml(tmp_path / "VOCdevkit" / year, stem, [(stem, (1, 1, 5, 5))])
-        lists(tmp_path / "VOCdevkit" / year, train=stem)
-    lists(tmp_path / "VOCdevkit" / "VOC2007", test="a")
+        write_xml(tmp_path / "VOCdevkit" / year, stem, [(stem, (1, 1, 5, 5))])
+        write_lists(tmp_path / "VOCdevkit" / year, train=stem)
+    write_lists(tmp_path / "VOCdevkit" / "VOC2007", test="a")
     for path in (tmp_path, tmp_path / "VOCdevkit"):
-        index = voc.read(path, "train")
+        index = read_voc(path, "train")
         assert len(index) == 2
         assert all(index.path(i).is_file() for i in range(2))
-        assert len(voc.read(path, "test")) == 1
-        assert voc.read(path, "test").names == ("a", "b")
-    assert voc.read(tmp_path / "VOCdevkit" / "VOC2012", "train").names == ("b",)
+        assert len(read_voc(path, "test")) == 1
+        assert read_voc(path, "test").names == ("a", "b")
+    assert read_voc(tmp_path / "VOCdevkit" / "VOC2012", "train").names == ("b",)
 
 
 def test_difficult_is_crowd(tmp_path: Path) -> None:
-    xml(tmp_path, "a", [("cat", (1, 1, 5, 5))], more="<difficult>1</difficult>")
-    xml(tmp_path, "b", [("cat", (1, 1, 5, 5))], more="<difficult>0</difficult>")
-    index = voc.read(tmp_path, "train")
+    write_xml(tmp_path, "a", [("cat", (1, 1, 5, 5))], more="<difficult>1</difficult>")
+    write_xml(tmp_path, "b", [("cat", (1, 1, 5, 5))], more="<difficult>0</difficult>")
+    index = read_voc(tmp_path, "train")
     assert index.crowd.tolist() == [True, False]
     assert len(index.targets(0)[0]) == 0
-    assert len(voc.read(tmp_path, "train", keep_empty=False)) == 1
+    assert len(read_voc(tmp_path, "train", keep_empty=False)) == 1
 
 
 @pytest.mark.parametrize("size", ["", "<size><width>0</width><height>0</height></size>", "<size><width/></size>"])
 def test_a_missing_size_is_the_images(tmp_path: Path, size: str) -> None:
-    xml(tmp_path, "a", [("cat", (1, 1, 5, 5))], size=size)
-    assert voc.read(tmp_path, "train").sizes.tolist() == [[60, 80]]
+    write_xml(tmp_path, "a", [("cat", (1, 1, 5, 5))], size=size)
+    assert read_voc(tmp_path, "train").sizes.tolist() == [[60, 80]]
     (tmp_path / "JPEGImages" / "a.png").write_text("no image")
     with pytest.raises(ImageError):
-        voc.read(tmp_path, "train")
+        read_voc(tmp_path, "train")
 
 
 @pytest.mark.parametrize(
@@ -149,18 +117,18 @@ def test_a_missing_size_is_the_images(tmp_path: Path, size: str) -> None:
     ],
 )
 def test_wrong_box(tmp_path: Path, corners: Any, says: str) -> None:
-    xml(tmp_path, "a", [("cat", (1, 1, 5, 5)), ("cat", corners)])
+    write_xml(tmp_path, "a", [("cat", (1, 1, 5, 5)), ("cat", corners)])
     message = fails(tmp_path, AnnotationError)
     assert (
         message == f"{tmp_path}: {Path('Annotations/a.xml')} object 2 {says}; fix it, or go on without it: --skip-bad"
     )
     report = ReadReport(skip_bad=True)
-    assert voc.read(tmp_path, "train", report).boxes.tolist() == [[0, 0, 5, 5]]
+    assert read_voc(tmp_path, "train", report).boxes.tolist() == [[0, 0, 5, 5]]
     assert report.left_out == [f"{tmp_path}: {Path('Annotations/a.xml')} object 2 {says}"]
 
 
 def test_object_without_name(tmp_path: Path) -> None:
-    xml(tmp_path, "a", [("cat", (1, 1, 5, 5)), ("", (1, 1, 5, 5))])
+    write_xml(tmp_path, "a", [("cat", (1, 1, 5, 5)), ("", (1, 1, 5, 5))])
     assert "object 2 has no name" in fails(tmp_path, AnnotationError)
 
 
@@ -181,26 +149,26 @@ def test_broken_xml(folder: Path) -> None:
 def test_missing_files(folder: Path, remove: str, says: str) -> None:
     (folder / remove).unlink()
     assert says in fails(folder, AnnotationError)
-    assert len(voc.read(folder, "train", ReadReport(skip_bad=True))) == 1
+    assert len(read_voc(folder, "train", ReadReport(skip_bad=True))) == 1
 
 
 def test_missing_list_empty_list_and_no_objects(folder: Path) -> None:
     message = fails(folder, split="other")
     assert "no 'other': it has test, train, val" in message
-    lists(folder, train="\n")
+    write_lists(folder, train="\n")
     assert "no images in 'train'" in fails(folder)
     assert "no VOC annotations" in fails(folder / "JPEGImages")
 
 
 def test_no_objects_anywhere(tmp_path: Path) -> None:
-    xml(tmp_path, "a")
+    write_xml(tmp_path, "a")
     assert "no objects in any annotation file" in fails(tmp_path)
-    assert voc.read(tmp_path, "train", names=["cat"]).names == ("cat",)
+    assert read_voc(tmp_path, "train", names=["cat"]).names == ("cat",)
 
 
 def test_bccd() -> None:
     folder = shared("bccd")
-    indices = {split: voc.read(folder, split) for split in ("train", "val", "test")}
+    indices = {split: read_voc(folder, split) for split in ("train", "val", "test")}
     assert {split: (len(index), len(index.boxes)) for split, index in indices.items()} == {
         "train": (205, 2805),
         "val": (87, 1138),

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from paa.data.formats.voc import read as voc
+from paa.data.formats.voc.read import level
 from paa.data.read import read_dataset
 from paa.data.read_report import ReadReport
 from paa.errors import AnnotationError
 from tests.data.data_files import write_image
-from tests.data.formats.voc.test_read import fails
+from tests.data.formats.voc.voc_files import fails, read_voc
 
 BOX = "<bndbox><xmin>11</xmin><ymin>21</ymin><xmax>30</xmax><ymax>40</ymax></bndbox>"
 SIZE = "<size><width>80</width><height>60</height></size>"
@@ -58,8 +58,8 @@ def write(folder: Path, content: bytes, name: str = "a.xml") -> Path:
 def test_encodings(tmp_path: Path, encoding: str, declared: str, name: str) -> None:
     declaration = f'<?xml version="1.0" encoding="{declared}"?>\n' if declared else ""
     write(tmp_path, text(name, declaration).encode(encoding))
-    assert voc.level(tmp_path) == 0
-    index = voc.read(tmp_path, "train")
+    assert level(tmp_path) == 0
+    index = read_voc(tmp_path, "train")
     assert index.names == (name,)
     assert index.boxes.tolist() == [[10, 20, 30, 40]]
 
@@ -80,14 +80,14 @@ def test_encodings(tmp_path: Path, encoding: str, declared: str, name: str) -> N
     ],
 )
 def test_forms(tmp_path: Path, content: str) -> None:
-    index = voc.read(write(tmp_path, content.encode()), "train")
+    index = read_voc(write(tmp_path, content.encode()), "train")
     assert index.names == ("cat",)
     assert index.boxes.tolist() == [[10, 20, 30, 40]]
 
 
 @pytest.mark.parametrize("name", ["a.XML", "a.Xml", "a.png.xml", "A.xml"])
 def test_names_of_the_file(tmp_path: Path, name: str) -> None:
-    index = voc.read(write(tmp_path, text().encode(), name), "train")
+    index = read_voc(write(tmp_path, text().encode(), name), "train")
     assert index.path(0) == tmp_path / "a.png"
 
 
@@ -114,7 +114,7 @@ def test_broken_files(tmp_path: Path, content: bytes) -> None:
     assert message.startswith(f"{tmp_path / 'a.xml'}: broken XML: ")
     assert message.endswith("--skip-bad")
     report = ReadReport(skip_bad=True)
-    index = voc.read(tmp_path, "train", report)
+    index = read_voc(tmp_path, "train", report)
     assert [index.path(i).name for i in range(len(index))] == ["b.png"]  # a.png has no known objects: left out too
     assert len(report.left_out) == 1
     assert report.warnings == []
@@ -140,14 +140,14 @@ def test_broken_files(tmp_path: Path, content: bytes) -> None:
 )
 def test_difficult(tmp_path: Path, word: str, expected: bool) -> None:
     report = ReadReport()
-    index = voc.read(write(tmp_path, text(more=f"<difficult>{word}</difficult>").encode()), "train", report)
+    index = read_voc(write(tmp_path, text(more=f"<difficult>{word}</difficult>").encode()), "train", report)
     assert index.crowd.tolist() == [expected]
     assert report.warnings == []
 
 
 def test_difficult_of_no_known_word(tmp_path: Path) -> None:
     report = ReadReport()
-    index = voc.read(write(tmp_path, text(more="<difficult>hard</difficult>").encode()), "train", report)
+    index = read_voc(write(tmp_path, text(more="<difficult>hard</difficult>").encode()), "train", report)
     assert index.crowd.tolist() == [False]
     assert report.warnings == [
         f"{tmp_path}: 1 objects have a `difficult` that is neither 0 nor 1; one is a.xml object 1"
@@ -173,19 +173,19 @@ def test_objects_without_an_upright_box(tmp_path: Path, box: str, says: str) -> 
     message = fails(write(tmp_path, content.encode()), AnnotationError)
     assert f"a.xml object 2 {says}" in message
     report = ReadReport(skip_bad=True)
-    assert voc.read(tmp_path, "train", report).boxes.tolist() == [[10, 20, 30, 40]]
+    assert read_voc(tmp_path, "train", report).boxes.tolist() == [[10, 20, 30, 40]]
     assert len(report.left_out) == 1
 
 
 def test_a_rotated_box_beside_an_upright_one(tmp_path: Path) -> None:
     box = BOX + "<robndbox><cx>20</cx><cy>30</cy><w>9</w><h>5</h><angle>0.3</angle></robndbox>"
-    assert voc.read(write(tmp_path, text(box=box).encode()), "train").boxes.tolist() == [[10, 20, 30, 40]]
+    assert read_voc(write(tmp_path, text(box=box).encode()), "train").boxes.tolist() == [[10, 20, 30, 40]]
 
 
 @pytest.mark.parametrize("size", ["inf", "nan", "-80", "", "eighty", "0"])
 def test_a_size_that_is_none(tmp_path: Path, size: str) -> None:
     content = text().replace("<width>80", f"<width>{size}")
-    assert voc.read(write(tmp_path, content.encode()), "train").sizes.tolist() == [[60, 80]]
+    assert read_voc(write(tmp_path, content.encode()), "train").sizes.tolist() == [[60, 80]]
 
 
 @pytest.mark.parametrize("size", ["800", "60", "1e300", "81"])
@@ -195,14 +195,14 @@ def test_a_size_that_is_not_the_images(tmp_path: Path, size: str) -> None:
     write_image(tmp_path / "b.png")
     (tmp_path / "b.xml").write_text(text())
     report = ReadReport(skip_bad=True)
-    assert len(voc.read(tmp_path, "train", report)) == 1
+    assert len(read_voc(tmp_path, "train", report)) == 1
     assert "a.png: is 60 high and 80 wide as shown, its annotations say 60 high and" in report.left_out[0]
 
 
 def test_classes_that_differ_in_capitals(tmp_path: Path) -> None:
     content = text().replace("</object>", f"</object><object><name>Cat</name>{BOX}</object>")
     report = ReadReport()
-    assert voc.read(write(tmp_path, content.encode()), "train", report).names == ("Cat", "cat")
+    assert read_voc(write(tmp_path, content.encode()), "train", report).names == ("Cat", "cat")
     assert report.warnings == [f"{tmp_path}: the classes 'Cat' and 'cat' differ in capitals only; are they the same?"]
 
 

@@ -1,48 +1,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from paa.data.formats.yolo import read as yolo
 from paa.data.read_report import ReadReport
-from paa.errors import AnnotationError, DataError, ImageError
-from tests.data.data_files import write_image
-
-LABELS = {"a": "0 0.5 0.5 0.25 0.5\n1 0.1 0.1 0.4 0.1\n", "b": "1 0.1 0.2 0.5 0.2 0.5 0.6 0.3 0.9\n"}
-
-
-def make(folder: Path, text: str, images: str = "images/train", labels: str = "labels/train", **files: str) -> Path:
-    """Write data.yaml, an image 80 wide and 60 high for a, b and c, and label files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "data.yaml").write_text(text)
-    for stem in ("a", "b", "c"):
-        write_image(folder / images / f"{stem}.png")
-    (folder / labels).mkdir(parents=True, exist_ok=True)
-    for stem, lines in (files or LABELS).items():
-        (folder / labels / f"{stem}.txt").write_text(lines)
-    return folder
-
-
-def fails(path: Path, kind: type[DataError] = DataError, split: str = "train", **options: Any) -> str:
-    with pytest.raises(kind) as caught:
-        yolo.read(path, split, **options)
-    message = str(caught.value)
-    assert type(caught.value) is kind
-    assert "\n" not in message
-    assert str(path) in message
-    return message
-
-
-YAML = "train: images/train\nval: images/val\nnames: [cat, dog]\n"
+from paa.errors import AnnotationError, ImageError
+from tests.data.formats.yolo.yolo_files import YAML, fails, read_yolo, write_set
 
 
 def test_boxes_and_polygons(tmp_path: Path) -> None:
-    for path in (make(tmp_path, YAML), tmp_path / "data.yaml"):
-        index = yolo.read(path, "train")
+    for path in (write_set(tmp_path, YAML), tmp_path / "data.yaml"):
+        index = read_yolo(path, "train")
         np.testing.assert_allclose(
             index.boxes, [[30, 15, 50, 45], [0, 3, 24, 9], [8, 12, 40, 54]], rtol=1e-6
         )  # clipped; polygon's box
@@ -51,12 +22,12 @@ def test_boxes_and_polygons(tmp_path: Path) -> None:
         assert index.sizes.tolist() == [[60, 80]] * 3
         assert index.names == ("cat", "dog")
         assert index.path(2) == tmp_path / "images" / "train" / "c.png"
-    assert len(yolo.read(tmp_path, "train", keep_empty=False)) == 2
+    assert len(read_yolo(tmp_path, "train", keep_empty=False)) == 2
 
 
 def test_given_names(tmp_path: Path) -> None:
-    make(tmp_path, YAML)
-    index = yolo.read(tmp_path, "train", names=["dog", "cow", "cat"])
+    write_set(tmp_path, YAML)
+    index = read_yolo(tmp_path, "train", names=["dog", "cow", "cat"])
     assert index.labels.tolist() == [2, 0, 0]
     assert index.category_ids.tolist() == [1, 3, 0]
     assert "class 'dog' is unknown" in fails(tmp_path, names=["cat"])
@@ -74,7 +45,7 @@ def test_given_names(tmp_path: Path) -> None:
     ],
 )
 def test_layouts(tmp_path: Path, text: str, images: str, labels: str) -> None:
-    index = yolo.read(make(tmp_path, text, images, labels), "train")
+    index = read_yolo(write_set(tmp_path, text, images, labels), "train")
     assert len(index) == 3
     assert len(index.boxes) == 3
     assert all(index.path(i).is_file() for i in range(3))
@@ -82,26 +53,26 @@ def test_layouts(tmp_path: Path, text: str, images: str, labels: str) -> None:
 
 @pytest.mark.parametrize("prefix", ["./images/train/", "images/train/", "{}/images/train/"])
 def test_text_list(tmp_path: Path, prefix: str) -> None:
-    make(tmp_path, "train: train.txt\nnames: [cat, dog]")
+    write_set(tmp_path, "train: train.txt\nnames: [cat, dog]")
     start = prefix.format(tmp_path)
     (tmp_path / "train.txt").write_text(f"{start}b.png\n{start}a.png\n\n")
-    index = yolo.read(tmp_path, "train")
+    index = read_yolo(tmp_path, "train")
     assert [index.path(i).stem for i in range(2)] == ["b", "a"]
     assert index.offsets.tolist() == [0, 1, 3]
 
 
 def test_images_elsewhere(tmp_path: Path) -> None:
-    make(tmp_path / "far", YAML)
+    write_set(tmp_path / "far", YAML)
     (tmp_path / "near").mkdir()
     (tmp_path / "near" / "data.yml").write_text(f"train: {tmp_path}/far/images/train\nnames: [cat, dog]")
-    index = yolo.read(tmp_path / "near", "train")
+    index = read_yolo(tmp_path / "near", "train")
     assert len(index.boxes) == 3
     assert index.path(0).is_file()
 
 
 def test_split_synonyms(tmp_path: Path) -> None:
-    make(tmp_path, "train: x\nvalid: images/train\nnames: [cat, dog]")
-    assert len(yolo.read(tmp_path, "val")) == 3
+    write_set(tmp_path, "train: x\nvalid: images/train\nnames: [cat, dog]")
+    assert len(read_yolo(tmp_path, "val")) == 3
     assert "'train' names x, which does not exist" in fails(tmp_path)
     assert "no 'test': it has train, valid; choose another with --train-split or --val-split NAME" in fails(
         tmp_path, split="test"
@@ -109,19 +80,19 @@ def test_split_synonyms(tmp_path: Path) -> None:
 
 
 def test_what_macos_and_windows_leave_behind(tmp_path: Path) -> None:
-    make(tmp_path, "\ufeff" + YAML, a="\ufeff0 0.5 0.5 0.25 0.5\r\n")
+    write_set(tmp_path, "\ufeff" + YAML, a="\ufeff0 0.5 0.5 0.25 0.5\r\n")
     (tmp_path / "images" / "train" / "._a.png").write_bytes(b"\0\5\x16\7")
-    index = yolo.read(tmp_path, "train")
+    index = read_yolo(tmp_path, "train")
     assert len(index) == 3
     assert len(index.boxes) == 1
 
 
 def test_size_as_shown(tmp_path: Path) -> None:
-    make(tmp_path, YAML)
+    write_set(tmp_path, YAML)
     exif = Image.Exif()
     exif[274] = 6
     Image.new("RGB", (80, 60)).save(tmp_path / "images" / "train" / "a.png", exif=exif)
-    index = yolo.read(tmp_path, "train")
+    index = read_yolo(tmp_path, "train")
     assert index.sizes[0].tolist() == [80, 60]
     np.testing.assert_allclose(index.boxes[0], [22.5, 20, 37.5, 60])
 
@@ -143,18 +114,18 @@ def test_size_as_shown(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_line(tmp_path: Path, line: str, says: str) -> None:
-    make(tmp_path, YAML, a=f"0 0.5 0.5 0.1 0.1\n{line}\n")
+    write_set(tmp_path, YAML, a=f"0 0.5 0.5 0.1 0.1\n{line}\n")
     message = fails(tmp_path, AnnotationError)
     assert f"{Path('labels/train/a.txt')} {says}" in message
     assert message.endswith("; fix it, or go on without it: --skip-bad")
-    assert len(yolo.read(tmp_path, "train", ReadReport(skip_bad=True)).boxes) == 1
+    assert len(read_yolo(tmp_path, "train", ReadReport(skip_bad=True)).boxes) == 1
 
 
 def test_unreadable_image(tmp_path: Path) -> None:
-    make(tmp_path, YAML)
+    write_set(tmp_path, YAML)
     (tmp_path / "images" / "train" / "a.png").write_text("no image")
     assert "a text, not an image" in fails(tmp_path, ImageError)
-    assert len(yolo.read(tmp_path, "train", ReadReport(skip_bad=True))) == 2
+    assert len(read_yolo(tmp_path, "train", ReadReport(skip_bad=True))) == 2
 
 
 @pytest.mark.parametrize(
@@ -169,11 +140,11 @@ def test_unreadable_image(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_yaml(tmp_path: Path, text: str, says: str) -> None:
-    assert says in fails(make(tmp_path, text))
+    assert says in fails(write_set(tmp_path, text))
 
 
 def test_no_labels_at_all(tmp_path: Path) -> None:
-    make(tmp_path, YAML, labels="elsewhere")
+    write_set(tmp_path, YAML, labels="elsewhere")
     message = fails(tmp_path)
     assert "no labels for 'train'" in message
     assert str(Path("labels/train/a.txt")) in message

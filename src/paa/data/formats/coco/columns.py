@@ -1,8 +1,8 @@
-"""The content of a COCO file as columns, without a Python object for each annotation, whatever the file's size.
+"""The content of a usual COCO file as columns: fast, and in little memory whatever the file's size.
 
-The text is mapped, not read, and decoded in pieces; what is not needed, such as masks, is skipped in the text. There is
-one shape of file that this reads: the usual one. Of any other it says so, and leaves it to `coco_fields.py`, which
-reads what is written in another way and names what is wrong. What both read comes out the same.
+The text is mapped, not read, and decoded in pieces; what is not needed, such as masks, is skipped in the text. A file
+with values of other types, or with wrong ones, is left to `fields.py`, which names what is wrong. Both return the same
+content for a file that both read.
 """
 
 from __future__ import annotations
@@ -52,14 +52,15 @@ Entry = TypeVar("Entry", _Image, _Annotation)
 
 @dataclass(frozen=True)
 class Content:
-    """What a COCO file says: I images, A annotations, each field by itself valid.
+    """What a COCO file says: I images, A annotations. Each value is valid by itself.
 
-    file_names: I of them. image_ids (I,): int64. sizes (I, 2): float64 (height, width), 0 where the file has none.
-    categories: as in the file.
+    file: for messages. file_names: I of them. image_ids (I,): int64. sizes (I, 2): float64 (height, width), 0 where the
+    file has none. categories: as in the file.
     annotations: "image_id", "category_id" (A,) int64; "id" (A,) int64 or objects; "bbox" (A, 4) float64 (x, y, width,
-    height); "iscrowd" (A,) float64 of 0 and 1; "area" (A,) float64, NaN where the file has none that can be used.
+    height); "iscrowd" (A,) float64 of 0 and 1; "area" (A,) float64, NaN where the file has no usable one.
     """
 
+    file: Path
     file_names: list[str]
     image_ids: npt.NDArray[np.int64]
     sizes: npt.NDArray[np.float64]
@@ -68,77 +69,86 @@ class Content:
 
 
 def read_columns(file: Path) -> Content | None:
-    """Return the content of a file of the usual shape, None for any other: broken, or with values of other types."""
+    """Return the content of a usual file, None for one that is damaged or has wrong values or other types."""
     try:
         with file.open("rb") as opened:
             text = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
         document = msgspec.json.decode(text, type=_Document)
-        file_names: list[str] = []
-        image_pieces = []
+        names, image_columns = [], []
         for images in _pieces(memoryview(document.images), _Image):
-            file_names += [image.file_name or name_of_url(image.coco_url) for image in images]
-            image_pieces.append(
-                (
-                    _whole([i.id for i in images]),
-                    np.array([(i.height or 0, i.width or 0) for i in images], np.float64).reshape(-1, 2),
-                )
-            )
-        pieces = [_columns(piece) for piece in _pieces(memoryview(document.annotations), _Annotation)]
-    except (OSError, ValueError, OverflowError, RecursionError):  # msgspec's are ValueErrors
+            names += [image.file_name or name_of_url(image.coco_url) for image in images]
+            image_columns.append(_image_columns(images))
+        columns = [_annotation_columns(piece) for piece in _pieces(memoryview(document.annotations), _Annotation)]
+    except (msgspec.MsgspecError, OSError, ValueError, OverflowError, RecursionError):
         return None
-    image_ids, sizes = (np.concatenate(column) for column in zip(*image_pieces))
-    annotations = {key: np.concatenate([piece.pop(key) for piece in pieces]) for key in list(pieces[0])}
-    usual = (
-        all(file_names)
+    merged = _concatenated(image_columns)
+    content = Content(file, names, merged["id"], merged["size"], document.categories, _concatenated(columns))
+    return content if _has_usual_values(content) else None
+
+
+def _has_usual_values(content: Content) -> bool:
+    sizes, annotations = content.sizes, content.annotations
+    return (
+        all(content.file_names)
         and bool(((sizes >= 0) & (sizes <= LARGEST_SIZE)).all())
         and bool(np.isin(annotations["iscrowd"], (0, 1)).all())
         and not bool((annotations["area"] < 0).any())
         and bool(np.isfinite(annotations["bbox"]).all())
         and not bool(np.isinf(annotations["area"]).any())
     )
-    return Content(file_names, image_ids, sizes.reshape(-1, 2), document.categories, annotations) if usual else None
 
 
 def name_of_url(url: str | None) -> str:
-    """Return the folder and name that LVIS gives in the image's URL, without a file_name; "" for no such text."""
+    """Return the last folder and the name in an image's URL, which LVIS has instead of a file_name; "" without one."""
     return "/".join(url.split("/")[-2:]) if url and "://" in url else ""
 
 
 def _pieces(array: memoryview, kind: type[Entry]) -> Iterator[list[Entry]]:
-    """Yield the elements of a JSON array of objects, a piece of the text at a time.
+    """Yield the elements of a JSON array of objects, those of one piece of the text at a time.
 
-    The text is cut where an object begins with the key that the first one begins with. Brackets and quotes balance in
-    JSON, so a piece whose end is inside an object cannot be decoded, and is tried with a later end.
+    A piece ends before an object that begins with the same key as the first object. That may be an object inside
+    another one, or text that looks like an object; then the piece cannot be decoded, as brackets and quotes balance in
+    JSON, and a later end is tried.
     """
     decoder = msgspec.json.Decoder(list[kind])  # type: ignore[valid-type]
     first = re.match(rb'\[\s*\{\s*("[^"]*")', array)
     between = re.compile(rb"\}\s*,\s*(?=\{\s*%b)" % re.escape(first[1] if first else b""))
     start = 1
     place = start + _PIECE
-    while cut := between.search(array, place):
+    while end := between.search(array, place):
         try:
-            piece = decoder.decode(b"[" + array[start : cut.start() + 1] + b"]")
+            piece = decoder.decode(b"[" + array[start : end.start() + 1] + b"]")
         except msgspec.ValidationError:
             raise
         except msgspec.DecodeError:
-            place = cut.end()
+            place = end.end()
             continue
         yield piece
-        start = cut.end()
+        start = end.end()
         place = start + _PIECE
     yield decoder.decode(b"[" + array[start:])
 
 
-def _columns(annotations: list[_Annotation]) -> dict[str, Column]:
+def _image_columns(images: list[_Image]) -> dict[str, Column]:
+    sizes = [(image.height or 0, image.width or 0) for image in images]
+    return {"id": _int64([image.id for image in images]), "size": np.array(sizes, np.float64).reshape(-1, 2)}
+
+
+def _annotation_columns(annotations: list[_Annotation]) -> dict[str, Column]:
     return {
-        "id": _whole([a.id for a in annotations]),
-        "image_id": _whole([a.image_id for a in annotations]),
-        "category_id": _whole([a.category_id for a in annotations]),
+        "id": _int64([a.id for a in annotations]),
+        "image_id": _int64([a.image_id for a in annotations]),
+        "category_id": _int64([a.category_id for a in annotations]),
         "bbox": np.array([a.bbox for a in annotations], np.float64).reshape(-1, 4),
         "iscrowd": np.array([a.iscrowd or 0 for a in annotations], np.float64),
         "area": np.array([a.area for a in annotations], np.float64),  # None becomes NaN
     }
 
 
-def _whole(values: list[int]) -> npt.NDArray[np.int64]:
+def _int64(values: list[int]) -> npt.NDArray[np.int64]:
     return np.array(values, np.int64)
+
+
+def _concatenated(pieces: list[dict[str, Column]]) -> dict[str, Column]:
+    """Return the columns of all pieces; the pieces are emptied, as memory for all columns twice would be much."""
+    return {key: np.concatenate([piece.pop(key) for piece in pieces]) for key in list(pieces[0])}

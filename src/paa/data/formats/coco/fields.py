@@ -1,124 +1,91 @@
-"""The content of any COCO file, field by field: what a tool wrote in another form is read, what is wrong is named."""
+"""The content of any COCO file, record by record: values in other forms are read, wrong values are named.
+
+Much slower than `columns.py`, and only needed for files that `columns.py` does not read.
+"""
 
 from __future__ import annotations
 
 import json
-import math
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from paa.data.formats.coco.columns import LARGEST_SIZE, Column, Content, name_of_url
+from paa.data.formats.coco.columns import Column, Content, name_of_url
 from paa.data.formats.coco.masks import mask_box
+from paa.data.formats.coco.values import WrongValueError, area, crowd, real_number, shown, side, whole_number
 from paa.data.read_report import ReadReport
 from paa.errors import DataError, one_line
 
-_WHOLE = re.compile(r"\s*([+-]?[0-9]{1,30})(?:\.0*)?\s*", re.ASCII)
-_SIDES = ("x", "y", "width", "height")
+
+class _Image(NamedTuple):
+    name: str
+    id: int
+    size: tuple[int, int]
 
 
-class _WrongError(Exception):
-    """A field that cannot be used, in words that follow the name of its record."""
+class _Annotation(NamedTuple):
+    id: Any
+    image: int
+    category: int
+    xywh: list[float]
+    crowd: int
+    area: float
 
 
 @dataclass
-class _Tally:
-    """How many annotations got a box from their mask, or an area from their box."""
+class _Substitutes:
+    """The annotations that got a box from their mask, and those that got an area from their box."""
 
-    masks: list[str] = field(default_factory=list)
+    boxes: list[str] = field(default_factory=list)
     areas: list[str] = field(default_factory=list)
+
+    def warn(self, file: Path, report: ReadReport) -> None:
+        """Warn of all, with the first by its name."""
+        if self.boxes:
+            count, first = len(self.boxes), self.boxes[0]
+            report.warn(f"{file}: {count} annotations have no bbox but a mask, whose box is taken; first {first}")
+        if self.areas:
+            count, first = len(self.areas), self.areas[0]
+            report.warn(f"{file}: {count} annotations have an unusable area, the box's is taken; first {first}")
 
 
 def read_fields(file: Path, report: ReadReport) -> Content:
-    """Return the content of an annotation file; records with a wrong field are left out. Raises DataError."""
+    """Return the content of an annotation file; records with a wrong value are left out. Raises DataError."""
     data = _load(file)
-    names: list[str] = []
-    ids: list[int] = []
-    sizes: list[tuple[int, int]] = []
-    left_out: set[str] = set()  # ids as in the file, of images whose annotations go with them
+    images: list[_Image] = []
+    left_out: set[str] = set()  # ids, as in the file, of images whose annotations are left out with them
     for place, entry in enumerate(data["images"]):
         try:
-            name, number, size = _image(entry)
-        except _WrongError as wrong:
+            images.append(_image(entry))
+        except WrongValueError as wrong:
             report.leave_out(f"{file}: {_image_name(entry, place)} {wrong}")
             left_out |= {repr(entry["id"])} if isinstance(entry, dict) and "id" in entry else set()
-            continue
-        names.append(name)
-        ids.append(number)
-        sizes.append(size)
     entries = data.get("annotations") or []
     if left_out:
         entries = [e for e in entries if not (isinstance(e, dict) and repr(e.get("image_id")) in left_out)]
+    annotations = _annotations(file, entries, {image.id: image.size for image in images}, report)
     return Content(
-        file_names=names,
-        image_ids=np.array(ids, np.int64),
-        sizes=np.array(sizes, np.float64).reshape(-1, 2),
+        file=file,
+        file_names=[image.name for image in images],
+        image_ids=np.array([image.id for image in images], np.int64),
+        sizes=np.array([image.size for image in images], np.float64).reshape(-1, 2),
         categories=data.get("categories"),
-        annotations=_annotations(file, entries, dict(zip(ids, sizes)), report),
+        annotations=_columns(annotations),
     )
-
-
-def _annotations(
-    file: Path, entries: list[Any], sizes: dict[int, tuple[int, int]], report: ReadReport
-) -> dict[str, Column]:
-    """Return the columns of the annotations whose fields can be used. sizes: (height, width) by image id."""
-    tally = _Tally()
-    rows: list[tuple[Any, int, int, list[float], int, float]] = []
-    for entry in entries:
-        try:
-            rows.append(_annotation(entry, sizes, tally))
-        except _WrongError as wrong:
-            report.leave_out(f"{file}: {annotation_name(entry)} {wrong}")
-    if masks := tally.masks:
-        report.warn(f"{file}: {len(masks)} annotations have no bbox but a mask, whose box is taken; first {masks[0]}")
-    if areas := tally.areas:
-        report.warn(f"{file}: {len(areas)} annotations have an unusable area, the box's is taken; first {areas[0]}")
-    own = np.empty(len(rows), object)  # their ids are for messages, and may be anything
-    own[:] = [row[0] for row in rows]
-    return {
-        "id": own,
-        "image_id": np.array([row[1] for row in rows], np.int64),
-        "category_id": np.array([row[2] for row in rows], np.int64),
-        "bbox": np.array([row[3] for row in rows], np.float64).reshape(-1, 4),
-        "iscrowd": np.array([row[4] for row in rows], np.float64),
-        "area": np.array([row[5] for row in rows], np.float64),
-    }
-
-
-def read_categories(file: Path, categories: Any) -> list[tuple[int, str, str | None]]:
-    """Return (id, name, supercategory) of each class, by ascending id; one that stands twice once. Raises DataError."""
-    if not isinstance(categories, list):
-        raise DataError(f"{file}: 'categories' must be a list of objects with id and name")
-    rows: dict[int, tuple[int, str, str | None]] = {}
-    for place, entry in enumerate(categories):
-        if not isinstance(entry, dict):
-            raise DataError(f"{file}: categories[{place}] is {_show(entry)}, not an object with id and name")
-        try:
-            number = _whole(entry, "id")
-        except _WrongError as wrong:
-            raise DataError(f"{file}: categories[{place}] ({_show(entry.get('name'))}) {wrong}") from None
-        name, above = entry.get("name"), entry.get("supercategory")
-        if isinstance(name, bool) or not isinstance(name, (str, int, float)) or name == "":
-            raise DataError(f"{file}: category {number} has name {_show(name)}")
-        if number in rows and rows[number][1] != str(name):
-            raise DataError(f"{file}: two classes have the same id {number}: {rows[number][1]} and {name}")
-        rows.setdefault(number, (number, str(name), above if isinstance(above, str) else None))
-    if not rows:
-        raise DataError(f"{file}: no classes")
-    return [rows[number] for number in sorted(rows)]
 
 
 def annotation_name(entry: object) -> str:
     """Return an annotation's name in a message."""
     if not isinstance(entry, dict):
-        return f"annotation {_show(entry)}"
+        return f"annotation {shown(entry)}"
     return f"annotation {entry.get('id')} (image {entry.get('image_id')})"
 
 
 def _load(file: Path) -> dict[str, Any]:
+    """Return a file's content, with a list of images and perhaps a list of annotations. Raises DataError."""
     try:
         content = file.read_bytes()
         data = json.loads(content.decode(json.detect_encoding(content)))
@@ -140,112 +107,82 @@ def _image_name(entry: object, place: int) -> str:
     return f"images[{place}]" + (f" ({name})" if isinstance(name, str) and name else "")
 
 
-def _image(entry: object) -> tuple[str, int, tuple[int, int]]:
+def _image(entry: object) -> _Image:
     if not isinstance(entry, dict):
-        raise _WrongError(f"is {_show(entry)}, not an object with id and file_name")
-    number = _whole(entry, "id")
+        raise WrongValueError(f"is {shown(entry)}, not an object with id and file_name")
+    number = whole_number(entry, "id")
     name, url = entry.get("file_name"), entry.get("coco_url")
     if name is None and isinstance(url, str):
         name = name_of_url(url)
     if not isinstance(name, str) or not name:
-        raise _WrongError(f"has file_name {_show(name)}" if "file_name" in entry else "has no file_name")
-    return name, number, (_side(entry, "height"), _side(entry, "width"))
+        raise WrongValueError(f"has file_name {shown(name)}" if "file_name" in entry else "has no file_name")
+    return _Image(name, number, (side(entry, "height"), side(entry, "width")))
 
 
-def _side(entry: dict[str, Any], key: str) -> int:
-    """Return a side of an image, 0 where it is not given."""
-    if entry.get(key) is None:
-        return 0
-    side = _whole(entry, key)
-    if not 0 <= side <= LARGEST_SIZE:
-        raise _WrongError(f"has {key} {side}")
-    return side
-
-
-def _whole(entry: dict[str, Any], key: str) -> int:
-    """Return a whole number that fits int64, also one that is text or written as 1.0."""
-    value = entry.get(key)
-    if isinstance(value, str) and (match := _WHOLE.fullmatch(value)):
-        value = int(match[1])
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1 << 53:
-        value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        if -(1 << 63) <= value < 1 << 63:
-            return value
-        raise _WrongError(f"has {key} {_show(value)}, which does not fit int64")
-    raise _WrongError(f"has {key} {_show(value)}, which is not a whole number" if key in entry else f"has no {key}")
-
-
-def _annotation(
-    entry: object, sizes: dict[int, tuple[int, int]], tally: _Tally
-) -> tuple[Any, int, int, list[float], int, float]:
-    if not isinstance(entry, dict):
-        raise _WrongError("is not an object")
-    image, category = _whole(entry, "image_id"), _whole(entry, "category_id")
-    crowd = _crowd(entry.get("iscrowd"))
-    xywh, of_mask = _box(entry, sizes.get(image, (0, 0)))
-    area, wrong = _area(entry.get("area"))
-    if of_mask:
-        tally.masks.append(annotation_name(entry))
-    if wrong:
-        tally.areas.append(annotation_name(entry))
-    return entry.get("id"), image, category, xywh, crowd, area
-
-
-def _crowd(value: object) -> int:
-    if value is None:
-        return 0
-    if isinstance(value, (bool, int, float)) and value in (0, 1):
-        return int(value)
-    if isinstance(value, str) and value.strip() in ("0", "1"):
-        return int(value)
-    raise _WrongError(f"has iscrowd {_show(value)}, which is neither 0 nor 1")
-
-
-def _area(value: object) -> tuple[float, bool]:
-    """Return an area, NaN where it is not given or wrong, and whether it is wrong."""
-    if value is None:
-        return math.nan, False
-    area = _number(value)
-    return (area, False) if area is not None and 0 <= area < math.inf else (math.nan, True)
-
-
-def _number(value: object) -> float | None:
-    """Return a number, also one that is text; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        return float(value)
-    except (ValueError, OverflowError):
-        return None
-
-
-def _box(entry: dict[str, Any], size: tuple[int, int]) -> tuple[list[float], bool]:
-    """Return x, y, width and height, and whether they are those of the mask, as there is no bbox."""
-    box = entry.get("bbox")
-    if box is None or box == []:
+def _annotations(
+    file: Path, entries: Sequence[Any], sizes: dict[int, tuple[int, int]], report: ReadReport
+) -> list[_Annotation]:
+    """Return the annotations whose values can be used. sizes: (height, width) by image id."""
+    substitutes = _Substitutes()
+    annotations = []
+    for entry in entries:
         try:
-            of_mask = mask_box(entry.get("segmentation"), size)
-        except ValueError as error:
-            raise _WrongError(f"has no bbox, and {error}") from error
-        if of_mask is None:
-            raise _WrongError("has no bbox" + (", and its segmentation is empty" if entry.get("segmentation") else ""))
-        return list(of_mask), True
+            annotations.append(_annotation(entry, sizes, substitutes))
+        except WrongValueError as wrong:
+            report.leave_out(f"{file}: {annotation_name(entry)} {wrong}")
+    substitutes.warn(file, report)
+    return annotations
+
+
+def _columns(annotations: Sequence[_Annotation]) -> dict[str, Column]:
+    own_ids = np.empty(len(annotations), object)  # only messages name them, so they may be anything
+    own_ids[:] = [annotation.id for annotation in annotations]
+    return {
+        "id": own_ids,
+        "image_id": np.array([annotation.image for annotation in annotations], np.int64),
+        "category_id": np.array([annotation.category for annotation in annotations], np.int64),
+        "bbox": np.array([annotation.xywh for annotation in annotations], np.float64).reshape(-1, 4),
+        "iscrowd": np.array([annotation.crowd for annotation in annotations], np.float64),
+        "area": np.array([annotation.area for annotation in annotations], np.float64),
+    }
+
+
+def _annotation(entry: object, sizes: dict[int, tuple[int, int]], substitutes: _Substitutes) -> _Annotation:
+    if not isinstance(entry, dict):
+        raise WrongValueError("is not an object")
+    image, category = whole_number(entry, "image_id"), whole_number(entry, "category_id")
+    is_crowd = crowd(entry.get("iscrowd"))
+    box = entry.get("bbox")
+    has_box = box is not None and box != []
+    xywh = _given_box(box) if has_box else _box_of_mask(entry, sizes.get(image, (0, 0)))
+    given_area, wrong = area(entry.get("area"))
+    if not has_box:
+        substitutes.boxes.append(annotation_name(entry))
+    if wrong:
+        substitutes.areas.append(annotation_name(entry))
+    return _Annotation(entry.get("id"), image, category, xywh, is_crowd, given_area)
+
+
+def _given_box(box: object) -> list[float]:
+    """Return a bbox as numbers: x, y, width, height."""
     if not isinstance(box, list):
-        raise _WrongError(f"has bbox {_show(box)}, which is not a list of 4 numbers")
+        raise WrongValueError(f"has bbox {shown(box)}, which is not a list of 4 numbers")
     if len(box) != 4:
-        raise _WrongError(f"has a bbox of {len(box)} numbers, not 4")
-    xywh = [_number(value) for value in box]
-    for side, value, own in zip(_SIDES, xywh, box):
-        if value is None:
-            raise _WrongError(f"has a bbox whose {side} is {_show(own)}")
-    return [value for value in xywh if value is not None], False
+        raise WrongValueError(f"has a bbox of {len(box)} numbers, not 4")
+    xywh = []
+    for name, value in zip(("x", "y", "width", "height"), box):
+        if (number := real_number(value)) is None:
+            raise WrongValueError(f"has a bbox whose {name} is {shown(value)}")
+        xywh.append(number)
+    return xywh
 
 
-def _show(value: object) -> str:
-    """Return a value as its file has it, cut short."""
+def _box_of_mask(entry: dict[str, Any], size: tuple[int, int]) -> list[float]:
+    """Return x, y, width and height of the mask of an annotation without a bbox. size: (height, width) of the image."""
     try:
-        text = json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
-    except (TypeError, ValueError):
-        text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+        xywh = mask_box(entry.get("segmentation"), size)
+    except ValueError as error:
+        raise WrongValueError(f"has no bbox, and {error}") from error
+    if xywh is None:
+        raise WrongValueError("has no bbox" + (", and its segmentation is empty" if entry.get("segmentation") else ""))
+    return list(xywh)

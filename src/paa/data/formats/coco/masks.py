@@ -1,4 +1,8 @@
-"""Boxes of masks, as COCO writes masks: polygons, and run lengths down the columns of the image."""
+"""The boxes of masks as COCO writes them: polygons, or run lengths down the columns of the image.
+
+Run lengths are read here, and not by a library: hotcoco and pycocotools take lengths that do not add up to the image,
+and text that ends in the middle of a number, without an error.
+"""
 
 from __future__ import annotations
 
@@ -62,10 +66,10 @@ def _counts_from_list(counts: Any) -> npt.NDArray[np.int64]:
 
 
 def _counts_from_text(text: str) -> npt.NDArray[np.int64]:
-    """Return run lengths from COCO's text.
+    """Return the run lengths that a text stands for.
 
-    A character stands for six bits, five of them a number's; from the fourth run on, numbers are differences to the run
-    before the last.
+    Each character is six bits: five bits of a number, lowest first, and one that says whether more of the number
+    follow. From the fourth run on, the numbers are differences from the run two before.
     """
     counts: list[int] = []
     value = shift = 0
@@ -89,7 +93,7 @@ def _counts_from_text(text: str) -> npt.NDArray[np.int64]:
 
 
 def _runs_box(runs: npt.NDArray[np.int64], height: int) -> Xywh | None:
-    """Return the box around every second run, from the second on, of pixels down the columns."""
+    """Return the box around the pixels of the mask: every second run, from the second on."""
     ends = np.cumsum(runs)
     starts = ends - runs
     inside = (np.arange(len(runs)) % 2 == 1) & (runs > 0)

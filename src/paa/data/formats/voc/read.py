@@ -1,154 +1,116 @@
-"""Data sets as Pascal VOC: one XML file an image, beside the images or in a folder of their own."""
+"""Data sets as Pascal VOC: one XML file for each image, beside the images or in a folder of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from paa.data.build import Found, build_index, match_classes
-from paa.data.files.folders import relative_name, some, with_name
-from paa.data.files.split_folders import is_split, missing_split
-from paa.data.files.splits import split_names
-from paa.data.formats.voc.images import find_image_folder
-from paa.data.formats.voc.layout import Place, chosen_split, find_places, list_for, lists_of, main_lists, settle
-from paa.data.formats.voc.section import Record, Section, read_section
+from paa.data.build import Found, build_index
+from paa.data.classes import match_classes
+from paa.data.files.paths import relative_name
+from paa.data.formats.interface import Format, ReadRequest
+from paa.data.formats.voc.pairs import Pair, read_pairs
+from paa.data.formats.voc.places import find_places
+from paa.data.formats.voc.sections import Section, sections_of, wanted_sections
 from paa.data.index import DatasetIndex
-from paa.data.read_report import ReadReport
+from paa.data.read_report import ReadReport, first_few
 from paa.errors import DataError
 
 
 def level(path: Path) -> int | None:
-    """Return how far below `path` VOC annotations lie: 0 for its own, 1 for a folder's inside, None without any."""
+    """Return how far below `path` VOC annotations lie: 0 for its own, 1 for those of a folder inside it, else None."""
     depth, places = find_places(path)
     return depth if places else None
 
 
-def read(
-    path: Path,
-    split: str,
-    report: ReadReport | None = None,
-    *,
-    images: Path | None = None,
-    names: Sequence[str] | None = None,
-    keep_empty: bool = True,
-) -> DatasetIndex:
+def read(request: ReadRequest, report: ReadReport) -> DatasetIndex:
     """Read a split of a folder of XML files and images, or of several such folders inside it.
 
     Lists in ImageSets/Main decide what a split is; else folders named as splits, of the annotations or of the images;
-    without either, "train" is everything. images: the folder of the images, else the one near the annotations. names:
-    class names in the order of the labels wanted; else all that occur in any split, sorted. Boxes in the files are
-    1-based and inclusive; `difficult` becomes crowd. Raises DataError and AnnotationError.
+    without either, "train" is everything. Without names that are wanted, the classes are all that occur in any split,
+    sorted. Boxes in the files are 1-based and inclusive; `difficult` becomes crowd. Raises DataError and
+    AnnotationError.
     """
+    path, split = request.path, request.split
     _, groups = find_places(path)
     if not groups:
         raise DataError(f"{path}: no VOC annotations: expected Annotations/*.xml, or XML files beside the images")
-    report = report or ReadReport()
-    sections = [section for group in groups for section in _sections(group, split, images, report)]
-    wanted = _wanted(path, split, sections, report)
-    report.format = "VOC"
-    report.annotations = some(dict.fromkeys(section.place.annotations for section in wanted))
-    report.images = some(dict.fromkeys(section.images.folder for section in wanted if section.images))
+    sections = [section for group in groups for section in sections_of(group, request, report)]
+    wanted = wanted_sections(sections, request, report)
+    report.annotations = first_few(dict.fromkeys(section.place.annotations for section in wanted))
+    report.images = first_few(dict.fromkeys(section.images.folder for section in wanted))
     stems = {file.stem for section in sections for file in section.files}
-    records = [
-        record
-        for section in wanted
-        if section.images is not None
-        for record in read_section(section, section.images, split, stems, report)
-    ]
-    if not records:
+    pairs = [pair for section in wanted for pair in read_pairs(section, split, stems, report)]
+    if not pairs:
         raise DataError(f"{path}: no images in {split!r}")
-    own = _class_names(sections if names is None else wanted, None if names is None else records)
-    if not own and names is None:
-        raise DataError(f"{path}: no objects in any annotation file")
-    return _build(path, records, own, names, report, keep_empty)
+    return build_index(_found(request, pairs, sections, report), request.keep_empty, report)
 
 
-def _sections(group: Sequence[Place], split: str, images: Path | None, report: ReadReport) -> list[Section]:
-    """Return the sections of a data set, of all its splits; those that belong to this one are `wanted`."""
-    sections = []
-    places = settle(group, report)
-    of_split = chosen_split(places, split)
-    for place in places:
-        lists = lists_of(place.base)
-        section = Section(place, place.xml_files(), list_for(lists, split))
-        if place.split:
-            section.splits, section.wanted = [place.split], place in of_split
-        elif lists:
-            section.splits, section.wanted = main_lists(lists), section.list is not None
-        if section.wanted or not section.splits:
-            section.images = find_image_folder(place, map(place.key, section.files), images)
-        if not section.splits and section.images:
-            section.splits = sorted(set(section.images.splits.values()) - {""})
-            same = [name for name in section.splits if name.lower() == split.lower()]
-            section.image_splits = same or [name for name in section.splits if is_split(name, split)]
-            base = with_name(place.base).name
-            named = base.lower() == split.lower() or is_split(base, split)
-            section.wanted = bool(section.image_splits) if section.splits else named or split in split_names("train")
-        sections.append(section)
-    return sections
+FORMAT = Format("VOC", "Annotations/*.xml", level, read)
 
 
-def _wanted(path: Path, split: str, sections: Sequence[Section], report: ReadReport) -> list[Section]:
-    """Return the sections that belong to the split. Raises DataError if there are none."""
-    wanted = [section for section in sections if section.wanted]
-    found = list(dict.fromkeys(name for section in sections for name in section.splits))
-    if not wanted:
-        raise missing_split(path, split, found or ["train (all of it, without lists or folders of splits)"])
-    for section in wanted:
-        if found and not section.splits:
-            report.warn(f"{section.place.annotations}: has no lists of splits, so all of it is in {split!r}")
-    return wanted
+class _Object(NamedTuple):
+    """An object that can be used. image: the position of its image. place: its name in a message."""
+
+    image: int
+    place: str
+    name: str
+    difficult: bool
+    box: list[float]
 
 
-def _class_names(sections: Iterable[Section], records: Sequence[Record] | None) -> list[str]:
-    """Return the names in these records, or in all files of the sections, sorted."""
-    if records is not None:
-        annotations = [record.annotation for record in records]
+def _found(request: ReadRequest, pairs: Sequence[Pair], sections: Iterable[Section], report: ReadReport) -> Found:
+    path = request.path
+    own = _class_names(request, pairs, sections)
+    label_of = {name: label for label, name in enumerate(own)}
+    objects = _objects(path, pairs, report)
+    boxes = np.array([item.box for item in objects], np.float64).reshape(-1, 4)
+    boxes[:, :2] -= 1
+    return Found(
+        source=path,
+        root=path,
+        classes=match_classes(path, own, range(1, len(own) + 1), request.names, report),
+        file_names=[relative_name(pair.image, path) for pair in pairs],
+        image_ids=np.arange(1, len(pairs) + 1),
+        sizes=np.array([pair.annotation.size or (0, 0) for pair in pairs], np.int32),
+        images=np.array([item.image for item in objects], np.int64),
+        boxes=boxes,
+        labels=np.array([label_of[item.name] for item in objects], np.int64),
+        crowd=np.array([item.difficult for item in objects], np.bool_),
+        areas=np.full(len(objects), np.nan),
+        describe=lambda row: objects[row].place,
+    )
+
+
+def _class_names(request: ReadRequest, pairs: Sequence[Pair], sections: Iterable[Section]) -> list[str]:
+    """Return the names in all files of the data set, sorted; in the split's alone, where the names wanted are given."""
+    if request.names is not None:
+        annotations = [pair.annotation for pair in pairs]
     else:
         annotations = [annotation for section in sections for annotation in section.readable()]
-    return sorted({item.name for annotation in annotations for item in annotation.objects if item.name})
+    names = sorted({item.name for annotation in annotations for item in annotation.objects if item.name})
+    if not names and request.names is None:
+        raise DataError(f"{request.path}: no objects in any annotation file")
+    return names
 
 
-def _build(
-    path: Path,
-    records: Sequence[Record],
-    own: list[str],
-    names: Sequence[str] | None,
-    report: ReadReport,
-    keep_empty: bool,
-) -> DatasetIndex:
-    label_of = {name: label for label, name in enumerate(own)}
-    rows: list[tuple[int, int, bool, list[float]]] = []
-    places: list[str] = []
+def _objects(path: Path, pairs: Sequence[Pair], report: ReadReport) -> list[_Object]:
+    """Return the objects that can be used; the others are left out."""
+    objects: list[_Object] = []
     odd: list[str] = []
-    for i, record in enumerate(records):
-        file = relative_name(record.annotation.file, path)
-        for number, item in enumerate(record.annotation.objects, start=1):
+    for i, pair in enumerate(pairs):
+        file = relative_name(pair.annotation.file, path)
+        for number, item in enumerate(pair.annotation.objects, start=1):
             place = f"{file} object {number}"
             if item.difficult is None:
                 odd.append(place)
             if item.name is None or item.box is None:
                 report.leave_out(f"{path}: {place} {item.problem}")
-                continue
-            rows.append((i, label_of[item.name], bool(item.difficult), item.box))
-            places.append(place)
+            else:
+                objects.append(_Object(i, place, item.name, bool(item.difficult), item.box))
     if odd:
         report.warn(f"{path}: {len(odd)} objects have a `difficult` that is neither 0 nor 1; one is {odd[0]}")
-    boxes = np.array([row[3] for row in rows], np.float64).reshape(-1, 4)
-    boxes[:, :2] -= 1
-    found = Found(
-        root=path,
-        file_names=[relative_name(record.image, path) for record in records],
-        image_ids=np.arange(1, len(records) + 1),
-        sizes=np.array([record.annotation.size or (0, 0) for record in records], np.int32),
-        images=np.array([row[0] for row in rows], np.int64),
-        boxes=boxes,
-        labels=np.array([row[1] for row in rows], np.int64),
-        crowd=np.array([row[2] for row in rows], np.bool_),
-        areas=np.full(len(rows), np.nan),
-        describe=lambda row: places[row],
-    )
-    classes = match_classes(path, own, range(1, len(own) + 1), names, report)
-    return build_index(path, found, classes, report, keep_empty)
+    return objects

@@ -1,4 +1,4 @@
-"""One VOC annotation file: XML as many tools write it."""
+"""A VOC annotation file: XML as many tools write it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from paa.data.build import marked_encoding
+from paa.data.files.text import marked_encoding, read_head
 from paa.errors import DataError, one_line
 
-_HEAD = 4096  # bytes in which the root element begins
 _ENCODING = re.compile(rb"""\s*<\?xml[^>]*?encoding\s*=\s*["']([\w.:-]+)""")
 _ROOT = re.compile(r"<(?:[\w.-]+:)?(\w+)")
 _PROLOGUE = re.compile(r"<!--.*?-->|<\?.*?\?>|<![^>]*>", re.DOTALL)
-_WIDER = {  # what files that declare the narrower set are in fact written in
+_WIDER = {  # the character sets that files are really written in which declare a narrower one
     "gb2312": "gb18030",
     "gbk": "gb18030",
     "shift_jis": "cp932",
@@ -31,7 +30,10 @@ _LARGEST = 2**31 - 1
 
 @dataclass(frozen=True)
 class VocObject:
-    """One object. box: the file's numbers, or None with `problem`. difficult: None where it is no known word."""
+    """An object. box: the file's numbers, None where it has none that can be used; then `problem` says why.
+
+    difficult: None for a word that is not known.
+    """
 
     name: str | None
     difficult: bool | None
@@ -41,7 +43,10 @@ class VocObject:
 
 @dataclass(frozen=True)
 class Annotation:
-    """One annotation file. size: (height, width), None where it is not given. filename, path: of the image, or ""."""
+    """The content of an annotation file. size: (height, width), None where it is not given.
+
+    filename, path: of the image, as the file has them; "" where it does not.
+    """
 
     file: Path
     size: tuple[int, int] | None
@@ -52,14 +57,10 @@ class Annotation:
 
 def is_voc(file: Path) -> bool:
     """Return whether the root element is <annotation>, from the beginning of the file alone."""
-    try:
-        with file.open("rb") as stream:
-            head = stream.read(_HEAD)
-    except OSError:
-        return False
+    head = read_head(file)
     try:
         text = head.decode(_encoding(head), "ignore")
-    except (LookupError, ValueError):  # no encoding that is known: the reader says so
+    except (LookupError, ValueError):  # an unknown encoding, of which the reader tells
         text = head.decode("latin-1")
     match = _ROOT.search(_PROLOGUE.sub("", text))
     return match is not None and match.group(1).lower() == "annotation"
@@ -87,10 +88,10 @@ def read_annotation(file: Path) -> Annotation | None:
 
 
 def decode_xml(content: bytes) -> str:
-    """Return the text of an XML file, by its byte order mark, else by its declaration; UTF-8 without either.
+    """Return the text of an XML file, decoded by its byte order mark, else by its declaration; UTF-8 without either.
 
-    The parser itself knows no encodings of several bytes a character but UTF-8 and UTF-16. Raises UnicodeDecodeError
-    and LookupError (an unknown encoding).
+    Decoded here because the parser knows no encodings with several bytes for a character but UTF-8 and UTF-16. Raises
+    UnicodeDecodeError and LookupError (an unknown encoding).
     """
     return content.decode(_encoding(content)).strip("\ufeff\0 \t\r\n")
 
@@ -102,7 +103,7 @@ def _encoding(content: bytes) -> str:
         return "utf-16-le" if content.startswith(b"<") else "utf-16-be"
     match = _ENCODING.match(content[:256])
     name = codecs.lookup(match.group(1).decode()).name if match else "utf-8"
-    if name.startswith(("utf-16", "utf-32")):  # declared so, but written in one byte a character
+    if name.startswith(("utf-16", "utf-32")):  # declared, but not written: a character has one byte
         return "utf-8"
     return _WIDER.get(name, name)
 

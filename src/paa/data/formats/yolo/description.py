@@ -1,26 +1,12 @@
-"""What a YOLO data set says of itself: class names, and where the images of each split are, by a data.yaml."""
+"""What a YOLO data set says of itself, whichever file says it."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from paa.data.build import read_text
-from paa.data.files.folders import files_ending, path_exists
-from paa.data.files.splits import SPLIT_NAMES
-from paa.data.read_report import ReadReport
+from paa.data.files.text import read_text
 from paa.errors import DataError
-
-SUFFIXES = (".yaml", ".yml")
-
-_ABOVE = 2  # folders above a description that its `path` may be relative to
-_USUAL = ("data", "dataset")
-_NOTHING = frozenset({"", "null", "~", "none"})  # the loader gives all values as the text that the file has
-_NAMES_KEY = re.compile(r"""^[{\s]*["']?names["']?\s*:""", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -28,8 +14,9 @@ class Description:
     """What a YOLO data set says of itself.
 
     source: the file or folder that says it, for messages. root: the folder that `entries` are relative to. bases:
-    folders below which they are looked for where they are not in it. path: the file's own text for the root.
-    entries: by split, folders, lists and images. keypoints: how many numbers stand behind the box in a row; 0 for none.
+    folders below which an entry is looked for that is not in the root. names: class names, by label. entries: the
+    folders, lists and images of each split, as they are written. path: the root as it is written. keypoints: how many
+    numbers follow the box in a row, 0 for none.
     """
 
     source: Path
@@ -41,134 +28,9 @@ class Description:
     keypoints: int = 0
 
 
-def yaml_files(folder: Path) -> list[Path]:
-    """Return the YAML files of a folder that describe a data set, those of the usual names where there are any.
-
-    One that describes nothing, as a training's settings do, is none.
-    """
-    files = files_ending(folder, SUFFIXES)
-    found = [file for file in files if _describes(file)]
-    return [file for file in found if file.stem.lower() in _USUAL] or found
-
-
-def wrong_yaml_files(folder: Path) -> list[Path]:
-    """Return the files of a usual name that are broken, or say where images are and lack names."""
-    files = files_ending(folder, SUFFIXES)
-    return [file for file in files if file.stem.lower() in _USUAL and _was_meant_to(file)]
-
-
-def read_yaml(file: Path, above: Path, report: ReadReport) -> Description:
-    """Return what a YAML file says. above: the folder of the data set, if the file lies in one inside it."""
-    data = _load(file)
-    if not isinstance(data, dict) or not any(key in data for key in (*SPLIT_NAMES, "names", "path")):
-        raise DataError(f"{file}: expected keys such as train, val and names")
-    path = "" if _is_nothing(data.get("path")) else str(data["path"]).strip()
-    entries = {key: _entries(file, key, data[key]) for key in data if key not in ("names", "path", "nc")}
-    names = _names(file, data)
-    if "nc" in data and not _is_nothing(data["nc"]) and str(data["nc"]) != str(len(names)):
-        report.warn(f"{file}: nc is {data['nc']}, but there are {len(names)} names; the names count")
-    return Description(
-        source=file,
-        root=_root(file, path, entries, report),
-        bases=tuple(dict.fromkeys([file.parent, above])),
-        names=tuple(names),
-        entries=entries,
-        path=path,
-        keypoints=_keypoints(file, data),
-    )
-
-
-def names_in(file: Path) -> list[str]:
-    """Return the class names in a text file, one a line."""
+def read_names(file: Path) -> list[str]:
+    """Return the class names in a text file, one on each line. Raises DataError."""
     names = [line.strip() for line in read_text(file).strip().splitlines()]
     if "" in names or not names:
         raise DataError(f"{file}: line {names.index('') + 1 if names else 1} is empty; each line must be a class name")
     return names
-
-
-def _load(file: Path) -> Any:
-    """Return the content with every value as text: `no` is a class, not a truth value."""
-    try:
-        return yaml.load(read_text(file), yaml.BaseLoader)
-    except yaml.YAMLError as error:
-        raise DataError(f"{file}: broken YAML: {' '.join(str(error).split())}") from error
-
-
-def _describes(file: Path) -> bool:
-    """Return whether the file has names and says where images are."""
-    try:
-        if not _NAMES_KEY.search(read_text(file)):
-            return False
-        data = _load(file)
-    except DataError:
-        return False
-    return isinstance(data, dict) and "names" in data and (_has_split(data) or not _is_nothing(data.get("path")))
-
-
-def _was_meant_to(file: Path) -> bool:
-    """Return whether a file of a usual name is broken, or says where images are but lacks names."""
-    try:
-        data = _load(file)
-    except DataError:
-        return True
-    return isinstance(data, dict) and _has_split(data)
-
-
-def _has_split(data: dict[str, Any]) -> bool:
-    return any(isinstance(data.get(key), (str, list)) for key in SPLIT_NAMES)
-
-
-def _is_nothing(value: object) -> bool:
-    return value is None or value == [] or (isinstance(value, str) and value.strip().lower() in _NOTHING)
-
-
-def _root(file: Path, path: str, entries: dict[str, list[str]], report: ReadReport) -> Path:
-    """Return the folder that `path` stands for, the file's own if there is none.
-
-    It is relative to the file; where neither it nor an entry is there, to a folder not far above, which may be the
-    program's or that of all data sets.
-    """
-    text = path.replace("\\", "/")
-    if path_exists(file.parent / text) and (file.parent / text).is_dir():
-        return file.parent / text
-    if any(path_exists(file.parent / item) for key in SPLIT_NAMES for item in entries.get(key, [])):
-        return file.parent
-    for base in list(file.absolute().parent.parents)[:_ABOVE]:
-        if path_exists(root := base / text) and root.is_dir():
-            if not root.samefile(file.parent):
-                report.warn(f"{file}: path {path} does not exist beside the file; {root} is read")
-            return root
-    return file.parent
-
-
-def _names(file: Path, data: dict[str, Any]) -> list[str]:
-    names = data.get("names")
-    if isinstance(names, str) and path_exists(file.parent / names) and (file.parent / names).is_file():
-        return names_in(file.parent / names)
-    if isinstance(names, dict):
-        by_number = {key.strip(): name for key, name in names.items() if isinstance(key, str)}
-        numbers = [str(i) for i in range(len(names))]
-        names = [by_number[i] for i in numbers] if set(by_number) == set(numbers) else None
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
-        raise DataError(f"{file}: 'names' must be a list of class names, or a mapping from 0, 1, ... to them")
-    return names
-
-
-def _entries(file: Path, key: str, value: Any) -> list[str]:
-    """Return what a key names, none for anything else than text."""
-    values = value if isinstance(value, list) else [value]
-    texts = [item.strip() for item in values if isinstance(item, str) and not _is_nothing(item)]
-    if key in SPLIT_NAMES and len(texts) < len([item for item in values if not _is_nothing(item)]):
-        raise DataError(f"{file}: {key!r} must be a folder, a list of images, or several of them")
-    return texts if not isinstance(value, dict) else []
-
-
-def _keypoints(file: Path, data: dict[str, Any]) -> int:
-    shape = data.get("kpt_shape")
-    if _is_nothing(shape):
-        if not _is_nothing(data.get("flip_idx")):  # without the shape, keypoints would be taken for polygons
-            raise DataError(f"{file}: has 'flip_idx', as data sets of keypoints have, but no 'kpt_shape'")
-        return 0
-    if not isinstance(shape, list) or len(shape) != 2 or not all(str(side).isdigit() for side in shape):
-        raise DataError(f"{file}: 'kpt_shape' must be [keypoints, 2 or 3], not {shape}")
-    return int(shape[0]) * int(shape[1])

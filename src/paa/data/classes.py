@@ -1,0 +1,71 @@
+"""The classes of a data set, in its own order or in that of a model's class names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from paa.data.read_report import ReadReport, first_few
+from paa.errors import DataError
+
+
+@dataclass(frozen=True)
+class Classes:
+    """C classes, and what the labels of the files become.
+
+    names: C class names. category_ids (C,): the files' own ids. mapping: for each label of the files, the position of
+    its class in `names`, -1 for a class that is left out.
+    """
+
+    names: tuple[str, ...]
+    category_ids: npt.NDArray[np.int64]
+    mapping: npt.NDArray[np.int64]
+
+
+def match_classes(
+    source: Path, own: Sequence[str], own_ids: Sequence[int], wanted: Sequence[str] | None, report: ReadReport
+) -> Classes:
+    """Return the classes of the files, in the order of the wanted names if these are given.
+
+    source: the file or folder that messages name. own, own_ids: names and ids of the files' classes, by label. A wanted
+    class that the files lack gets an id that no class of theirs has; a class of the files that is not wanted is left
+    out. Raises DataError for a name that two classes have.
+    """
+    if len(set(own)) < len(own):
+        twice = next(name for name in own if list(own).count(name) > 1)
+        raise DataError(f"{source}: two classes are named {twice!r}")
+    _warn_of_similar_names(source, own, report)
+    if wanted is None:
+        return Classes(tuple(own), np.asarray(own_ids, np.int64), np.arange(len(own)))
+    label_of = {name: label for label, name in enumerate(wanted)}
+    for name in own:
+        if name not in label_of:
+            known = first_few(wanted)
+            report.leave_out(f"{source}: class {name!r} is unknown to the model, which knows {known}", DataError)
+    mapping = np.array([label_of.get(name, -1) for name in own], np.int64)
+    category_ids = _unused_ids(own_ids, len(wanted))
+    category_ids[mapping[mapping >= 0]] = np.asarray(own_ids, np.int64)[mapping >= 0]
+    return Classes(tuple(wanted), category_ids, mapping)
+
+
+def _unused_ids(own_ids: Sequence[int], count: int) -> npt.NDArray[np.int64]:
+    """Return ids (count,) that no class has: above all others, or the lowest free ones where int64 ends."""
+    first = max(own_ids, default=0) + 1
+    above = range(first, first + count)
+    if above and above[-1] <= np.iinfo(np.int64).max:
+        return np.array(above, np.int64)
+    taken = set(own_ids)
+    return np.array([i for i in range(len(taken) + count) if i not in taken][:count], np.int64)
+
+
+def _warn_of_similar_names(source: Path, own: Sequence[str], report: ReadReport) -> None:
+    by_folded: dict[str, str] = {}
+    for name in own:
+        other = by_folded.setdefault(" ".join(name.casefold().split()), name)
+        if other != name:
+            how = "capitals" if other.casefold() == name.casefold() else "blanks"
+            report.warn(f"{source}: the classes {other!r} and {name!r} differ in {how} only; are they the same?")

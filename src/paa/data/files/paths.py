@@ -1,0 +1,30 @@
+"""Paths as people and other systems write them."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+
+def path_parts(path: str) -> list[str]:
+    """Return the folders and the name of a path with slashes or backslashes."""
+    return [part for part in re.split(r"[\\/]+", path.strip()) if part not in ("", ".")]
+
+
+def path_exists(path: Path) -> bool:
+    """Return whether a file or folder exists; none exists by a name that no file can have, such as a long text."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def relative_name(file: Path, root: Path) -> str:
+    """Return a file's path relative to a folder, with slashes; its absolute path if it lies outside the folder."""
+    return file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file.absolute())
+
+
+def with_name(folder: Path) -> Path:
+    """Return a path to the same folder that ends in the folder's name, as "." and ".." do not."""
+    return folder if folder.name not in ("", "..") else Path(os.path.normpath(folder.absolute()))

@@ -1,0 +1,80 @@
+"""Lists of images: text files with a path on each line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from paa.data.files.folders import files_in
+from paa.data.files.listings import Listings
+from paa.data.files.lookup import PathLookup
+from paa.data.files.paths import path_parts
+from paa.data.files.splits import is_other_split, split_of
+from paa.data.files.text import read_text
+from paa.data.read_report import ReadReport
+
+
+class ImageList:
+    """The images that a list names.
+
+    file: the list. bases: the folders that paths may be relative to, beside the list's own; instead of all these, the
+    folder `images` where a person named it.
+    """
+
+    def __init__(self, file: Path, bases: Sequence[Path], images: Path | None, report: ReadReport) -> None:
+        self._file = file
+        self._bases = tuple(bases) if images is None else (images,)
+        self._starts = (file.parent, *bases) if images is None else (images,)
+        self._report = report
+        self._listings = Listings()
+        self._endings: PathLookup[Path] | None = None
+
+    def images(self) -> Iterator[Path]:
+        """Yield the image of each line; one that does not exist, or fits several images, is left out."""
+        texts: dict[Path, str] = {}
+        found_by_ending: list[Path] = []
+        for number, line in enumerate(read_text(self._file).splitlines(), start=1):
+            text = line.strip().strip("\"'")
+            if not text:
+                continue
+            place, found = f"{self._file} line {number}", self._exact(text)
+            if found is None:
+                fitting = self._by_ending(text)
+                if len(fitting) != 1:
+                    fault = f"fits {fitting[0]} and {fitting[1]} alike" if fitting else "does not exist"
+                    self._report.leave_out(f"{place}: {text} {fault}")
+                    continue
+                (found,) = fitting
+                if path_parts(text)[0] != "data":  # darknet's data/ never exists
+                    found_by_ending.append(found)
+            if texts.setdefault(found, text) != text:
+                self._report.leave_out(f"{place}: {text} and {texts[found]} both lead to {found}")
+                continue
+            yield found
+        if found_by_ending:
+            self._report.warn(
+                f"{self._file}: {len(found_by_ending)} paths do not exist; images with the same ending are read "
+                f"instead, such as {found_by_ending[0]}"
+            )
+
+    def _exact(self, text: str) -> Path | None:
+        """Return the image at the path itself, relative to the list or a base."""
+        native = text if self._find(self._file.parent / text) else text.replace("\\", "/")
+        return next((found for start in self._starts if (found := self._find(start / native))), None)
+
+    def _find(self, path: Path) -> Path | None:
+        place = self._listings.find(str(path.parent), path.name)
+        return Path(place.path) if place else None
+
+    def _by_ending(self, text: str) -> Sequence[Path]:
+        """Return the images with the longest matching ending, none of a split that the line does not name."""
+        if self._endings is None:
+            files = dict.fromkeys(file for base in self._bases for file in files_in(base, recursive=True))
+            self._endings = PathLookup(file for file in files if file.suffix.lower() != ".txt")
+        named = [split for part in path_parts(text)[:-1] if (split := split_of(part))]
+        return [file for file in self._endings.find(text) if not named or not self._is_of_another(named, file)]
+
+    def _is_of_another(self, splits: Sequence[str], file: Path) -> bool:
+        """Return whether a file lies in the folder of a split that is not among these."""
+        base = next((base for base in self._bases if file.is_relative_to(base)), file.parent)
+        return any(all(is_other_split(part, split) for split in splits) for part in file.relative_to(base).parts)

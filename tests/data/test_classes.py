@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paa.data.classes import match_classes
+from paa.data.read_report import ReadReport
+from paa.errors import DataError
+
+SOURCE = Path("train.json")
+
+
+def test_without_wanted_names_the_files_order() -> None:
+    classes = match_classes(SOURCE, ["dog", "cat"], [7, 3], None, ReadReport())
+    assert classes.names == ("dog", "cat")
+    assert classes.category_ids.tolist() == [7, 3]
+    assert classes.mapping.tolist() == [0, 1]
+
+
+def test_the_order_of_the_wanted_names() -> None:
+    classes = match_classes(SOURCE, ["dog", "cat"], [7, 3], ["cat", "cow", "dog"], ReadReport())
+    assert classes.names == ("cat", "cow", "dog")
+    assert classes.mapping.tolist() == [2, 0]
+    assert classes.category_ids[[0, 2]].tolist() == [3, 7]
+    assert classes.category_ids[1] not in (3, 7)
+
+
+def test_a_class_that_is_not_wanted() -> None:
+    with pytest.raises(DataError, match=r"train\.json: class 'dog' is unknown to the model, which knows cat; .*--skip"):
+        match_classes(SOURCE, ["dog", "cat"], [7, 3], ["cat"], ReadReport())
+    report = ReadReport(skip_bad=True)
+    classes = match_classes(SOURCE, ["dog", "cat"], [7, 3], ["cat"], report)
+    assert classes.mapping.tolist() == [-1, 0]
+    assert classes.category_ids.tolist() == [3]
+    assert len(report.left_out) == 1
+
+
+def test_unused_ids_where_int64_ends() -> None:
+    last = np.iinfo(np.int64).max
+    classes = match_classes(SOURCE, ["a", "b"], [int(last), 1], ["c", "a", "d", "b"], ReadReport())
+    assert classes.category_ids[[1, 3]].tolist() == [last, 1]
+    assert len(set(classes.category_ids.tolist())) == 4
+
+
+def test_names_that_two_classes_have() -> None:
+    with pytest.raises(DataError, match=r"train\.json: two classes are named 'cat'"):
+        match_classes(SOURCE, ["cat", "dog", "cat"], [1, 2, 3], None, ReadReport())
+
+
+@pytest.mark.parametrize(("other", "how"), [("Cat", "capitals"), (" cat", "blanks"), ("cats", None)])
+def test_names_that_differ_in_little(other: str, how: str | None) -> None:
+    report = ReadReport()
+    match_classes(SOURCE, ["cat", other], [1, 2], None, report)
+    warning = f"train.json: the classes 'cat' and {other!r} differ in {how} only; are they the same?"
+    assert report.warnings == ([warning] if how else [])
