@@ -1,40 +1,61 @@
 # Everything a checkout needs: `make demo` shows the detector at work, `make test` runs every check.
-# Both make .venv first where it is missing, and bring it up to date when the dependencies changed.
+# Each first makes the virtual environment it runs in, and brings that up to date when the dependencies changed.
 
 PYTHON ?= python3
 BENCH_FLAGS ?=
 ONLY ?=
 BIN := .venv/bin
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: help demo test bench
+.PHONY: help demo test lint format quick lowest bench
 
 help:
 	@echo "make demo    train, evaluate and predict on drawn shapes, in minutes, on the CPU"
-	@echo "make test    ruff, mypy and pytest"
+	@echo "make test    every check: ruff, mypy and pytest"
+	@echo "make lint    ruff and mypy alone"
+	@echo "make format  sort the imports and lay out the code as make lint wants both"
+	@echo "make quick   the tests that take under a minute together: no golden models, no other processes"
+	@echo "make lowest  pytest with the lowest versions that pyproject.toml allows, in .venv-lowest (Python 3.10 to 3.12)"
 	@echo "make bench   run benchmarks/ against its yardsticks and write docs/benchmarks.md"
 	@echo "             (BENCH_FLAGS='--device cuda --threads 4'; ONLY='assignment loading': these, the others stay)"
-	@echo "PYTHON=python3.12 picks the interpreter of a new .venv"
+	@echo "PYTHON=python3.12 picks the interpreter of a new environment"
 
 demo: .venv/installed
 	$(BIN)/paa demo
 
-test: .venv/installed
+test: lint
+	@echo "== pytest"
+	@$(PYTEST)
+
+lint: .venv/installed
 	@echo "== ruff check"
 	@$(BIN)/ruff check .
 	@echo "== ruff format --check"
 	@$(BIN)/ruff format --check .
 	@echo "== mypy"
 	@$(BIN)/mypy src
-	@echo "== pytest"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+format: .venv/installed
+	@$(BIN)/ruff check --select I --fix .
+	@$(BIN)/ruff format .
+
+quick: .venv/installed
+	@$(PYTEST) -m "not slow"
+
+lowest: BIN := .venv-lowest/bin
+lowest: .venv-lowest/installed
+	@$(PYTEST)
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/run.py $(if $(ONLY),--only $(ONLY)) $(BENCH_FLAGS)
 
 .venv/installed: pyproject.toml constraints.txt
-	@test -x $(BIN)/pip || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2> /dev/null || \
+.venv-lowest/installed: pyproject.toml constraints-lowest.txt
+
+.venv/installed .venv-lowest/installed:
+	@test -x $(@D)/bin/pip || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2> /dev/null || \
 		{ echo "error: Python 3.10 or newer is needed, '$(PYTHON)' is not; name another: make PYTHON=python3.12" >&2; exit 1; }
-	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv || \
+	@test -x $(@D)/bin/pip || $(PYTHON) -m venv $(@D) || \
 		{ echo "error: '$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt -e '.[dev]'
+	$(@D)/bin/python -m pip install --disable-pip-version-check --progress-bar off -c $(filter constraints%,$^) -e '.[dev]'
 	@touch $@

@@ -34,7 +34,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as v1
 
-from paa.config import CAFFE_MEAN, AugmentConfig, WorkerConfig
+from paa.config import CAFFE_MEAN, AugmentConfig, LoadingConfig, WorkerConfig
 from paa.data.augment import Geometry, TrainTransform
 from paa.data.images.read import read_image, read_size
 from paa.data.index import DatasetIndex
@@ -178,7 +178,7 @@ def check(ours: Tensor, peer: Tensor, tolerance: float, share: float = 0.0) -> N
 def hand_over(index: DatasetIndex, transform: TrainTransform, workers: int, repeats: int) -> None:
     """Print how many images a second a loop gets that does nothing with them."""
     steps = 4 * repeats
-    loader = iter(train_loader(index, transform, Sampling(BATCH, steps + 4), config=WorkerConfig(workers)))
+    loader = iter(train_loader(index, transform, Sampling(BATCH, steps + 4), workers=WorkerConfig(workers)))
     for _ in range(4):  # the workers start
         next(loader)
     times = []
@@ -200,8 +200,8 @@ def measure(folder: Path, repeats: int, timed: Callable[..., None]) -> None:
     paths = [planned.path for planned in batch]
     detector = Detector(RECIPES["r50_1x"].model, index.names)
     loaders = {
-        "train": train_loader(index, transform, ONE_STEP, config=IN_PROCESS),
-        "eval": eval_loader(index, Resize(800, 1333, legacy=True), BATCH, config=IN_PROCESS),
+        "train": train_loader(index, transform, ONE_STEP, workers=IN_PROCESS),
+        "eval": eval_loader(index, Resize(800, 1333, legacy=True), loading=LoadingConfig(0, batch_size=BATCH)),
     }
 
     def decode() -> list[Tensor]:
@@ -261,7 +261,7 @@ def measure(folder: Path, repeats: int, timed: Callable[..., None]) -> None:
     for image, theirs in zip(augmented(), peer_augmented()):
         check(image, v1.pil_to_tensor(theirs), 4, 0.03)
     timed("r18_nano augmentation", augmented, peer_augmented)
-    nano_loader = train_loader(index, nano, ONE_STEP, config=IN_PROCESS)
+    nano_loader = train_loader(index, nano, ONE_STEP, workers=IN_PROCESS)
     timed("r18_nano batch", lambda: next(iter(nano_loader)), lambda: peer_batch(nano_batch))
     for workers in WORKERS:
         hand_over(index, transform, workers, repeats)

@@ -167,7 +167,7 @@ def plan(path: Path) -> int:
 
 def loader(index: DatasetIndex, workers: int) -> Any:
     transform = TrainTransform(AugmentConfig(min_sizes=(64,)))
-    return train_loader(index, transform, Sampling(batch_size=4, steps=1000), config=WorkerConfig(workers))
+    return train_loader(index, transform, Sampling(batch_size=4, steps=1000), workers=WorkerConfig(workers))
 
 
 def command(*words: str | Path) -> dict[str, float]:

@@ -17,7 +17,9 @@ from paa.model.detector import Detector
 from paa.training.run_folder import save_checkpoint
 from paa.training.settings import TrainConfig
 from paa.weights.formats import own
+from tests.slow import SLOW
 
+TESTS = Path(__file__).parent
 MODEL = ModelConfig(backbone="resnet18", channels=16, tower_depth=1, min_size=64, max_size=96)
 AUGMENT = AugmentConfig(min_sizes=(64,), max_size=96)
 SCHEDULE = ScheduleConfig(
@@ -50,6 +52,13 @@ OPTIONS: dict[str, object] = {
     "device": "cpu",
     "log-interval": 1,
 }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the slow tests, which `make quick` leaves out."""
+    for item in items:
+        if any(item.path.is_relative_to(TESTS / place) for place in SLOW):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session", autouse=True)

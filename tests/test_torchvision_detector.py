@@ -286,6 +286,10 @@ def test_a_checkpoint_goes_on_training(checkpoint: Path) -> None:
     assert frozen(model.model)[:2] == [True, True]
     images, _ = batch()
     assert torch.equal(model.eval()(images)[0]["boxes"], torch.from_numpy(expected.predict(images)[0].boxes))
+    few = paa.paa_resnet50_fpn(weights=checkpoint, score_thresh=0.4, nms_thresh=0.5, detections_per_img=3).eval()
+    found, same = few(images)[0], expected.predict(images[0], threshold=0.4, nms_iou=0.5, limit=3)
+    assert 0 < len(same) <= 3
+    assert torch.equal(found["boxes"], torch.from_numpy(same.boxes))
     with pytest.raises(ConfigError, match=f"has {len(expected.names)} classes, but num_classes is 91"):
         paa.paa_resnet50_fpn(weights=checkpoint, num_classes=91)
     with pytest.raises(ConfigError, match="trainable_backbone_layers must be from 0 to 5, got 6"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from torchvision.models import WeightsEnum
 
-from paa.config import ModelConfig
+from paa.config import InferenceConfig, ModelConfig
 from paa.core import Assigner, LossWeights, PaaAssigner, paa_losses
 from paa.data.batch import collate
 from paa.data.transforms import resize, resized_size
@@ -37,7 +38,7 @@ class TorchvisionDetector(nn.Module):
     `classification`, `box` and `iou`, whose sum is trained on. Targets are a list of dictionaries with `boxes` (n, 4),
     xyxy pixels with x1 < x2 and y1 < y2, and `labels` (n,), integers; n may be 0, and other entries are ignored. In
     evaluation mode `model(images)` returns for each image a dictionary of `boxes`, `labels` and `scores`, best first,
-    in the image's pixels: the detections of `PAA.predict`.
+    in the image's pixels: the detections of `PAA.predict`, under the model's `inference`.
 
     Labels go from 0 to num_classes - 1, as in torchvision's FCOS and RetinaNet: none is reserved for the background. A
     script that counts its classes from 1, with the background as class 0, works unchanged; class 0 is never detected
@@ -106,6 +107,9 @@ def paa_resnet50_fpn(
     trainable_backbone_layers: int | None = None,
     min_size: int = 800,
     max_size: int = 1333,
+    score_thresh: float = InferenceConfig.threshold,
+    nms_thresh: float = InferenceConfig.nms_iou,
+    detections_per_img: int = InferenceConfig.max_detections,
 ) -> TorchvisionDetector:
     """Return a PAA model with a ResNet-50, to stand where `torchvision.models.detection.fcos_resnet50_fpn` stood.
 
@@ -114,7 +118,9 @@ def paa_resnet50_fpn(
     member of torchvision's ResNet50_Weights (downloaded at the first use), or None for random weights; min_size,
     max_size: pixels of the short and at most of the long side to which images are resized. trainable_backbone_layers:
     how many of the backbone's five layers are trained, from the last on; by default 3, and 5 with random weights.
-    CheckpointError for weights that cannot be read or do not fit, ConfigError for an invalid value.
+    score_thresh, nms_thresh, detections_per_img: the least score of a detection, the IoU above which NMS removes the
+    worse of two boxes, the most detections of an image. CheckpointError for weights that cannot be read or do not fit,
+    ConfigError for an invalid value.
     """
     pretrained = weights is not None or weights_backbone is not None
     layers = trainable_backbone_layers if trainable_backbone_layers is not None else 3 if pretrained else _LAYERS
@@ -126,6 +132,9 @@ def paa_resnet50_fpn(
         model = load(weights, "cpu")
         if num_classes not in (None, len(model.names)):
             raise ConfigError(f"{weights}: has {len(model.names)} classes, but num_classes is {num_classes}")
+    model.inference = replace(
+        model.inference, threshold=score_thresh, nms_iou=nms_thresh, max_detections=detections_per_img
+    )
     model.freeze(_LAYERS - layers)
     return TorchvisionDetector(model).train()
 

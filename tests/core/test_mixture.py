@@ -160,6 +160,7 @@ def test_there_are_twenty_thousand_sets() -> None:
     assert SETS * len(KINDS) >= 20_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_set_has_as_many_positives_as_with_scikit_learn(kind: str) -> None:
     """All devices in one test, so that each kind's reference, which takes seconds, is made once."""
@@ -181,6 +182,7 @@ def test_every_set_has_as_many_positives_as_with_scikit_learn(kind: str) -> None
             np.testing.assert_allclose(ours[sure], theirs[sure], rtol=CLOSE, atol=CLOSE, err_msg=f"{kind} {name}")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_hundred_rounds_at_most(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Real scores converge long before; without a tolerance none does."""

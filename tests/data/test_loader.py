@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from paa.config import AugmentConfig, WorkerConfig
+from paa.config import AugmentConfig, LoadingConfig, WorkerConfig
 from paa.data.augment import TrainTransform
 from paa.data.batch import Batch
 from paa.data.images.read import read_image
@@ -26,6 +26,12 @@ JITTER = TrainTransform(AugmentConfig((40, 60), 90, scale_jitter=(0.6, 1.5), col
 PLAIN = TrainTransform(AugmentConfig((40,), 90, hflip=0.0))
 RESIZE = Resize(40, 90)
 IN_PROCESS = WorkerConfig(workers=0)
+
+
+def loading(workers: int = 0, batch_size: int = 1, skip_bad: bool = False) -> LoadingConfig:
+    return LoadingConfig(workers, batch_size=batch_size, skip_bad=skip_bad)
+
+
 SIZES = [(30, 40)] * 5 + [(40, 30)] * 4 + [(50, 50), (20, 70), (64, 32)]
 
 
@@ -44,7 +50,7 @@ def loader_of(
 ) -> Loader:
     """Return a loader of batches of four images for training."""
     sampling = Sampling(4, steps, start_step)
-    return train_loader(index, transform, sampling, config=WorkerConfig(workers), skip_bad=skip_bad)
+    return train_loader(index, transform, sampling, workers=WorkerConfig(workers), skip_bad=skip_bad)
 
 
 def train(index: DatasetIndex, transform: TrainTransform = JITTER, **options: int | bool) -> list[Batch]:
@@ -137,7 +143,7 @@ def test_an_unreadable_image_stops_with_one_line(tmp_path: Path, workers: int) -
     index.path(3).write_text("no image")
     for loader in (
         loader_of(index, PLAIN, steps=9, workers=workers),
-        eval_loader(index, RESIZE, config=WorkerConfig(workers)),
+        eval_loader(index, RESIZE, loading=loading(workers)),
     ):
         with pytest.raises(ImageError) as caught:
             list(loader)
@@ -182,12 +188,12 @@ def test_unreadable_images_are_left_out_of_an_evaluation(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, workers: int
 ) -> None:
     index = make_index(tmp_path, SIZES)
-    whole = list(eval_loader(index, RESIZE, 2, config=IN_PROCESS))
+    whole = list(eval_loader(index, RESIZE, loading=loading(batch_size=2)))
     first = whole[0].positions.tolist()
     bad = {*first, whole[2].positions.tolist()[1]}
     for position in bad:
         index.path(position).write_text("no image")
-    loader = eval_loader(index, RESIZE, 2, config=WorkerConfig(workers), skip_bad=True)
+    loader = eval_loader(index, RESIZE, loading=loading(workers, 2, skip_bad=True))
     assert (loader.left_out, loader.left_out_positions) == ([], set())
     with caplog.at_level(logging.WARNING, "paa"):
         batches = list(loader)
@@ -231,8 +237,8 @@ def test_nothing_readable(tmp_path: Path) -> None:
 def test_evaluation_sees_each_image_once(tmp_path: Path, world: int, batch_size: int) -> None:
     index = make_index(tmp_path, SIZES)
     index.crowd[::5] = True
-    given = index, Resize(40, 90, legacy=True), batch_size
-    shards = [list(eval_loader(*given, process(rank, world), IN_PROCESS)) for rank in range(world)]
+    given, batches_of = (index, Resize(40, 90, legacy=True)), loading(batch_size=batch_size)
+    shards = [list(eval_loader(*given, process(rank, world), batches_of)) for rank in range(world)]
     batches = [batch for shard in shards for batch in shard]
     assert sorted(torch.cat([batch.positions for batch in batches]).tolist()) == list(range(len(SIZES)))
     for batch in batches:
@@ -246,13 +252,13 @@ def test_evaluation_sees_each_image_once(tmp_path: Path, world: int, batch_size:
             restored = scale_boxes(batch.gt_boxes[b][real], size, SIZES[position], legacy=True)
             np.testing.assert_allclose(restored, boxes, atol=1e-3)
     one = {tuple(batch.positions.tolist()) for batch in batches}
-    assert one == {tuple(batch.positions.tolist()) for batch in eval_loader(*given, config=IN_PROCESS)}
+    assert one == {tuple(batch.positions.tolist()) for batch in eval_loader(*given, loading=batches_of)}
 
 
 @pytest.mark.parametrize("count", [12, 5, 0])
 def test_evaluation_of_the_first_images(tmp_path: Path, count: int) -> None:
     index = make_index(tmp_path, SIZES).select(np.arange(count))
-    loader = eval_loader(index, RESIZE, 2, config=IN_PROCESS)
+    loader = eval_loader(index, RESIZE, loading=loading(batch_size=2))
     positions = [position for batch in loader for position in batch.positions.tolist()]
     assert sorted(positions) == list(range(count))
     assert sum(len(batch) for batch in loader) == count
@@ -260,9 +266,9 @@ def test_evaluation_of_the_first_images(tmp_path: Path, count: int) -> None:
 
 def test_evaluation_can_run_again_and_stop_early(tmp_path: Path) -> None:
     index = make_index(tmp_path, SIZES)
-    loader = eval_loader(index, RESIZE, config=WorkerConfig(workers=2))
+    loader = eval_loader(index, RESIZE, loading=loading(workers=2))
     next(iter(loader))
-    assert_equal(list(loader), list(eval_loader(index, RESIZE, config=IN_PROCESS)))
+    assert_equal(list(loader), list(eval_loader(index, RESIZE, loading=loading())))
 
 
 def test_workers_use_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,7 +277,7 @@ def test_workers_use_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr("paa.data.transforms.resize", lambda image, boxes, *_: (threads(), boxes))
     index = make_index(tmp_path, [(30, 40)] * 3)
-    loader = eval_loader(index, Resize(30, 90), config=WorkerConfig(workers=1))
+    loader = eval_loader(index, Resize(30, 90), loading=loading(workers=1))
     assert {int(batch.images.max()) for batch in loader} == {1}
 
 
@@ -293,7 +299,7 @@ def test_one_warning_for_each_image(tmp_path: Path, caplog: pytest.LogCaptureFix
     bad.write_text("no image")
     with caplog.at_level(logging.WARNING, "paa"):
         for _ in range(3):
-            loader = eval_loader(index, RESIZE, config=WorkerConfig(workers), skip_bad=True)
+            loader = eval_loader(index, RESIZE, loading=loading(workers, skip_bad=True))
             assert sum(len(batch) for batch in loader) == len(SIZES) - 1
             assert loader.left_out == [f"{bad}: a text, not an image"]
     assert sorted(caplog.messages) == [

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from paa.config import AugmentConfig, WorkerConfig
+from paa.config import AugmentConfig, LoadingConfig, WorkerConfig
 from paa.data import datasets, workers
 from paa.data.augment import TrainTransform
 from paa.data.batch import Batch
@@ -36,7 +36,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from tests.data.data_files import make_index
-from paa.config import WorkerConfig
+from paa.config import LoadingConfig
 from paa.data import loader
 from paa.data.loader import eval_loader
 from paa.data.transforms import Resize
@@ -46,14 +46,14 @@ loader.check_shared_memory = lambda needed: None  # as if there had been room at
 for size in (60, 80), (600, 800):
     index = make_index(Path(sys.argv[2]), [size] * 8)
     try:
-        print(len(list(eval_loader(index, Resize(None, 800), 2, config=WorkerConfig(workers=1)))))
+        print(len(list(eval_loader(index, Resize(None, 800), loading=LoadingConfig(1, batch_size=2)))))
     except RunError as error:
         print(error)
 """
 
 
 def all_at_own_size(index: DatasetIndex, **options: int) -> list[Batch]:
-    return list(eval_loader(index, OWN_SIZE, 2, config=WorkerConfig(**options)))
+    return list(eval_loader(index, OWN_SIZE, loading=LoadingConfig(**options, batch_size=2)))
 
 
 def test_a_worker_without_enough_shared_memory(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def statvfs(free: int, size: int) -> Callable[[object], Any]:
 
 def test_shared_memory_is_checked_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index = make_index(tmp_path, [(64, 96)] * 12 + [(96, 64)] * 12)
-    loader = eval_loader(index, OWN_SIZE, 2, config=WorkerConfig(workers=1))
+    loader = eval_loader(index, OWN_SIZE, loading=LoadingConfig(1, batch_size=2))
     assert 3 * (2 * 3 * 64 * 96) < loader.shared_bytes < 3 * (2 * 3 * 64 * 96 + 2**16)
     plain, half = TrainTransform(AugmentConfig((64,), 96)), Process(torch.device("cpu"), 0, 2)
     trains = [train_loader(index, plain, Sampling(4, steps), half, WorkerConfig(workers=2)) for steps in (1, 5, 90)]
@@ -145,7 +145,7 @@ def test_a_worker_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_worker_that_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, announced: bool) -> None:
     """SIGTERM does not end it, and a batch that it announced cannot be fetched."""
     monkeypatch.setattr(workers, "_GRACE", 0.2)
-    loader = eval_loader(make_index(tmp_path, [(64, 96)] * 8), OWN_SIZE, config=WorkerConfig(1, worker_timeout=600))
+    loader = eval_loader(make_index(tmp_path, [(64, 96)] * 8), OWN_SIZE, loading=LoadingConfig(1, 600, batch_size=1))
     items: Any = iter(loader._loader)
     next(items)
     (worker,) = items._workers

@@ -82,6 +82,7 @@ def test_a_log_without_steps_is_explained(tmp_path):
         training_curves(log, tmp_path / "training.png")
 
 
+@pytest.mark.slow
 def test_no_global_state_of_pyplot_is_touched():
     import subprocess
     import sys

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from paa.commands.main import main
-from paa.config import ModelConfig, WorkerConfig
+from paa.config import LoadingConfig, ModelConfig
 from paa.data import datasets
 from paa.data.loader import eval_loader
 from paa.data.read import read_dataset
@@ -92,7 +92,7 @@ def check_finite_losses(data: Path, output: Path) -> None:
     """Report a loss of NaN in the second process, and write the message that each process raises."""
     with start("cpu") as process:
         index = read_dataset(data, "train")
-        batch = next(iter(eval_loader(index, Resize(64, 96), 1, process, WorkerConfig(workers=0))))
+        batch = next(iter(eval_loader(index, Resize(64, 96), process, LoadingConfig(0, batch_size=1))))
         check = FiniteCheck(index, process)
         check.add(7, {"box": torch.tensor(math.nan if process.rank else 1.0)}, batch.positions)
         with pytest.raises(RunError) as caught:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch.utils.data import DataLoader
 
-from paa.config import WorkerConfig
+from paa.config import LoadingConfig, WorkerConfig
 from paa.data.augment import TrainTransform
 from paa.data.batch import Batch
 from paa.data.datasets import EvalDataset, Loaded, PlannedDataset, TrainDataset
@@ -33,7 +33,7 @@ def train_loader(
     transform: TrainTransform,
     sampling: Sampling,
     process: Process = Process(torch.device("cpu")),
-    config: WorkerConfig = WorkerConfig(),
+    workers: WorkerConfig = WorkerConfig(),
     *,
     skip_bad: bool = False,
 ) -> Loader:
@@ -46,36 +46,33 @@ def train_loader(
         raise DataError(f"{index.root}: nothing to train on: no objects")
     plans = TrainBatches(index, transform, sampling, process.rank, process.world)
     largest = _shared_bytes(sampling.batch_size // process.world, largest_size(index, transform, sampling.batch_size))
-    waiting = min(len(plans), _waiting_batches(config))
-    return Loader(TrainDataset(index, skip_bad, transform), plans, process, config, shared_bytes=waiting * largest)
+    waiting = min(len(plans), _waiting_batches(workers))
+    return Loader(TrainDataset(index, skip_bad, transform), plans, process, workers, shared_bytes=waiting * largest)
 
 
 def eval_loader(
     index: DatasetIndex,
     resize: Resize,
-    batch_size: int = 1,
     process: Process = Process(torch.device("cpu")),
-    config: WorkerConfig = WorkerConfig(),
-    *,
-    skip_bad: bool = False,
+    loading: LoadingConfig = LoadingConfig(),
 ) -> Loader:
     """Return this process's share of the images, each once, with their ground truth.
 
-    batch_size: of each process; see `eval_batches` for what shares a batch, which does not depend on the number of
-    processes. skip_bad: an image that cannot be read is left out of its batch, and noted in the loader's `left_out` and
+    Which images share a batch (see `eval_batches`) does not depend on the number of processes. With `loading.skip_bad`
+    an image that cannot be read is left out of its batch, and noted in the loader's `left_out` and
     `left_out_positions`.
     """
-    plans = eval_batches(index, resize, batch_size)
+    plans = eval_batches(index, resize, loading.batch_size)
     # of the first process, so that all processes find the same
     sizes = sorted(_shared_bytes(len(plan.positions), plan.size) for plan in plans[:: process.world])
-    waiting = sum(sizes[-_waiting_batches(config) :]) if config.workers else 0
+    waiting = sum(sizes[-_waiting_batches(loading) :]) if loading.workers else 0
     share = plans[process.rank :: process.world]
-    return Loader(EvalDataset(index, skip_bad, resize), share, process, config, shared_bytes=waiting)
+    return Loader(EvalDataset(index, loading.skip_bad, resize), share, process, loading, shared_bytes=waiting)
 
 
-def _waiting_batches(config: WorkerConfig) -> int:
+def _waiting_batches(workers: WorkerConfig) -> int:
     """Return the most batches in shared memory at a time: those loaded in advance, and the one in use."""
-    return config.workers * _PREFETCHED + 1 if config.workers else 0
+    return workers.workers * _PREFETCHED + 1 if workers.workers else 0
 
 
 def _shared_bytes(images: int, size: tuple[int, int]) -> int:
@@ -94,7 +91,7 @@ class Loader:
         dataset: PlannedDataset,
         plans: TrainBatches | list[BatchPlan],
         process: Process,
-        config: WorkerConfig,
+        workers: WorkerConfig,
         *,
         shared_bytes: int,
     ) -> None:
@@ -108,9 +105,9 @@ class Loader:
             dataset,
             sampler=plans,
             batch_size=None,  # an item is a batch, so a worker loads one batch at a time
-            num_workers=config.workers,
-            prefetch_factor=_PREFETCHED if config.workers else None,
-            timeout=config.worker_timeout if config.workers else 0,
+            num_workers=workers.workers,
+            prefetch_factor=_PREFETCHED if workers.workers else None,
+            timeout=workers.worker_timeout if workers.workers else 0,
             pin_memory=process.device.type == "cuda",
             worker_init_fn=_one_thread,
         )

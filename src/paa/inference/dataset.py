@@ -10,9 +10,8 @@ import numpy as np
 from paa.config import InferenceConfig, LoadingConfig
 from paa.data.index import DatasetIndex
 from paa.data.loader import eval_loader
-from paa.data.transforms import Resize
 from paa.errors import DataError
-from paa.inference.detect import detect_batch
+from paa.inference.detect import detect_batch, resize_for
 from paa.inference.table import DetectionTable
 from paa.model.detector import Detector
 from paa.runtime.distributed import Process
@@ -42,9 +41,7 @@ def detect_dataset(
     with the number of images done by this process since its last call. ImageError for an image that cannot be read,
     DataError if none can.
     """
-    config = detector.config
-    resize = Resize(config.min_size if inference.views is None else None, config.max_size, config.legacy)
-    loader = eval_loader(index, resize, loading.batch_size, process, loading, skip_bad=loading.skip_bad)
+    loader = eval_loader(index, resize_for(detector, inference), process, loading)
     tables: list[DetectionTable] = []
     for batch in loader:
         found = detect_batch(detector, batch.images, batch.sizes, batch.original_sizes, inference)

@@ -8,9 +8,15 @@ from torch import Tensor
 from paa.config import InferenceConfig
 from paa.core.boxes import clip
 from paa.core.postprocess import DetectedBatch
-from paa.data.transforms import stretch
+from paa.data.transforms import Resize, stretch
 from paa.inference.multi_scale import detect_multi_scale
 from paa.model.detector import Detector
+
+
+def resize_for(detector: Detector, config: InferenceConfig) -> Resize:
+    """Return the resizing of images before `detect_batch`: none where `config.views` resize the images themselves."""
+    model = detector.config
+    return Resize(model.min_size if config.views is None else None, model.max_size, model.legacy)
 
 
 @torch.inference_mode()
@@ -19,9 +25,9 @@ def detect_batch(
 ) -> DetectedBatch:
     """Return the detections of a batch, on the CPU, in the pixels of the original images and clipped to them.
 
-    images (B, 3, H, W): uint8 RGB, each at the top left, resized as the detector expects; with `config.views`, of their
-    original size. sizes (B, 2), original_sizes (B, 2): (height, width) of each in the batch, and before it was resized.
-    All may lie on any device; the work is done on the detector's.
+    images (B, 3, H, W): uint8 RGB, each at the top left, resized by `resize_for`. sizes (B, 2), original_sizes (B, 2):
+    (height, width) of each in the batch, and before it was resized. All may lie on any device; the work is done on the
+    detector's.
     """
     device = detector.mean.device
     moved = images.to(device, non_blocking=True), sizes.to(device, non_blocking=True)

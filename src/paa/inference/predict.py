@@ -14,10 +14,10 @@ from torch import Tensor
 from paa.config import InferenceConfig
 from paa.data.batch import collate, padded_size
 from paa.data.images.read import as_rgb
-from paa.data.transforms import resize, resized_size
+from paa.data.transforms import Resize
 from paa.detections import Detections
 from paa.errors import ConfigError
-from paa.inference.detect import detect_batch
+from paa.inference.detect import detect_batch, resize_for
 from paa.inference.sources import Source
 from paa.model.detector import PADDING, Detector
 
@@ -42,8 +42,9 @@ def predict(
         raise ConfigError(f"the batch size must be at least 1, got {batch_size}")
     held: deque[_Item] = deque()  # the images not yielded yet, in order
     waiting: dict[tuple[int, int], list[_Item]] = {}  # those not detected in yet, by padded size
+    resize = resize_for(detector, config)
     for source in sources:
-        item = _prepare(detector, source, config)
+        item = _prepare(source, resize)
         held.append(item)
         same_size = waiting.setdefault(item.padded_size, [])
         same_size.append(item)
@@ -78,14 +79,11 @@ class _Item:
         return self.image.size // 3
 
 
-def _prepare(detector: Detector, source: Source, config: InferenceConfig) -> _Item:
-    """Read a source and resize its image as the detector expects; views resize it themselves."""
+def _prepare(source: Source, resize: Resize) -> _Item:
+    """Read a source and resize its image."""
     image = as_rgb(source)
-    tensor = torch.from_numpy(image).permute(2, 0, 1)
-    if config.views is None:
-        size = resized_size(image.shape[0], image.shape[1], detector.config.min_size, detector.config.max_size)
-        tensor = resize(tensor, torch.zeros(0, 4), size, legacy=False)[0]
-    return _Item(image, tensor)
+    resized, _ = resize(torch.from_numpy(image).permute(2, 0, 1), torch.zeros(0, 4))
+    return _Item(image, resized)
 
 
 def _detect(detector: Detector, items: list[_Item], config: InferenceConfig) -> None:

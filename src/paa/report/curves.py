@@ -1,4 +1,7 @@
-"""Plots, as PNG files: precision-recall curves with their operating points, and losses over a training run."""
+"""Plots, as PNG files: precision-recall curves with their operating points, and losses over a training run.
+
+Without matplotlib none is drawn, and one line says so.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,21 @@ import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from paa.errors import RunError
 from paa.evaluation.operating_point import ClassCurve, envelope
 from paa.report.palette import class_colour
+from paa.runtime.extras import not_installed
 from paa.runtime.files import whole_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+log = logging.getLogger("paa")
 
 _LOSSES = {
     "loss": "total",
@@ -40,7 +47,9 @@ def precision_recall_curves(curves: Sequence[ClassCurve], out: Path, *, most: in
     shown = sorted(sorted(known, key=lambda label: -curves[label].objects)[:most])
     columns = min(4, len(shown))
     rows = -(-len(shown) // columns)
-    figure = Figure(figsize=(max(3.2 * columns, 4.2), 3.1 * rows + 0.5), layout="constrained")
+    figure = _new_figure(max(3.2 * columns, 4.2), 3.1 * rows + 0.5, out)
+    if figure is None:
+        return
     for place, label in enumerate(shown, start=1):
         axes = figure.add_subplot(rows, columns, place)
         _draw_curve(axes, curves[label])
@@ -59,7 +68,9 @@ def training_curves(log: Path, out: Path) -> None:
     """
     steps = _read_steps(log)
     x = np.array(list(steps))
-    figure = Figure(figsize=(10, 5.6), layout="constrained")
+    figure = _new_figure(10, 5.6, out)
+    if figure is None:
+        return
     halves: Any = figure.subfigures(1, 2, width_ratios=(3, 2))
     left, right = halves
     total, lr = left.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -75,6 +86,16 @@ def training_curves(log: Path, out: Path) -> None:
     for axes in (lr, parts[-1]):
         axes.set_xlabel("step", fontsize=8)
     _save(figure, out)
+
+
+def _new_figure(width: float, height: float, out: Path) -> Figure | None:
+    """Return an empty figure of that size in inches; None, and a line that `out` is left out, without matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        log.warning(f"{out} is not drawn: {not_installed('matplotlib', 'plots')}")
+        return None
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _draw_curve(axes: Any, curve: ClassCurve) -> None:
@@ -139,6 +160,8 @@ def _plain(axes: Any) -> None:
 
 def _save(figure: Figure, out: Path) -> None:
     """Write a PNG; missing folders are made. Characters that no font has are drawn as boxes, which is logged once."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     out.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasAgg(figure)
     with whole_file(out) as temporary, warnings.catch_warnings(record=True) as caught:
@@ -151,9 +174,7 @@ def _save(figure: Figure, out: Path) -> None:
         else:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     if missing:
-        logging.getLogger("paa").warning(
-            "%s: matplotlib's fonts lack characters of the class names, which are drawn as boxes", out
-        )
+        log.warning(f"{out}: matplotlib's fonts lack characters of the class names, which are drawn as boxes")
 
 
 def _hex(label: int) -> str:

@@ -1,19 +1,21 @@
-"""Where the records of a run are written: log.jsonl, TensorBoard's files, and what listens."""
+"""Where the records of a run are written: log.jsonl, TensorBoard's files if it is installed, and what listens."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
-from torch.utils.tensorboard import SummaryWriter
-
+from paa.runtime.extras import not_installed
 from paa.runtime.files import cannot_write
 from paa.training.checkpoint import State
 from paa.training.run_folder import Record, RunFolder
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 log = logging.getLogger("paa")
 
@@ -27,32 +29,49 @@ def open_log(run: RunFolder, state: State, listen: Listener) -> Iterator[Callabl
     What a resumed run does again is dropped before, from the log and in TensorBoard.
     """
     kept = run.forget_after(state.step, validated=not state.validation_due)
+    with _open_board(run, state) as show:
+
+        def write(record: Record) -> None:
+            run.append(record)
+            show(record)
+            listen(record)
+
+        for record in kept:
+            show(record)
+        yield write
+
+
+def _open_board(run: RunFolder, state: State) -> AbstractContextManager[Listener]:
+    """Return the context of the function that writes a record to TensorBoard's files; without TensorBoard, to none."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        log.warning(f"{run.log} alone is written: {not_installed('tensorboard', 'tensorboard')}")
+        return nullcontext(lambda record: None)
+    return _board(SummaryWriter, run, state)
+
+
+@contextmanager
+def _board(writer: type[SummaryWriter], run: RunFolder, state: State) -> Iterator[Listener]:
+    """Open TensorBoard's files, and give the function that writes a record to them; RunError if they cannot be."""
     hook = threading.excepthook
     threading.excepthook = partial(_board_hook, hook)
     try:
         with _board_errors(run):
-            board = SummaryWriter(run.tensorboard, purge_step=state.step)  # hides what was written from this step on
+            board = writer(run.tensorboard, purge_step=state.step)  # hides what was written from this step on
     except BaseException:
         threading.excepthook = hook
         raise
 
     def show(record: Record) -> None:
-        for name, value in record.items():
-            if name not in ("step", "steps") and value is not None:
-                board.add_scalar(name.replace("loss_", "loss/"), value, record["step"])
-        board.flush()
-
-    def write(record: dict[str, Any]) -> None:
-        run.append(record)
         with _board_errors(run):
-            show(record)
-        listen(record)
+            for name, value in record.items():
+                if name not in ("step", "steps") and value is not None:
+                    board.add_scalar(name.replace("loss_", "loss/"), value, record["step"])
+            board.flush()
 
     try:
-        with _board_errors(run):
-            for record in kept:
-                show(record)
-        yield write
+        yield show
     finally:
         try:
             board.close()

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from paa.config import DataConfig, Precision, to_dict
+from paa.config import DataConfig, LoadingConfig, Precision, to_dict
 from paa.data.augment import TrainTransform
 from paa.data.index import DatasetIndex
 from paa.data.left_out import LeftOut
@@ -29,7 +29,7 @@ from paa.data.transforms import Resize
 from paa.data.workers import check_shared_memory
 from paa.errors import ConfigError, RunError
 from paa.model.detector import Detector
-from paa.model.prepare import arrange, resolve_precision
+from paa.model.prepare import prepare_for_device, resolve_precision
 from paa.runtime.distributed import Process
 from paa.training.average import WeightAverage
 from paa.training.checkpoint import State, model_of, restore, save
@@ -148,7 +148,7 @@ def place(detector: Detector, config: TrainConfig, device: torch.device, precisi
     runtime = config.runtime
     detector.freeze(config.recipe.schedule.frozen_stages)
     detector.to(device)
-    arrange(
+    prepare_for_device(
         detector,
         channels_last=runtime.channels_last,
         fast_convolutions=runtime.fast_convolutions and runtime.compile == "off" and precision == "float32",
@@ -311,5 +311,6 @@ def check_room(
     needed = loader.shared_bytes
     if val_index is not None:
         resize = Resize(detector.config.min_size, detector.config.max_size)
-        needed += eval_loader(val_index, resize, config.validation.batch_size, process, config.runtime).shared_bytes
+        loading = LoadingConfig(config.runtime.workers, batch_size=config.validation.batch_size)
+        needed += eval_loader(val_index, resize, process, loading).shared_bytes
     check_shared_memory(needed * process.on_host)

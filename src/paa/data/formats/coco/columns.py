@@ -79,7 +79,7 @@ def read_columns(file: Path) -> Content | None:
             names += [image.file_name or name_of_url(image.coco_url) for image in images]
             image_columns.append(_image_columns(images))
         columns = [_annotation_columns(piece) for piece in _pieces(memoryview(document.annotations), _Annotation)]
-    except (OSError, ValueError, OverflowError, RecursionError):  # msgspec's are ValueErrors
+    except (msgspec.MsgspecError, OSError, ValueError, OverflowError, RecursionError):
         return None
     merged = _concatenated(image_columns)
     content = Content(file, names, merged["id"], merged["size"], document.categories, _concatenated(columns))

@@ -1,0 +1,27 @@
+"""Where the tests are that `make quick` leaves out: golden models, other processes, compiled code, seconds of work.
+
+conftest.py gives them the marker `slow`; a single slow test in another file has the marker itself.
+"""
+
+SLOW = (
+    "commands",  # whole commands
+    "core/kernels",  # Triton's interpreter
+    "data/test_loader.py",  # worker processes
+    "data/test_workers.py",
+    "model/test_prepare.py",  # torch.compile
+    "model/test_timm_backbone.py",
+    "runtime/test_distributed.py",
+    "runtime/test_extras.py",
+    "test_benchmarks.py",
+    "test_docs.py",
+    "test_parity.py",
+    "test_predictor.py",
+    "test_recipes.py",
+    "training/test_init.py",
+    "training/test_run_folder.py",
+    "training/test_run_lock.py",
+    "training/test_train.py",
+    "training/test_validation.py",
+    "weights",
+)
+"""Folders and files inside tests/."""
