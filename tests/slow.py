@@ -12,6 +12,7 @@ SLOW = (
     "model/test_timm_backbone.py",
     "runtime/test_distributed.py",
     "runtime/test_extras.py",
+    "runtime/test_memory.py",
     "test_benchmarks.py",
     "test_docs.py",
     "test_parity.py",
@@ -21,6 +22,7 @@ SLOW = (
     "training/test_run_folder.py",
     "training/test_run_lock.py",
     "training/test_train.py",
+    "training/test_two_processes.py",
     "training/test_validation.py",
     "weights",
 )
