@@ -61,18 +61,22 @@ def paa_losses(
     outputs: of B images at N anchors. anchors (N, 4). gt_boxes (B, G, 4): continuous xyxy pixels. gt_labels (B, G):
     from 0, -1 where there is no object. assigner: the rule that chooses the positives. legacy: the official code's
     GIoU. average: the mean of a tensor over all processes (torch.distributed), for the normalisers; a single process
-    needs none. Losses are computed in float32. No object anywhere is ordinary input: the classification loss still
-    pushes down, the other two are zero with a graph. ValueError if the assigner's result has the wrong shapes.
+    needs none. Losses are computed in float32, or in float64 if the outputs are float64. No object anywhere is ordinary
+    input: the classification loss still pushes down, the other two are zero with a graph. ValueError if the assigner's
+    result has the wrong shapes.
     """
+    dtype = torch.promote_types(outputs.deltas.dtype, torch.float32)
     outputs = outputs._replace(
-        cls_logits=outputs.cls_logits.float(), deltas=outputs.deltas.float(), iou_logits=outputs.iou_logits.float()
+        cls_logits=outputs.cls_logits.to(dtype),
+        deltas=outputs.deltas.to(dtype),
+        iou_logits=outputs.iou_logits.to(dtype),
     )
     if gt_labels.shape[1] == 0:  # an image without objects has an empty slot anyway
         gt_boxes, gt_labels = F.pad(gt_boxes, (0, 0, 0, 1)), F.pad(gt_labels, (0, 1), value=-1)
     negatives = _negative_focal(outputs.cls_logits, weights)
 
     def cost(matches: Tensor) -> Tensor:
-        return _cost(outputs, negatives, anchors, matches, gt_boxes, gt_labels, weights, legacy)
+        return _cost(outputs, negatives, anchors, matches, gt_boxes, gt_labels, weights, legacy).float()
 
     with torch.no_grad():
         assignment = assigner(outputs, anchors, gt_boxes, gt_labels, cost)

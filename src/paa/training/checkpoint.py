@@ -17,7 +17,7 @@ from paa.training.run_folder import save_checkpoint
 from paa.weights.files import read_file
 from paa.weights.formats import own
 from paa.weights.read import read_weights
-from paa.weights.state import load_tensors
+from paa.weights.state import Checkpoint, load_tensors
 
 _MAY_CHANGE = ("schedule.steps", "schedule.epochs", "schedule.decays")  # a run may be made longer or shorter
 
@@ -74,7 +74,7 @@ def restore(
     CheckpointError if it is no checkpoint of a run, ConfigError if that run was told anything else.
     """
     content = read_file(path).values
-    if not own.recognises(content, {}) or "training" not in content:
+    if not own.recognises(Checkpoint(str(path), content)) or "training" not in content:
         raise CheckpointError(f"{path}: no training checkpoint of this project; to start from its weights use --init")
     if tuple(content["names"]) != trained.names:
         raise ConfigError(f"{path}: was trained on classes {content['names']}, the data set has {list(trained.names)}")

@@ -29,7 +29,7 @@ from paa.data.transforms import Resize
 from paa.data.workers import check_shared_memory
 from paa.errors import ConfigError, RunError
 from paa.model.detector import Detector
-from paa.model.prepare import arrange, resolve_precision
+from paa.model.prepare import prepare_for_device, resolve_precision
 from paa.runtime.distributed import Process
 from paa.training.average import WeightAverage
 from paa.training.checkpoint import State, model_of, restore, save
@@ -148,7 +148,7 @@ def place(detector: Detector, config: TrainConfig, device: torch.device, precisi
     runtime = config.runtime
     detector.freeze(config.recipe.schedule.frozen_stages)
     detector.to(device)
-    arrange(
+    prepare_for_device(
         detector,
         channels_last=runtime.channels_last,
         fast_convolutions=runtime.fast_convolutions and runtime.compile == "off" and precision == "float32",
