@@ -12,6 +12,7 @@ SLOW = (
     "model/test_timm_backbone.py",
     "runtime/test_distributed.py",
     "runtime/test_extras.py",
+    "runtime/test_memory.py",
     "test_benchmarks.py",
     "test_docs.py",
     "test_parity.py",
