@@ -64,8 +64,8 @@ def paa_losses(
     needs none. Losses are computed in float32. No object anywhere is ordinary input: the classification loss still
     pushes down, the other two are zero with a graph. ValueError if the assigner's result has the wrong shapes.
     """
-    outputs = outputs._replace(
-        cls_logits=outputs.cls_logits.float(), deltas=outputs.deltas.float(), iou_logits=outputs.iou_logits.float()
+    outputs = HeadOutputs(  # torch 2.8 compiles no _replace
+        outputs.cls_logits.float(), outputs.deltas.float(), outputs.iou_logits.float(), outputs.level_sizes
     )
     if gt_labels.shape[1] == 0:  # an image without objects has an empty slot anyway
         gt_boxes, gt_labels = F.pad(gt_boxes, (0, 0, 0, 1)), F.pad(gt_labels, (0, 1), value=-1)
