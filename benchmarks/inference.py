@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from network import Images, as_it_comes, as_paa_runs, fcos_r50, paa_r50, print_limit, retinanet_r50
-from paa.model.prepare import arrange
+from paa.model.prepare import prepare_for_device
 from paa.predictor import PAA
 from paa.runtime.device import has_bfloat16
 from timing import compare, measure, parse_arguments
@@ -83,7 +83,7 @@ def main() -> None:
     compare("inference", "same operations", as_it_comes(paa_run(plain, data)), "FCOS", fcos_run, arguments, warm_up=1)
 
     defaults = copy.deepcopy(plain)
-    arrange(defaults, channels_last=True, fast_convolutions=True)
+    prepare_for_device(defaults, channels_last=True, fast_convolutions=True)
     check(plain, defaults, data)
     compare("inference", "defaults", as_paa_runs(paa_run(defaults, data)), "FCOS", fcos_run, arguments, warm_up=1)
     bfloat16 = has_bfloat16(torch.device(device))

@@ -30,7 +30,7 @@ from torch.optim import SGD
 from network import Images, as_it_comes, as_paa_runs, fcos_r50, paa_r50, print_limit, retinanet_r50
 from paa.core.losses import LossResult, paa_losses
 from paa.core.outputs import HeadOutputs
-from paa.model.prepare import arrange, compile_network
+from paa.model.prepare import compile_network, prepare_for_device
 from paa.predictor import PAA
 from paa.runtime.device import has_bfloat16
 from timing import compare, measure, parse_arguments, print_share
@@ -75,7 +75,7 @@ def variant(model: PAA, name: str) -> PAA:
     """Return a copy of the plain model as a variant: plain, defaults or compiled."""
     model = copy.deepcopy(model)
     if name != "plain":
-        arrange(model, channels_last=True, fast_convolutions=name == "defaults")
+        prepare_for_device(model, channels_last=True, fast_convolutions=name == "defaults")
     if name == "compiled":
         compile_network(model, "default")
     return model

@@ -27,11 +27,12 @@ from paa.core.merging import merge_views
 from paa.core.outputs import HeadOutputs
 from paa.core.postprocess import DetectedBatch, detect
 from paa.model.detector import PADDING, Detector
-from paa.model.prepare import arrange
+from paa.model.prepare import prepare_for_device
 from paa.training.optimizer import make_optimizer, set_lr
 from paa.training.schedule import Schedule
 from paa.weights.formats import mmdet, seed
 from paa.weights.read import build
+from paa.weights.state import Checkpoint
 
 LOSS_TOLERANCE = 1e-4
 SCORE_TOLERANCE = 1e-4
@@ -145,7 +146,7 @@ def _depend_on_close_scores(golden: Golden, level_starts: list[int], num_objects
 def seed_model(directory: Path, name: str) -> Detector:
     """Build one of the seed's models with weights from their names, through the reader of the seed's format."""
     shapes = json.loads((directory / "seed_state_dicts.json").read_text())[name]
-    return build(seed.read(filled(directory, shapes)), name, Detector)
+    return build(seed.read(Checkpoint(name, filled(directory, shapes))), name, Detector)
 
 
 def filled(directory: Path, shapes: Mapping[str, list[int]]) -> dict[str, Tensor]:
@@ -236,7 +237,7 @@ def plain(model: Detector) -> Detector:
 
 def fast(model: Detector) -> Detector:
     """Return the model arranged for a CPU."""
-    arrange(model, channels_last=True, fast_convolutions=True)
+    prepare_for_device(model, channels_last=True, fast_convolutions=True)
     return model
 
 
@@ -278,7 +279,7 @@ def check_file(path: Path, mode: str = "plain") -> Report:
 
 def _mmdet_model(directory: Path) -> Detector:
     shapes = json.loads((directory / "mmdet_state_dict.json").read_text())
-    return build(mmdet.read(filled(directory, shapes), {}), "mmdet_r50", Detector)
+    return build(mmdet.read(Checkpoint("mmdet_r50", filled(directory, shapes))), "mmdet_r50", Detector)
 
 
 def golden_files(directory: Path) -> list[Path]:

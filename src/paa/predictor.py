@@ -16,7 +16,7 @@ from paa.inference.predict import predict
 from paa.inference.sources import Source
 from paa.model.cpu.convolutions import keep_kernels
 from paa.model.detector import Detector
-from paa.model.prepare import arrange, compile_network, resolve_precision
+from paa.model.prepare import compile_network, prepare_for_device, resolve_precision
 from paa.runtime.device import pick_device
 from paa.runtime.hub import PyTorchModelHubMixin, hf_hub_download
 from paa.weights.formats.own import write_model
@@ -58,7 +58,7 @@ class PAA(
         self.optimised = True
         self.eval().requires_grad_(False)
         self.backbone.fold()
-        arrange(self, channels_last=True, fast_convolutions=compile == "off" and precision == "float32")
+        prepare_for_device(self, channels_last=True, fast_convolutions=compile == "off" and precision == "float32")
         keep_kernels(self)
         compile_network(self, compile)
         return self
@@ -194,5 +194,5 @@ def load(path: str | Path, device: str | None = None, *, format: WeightsFormat |
     model = build(weights, str(path), PAA)
     model.provenance = dict(weights.provenance)
     model.to(chosen)
-    arrange(model, channels_last=True, fast_convolutions=True)
+    prepare_for_device(model, channels_last=True, fast_convolutions=True)
     return model

@@ -1,4 +1,4 @@
-"""ResNets and ResNeXts: torchvision's networks to the tensor and to the number, and what they can be made to do."""
+"""ResNets and ResNeXts: equal to torchvision's in names, shapes and numbers; strides, deformable and frozen stages."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ Build = Callable[..., ResNetBackbone]
 
 
 def shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of a network's tensors, but for a classifier's."""
+    """Names and shapes of a network's tensors, without a classifier's."""
     return {name: tuple(t.shape) for name, t in network.state_dict().items() if not name.startswith("fc.")}
 
 
 def randomise(network: nn.Module) -> None:
-    """Fill a network on the meta device with numbers like a trained one's, in each statistic others."""
+    """Fill a network on the meta device with numbers like a trained network's, different in each tensor."""
     network.to_empty(device="cpu")
     random = torch.Generator().manual_seed(0)
     for name, tensor in network.state_dict().items():
@@ -73,7 +73,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Build:
     return build
 
 
-def test_which_there_are() -> None:
+def test_which_backbones_exist() -> None:
     assert set(RESNETS) == {
         *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
         *("resnext101_32x8d", "resnext101_64x4d", "resnext152_32x8d"),
@@ -90,7 +90,7 @@ def test_names_and_shapes_are_torchvisions(name: str) -> None:
 
 
 def test_names_and_shapes_of_resnext152() -> None:
-    """As deep as ResNet-152; each of its blocks is as ResNeXt-101 32x8d's block at such a place."""
+    """As deep as ResNet-152; each block has the shapes of ResNeXt-101 32x8d's block of the same stage."""
     with META:
         ours = shapes(ResNetBackbone("resnext152_32x8d", norm="batch"))
         deep, wide = (shapes(torchvision.models.get_model(n)) for n in ("resnet152", "resnext101_32x8d"))
@@ -112,7 +112,7 @@ def test_features_are_torchvisions(name: str) -> None:
     state = {n: tensor for n, tensor in theirs.state_dict().items() if not n.startswith("fc.")}
     batch.load_state_dict(state, assign=True)
     frozen.load_state_dict(state, assign=True)  # which leaves out the counts
-    # as part of the convolutions batch norm is rounded otherwise; in float64 nothing can hide behind that
+    # batch norm that is part of the convolutions rounds differently; in float64 rounding hides no mistake
     x = draw_image().double()
     theirs, batch, frozen = theirs.double(), batch.double(), frozen.double()
     with torch.inference_mode():
@@ -127,12 +127,11 @@ def test_features_are_torchvisions(name: str) -> None:
     [(name, False) for name in RESNETS] + [(name, True) for name in ("resnet50", "resnet101", "resnext101_64x4d")],
 )
 def test_strides_are_8_16_32_wherever_a_bottleneck_halves(name: str, stride_in_1x1: bool) -> None:
-    """Told by what goes into and comes out of every convolution, not by what it says of itself."""
+    """Found from the sizes of every convolution's input and output, not from its attributes."""
     bottlenecks = name not in ("resnet18", "resnet34")
     halving: set[str] = set()
     with META:
-        # batch norm that is trained stays a layer of its own, and every convolution is called as a module
-        backbone = ResNetBackbone(name, norm="batch", stride_in_1x1=stride_in_1x1)
+        backbone = ResNetBackbone(name, stride_in_1x1=stride_in_1x1)
 
         def hook(of: str) -> Callable[[nn.Module, tuple[Tensor], Tensor], None]:
             return lambda _, given, made: halving.add(of) if made.shape[-1] < given[0].shape[-1] else None
@@ -192,7 +191,7 @@ def test_deformable_stages_learn(tiny: Build, stages: Stages, norm: str) -> None
 
 
 def test_deformable_groups_of_resnext() -> None:
-    """A deformable stage's tensors are the plain ones, renamed, and one offset for all groups."""
+    """A deformable stage has the tensors of the plain one, renamed, and one offset for all groups."""
     with META:
         plain, deformable = (shapes(ResNetBackbone("resnext101_32x8d", dcn_stages=stages)) for stages in ((), (4, 5)))
     moved = {
@@ -227,7 +226,7 @@ def test_a_stage_named_twice_is_deformable_once(tiny: Build) -> None:
         ("convnext_atto", {}, "unknown backbone 'convnext_atto'; .* timm/NAME"),
     ],
 )
-def test_what_cannot_be_built(name: str, options: dict[str, Any], says: str) -> None:
+def test_invalid_options(name: str, options: dict[str, Any], says: str) -> None:
     with META, pytest.raises(ConfigError, match=says) as caught:
         ResNetBackbone(name, **options)
     assert "\n" not in str(caught.value)
@@ -241,7 +240,7 @@ STAGES = (("conv1.", "bn1."), ("layer1.",), ("layer2.",), ("layer3.",), ("layer4
     ("stages", "norm"), [*((stages, "batch") for stages in range(6)), (2, "affine"), (2, "frozen"), (5, "frozen")]
 )
 def test_frozen_stages_and_no_others(stages: int, norm: str) -> None:
-    """Neither trained nor, in trained batch norm, counted, whoever sets which mode."""
+    """They are not trained, and their batch norm does not update its statistics, whatever mode is set."""
     torch.manual_seed(0)
     detector = Detector(ModelConfig(backbone="resnet18", norm=norm, channels=16, tower_depth=0), ("a",))
     detector.freeze(stages)
@@ -255,9 +254,9 @@ def test_frozen_stages_and_no_others(stages: int, norm: str) -> None:
     assert all(p.requires_grad for n, p in detector.named_parameters() if not n.startswith("backbone."))
     before = {n: tensor.clone() for n, tensor in backbone.state_dict().items()}
     features = backbone(draw_image(32, 32))
-    counted = {n for n, tensor in backbone.state_dict().items() if not torch.equal(tensor, before[n])}
+    updated = {n for n, tensor in backbone.state_dict().items() if not torch.equal(tensor, before[n])}
     statistics = {n for n in before if "running_" in n or n.endswith("tracked")}
-    assert counted == ({n for n in statistics if not n.startswith(frozen)} if norm == "batch" else set())
+    assert updated == ({n for n in statistics if not n.startswith(frozen)} if norm == "batch" else set())
     if stages < 5:
         sum(feature.square().mean() for feature in features).backward()
         assert all((p.grad is None) == n.startswith(frozen) for n, p in backbone.named_parameters())

@@ -1,4 +1,4 @@
-"""Every backbone and option: shapes, gradients, names, and that images and padding keep to themselves."""
+"""Every backbone and option: shapes, gradients, names, number types, and that images of a batch do not mix."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def build(config: ModelConfig, seed: int = 0) -> Detector:
 
 
 def draw_images(seed: int, sizes: list[tuple[int, int]], height: int = 96, width: int = 128) -> tuple[Tensor, Tensor]:
-    """Return images at the top left of a batch whose padding is noise, which nobody may look at."""
+    """Return images at the top left of a batch whose padding is noise, on which nothing may depend."""
     random = torch.Generator().manual_seed(seed)
     images = torch.randint(256, (len(sizes), 3, height, width), dtype=torch.uint8, generator=random)
     return images, torch.tensor(sizes)
@@ -75,8 +75,8 @@ def test_shapes_and_gradients(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_batch_is_its_images(name: str) -> None:
-    """Each image of a batch gives what it gives alone, padded the same."""
+def test_an_image_in_a_batch_is_as_alone(name: str) -> None:
+    """Alone it has the same padding."""
     detector = build(CONFIGS[name]).eval()
     images, sizes = draw_images(1, [(96, 128), (61, 77)])
     with torch.inference_mode():
@@ -108,8 +108,8 @@ def test_normalise_does_not_read_the_padding(bgr: bool) -> None:
     expected = torch.zeros(2, 3, 96, 128)
     for i, (height, width) in enumerate(sizes.tolist()):
         for channel, (mean, std) in enumerate(zip(config.mean, config.std)):
-            place = 2 - channel if bgr else channel
-            expected[i, place, :height, :width] = (images[i, channel, :height, :width].float() - mean) / std
+            position = 2 - channel if bgr else channel
+            expected[i, position, :height, :width] = (images[i, channel, :height, :width].float() - mean) / std
     torch.testing.assert_close(x, expected)
     noisy = images.clone()
     noisy[1, :, 61:], noisy[1, :, :, 77:] = 255, 7
@@ -122,8 +122,7 @@ def test_normalise_does_not_read_the_padding(bgr: bool) -> None:
     assert torch.equal(floats, images.float())
 
 
-def test_other_padding_other_names_same_model() -> None:
-    """What an image looks like beyond its edges and what the classes are called changes nothing."""
+def test_outputs_do_not_depend_on_the_padding() -> None:
     detector = build(SMALL).eval()
     images, sizes = draw_images(4, [(61, 77)])
     noisy = images.clone()
@@ -173,11 +172,11 @@ EXPECTED_NAMES = {
 
 
 def test_names_in_a_state_dict() -> None:
-    """Checkpoints hang on these."""
+    """Checkpoints depend on these."""
     state = build(CONFIGS["resnet50 dcn"]).state_dict()
     assert {name: tuple(state[name].shape) for name in EXPECTED_NAMES} == EXPECTED_NAMES
     assert {name.split(".")[0] for name in state} == {"backbone", "fpn", "head"}
-    assert not [name for name in state if "mean" in name and "running" not in name]  # the configuration's, not trained
+    assert not [name for name in state if "mean" in name and "running" not in name]  # they are the configuration's
     plain = build(CONFIGS["resnet50"]).state_dict()
     assert "backbone.layer2.0.conv2.weight" in plain
     assert {n for n in state if ".conv2." not in n and "tower" not in n} == {
@@ -301,8 +300,68 @@ def test_the_head_is_shared_but_for_scales() -> None:
     assert torch.equal(outputs.cls_logits[:, 7], maps[:, :, 1, 2])
 
 
+@pytest.mark.parametrize("name", ["resnet18 batch norm", "resnet50 seed", "resnet50 dcn"])
+def test_in_float64(name: str) -> None:
+    """Head outputs, losses and gradients have that type; detections, in float32, are those of a float32 model."""
+    detector = build(CONFIGS[name]).eval()
+    nn.init.normal_(detector.head.cls_logits.weight, std=0.3)
+    images, sizes = draw_images(0, [(96, 128), (70, 90)])
+    boxes = torch.tensor([[[10.0, 10.0, 80.0, 90.0], [0.0, 0.0, 30.0, 40.0]], [[5.0, 5.0, 60.0, 60.0], [0.0] * 4]])
+    labels = torch.tensor([[0, 1], [2, -1]])
+
+    def losses() -> dict[str, Tensor]:
+        outputs = detector(images, sizes)
+        return paa_losses(outputs, detector.anchors(outputs), boxes, labels, legacy=detector.config.legacy).losses
+
+    expected, detected = losses(), detector.detect(images, sizes)
+    assert {loss.dtype for loss in expected.values()} == {torch.float32}
+    detector.double()
+    found = losses()
+    assert {loss.dtype for loss in found.values()} == {torch.float64}
+    for key, loss in found.items():
+        assert loss.item() == pytest.approx(expected[key].item(), rel=1e-4)
+    torch.stack(list(found.values())).sum().backward()
+    assert all(p.grad.dtype == torch.float64 for p in detector.parameters() if p.grad is not None)
+    again = detector.detect(images, sizes)
+    assert (again.labels >= 0).any()
+    assert [column.dtype for column in again] == [torch.float32, torch.float32, torch.int64]
+    torch.testing.assert_close(again.scores, detected.scores, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(again.boxes, detected.boxes, rtol=1e-4, atol=1e-2)
+
+
+def test_gradients_in_float64_are_finite_differences() -> None:
+    detector = build(SMALL).double()
+    images, sizes = draw_images(0, [(64, 64)], 64, 64)
+    boxes, labels = torch.tensor([[[8.0, 8.0, 50.0, 60.0]]]), torch.tensor([[1]])
+
+    def loss() -> Tensor:
+        outputs = detector(images, sizes)
+        return paa_losses(outputs, detector.anchors(outputs), boxes, labels).losses["classification"]
+
+    weight = detector.fpn.output[0].weight
+    (gradient,) = torch.autograd.grad(loss(), weight)
+    direction = torch.randn(weight.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    step = 1e-6
+    with torch.no_grad():
+        weight.add_(direction, alpha=step)
+        ahead = loss()
+        weight.sub_(direction, alpha=2 * step)
+        behind = loss()
+    assert ((ahead - behind) / (2 * step)).item() == pytest.approx((gradient * direction).sum().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_of_16_bits_are_refused(dtype: torch.dtype) -> None:
+    detector = build(SMALL).to(dtype)
+    images, sizes = draw_images(0, [(64, 64)], 64, 64)
+    for run in (detector, detector.detect):
+        with pytest.raises(ConfigError, match=rf"^the detector's weights are {dtype}: .*model\.float\(\).*autocast$"):
+            run(images, sizes)
+    detector.float()(images, sizes)
+
+
 def test_autocast_keeps_deltas_precise_and_features_small() -> None:
-    """Deltas and IoU logits stay float32, and frozen batch norm hands on the type it was given."""
+    """Deltas and IoU logits stay float32, and frozen batch norm returns the type of its input."""
     detector = Detector(ModelConfig(backbone="resnet18", channels=16, tower_depth=1), ("a", "b")).eval()
     images, sizes = torch.randint(256, (1, 3, 64, 64), dtype=torch.uint8), torch.tensor([[64, 64]])
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):

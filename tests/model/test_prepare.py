@@ -1,4 +1,4 @@
-"""What makes a detector fast leaves what it says as it is."""
+"""A detector that was made faster detects the same."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import paa
 from paa.config import ModelConfig
 from paa.core.losses import paa_losses
 from paa.core.outputs import HeadOutputs
 from paa.errors import CheckpointError
-from paa.model import prepare as speed
+from paa.model import prepare
+from paa.model.backbone import FrozenBatchNorm
 from paa.model.cpu.winograd import WinogradConv2d
 from paa.model.detector import Detector
-from paa.model.prepare import arrange, compile_network, resolve_precision
+from paa.model.prepare import compile_network, prepare_for_device, resolve_precision
 from paa.predictor import PAA
 from paa.runtime.device import has_bfloat16
 from paa.runtime.distributed import Process
@@ -46,7 +47,7 @@ def batch() -> tuple[Tensor, Tensor]:
 
 @pytest.fixture(params=MODELS)
 def model(request: pytest.FixtureRequest) -> PAA:
-    """A detector whose batch norms have statistics of their own, in float64 so that no rounding can hide a mistake."""
+    """A detector whose batch norms have random statistics, in float64 so that rounding hides no mistake."""
     torch.manual_seed(0)
     model = PAA(MODELS[request.param], ("a", "b"))
     for name, tensor in model.named_buffers():
@@ -59,21 +60,14 @@ def largest_difference(ours: HeadOutputs, theirs: HeadOutputs) -> float:
     return max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(ours[:3], theirs[:3]))
 
 
-def test_optimise_changes_nothing(model: PAA, batch: tuple[Tensor, Tensor], monkeypatch: Any) -> None:
-    monkeypatch.setattr(Tensor, "float", Tensor.double)  # `normalise` makes the bytes float32
+def test_optimise_changes_nothing(model: PAA, batch: tuple[Tensor, Tensor]) -> None:
     with torch.inference_mode():
         expected = model(*batch)
         assert model.optimise("float32") is model
         assert largest_difference(model(*batch), expected) < 1e-12
-    norms = [name for name, m in model.named_modules() if isinstance(m, (torch.nn.BatchNorm2d, paa_norm()))]
+    norms = [name for name, m in model.named_modules() if isinstance(m, (nn.BatchNorm2d, FrozenBatchNorm))]
     assert all("layer4" in name for name in norms)  # of deformable convolutions
     assert not any(p.requires_grad for p in model.parameters())
-
-
-def paa_norm() -> type:
-    from paa.model.backbone import FrozenBatchNorm
-
-    return FrozenBatchNorm
 
 
 def test_an_optimised_model_is_not_saved(tmp_path: Path, checkpoint: Path) -> None:
@@ -102,7 +96,7 @@ def test_optimised_predictions_in_bfloat16(checkpoint: Path, shapes: Path) -> No
     assert (ours.scores[:10] != expected.scores[:10]).any()
 
 
-def test_a_model_is_arranged_when_it_is_loaded_and_saved_as_ever(tmp_path: Path, checkpoint: Path) -> None:
+def test_a_loaded_model_is_prepared_and_saved_as_before(tmp_path: Path, checkpoint: Path) -> None:
     model = paa.load(checkpoint, "cpu")
     assert model.fpn.output[0].weight.is_contiguous(memory_format=torch.channels_last)
     assert any(isinstance(module, WinogradConv2d) for module in model.modules())  # layer4 of a ResNet-18
@@ -111,32 +105,34 @@ def test_a_model_is_arranged_when_it_is_loaded_and_saved_as_ever(tmp_path: Path,
     assert all(torch.equal(again[name], tensor) for name, tensor in model.state_dict().items())
 
 
-def test_auto_is_what_the_device_has(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_auto_is_bfloat16_where_the_device_has_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.WARNING, "paa")
-    for there in (False, True):
-        speed._warn_of_slow_bfloat16.cache_clear()
-        monkeypatch.setattr(speed, "has_bfloat16", lambda device, there=there: there)
-        assert resolve_precision("auto", CPU) == ("bfloat16" if there else "float32")
+    for has in (False, True):
+        prepare._warn_of_slow_bfloat16.cache_clear()
+        monkeypatch.setattr(prepare, "has_bfloat16", lambda device, has=has: has)
+        assert resolve_precision("auto", CPU) == ("bfloat16" if has else "float32")
         assert resolve_precision("float32", CPU) == "float32"
         caplog.clear()
         assert resolve_precision("bfloat16", CPU) == "bfloat16"
-        assert bool(caplog.messages) != there
+        assert bool(caplog.messages) != has
     assert isinstance(has_bfloat16(CPU), bool)
 
 
 def test_slow_bfloat16_is_warned_of_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "paa")
-    speed._warn_of_slow_bfloat16.cache_clear()
-    monkeypatch.setattr(speed, "has_bfloat16", lambda device: False)
+    prepare._warn_of_slow_bfloat16.cache_clear()
+    monkeypatch.setattr(prepare, "has_bfloat16", lambda device: False)
     for _ in range(3):  # as at each validation of a run
         assert resolve_precision("bfloat16", CPU) == "bfloat16"
     assert caplog.messages == ["this CPU has no instructions for bfloat16, in which it is slower than in float32"]
 
 
-def test_arranging_keeps_names_and_values() -> None:
+def test_names_and_values_stay() -> None:
     detector = Detector(ModelConfig(backbone="resnet18", channels=96, tower_depth=1), ("a",))
     before = {name: tensor.clone() for name, tensor in detector.state_dict().items()}
-    arrange(detector, channels_last=True, fast_convolutions=True)
+    prepare_for_device(detector, channels_last=True, fast_convolutions=True)
     after = detector.state_dict()
     assert list(after) == list(before)
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
@@ -145,7 +141,7 @@ def test_arranging_keeps_names_and_values() -> None:
 
 @pytest.mark.parametrize("name", ["resnet18, frozen", "resnet50, deformable"])
 def test_network_and_losses_compile_without_graph_breaks(name: str, batch: tuple[Tensor, Tensor]) -> None:
-    """Traced as a whole, forward and backward, by torch.compile; what is left to it is to make code of that."""
+    """torch.compile traces both as a whole, forward and backward; only the generation of code is left out here."""
     torch.manual_seed(0)
     detector = Detector(MODELS[name], ("a", "b"))
     boxes = torch.tensor([[[4.0, 4, 50, 50], [10, 10, 30, 60]], [[0, 0, 40, 40], [0, 0, 0, 0]]])
@@ -171,12 +167,12 @@ def test_network_and_losses_compile_without_graph_breaks(name: str, batch: tuple
 def test_a_compiled_run_trains_as_an_eager_one(
     tmp_path: Path, micro: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All that `paa train --compile` does but the making of code, which takes minutes."""
-    made: list[str] = []
+    """All that `paa train --compile` does, without the generation of code, which takes minutes."""
+    compiled: list[str] = []
     compile_ = torch.compile
 
     def traced(function: Any = None, **options: Any) -> Any:
-        made.append(getattr(function, "__name__", type(function).__name__))
+        compiled.append(getattr(function, "__name__", type(function).__name__))
         return compile_(function, **{**options, "backend": "aot_eager", "mode": None})
 
     monkeypatch.setattr(torch, "compile", traced)
@@ -186,19 +182,19 @@ def test_a_compiled_run_trains_as_an_eager_one(
         losses: list[float] = []
         train(config, Process(CPU), lambda record, losses=losses: losses.append(record["loss"]))
         records[mode] = losses
-    assert {"_call_impl", "paa_losses"} <= set(made)  # the network's and the losses'
+    assert {"_call_impl", "paa_losses"} <= set(compiled)  # the network's and the losses'
     assert records["default"] == pytest.approx(records["off"], rel=1e-4)
     assert len(records["off"]) == 2
 
 
 def test_a_loaded_model_compiles(checkpoint: Path) -> None:
-    """Its convolutions are replaced already, by some that take the direct way when they are traced."""
+    """Its convolutions have been replaced by faster ones, which run as torch's own when they are traced."""
     model = paa.load(checkpoint, "cpu").optimise("float32")
     inputs = torch.full((1, 3, 256, 320), 7, dtype=torch.uint8), torch.tensor([[256, 320]])
     with torch.inference_mode():
         expected = model(*inputs)
         got = torch.compile(model, fullgraph=True, backend="eager")(*inputs)
-    assert not torch.equal(got.cls_logits, expected.cls_logits), "Winograd's way was not taken without compilation"
+    assert not torch.equal(got.cls_logits, expected.cls_logits), "Winograd's algorithm was not used without compilation"
     torch.testing.assert_close(got.cls_logits, expected.cls_logits, rtol=1e-3, atol=1e-3)
 
 

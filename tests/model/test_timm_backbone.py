@@ -1,4 +1,4 @@
-"""timm's models as backbones: what they give, that they learn, and what is said of those that do not do."""
+"""timm's models as backbones: features, gradients, whole runs, and the errors for models that cannot be used."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SWIN, MOBILE = "swin_tiny_patch4_window7_224", "mobilenetv3_small_050"
 
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nobody may open a socket or look an address up, nor try to and go on without."""
+    """Nothing may open a socket or look up an address, not even where a failure would be ignored."""
     tried = []
 
     def refuse(*given: Any, **options: Any) -> NoReturn:
@@ -59,7 +59,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def backbones() -> dict[str, TimmBackbone]:
-    """Return one of each, with trained batch norm."""
+    """Return a backbone of each name, with trained batch norm."""
     torch.manual_seed(0)
     return {name: TimmBackbone(name, norm="batch") for name in CHANNELS}
 
@@ -80,7 +80,7 @@ def one_line(error: pytest.ExceptionInfo[BaseException]) -> bool:
 @pytest.mark.parametrize("name", CHANNELS)
 @pytest.mark.parametrize("size", [(32, 64), (160, 96), (256, 224)])
 def test_features_of_strides_8_16_32(backbones: dict[str, TimmBackbone], name: str, size: tuple[int, int]) -> None:
-    """Of images of any size; and each image of a batch gives what it gives alone."""
+    """For images of any size; and an image in a batch gives the same features as alone."""
     backbone = backbones[name].eval()
     assert backbone.channels == CHANNELS[name]
     x = draw(2, *size)
@@ -114,7 +114,7 @@ def test_on_the_meta_device(name: str, norm: str) -> None:
 
 @pytest.mark.parametrize("name", ["convnext_atto", "pvt_v2_b0", MOBILE])
 def test_the_last_feature_is_what_timm_classifies(backbones: dict[str, TimmBackbone], name: str) -> None:
-    """So pre-trained weights mean here what they mean there."""
+    """So pre-trained weights mean the same here as in timm."""
     backbone, whole = backbones[name].eval(), timm.create_model(name).eval()
     tensors = {n.removeprefix("body.model."): tensor for n, tensor in backbone.state_dict().items()}
     missing, unexpected = whole.load_state_dict(tensors, strict=False)
@@ -129,17 +129,17 @@ def test_the_last_feature_is_what_timm_classifies(backbones: dict[str, TimmBackb
 def test_swin_at_another_size_is_the_swin_of_that_size(backbones: dict[str, TimmBackbone]) -> None:
     """The masks of its shifted windows follow the image."""
     size = (256, 320)
-    there = timm.create_model(SWIN, img_size=size, features_only=True, feature_cls="getter", out_indices=(1, 2)).eval()
-    there.load_state_dict({n: t for n, t in backbones[SWIN].body.state_dict().items() if n in there.state_dict()})
+    fixed = timm.create_model(SWIN, img_size=size, features_only=True, feature_cls="getter", out_indices=(1, 2)).eval()
+    fixed.load_state_dict({n: t for n, t in backbones[SWIN].body.state_dict().items() if n in fixed.state_dict()})
     x = draw(1, *size)
     with torch.inference_mode():
-        for ours, expected in zip(backbones[SWIN].eval()(x)[:2], there(x), strict=True):
+        for ours, expected in zip(backbones[SWIN].eval()(x)[:2], fixed(x), strict=True):
             assert (ours - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
 @pytest.mark.parametrize("name", CHANNELS)
 def test_every_parameter_learns(backbones: dict[str, TimmBackbone], name: str) -> None:
-    """One without a gradient would stop training on several devices."""
+    """A parameter without a gradient would stop training in several processes."""
     backbone = backbones[name].train()
     backbone.zero_grad()
     torch.stack([feature.square().mean() for feature in backbone(draw(2, 64, 96))]).sum().backward()
@@ -192,7 +192,7 @@ def test_a_run_makes_a_checkpoint_that_predicts(tmp_path: Path, micro: Micro, na
 
 
 @pytest.mark.parametrize("norm", ["frozen", "affine", "batch"])
-def test_what_of_batch_norm_a_run_changes(tmp_path: Path, micro: Micro, norm: str) -> None:
+def test_which_tensors_of_batch_norm_a_run_changes(tmp_path: Path, micro: Micro, norm: str) -> None:
     schedule = {"steps": 3, "frozen_stages": 0, "lr": 0.01}
     run = train(micro(tmp_path / "run", model={"backbone": f"timm/{MOBILE}", "norm": norm}, schedule=schedule), CPU)
     before, after = (
@@ -238,7 +238,7 @@ def test_kinds_of_norm_differ_in_training_only() -> None:
 
 @pytest.mark.parametrize(("first", "then"), [("frozen", "affine"), ("affine", "frozen"), ("batch", "affine")])
 def test_a_run_starts_from_a_model_of_another_norm(tmp_path: Path, micro: Micro, first: str, then: str) -> None:
-    """And, at a rate of zero, is that model."""
+    """At a learning rate of zero it stays that model."""
     path, detector = tmp_path / "first.pt", detector_of(MOBILE, norm=first)
     for name, tensor in detector.backbone.state_dict().items():
         if "running_" in name:
@@ -280,7 +280,7 @@ UNFIT = {
 
 
 @pytest.mark.parametrize("name", UNFIT)
-def test_models_that_do_not_do(name: str) -> None:
+def test_models_that_cannot_be_used(name: str) -> None:
     with META, pytest.raises(ConfigError, match=UNFIT[name]) as caught:
         detector_of(name)
     assert one_line(caught)
@@ -294,7 +294,7 @@ def test_options_of_resnets(option: dict[str, Any]) -> None:
     assert one_line(caught)
 
 
-def test_a_model_that_fails_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_fails_without_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*given: Any, **options: Any) -> NoReturn:
         raise AssertionError
 
@@ -312,8 +312,8 @@ def test_stages_cannot_be_frozen(tmp_path: Path, micro: Micro) -> None:
 
 
 @pytest.mark.parametrize("name", ["hf-hub:someone/something", "vit_tiny_patch16_224", "../x"])
-def test_a_checkpoint_of_a_model_that_does_not_do(tmp_path: Path, name: str) -> None:
-    """Whoever wrote it, reading it fetches nothing."""
+def test_a_checkpoint_of_a_model_that_cannot_be_used(tmp_path: Path, name: str) -> None:
+    """Reading such a file fetches nothing."""
     config, tensors = ModelConfig(backbone=f"timm/{name}"), {"head.scales": torch.ones(5)}
     save_checkpoint(tmp_path / "model.pt", own.write(config, ("a",), tensors))
     with pytest.raises(CheckpointError, match=r"model\.pt: no model can be built from its configuration") as caught:

@@ -1,4 +1,4 @@
-"""Whole checkpoints of others from names and shapes alone, and whether a model computes what theirs does."""
+"""Whole checkpoints of other implementations from names and shapes alone, and their golden results."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _reports: dict[str, Report] = {}
 
 
 def assert_golden(model: Detector, key: str) -> None:
-    """Features, head outputs and detections are the golden ones; a model that is equal to the bit is run once only."""
+    """Assert that features, head outputs and detections are the golden ones; models equal to the bit are run once."""
     name = "mmdet_r50" if key == "mmdet" else f"model_{key}"
     what = f"{key} {model.config} {sorted(digests(model.state_dict()).items())}"
     if what not in _reports:

@@ -1,6 +1,6 @@
-"""Which tensors the checkpoints of others hold, by the formats' rules, and where each belongs in this project's models.
+"""Which tensors other implementations' checkpoints hold, and where each belongs in this project's models.
 
-The rules are those of torchvision's bottleneck ResNets and of the formats' own naming; nothing here reads a reader.
+From the rules of torchvision's bottleneck ResNets and of the formats' naming, independent of the code that is tested.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Place(NamedTuple):
 
 
 class Form(NamedTuple):
-    """A bottleneck ResNet or ResNeXt: blocks of each stage, groups and width of each in the first stage's 3x3."""
+    """A bottleneck ResNet or ResNeXt: blocks of each stage, groups and their width in the first stage's 3x3."""
 
     depths: tuple[int, int, int, int]
     groups: int = 1
@@ -117,7 +117,7 @@ def seed_shapes(
 
 
 def official_content(state: Mapping[str, Any], module: bool = True, iteration: int | None = 90_000) -> dict[str, Any]:
-    """Return what a checkpoint of the official code holds, from the seed's state dict.
+    """Return the content of a checkpoint of the official code, from the seed's state dict.
 
     iteration None: without it, the optimizer and the schedule, as a file made for others may be.
     """
@@ -201,14 +201,14 @@ def caffe2_shapes(depths: tuple[int, int, int, int], groups: int = 1, width: int
 
 
 def marked(shapes: Mapping[str, Shape]) -> dict[str, Tensor]:
-    """Return tensors of these shapes, each filled with a small positive number of its own; they take no memory."""
+    """Return tensors of these shapes, each filled with a different small positive number; they take no memory."""
     numbers = {name: (zlib.crc32(name.encode()) + 1) / 2**32 * 1e-3 for name in shapes}
     assert len({torch.tensor(number).item() for number in numbers.values()}) == len(shapes)
     return {name: torch.tensor(numbers[name]).expand(shape) for name, shape in shapes.items()}
 
 
 def misplaced(theirs: Mapping[str, Tensor], places: Mapping[str, Place | None], own: Mapping[str, Tensor]) -> list[str]:
-    """Return the names of a file whose tensors are not, to the bit, at their places in a model's state."""
+    """Return the names in a file whose tensors are not equal, to the bit, to those of a model's state."""
     wrong = []
     for name, place in places.items():
         if place is not None:

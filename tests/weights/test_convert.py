@@ -1,4 +1,4 @@
-"""Any checkpoint -> one model file: nothing of it is lost, and where it came from is not forgotten."""
+"""Any checkpoint -> one model file, which has all of its tensors and remembers its origin."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_the_seeds_model_detects_the_same_after_it(tmp_path: Path) -> None:
+def test_a_model_of_the_seed_detects_the_same_after_conversion(tmp_path: Path) -> None:
     source, output = tmp_path / "source.pth", tmp_path / "ours.safetensors"
     torch.save(golden_state("res50_1x"), source)
     original = paa.load(source, "cpu")
@@ -114,7 +114,7 @@ def test_names_are_given_to_the_classes(tmp_path: Path, model: PAA, checkpoint: 
         ("part.pt", "a.safetensors", "{folder}/part.pt: tensors do not fit the model: 1 missing (fpn.p7.bias)"),
     ],
 )
-def test_what_cannot_be_converted_is_one_line_and_writes_nothing(
+def test_an_error_of_conversion_is_one_line_and_nothing_is_written(
     tmp_path: Path, model: PAA, checkpoint: Path, source: str, output: str, says: str
 ) -> None:
     (tmp_path / "text.pt").write_text("hello")
@@ -138,7 +138,7 @@ def test_what_cannot_be_converted_is_one_line_and_writes_nothing(
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = tmp_path / "a.safetensors"
-    output.write_bytes(b"what was there")
+    output.write_bytes(b"the old file")
 
     def full(tensors: object, path: Path, metadata: object) -> None:
         Path(path).write_bytes(b"half")
@@ -147,7 +147,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, checkpoint: Path, mo
     monkeypatch.setattr(own, "save_file", full)
     with pytest.raises(RunError, match=r"a\.safetensors: cannot be written: No space left"):
         convert(checkpoint, output)
-    assert output.read_bytes() == b"what was there"
+    assert output.read_bytes() == b"the old file"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "last.pt"]
 
 
@@ -158,7 +158,7 @@ def test_the_format_can_be_named(tmp_path: Path, checkpoint: Path) -> None:
 
 
 def test_a_file_without_names_needs_some(tmp_path: Path) -> None:
-    """And the names it is given are there when a run starts from it."""
+    """Wrong names are refused."""
     dense = {name: tensor.contiguous() for name, tensor in marked(seed_shapes(*R50, classes=4)).items()}
     torch.save(dense, tmp_path / "four.pth")
     with pytest.raises(CheckpointError, match=r"four\.pth: has 4 classes without names: give them by --names"):

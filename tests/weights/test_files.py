@@ -1,4 +1,4 @@
-"""Files of every kind are read as they were written; files that lie run nothing, take nothing, and cost a line."""
+"""Files of every kind are read as they were written; malicious files run nothing, take no memory, give one line."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def refuse(path: Path, data: bytes | None = None) -> str:
 
 
 def equal(one: Any, other: Any) -> bool:
-    """Compare without mercy: types, dtypes and order count."""
+    """Compare strictly: types, dtypes and the order of keys count."""
     if type(one) is not type(other):
         return False
     if isinstance(one, Tensor):
@@ -200,7 +200,7 @@ def test_torch_files_without_checksums(tmp_path: Path) -> None:
     assert equal(read_file(tmp_path / "a.pt").values, {"a": torch.arange(5)})
 
 
-def test_damage_that_only_a_checksum_tells(tmp_path: Path) -> None:
+def test_damage_that_only_a_checksum_shows(tmp_path: Path) -> None:
     torch.save({"a": torch.full((1000,), 3.0)}, tmp_path / "a.pt")
     data = bytearray((tmp_path / "a.pt").read_bytes())
     data[data.index(struct.pack("<f", 3.0) * 8) + 17] ^= 1
@@ -247,7 +247,7 @@ def tensors_of(arrays: dict[str, np.ndarray[Any, Any]]) -> dict[str, Tensor]:
 
 
 class Python2Pickler(pickle._Pickler):
-    """Writes text and bytes the one way in which Python 2 wrote its strings."""
+    """Writes text and bytes alike, as Python 2 wrote its strings."""
 
     dispatch: ClassVar[dict[type, Any]] = dict(pickle._Pickler.dispatch)
 
@@ -334,12 +334,12 @@ def test_arrays_that_torch_has_no_numbers_for(tmp_path: Path) -> None:
         np.zeros(2, "f4,i4"),
         np.zeros(2, np.longdouble),
     ):
-        assert "array of something else" in refuse(tmp_path / "a.pkl", pickle.dumps({"a": array}))
+        assert "array of something other" in refuse(tmp_path / "a.pkl", pickle.dumps({"a": array}))
 
 
 @pytest.fixture
 def history_buffer() -> Iterator[type]:
-    """A class of the name and form of mmengine's, whose module is there only while it is written."""
+    """A class with the name and form of mmengine's, whose module exists only while the file is written."""
     source = """
 import numpy as np
 class HistoryBuffer:
@@ -410,7 +410,7 @@ def text(value: object) -> bytes:
 
 
 def payloads(witness: Path) -> dict[str, bytes]:
-    """Return parts of pickles, each of which makes the witness under `pickle`."""
+    """Return parts of pickles, each of which creates the witness file if `pickle` loads it."""
     touch = text(f"touch {witness}")
     python = text(f'open("{witness}", "w").close()')
     runs_python = text(f'import os; os.system("touch {witness}")')
@@ -454,7 +454,7 @@ class Reduces:
 
 
 def appears(witness: Path) -> bool:
-    """Say whether the witness comes within some seconds, as a process of its own makes it."""
+    """Say whether the witness appears within some seconds, since another process creates it."""
     for _ in range(200):
         if witness.exists():
             witness.unlink()
@@ -464,7 +464,7 @@ def appears(witness: Path) -> bool:
 
 
 def wholes(part: bytes) -> list[bytes]:
-    """A part of a pickle at the top, as a value, as a key, within lists, and unreachable."""
+    """Return pickles with the part at the top, as a value, as a key, within lists, and unreachable."""
     return [
         b"\x80\x04" + part + b".",
         b"\x80\x04}" + text("a") + part + b"s.",
@@ -505,7 +505,7 @@ def test_the_error_names_what_would_run(tmp_path: Path, container: Callable[[byt
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_other_instructions_that_reach_out(tmp_path: Path, container: Callable[[bytes], bytes]) -> None:
+def test_other_instructions_that_name_code(tmp_path: Path, container: Callable[[bytes], bytes]) -> None:
     copyreg.add_extension("os", "system", 200)
     try:
         witness = tmp_path / "witness"
@@ -524,8 +524,8 @@ def test_other_instructions_that_reach_out(tmp_path: Path, container: Callable[[
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_states_and_items_of_what_has_none(tmp_path: Path, container: Callable[[bytes], bytes]) -> None:
-    """Where Python would set attributes and call methods."""
+def test_states_and_items_of_values_without_them(tmp_path: Path, container: Callable[[bytes], bytes]) -> None:
+    """Python would set attributes and call methods."""
     state = b"}" + text("__class__") + b"c__builtin__\nlist\ns"
     for part in (b"]" + state + b"b", text("x") + state + b"b", b")" + state + b"b", b"K\x01" + state + b"b"):
         refuse(tmp_path / "a.pth", container(b"\x80\x02}" + text("a") + part + b"s."))
@@ -640,7 +640,7 @@ def test_truncated_files(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:invalid escape sequence")
 def test_files_with_wrong_bytes(tmp_path: Path) -> None:
-    """Whatever a byte is changed to, the file is read, or refused with one line."""
+    """A file with a changed byte is read, or refused with one line."""
     path, chance = tmp_path / "changed", random.Random(0)
     for whole in good_files(tmp_path).values():
         for _ in range(150):
@@ -777,7 +777,7 @@ def zip_of_one_entry_many_times(size: int, times: int) -> bytes:
 
 
 def bombs() -> dict[str, bytes]:
-    """Return small files (up to some MB) that ask for gigabytes, or for years."""
+    """Return small files (up to some MB) that ask for gigabytes of memory, or years of time."""
     one = b"K\x01\x85"
     long = struct.pack("<Q", 10**12)
     megabyte = b"B" + struct.pack("<I", 2**20) + bytes(2**20) + b"p1\n0"

@@ -1,4 +1,4 @@
-"""Starting a run from weights: which model it gets, which classes' rows are taken, which start fresh."""
+"""Starting a run from weights: which model it has, which classes' rows are copied, which start fresh."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from paa.model.detector import Detector
 from paa.weights.formats import own
 from paa.weights.formats.coco_names import COCO_NAMES
 from paa.weights.start import load_start, starting_model
-from paa.weights.state import BackboneWeights, Weights
+from paa.weights.state import BackboneWeights, Checkpoint, Weights
 
 SMALL = ModelConfig(backbone="resnet18", channels=16, tower_depth=1, min_size=64, max_size=96)
 ROWS = ("head.cls_logits.weight", "head.cls_logits.bias")
@@ -25,7 +25,7 @@ ROWS = ("head.cls_logits.weight", "head.cls_logits.bias")
 
 @pytest.fixture(autouse=True, scope="module")
 def _quick_backbones() -> Iterator[None]:
-    """Random numbers for a backbone take longer than all else here, and only the head's matter."""
+    """Random numbers for a backbone take longer than all the rest, and only the head's matter."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.nn.init, "kaiming_normal_", lambda tensor, *_, **__: tensor.data.fill_(0.01))
         yield
@@ -42,7 +42,7 @@ def fresh_state(names: Sequence[str], seed: int) -> dict[str, Tensor]:
 
 
 def weights_of(classes: Sequence[str], config: ModelConfig = SMALL, **changes: Any) -> Weights:
-    """Return weights as a file `old.pt` would hold them, none of them as a fresh model's."""
+    """Return weights as if read from a file `old.pt`, all different from a fresh model's."""
     return _weights_of(tuple(classes), config)._replace(**changes)
 
 
@@ -55,7 +55,7 @@ def _weights_of(classes: tuple[str, ...], config: ModelConfig) -> Weights:
             tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
         else:
             tensor.fill_(len(name))
-    weights = own.read(own.write(config, classes, detector.state_dict()), {})
+    weights = own.read(Checkpoint("old.pt", own.write(config, classes, detector.state_dict())))
     return weights._replace(provenance={"file": "first.pt", **weights.provenance}, source="old.pt")
 
 
@@ -100,7 +100,7 @@ def test_classes_are_taken_by_name(theirs: str, ours: str) -> None:
     assert len(lines) == 1 + bool(new) + bool(gone)
 
 
-def test_fresh_rows_are_as_a_fresh_heads() -> None:
+def test_fresh_rows_are_initialised_as_in_a_new_head() -> None:
     detector = fresh([f"new {i}" for i in range(40)], 4)
     load_start(detector, weights_of("abc"))
     weight, bias = (detector.state_dict()[name] for name in ROWS)
@@ -116,7 +116,7 @@ def test_many_new_classes_are_not_all_listed() -> None:
 
 
 def test_weights_without_names() -> None:
-    """As many as the data set's are its classes in order; 80 are COCO's; there is no telling of others."""
+    """As many classes as the data set has are taken in its order; 80 are COCO's; others are refused."""
     nameless = weights_of("abc", names=None)
     detector = fresh("xyz", 3)
     assert load_start(detector, nameless) == ["all starts from old.pt"]
@@ -126,7 +126,7 @@ def test_weights_without_names() -> None:
             load_start(fresh(ours, 3), nameless)
         assert str(caught.value) == (
             f"old.pt: has 3 classes without names, the data set has {len(ours)}: "
-            "there is no telling which is which; paa convert --names gives them"
+            "it is unknown which is which; paa convert --names gives them names"
         )
 
     coco = weights_of(COCO_NAMES, names=None)
@@ -145,7 +145,7 @@ def test_weights_without_names() -> None:
 
 @pytest.mark.parametrize("rows", [2, 4])
 def test_names_that_are_not_as_many_as_the_rows(rows: int) -> None:
-    """Even where the data set has just as many classes as there are rows: whose row is which is not known."""
+    """Also if the data set has as many classes as there are rows: which row is whose is unknown."""
     weights = weights_of("abcd"[:rows], names=("a", "b", "c"), num_classes=3)
     for ours in ("abcd"[:rows], "abc", "a"):
         with pytest.raises(CheckpointError, match=r"^old\.pt: .*head\.cls_logits\.") as caught:
@@ -246,7 +246,7 @@ def test_a_detector_decides_all_but_the_norm_and_the_size_of_test_images() -> No
         starting_model(weights, asked, chosen=("legacy", "bgr"))
 
 
-def test_a_backbone_decides_itself_and_its_input() -> None:
+def test_a_backbone_decides_its_name_and_its_input() -> None:
     fields = {"backbone": "resnet50", "stride_in_1x1": True, "mean": CAFFE_MEAN, "bgr": True}
     weights = BackboneWeights(fields, {}, (), "R-50.pkl")
     asked = ModelConfig(backbone="resnet18", norm="affine", channels=64, bgr=True, anchor_offset=0.0)
@@ -262,7 +262,7 @@ def test_a_backbone_decides_itself_and_its_input() -> None:
 
 
 def test_a_deformable_detector_starts_a_deformable_one() -> None:
-    """Its offsets are the file's: a detector's tensors all have a place, none starts fresh."""
+    """Its offsets are copied from the file: all tensors of a detector are, none starts fresh."""
     config = dataclasses.replace(SMALL, backbone="resnet50", dcn_stages=(5,))
     weights = weights_of("a", config)
     detector = fresh("a", 3, starting_model(weights, dataclasses.replace(SMALL, backbone="resnet50"))[0])

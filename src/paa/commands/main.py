@@ -20,8 +20,8 @@ from paa.commands.demo import Demo
 from paa.commands.eval import Eval
 from paa.commands.predict import Predict
 from paa.commands.train import Train
-from paa.errors import ConfigError, PaaError
-from paa.recipes import RECIPES
+from paa.errors import PaaError
+from paa.recipes import RECIPES, find_recipe
 from paa.runtime.terminal import safe_output
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -73,8 +73,7 @@ def _recipe_of(arguments: list[str]) -> str:
             name = arguments[i + 1]
         elif argument.startswith("--recipe="):
             name = argument.split("=", 1)[1]
-    if name not in RECIPES:
-        raise ConfigError(f"unknown recipe {name!r}; known: {', '.join(RECIPES)}")
+    find_recipe(name)
     return name
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Suppress, arg
 
-from paa.commands.options import Format, limit_pixels
+from paa.commands.options import Format
 from paa.config import (
     AugmentConfig,
     DataConfig,
@@ -19,10 +19,11 @@ from paa.config import (
     ValidationConfig,
     WeightsFormat,
 )
-from paa.recipes import RECIPES
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from paa.training.settings import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Train:
     output: Path | None = None
     """Folder of the run; default: runs/RECIPE-DATA."""
     batch_size: int = 16
-    """Images a step, over all processes; the recipe's rate, steps and decays scale with it."""
+    """Images of a step, over all processes; the recipe's learning rate, steps and decays scale with it."""
     val_data: Path | None = None
     """The validation set; default: --data."""
     val_batch_size: int = 8
@@ -48,7 +49,7 @@ class Train:
     voting: bool = True
     """Score voting in evaluation."""
     resume: str | None = None
-    """Go on with the run in --output: its last checkpoint, or the one named here."""
+    """Resume the run in --output from its last checkpoint, or from the one named here."""
     init: str | None = None
     """Start from these weights: a file of a detector or a backbone (of any known format), or torchvision/NAME or
     timm/NAME, which are fetched. The model follows the file."""
@@ -81,41 +82,50 @@ class Train:
         """Train, and say where the checkpoints are."""
         from paa.report.progress import TrainingProgress
         from paa.runtime.distributed import start
-        from paa.training.schedule import fit_decays
-        from paa.training.settings import TrainConfig
         from paa.training.train import train
 
-        limit_pixels(self.max_pixels)
-        output = self.output
-        if output is None and self.resume not in (None, "last"):
-            output = Path(str(self.resume)).parent
-        named = tuple(name.removeprefix("schedule.") for name in self.named if name.startswith("schedule."))
-        schedule = fit_decays(self.schedule, RECIPES[self.recipe].schedule, named)
-        name = self.data.stem if self.data.suffix else self.data.resolve().name
-        config = TrainConfig(
-            data=DataConfig(
+        with start(self.runtime.device) as process:
+            result = train(self._config(), process, TrainingProgress(console))
+            if process.first:
+                best = f" and {result.best}" if result.best else ""
+                console.print(f"checkpoints: {result.last}{best}", markup=False)
+
+    def _config(self) -> TrainConfig:
+        from paa.training.options import build_config
+
+        return build_config(
+            self.recipe,
+            Recipe(self.model, self.augment, self.schedule),
+            DataConfig(
                 path=self.data,
                 format=self.format,
                 train_split=self.train_split,
                 val_split=self.val_split,
-                val_path=self.val_data,
+                val_data=self.val_data,
                 keep_empty=self.keep_empty,
+                skip_bad=self.skip_bad,
                 images=self.images,
                 val_images=self.val_images,
-                skip_bad=self.skip_bad,
+                max_pixels=self.max_pixels,
             ),
-            output=output or Path("runs") / f"{self.recipe}-{name}",
-            recipe=Recipe(self.model, self.augment, schedule),
+            ValidationConfig(max(self.val_batch_size, 0), self.val_interval, self.val_num, self.voting),
+            self.runtime,
+            output=self.output,
             batch_size=self.batch_size,
-            validation=ValidationConfig(max(self.val_batch_size, 0), self.val_interval, self.val_num, self.voting),
-            runtime=self.runtime,
             resume=None if self.resume is None else "last" if self.resume == "last" else Path(self.resume),
             init=self.init,
             init_format=self.init_format,
-            named=self.named,
+            named=[_FIELDS.get(name, name) for name in self.named],
         )
-        with start(self.runtime.device) as process:
-            run = train(config, process, TrainingProgress(console))
-            if process.first:
-                best = f" and {run.best}" if run.best.exists() else ""
-                console.print(f"checkpoints: {run.last}{best}", markup=False)
+
+
+_FIELDS = {
+    **{field.name: f"data.{field.name}" for field in fields(DataConfig)},
+    **{field.name: f"runtime.{field.name}" for field in fields(RuntimeConfig)},
+    "data": "data.path",
+    "val_batch_size": "validation.batch_size",
+    "val_interval": "validation.interval",
+    "val_num": "validation.limit",
+    "voting": "validation.voting",
+}
+"""Option -> the field of the configuration that it sets, where their names differ."""

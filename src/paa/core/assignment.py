@@ -66,7 +66,7 @@ value means nothing.
 
 
 class Assigner(Protocol):
-    """A rule that chooses the positives of a batch; `paa_losses` calls it in float32 and without gradients.
+    """A rule that chooses the positives of a batch; `paa_losses` calls it without gradients, in float32 (or float64).
 
     Given are outputs, the predictions of B images at N anchors; anchors (N, 4) and gt_boxes (B, G, 4), continuous xyxy
     pixels of the batch; gt_labels (B, G), int64, -1 in an empty slot, whose box means nothing (G is at least 1); and

@@ -61,18 +61,20 @@ def paa_losses(
     outputs: of B images at N anchors. anchors (N, 4). gt_boxes (B, G, 4): continuous xyxy pixels. gt_labels (B, G):
     from 0, -1 where there is no object. assigner: the rule that chooses the positives. legacy: the official code's
     GIoU. average: the mean of a tensor over all processes (torch.distributed), for the normalisers; a single process
-    needs none. Losses are computed in float32. No object anywhere is ordinary input: the classification loss still
-    pushes down, the other two are zero with a graph. ValueError if the assigner's result has the wrong shapes.
+    needs none. Losses are computed in float32, or in float64 if the outputs are float64. No object anywhere is ordinary
+    input: the classification loss still pushes down, the other two are zero with a graph. ValueError if the assigner's
+    result has the wrong shapes.
     """
+    dtype = torch.promote_types(outputs.deltas.dtype, torch.float32)
     outputs = HeadOutputs(  # torch 2.8 compiles no _replace
-        outputs.cls_logits.float(), outputs.deltas.float(), outputs.iou_logits.float(), outputs.level_sizes
+        outputs.cls_logits.to(dtype), outputs.deltas.to(dtype), outputs.iou_logits.to(dtype), outputs.level_sizes
     )
     if gt_labels.shape[1] == 0:  # an image without objects has an empty slot anyway
         gt_boxes, gt_labels = F.pad(gt_boxes, (0, 0, 0, 1)), F.pad(gt_labels, (0, 1), value=-1)
     negatives = _negative_focal(outputs.cls_logits, weights)
 
     def cost(matches: Tensor) -> Tensor:
-        return _cost(outputs, negatives, anchors, matches, gt_boxes, gt_labels, weights, legacy)
+        return _cost(outputs, negatives, anchors, matches, gt_boxes, gt_labels, weights, legacy).float()
 
     with torch.no_grad():
         assignment = assigner(outputs, anchors, gt_boxes, gt_labels, cost)

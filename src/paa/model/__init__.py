@@ -1,1 +1,1 @@
-"""The network: backbone, pyramid, head, and the detector made of them; it knows nothing of files."""
+"""The network: backbone, pyramid, head, and the detector made of them. Knows nothing of files."""

@@ -13,14 +13,18 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from paa.errors import ConfigError
 from paa.model.deformable import DeformableConv
+from paa.model.hooks import is_hooked
 
 
 def conv_norm(x: Tensor, conv: Any, norm: nn.Module) -> Tensor:
-    """Convolve and normalise: (B, C, H, W) -> (B, C', H', W').
+    """Convolve and normalise: (B, C, H, W) -> (B, C', H', W'), which the caller may change in place.
 
     Batch norm whose statistics are fixed is a factor and a shift of each channel, and becomes part of the convolution:
-    two passes over the outputs less.
+    two passes over the outputs less. Where hooks watch one of the two, both are called as modules.
     """
+    if is_hooked(conv, norm):
+        watched: Tensor = norm(conv(x)).clone()
+        return watched
     if not _is_fixed(conv, norm):
         y: Tensor = norm(conv(x))
         return y
@@ -30,9 +34,12 @@ def conv_norm(x: Tensor, conv: Any, norm: nn.Module) -> Tensor:
 
 
 def _is_fixed(conv: nn.Module, norm: nn.Module) -> bool:
-    """Return whether batch norm does not change and follows a convolution that it can be part of."""
-    fixed = isinstance(norm, FrozenBatchNorm2d) or (isinstance(norm, nn.BatchNorm2d) and not norm.training)
-    return fixed and isinstance(conv, nn.Conv2d)
+    """Return whether batch norm does not change and follows a convolution that it can be part of.
+
+    A kind of module that somebody derived from these may compute something else, and is called as it is.
+    """
+    fixed = type(norm) is FrozenBatchNorm or (type(norm) is nn.BatchNorm2d and not norm.training)
+    return fixed and isinstance(conv, nn.Conv2d) and type(conv).forward is nn.Conv2d.forward
 
 
 def factor_and_shift(norm: Any) -> tuple[Tensor, Tensor]:
@@ -42,13 +49,23 @@ def factor_and_shift(norm: Any) -> tuple[Tensor, Tensor]:
 
 
 class FrozenBatchNorm(FrozenBatchNorm2d):  # type: ignore[misc]
-    """torchvision's, but it keeps the input's type; under autocast its float32 buffers would widen all that follows."""
+    """torchvision's, but it keeps the input's type: its float32 buffers would undo autocast in all layers behind it."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         scale, shift = factor_and_shift(self)
         y: Tensor = x * scale.to(x.dtype).view(1, -1, 1, 1) + shift.to(x.dtype).view(1, -1, 1, 1)
         return y
+
+
+def _shortcut(x: Tensor, downsample: nn.Sequential | None) -> Tensor:
+    """Return what a block adds to its convolutions' output: its input, downsampled where it halves or widens."""
+    if downsample is None:
+        return x
+    if is_hooked(downsample):
+        y: Tensor = downsample(x)
+        return y
+    return conv_norm(x, *downsample)
 
 
 class _BasicBlock(BasicBlock):  # type: ignore[misc]
@@ -58,7 +75,7 @@ class _BasicBlock(BasicBlock):  # type: ignore[misc]
         """(B, C, H, W) -> (B, C', H', W')."""
         y = F.relu_(conv_norm(x, self.conv1, self.bn1))
         y = conv_norm(y, self.conv2, self.bn2)
-        y += x if self.downsample is None else conv_norm(x, *self.downsample)
+        y += _shortcut(x, self.downsample)
         return F.relu_(y)
 
 
@@ -70,12 +87,12 @@ class _Bottleneck(Bottleneck):  # type: ignore[misc]
         y = F.relu_(conv_norm(x, self.conv1, self.bn1))
         y = F.relu_(conv_norm(y, self.conv2, self.bn2))
         y = conv_norm(y, self.conv3, self.bn3)
-        y += x if self.downsample is None else conv_norm(x, *self.downsample)
+        y += _shortcut(x, self.downsample)
         return F.relu_(y)
 
 
 class ResNetShape(NamedTuple):
-    """A kind of block, how many of them each stage has, and the groups and width of their 3x3 convolutions."""
+    """The kind of block, how many blocks each stage has, and the groups and width of their 3x3 convolutions."""
 
     block: type[BasicBlock | Bottleneck]
     depths: tuple[int, int, int, int]
@@ -144,7 +161,7 @@ class ResNetBackbone(nn.Module):
         return c3, c4, self.layer4(c4)
 
     def fold(self) -> None:
-        """Make fixed batch norm part of the convolutions' weights, for good."""
+        """Make fixed batch norm part of the convolutions' weights, for good; with it go the hooks that watched it."""
         pairs = [(self, "conv1", "bn1")]
         for block in self.modules():
             if isinstance(block, (_BasicBlock, _Bottleneck)):
@@ -160,5 +177,5 @@ class ResNetBackbone(nn.Module):
                 setattr(owner, norm_name, nn.Identity())
 
     def stages(self) -> list[nn.Module]:
-        """Return the stem and the four stages, in order, for freezing."""
+        """Return what `Detector.freeze` counts: the stem, then the four stages."""
         return [nn.ModuleList([self.conv1, self.bn1]), self.layer1, self.layer2, self.layer3, self.layer4]

@@ -1,4 +1,4 @@
-"""A 3x3 convolution that looks where it likes: DCNv2 (Zhu et al. 2019), from torchvision's operator."""
+"""Deformable convolution: every output learns where to sample its nine inputs (DCNv2, Zhu et al. 2019)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torchvision.ops import DeformConv2d
 
 
 class DeformableConv(nn.Module):
-    """Modulated deformable convolution with a 3x3 kernel; starts as a plain one at half strength.
+    """Modulated deformable 3x3 convolution on torchvision's operator; initialised as a plain one of half the weights.
 
     A plain convolution `offset` predicts 27 channels: nine (dy, dx) pairs, then nine mask logits.
     """
@@ -22,7 +22,7 @@ class DeformableConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve: (B, C, H, W) -> (B, C', H', W')."""
-        # in bfloat16 the offsets would lose their fractions, and the operator wants one type throughout
+        # in bfloat16 the offsets would lose their fractions, and the operator takes one type for all its inputs
         with torch.autocast(x.device.type, enabled=False):
             precise = x.to(self.conv.weight.dtype)
             offset = self.offset(precise)

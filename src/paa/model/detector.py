@@ -1,4 +1,4 @@
-"""The detector: images in, head outputs or detections out."""
+"""The detector, a module: images in, head outputs or detections out."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from paa.model.timm_backbone import TimmBackbone
 from paa.runtime.device import has_bfloat16
 
 PADDING = 32
-"""Batches are padded to a multiple of this, so that each level is half the one below."""
+"""Batches are padded to a multiple of this, so that each level of the pyramid is half the one below."""
 
 
 class Detector(nn.Module):
-    """Backbone, pyramid and head of PAA. It knows nothing of files: `config` and `names` say what it is."""
+    """Backbone, pyramid and head of PAA, as `config` says, for the classes in `names`. It knows nothing of files."""
 
     mean: Tensor
     std: Tensor
@@ -52,9 +52,9 @@ class Detector(nn.Module):
         self.train()
 
     def freeze(self, stages: int) -> None:
-        """Stop training of the backbone's first `stages` (1: the stem, 2: and the first stage, ...).
+        """Stop training the backbone's first `stages` (1: the stem, 2: the stem and the first stage, ...).
 
-        ConfigError for a backbone without so many, as timm's are.
+        ConfigError if the backbone has fewer; timm's have none.
         """
         if stages > len(self.backbone.stages()):
             raise ConfigError(
@@ -67,7 +67,7 @@ class Detector(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """Set training mode, but for what is frozen: its batch norm must not go on counting."""
+        """Set training mode, except of frozen stages, whose batch norm must not update its statistics."""
         super().train(mode)
         frozen = self.backbone.stages()[: self.frozen_stages]
         if self.config.norm == "affine":
@@ -77,23 +77,33 @@ class Detector(nn.Module):
         return self
 
     def normalise(self, images: Tensor, sizes: Tensor) -> Tensor:
-        """Return float input from uint8 RGB (B, 3, H, W) whose images have sizes (B, 2); the padding becomes zero."""
+        """Return the network's input from uint8 RGB (B, 3, H, W) of images of sizes (B, 2); the padding becomes zero.
+
+        It has the type of the weights. ConfigError for weights of 16 bits, too few for the pixels of boxes.
+        """
+        dtype = self.mean.dtype
+        if dtype not in (torch.float32, torch.float64):
+            raise ConfigError(
+                f"the detector's weights are {dtype}: it computes with float32 or float64 ones (model.float()); "
+                "for speed use model.optimise('bfloat16'), or torch.autocast"
+            )
         height, width = images.shape[-2:]
         inside_y = torch.arange(height, device=images.device) < sizes[:, :1]
         inside_x = torch.arange(width, device=images.device) < sizes[:, 1:]
         channels, mean, std = images.unbind(1), self.mean, self.std
         if self.config.bgr:
             channels, mean, std = channels[::-1], mean.flip(1), std.flip(1)
-        x = torch.stack(channels, 1).float()  # from here in place: on a CPU fresh memory costs more than the arithmetic
+        # from here in place: on a CPU fresh memory costs more than the arithmetic
+        x = torch.stack(channels, 1).to(dtype)
         return x.sub_(mean).div_(std).mul_(inside_y[:, None, :, None] & inside_x[:, None, None, :])
 
     def forward(self, images: Tensor, sizes: Tensor) -> HeadOutputs:
-        """Return what the head says of uint8 RGB images (B, 3, H, W), H and W multiples of 32, sizes (B, 2)."""
+        """Return the head's outputs for uint8 RGB images (B, 3, H, W), H and W multiples of 32, sizes (B, 2)."""
         outputs: HeadOutputs = self.head(self.fpn(self.backbone(self.normalise(images, sizes))))
         return outputs
 
     def anchors(self, outputs: HeadOutputs) -> Tensor:
-        """Return the anchors (N, 4) that the outputs speak of."""
+        """Return the anchors (N, 4) that the outputs are for, in their order."""
         return make_anchors(
             outputs.level_sizes,
             offset=self.config.anchor_offset,
@@ -103,10 +113,11 @@ class Detector(nn.Module):
 
     @torch.inference_mode()
     def detect(self, images: Tensor, sizes: Tensor, config: InferenceConfig = InferenceConfig()) -> DetectedBatch:
-        """Return the detections of a batch, in its pixels; see `core.postprocess.detect`. A training model stays one.
+        """Return the detections of a batch, in its pixels, in float32; see `core.postprocess.detect`.
 
         images (B, 3, H, W): uint8 RGB, H and W multiples of 32; sizes (B, 2): (height, width) of each image inside. Of
-        `config`, `threshold` and `views` are for `inference.detect.detect_batch`, and `compile` for `PAA.optimise`.
+        `config`, `threshold` and `views` are for `inference.detect.detect_batch`, and `compile` for `PAA.optimise`. The
+        network runs in evaluation mode, and returns to training mode if it was in that.
         """
         bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and has_bfloat16(images.device))
         was_training = self.training

@@ -22,7 +22,7 @@ class FeaturePyramid(nn.Module):
                 nn.init.kaiming_uniform_(conv.weight, a=1)
                 nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
 
-    def forward(self, features: tuple[Tensor, ...]) -> list[Tensor]:
+    def forward(self, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Return P3..P7 of strides 8..128 from features of strides 8, 16, 32."""
         inner = [lateral(x) for lateral, x in zip(self.lateral, features)]
         for low in (1, 0):
@@ -31,6 +31,6 @@ class FeaturePyramid(nn.Module):
         # On CPUs with AMX, torch 2.15's strided bfloat16 convolutions read uninitialised memory on maps of one or two
         # columns; in float32 these two layers cost nothing.
         with torch.autocast(pyramid[-1].device.type, enabled=False):
-            p6 = self.p6(pyramid[-1].float())
+            p6 = self.p6(pyramid[-1].to(self.p6.weight.dtype))
             p7 = self.p7(F.relu(p6) if self.p7_relu else p6)
-        return [*pyramid, p6, p7]
+        return (*pyramid, p6, p7)

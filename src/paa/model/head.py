@@ -1,8 +1,9 @@
-"""The head that all levels share: two towers, and at every cell classes, four deltas and one IoU."""
+"""The head that all levels share: two towers, and at every cell class logits, four box deltas and one IoU logit."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +14,11 @@ from paa.core.outputs import HeadOutputs
 from paa.errors import ConfigError
 from paa.model.cpu.winograd import one_pass
 from paa.model.deformable import DeformableConv
+from paa.model.hooks import is_hooked
 
 
 class TowerLayer(nn.Module):
-    """3x3 convolution, GroupNorm of 8 channels a group (32 groups at the references' 256 channels), ReLU."""
+    """3x3 convolution, GroupNorm with 8 channels in each group (32 groups of 256 channels), ReLU."""
 
     def __init__(self, channels: int, deformable: bool) -> None:
         super().__init__()
@@ -29,11 +31,12 @@ class TowerLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        return F.relu_(self.norm(self.conv(x)))
+        y: Tensor = self.norm(self.conv(x))
+        return F.relu(y) if is_hooked(self.norm) else F.relu_(y)
 
 
 class Head(nn.Module):
-    """Class logits, deltas and IoU logits of one anchor per cell, from features of every level."""
+    """Class logits, box deltas and IoU logits of the one anchor of each cell, from the features of all levels."""
 
     def __init__(self, channels: int, num_classes: int, depth: int, dcn: bool) -> None:
         super().__init__()
@@ -54,21 +57,21 @@ class Head(nn.Module):
         # at the start every class of every anchor has probability 0.01 (Lin et al. 2017, focal loss)
         nn.init.constant_(self.cls_logits.bias, -math.log(99))  # type: ignore[arg-type]
 
-    def forward(self, pyramid: list[Tensor]) -> HeadOutputs:
+    def forward(self, pyramid: Sequence[Tensor]) -> HeadOutputs:
         """Return the outputs at all anchors, levels in order, each row by row."""
         if torch.compiler.is_compiling() or torch.is_grad_enabled():  # in training, memory counts for more
             return self._outputs(pyramid)
         with one_pass():
             return self._outputs(pyramid)
 
-    def _outputs(self, pyramid: list[Tensor]) -> HeadOutputs:
+    def _outputs(self, pyramid: Sequence[Tensor]) -> HeadOutputs:
         cls_logits, deltas, iou_logits = [], [], []
         for feature, scale in zip(pyramid, self.scales):
             box_feature = self.box_tower(feature)
             cls_logits.append(_per_anchor(self.cls_logits(self.cls_tower(feature))))
-            # in bfloat16 a delta of 10 has steps of 1/16, which is pixels on the coarse levels
+            # in bfloat16 a delta of 10 has steps of 1/16, which are pixels on the coarse levels
             with torch.autocast(feature.device.type, enabled=False):
-                box_feature = box_feature.float()
+                box_feature = box_feature.to(self.scales.dtype)
                 deltas.append(_per_anchor(self.deltas(box_feature) * scale))
                 iou_logits.append(_per_anchor(self.iou_logits(box_feature)))
         return HeadOutputs(

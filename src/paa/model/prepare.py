@@ -1,4 +1,4 @@
-"""What makes a detector fast on a device: precision, memory layout, Winograd's convolutions, compilation."""
+"""Make a detector fast on its device: precision, memory layout, faster convolutions, compilation."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ def resolve_precision(precision: Precision, device: torch.device) -> Precision:
     return precision
 
 
-@functools.cache  # once in a process: a run resolves its precision at each validation
+@functools.cache  # warns once in a process: a run resolves its precision at each validation
 def _warn_of_slow_bfloat16(device: str) -> None:
     log.warning("this %s has no instructions for bfloat16, in which it is slower than in float32", device)
 
 
-def arrange(detector: Detector, *, channels_last: bool, fast_convolutions: bool) -> None:
-    """Lay out a detector on its device, in place and for training too; names and values of all tensors stay.
+def prepare_for_device(detector: Detector, *, channels_last: bool, fast_convolutions: bool) -> None:
+    """Choose memory layout and convolutions for a detector's device, in place; names and values of tensors stay.
 
-    fast_convolutions: on CPUs in float32, Winograd's with a quarter of the multiplications, which lose two or three
-    bits, and quicker gradients of strided ones.
+    The detector can be trained afterwards, and moved to another device. fast_convolutions: on CPUs in float32,
+    Winograd's with a quarter of the multiplications, which lose two or three bits, and faster gradients of strided
+    ones.
     """
     if channels_last:
         detector.to(memory_format=torch.channels_last)
@@ -43,10 +44,10 @@ def arrange(detector: Detector, *, channels_last: bool, fast_convolutions: bool)
 
 
 def compile_network(network: nn.Module, compilation: Compilation) -> None:
-    """Have a network compiled, in place, when it is first called; nothing is done for "off".
+    """Have a network compiled, in place, when it is first called; "off" does nothing.
 
-    The second image size makes the code one for any size. `fullgraph` is not set, though there is no graph break: with
-    it, a run that meets torch's limit of recompilations ends in an error, where otherwise the network runs uncompiled.
+    At the second image size torch compiles code for any size. `fullgraph` is not set, though there is no graph break:
+    with it, a run that meets torch's limit of recompilations ends in an error; without, the network runs uncompiled.
     """
     if compilation != "off":
         network.compile(mode=None if compilation == "default" else compilation)

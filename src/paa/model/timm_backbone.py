@@ -1,4 +1,4 @@
-"""Any timm model that gives features of strides 8, 16 and 32; timm is imported only when one is built."""
+"""Backbones from timm: any model with features of strides 8, 16 and 32; timm is imported when one is built."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class TimmBackbone(nn.Module):
     """A timm model as c3, c4 and c5, its tensors under `body.model.` and timm's own names.
 
     channels: of c3, c4 and c5. With norm "frozen" its batch norms, if it has any, do not change; other norms are
-    trained. ConfigError if timm has no such model, or the model does not do.
+    trained. ConfigError if timm has no such model, or its features are not of these strides at any image size.
     """
 
     def __init__(self, name: str, *, norm: str = "frozen") -> None:
@@ -45,9 +45,9 @@ class TimmBackbone(nn.Module):
         self._try()
 
     def _try(self) -> None:
-        """Run one small image, neither square nor of the size the model was trained on.
+        """Run one small image, neither square nor of the size the model was trained on; ConfigError if that fails.
 
-        What does not take part in c3 to c5 is not trained: several processes would wait for its gradients.
+        Parameters that c3 to c5 do not depend on are not trained: several processes would wait for their gradients.
         """
         self.eval()
         trained = [] if torch.is_inference_mode_enabled() else list(self.parameters())
@@ -56,7 +56,7 @@ class TimmBackbone(nn.Module):
                 features = self(torch.zeros(1, 3, 96, 160))
                 total = torch.stack([feature.sum() for feature in features]).sum()
                 gradients = torch.autograd.grad(total, trained, allow_unused=True) if trained else ()
-        except Exception as error:  # what a model does with a size that it was not made for is its own affair
+        except Exception as error:  # a model may fail in any way on a size that it was not made for
             raise ConfigError(f"timm/{self.name}: does not take images of any size ({one_line(error)})") from error
         finally:
             self.train()
@@ -74,10 +74,10 @@ class TimmBackbone(nn.Module):
         return c3, c4, c5
 
     def fold(self) -> None:
-        """Leave everything as it is: what may be folded into what differs between models."""
+        """Do nothing: which norms may be folded into which convolutions differs between models."""
 
     def stages(self) -> list[nn.Module]:
-        """Return nothing: models differ in what a stage is, so their stages cannot be frozen one by one."""
+        """Return no stages: models differ in what a stage is, so their stages cannot be frozen one by one."""
         return []
 
 

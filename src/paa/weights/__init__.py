@@ -1,1 +1,1 @@
-"""Other people's checkpoints, and this project's own, as one kind of weights."""
+"""Read and write checkpoints: this project's own and those of other implementations."""

@@ -1,4 +1,4 @@
-"""Any detector's checkpoint -> this project's model file."""
+"""Convert any detector's checkpoint to this project's model file."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def convert(
 ) -> Weights:
     """Write the model in a checkpoint to `output`, and return what was written.
 
-    names: the classes, for a file that has none or others. The file remembers where it comes from: the checkpoint's
-    name, format and SHA-256. CheckpointError if the checkpoint is not whole, has no names and none are given, or the
-    names are not as many as its classes.
+    names: the classes, for a checkpoint that has none or other ones. The file remembers its origin: the checkpoint's
+    name, format and SHA-256. CheckpointError if the checkpoint is incomplete, if it has no names and none are given, or
+    if there are not as many names as classes.
     """
     weights = read_weights(path, format)
     if names is not None:

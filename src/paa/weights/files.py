@@ -1,10 +1,9 @@
-"""A checkpoint file -> plain values and tensors; nothing in it can run code or take memory out of proportion to it."""
+"""A checkpoint file -> plain values and tensors; no file can run code, or take memory out of proportion to its size."""
 
 from __future__ import annotations
 
 import io
 import os
-import re
 import struct
 import zipfile
 import zlib
@@ -17,16 +16,18 @@ from torch import Tensor
 
 from paa.errors import CheckpointError
 from paa.runtime.urls import nothing_at
-from paa.weights.foreign import describe_archive
-from paa.weights.pickles import STORAGES, Maker, check_left, checked_key, short, take, unpickle
+from paa.weights.pickle_values import Maker, checked_key
+from paa.weights.pickles import STORAGES, unpickle
+from paa.weights.read_bytes import check_left, short, take
+from paa.weights.unsupported import describe_archive, describe_start
 
 
 class FileContent(NamedTuple):
     """What a checkpoint file holds.
 
     values: dictionaries, lists, tuples, strings, bytes, numbers, None, and tensors on the CPU; parameters and arrays
-    are tensors too, and what only other programs could make of the file is None. metadata: of a safetensors file,
-    otherwise empty. kind: "torch", "pickle" or "safetensors".
+    are tensors too, and objects of other programs are None. metadata: of a safetensors file, otherwise empty.
+    kind: "torch", "pickle" or "safetensors".
     """
 
     values: dict[str, Any]
@@ -37,7 +38,7 @@ class FileContent(NamedTuple):
 def read_file(path: Path) -> FileContent:
     """Read a checkpoint of torch (zip and legacy), a pickle of arrays, or safetensors, whatever its name ends with.
 
-    CheckpointError if there is no such file, or it is none of these, damaged, or would run code.
+    CheckpointError if there is no such file, or if it is of another kind, damaged, or would run code.
     """
     if not path.is_file():
         raise CheckpointError(_no_file(path))
@@ -53,15 +54,18 @@ def read_file(path: Path) -> FileContent:
             f"{path}: damaged, or no checkpoint ({short(f'{type(error).__name__}: {error}')})"
         ) from error
     if not isinstance(content.values, dict):
-        what = f"holds a {type(content.values).__name__}, not a checkpoint"
-        raise CheckpointError(f"{path}: {what}: that is a dictionary of named tensors, as model.state_dict() gives it")
+        held = type(content.values).__name__
+        raise CheckpointError(
+            f"{path}: holds a {held}, not a checkpoint: that is a dictionary of named tensors, as model.state_dict() "
+            "returns it"
+        )
     if not all(isinstance(name, str) for name in content.values):
         raise CheckpointError(f"{path}: holds a dictionary with keys that are no names, not a checkpoint")
     return content
 
 
 def _no_file(path: Path) -> str:
-    """Return what is wrong with a path that is no file, and the file that may be meant."""
+    """Return what is at a path that is no file, and which file may be meant."""
     if not path.is_dir():
         return nothing_at(path, "file")
     meant = next((path / name for name in _IN_FOLDERS if (path / name).is_file()), None)
@@ -70,19 +74,6 @@ def _no_file(path: Path) -> str:
 
 _IN_FOLDERS = ("best.pt", "last.pt", "model.safetensors")
 """Checkpoints in the folder of a run, and the model in one of the Hugging Face hub's."""
-
-_OTHERS = {
-    b"version https://git-lfs": "a Git LFS pointer, not the file it points to (git lfs pull fetches it)",
-    b"<": "a web page (HTML or XML), not a checkpoint: open its address to see what it says",
-    b"\x89PNG": "an image, not a checkpoint",
-    b"\xff\xd8\xff": "an image, not a checkpoint",
-    b"GIF8": "an image, not a checkpoint",
-    b"\x1f\x8b": "compressed (gzip), not a checkpoint: unpack it first",
-    b"\x89HDF": "an HDF5 file (of Keras), not a checkpoint of PyTorch",
-}
-"""What files of other kinds begin with; no dictionary's pickle begins so."""
-
-_ONNX = re.compile(rb"\x08[\x01-\x1f]\x12.[\w.-]{3}", re.DOTALL)  # its version, and a name of what wrote it
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # the first of the pickles of torch's legacy format
 
@@ -96,11 +87,8 @@ def _read(file: BinaryIO) -> FileContent:
         return FileContent(_read_zip(file), {}, "torch")
     if head[4:9] == b"\0\0\0\0{":  # the upper half of a header's length, below 4 GB, and the header
         return _read_safetensors(file)
-    for start, what in _OTHERS.items():
-        if head.lstrip().startswith(start):
-            raise CheckpointError(what)
-    if _ONNX.match(head):
-        raise CheckpointError("an ONNX model, not a checkpoint: name the file that it was exported from")
+    if what := describe_start(head):
+        raise CheckpointError(what)
     try:
         tree, _ = unpickle(file)
         if tree == _MAGIC:
@@ -108,7 +96,7 @@ def _read(file: BinaryIO) -> FileContent:
         return FileContent(Maker({}, file.tell()).make(tree), {}, "pickle")
     except CheckpointError:
         raise
-    except Exception as error:  # pickles of protocol 0 are texts too, so only what cannot be read is called a text
+    except Exception as error:  # pickles of protocol 0 are texts too: only a text that is no pickle is called one
         text = head[:4000].decode("utf-8", "replace")
         if "\ufffd" not in text and "".join(text.split()).isprintable():
             raise CheckpointError("a text, not a checkpoint") from error
@@ -117,7 +105,7 @@ def _read(file: BinaryIO) -> FileContent:
 
 def _read_safetensors(file: BinaryIO) -> FileContent:
     with safe_open(file.name, framework="pt") as opened:
-        # copies, as what it gives are views of the file, which would follow changes of it
+        # copies, since the tensors are views of the file, and would change when the file is changed
         values = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118
         metadata = opened.metadata() or {}
     for name, tensor in values.items():
@@ -127,7 +115,7 @@ def _read_safetensors(file: BinaryIO) -> FileContent:
 
 
 def _read_zip(file: BinaryIO) -> Any:
-    """Read what torch.save writes today: a folder with the pickle data.pkl, and each storage's bytes in data/KEY."""
+    """Read what torch.save writes today: an archive with the pickle data.pkl and the bytes of storages in data/KEY."""
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
     size = file.seek(0, os.SEEK_END)
@@ -152,7 +140,7 @@ def _read_zip(file: BinaryIO) -> Any:
 
 
 def _read_entry(file: BinaryIO, entry: zipfile.ZipInfo) -> Tensor:
-    """Read an uncompressed entry in place: zipfile would copy it, and torch can be told to write no checksums."""
+    """Read an uncompressed entry in place: zipfile would copy it, and refuse torch's files without checksums."""
     file.seek(entry.header_offset + 26)
     name_length, extra_length = struct.unpack("<HH", take(file, 4))
     file.seek(name_length + extra_length, os.SEEK_CUR)
@@ -163,11 +151,11 @@ def _read_entry(file: BinaryIO, entry: zipfile.ZipInfo) -> Tensor:
 
 
 def _read_legacy(file: BinaryIO) -> Any:
-    """Read the rest of what torch.save wrote before 1.6: pickles in a row, then the storages, each after its length."""
+    """Read the rest of a file of torch.save before 1.6: several pickles, then the storages, each after its length."""
     version, _ = unpickle(file)
     if version != 1001:
         raise CheckpointError("of an unknown version of torch's legacy format")
-    unpickle(file)  # the sizes of C's types where it was written
+    unpickle(file)  # the sizes of C's types on the machine that wrote the file
     tree, persistent = unpickle(file)
     keys, _ = unpickle(file)
     dtypes = {checked_key(call.arguments[2]): STORAGES[call.arguments[1].name] for call in persistent}
@@ -179,7 +167,7 @@ def _read_legacy(file: BinaryIO) -> Any:
 
 
 def _read_bytes(file: BinaryIO, count: int) -> Tensor:
-    """Read that many bytes into a tensor of their own."""
+    """Read that many bytes into a new tensor."""
     check_left(file, count)
     data = torch.empty(count, dtype=torch.uint8, device="cpu")
     if file.readinto(data.numpy()) != count:  # type: ignore[attr-defined]

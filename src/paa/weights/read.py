@@ -1,26 +1,48 @@
-"""Any file of weights -> what it says -> a detector: the format is found out from the file itself."""
+"""Any file of weights -> its content -> a detector: the format is found out from the file itself."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 
 from paa.config import WeightsFormat
 from paa.errors import CheckpointError, ConfigError, one_line
 from paa.model.detector import Detector
-from paa.weights.files import FileContent, read_file
-from paa.weights.foreign import describe_values
+from paa.weights.files import read_file
 from paa.weights.formats import caffe2, mmdet, official, own, seed
 from paa.weights.formats import timm as timm_models
 from paa.weights.formats import torchvision as torchvision_models
-from paa.weights.state import BackboneWeights, Weights, check_fit, load_tensors
+from paa.weights.state import BackboneWeights, Checkpoint, Weights, check_fit, load_tensors
+from paa.weights.unsupported import describe_values
 
 D = TypeVar("D", bound=Detector)
 
-_STATES = ("model", "state_dict", "model_state_dict")
+
+class Format(Protocol):
+    """What a module in `formats/` offers; a new one is listed in `FORMATS` and named in `config.WeightsFormat`."""
+
+    def recognises(self, file: Checkpoint) -> bool:
+        """Say whether the file is of this format, by its names alone."""
+
+    def read(self, file: Checkpoint) -> Weights | BackboneWeights:
+        """Read a file that is; ConfigError, KeyError and the like for one that contradicts itself or is incomplete."""
+
+
+FORMATS: dict[WeightsFormat, Format] = {
+    "paa": own,
+    "seed": seed,
+    "official": official,
+    "mmdet": mmdet,
+    "timm": timm_models,
+    "caffe2": caffe2,
+    "torchvision": torchvision_models,
+}
+"""The first that recognises a file reads it. timm comes before torchvision, whose names its ResNets have."""
+
+LIBRARIES = {"torchvision": torchvision_models.fetch, "timm": timm_models.fetch}
+"""Those that give pre-trained backbones by name: `torchvision/resnet50`."""
 
 
 def read_weights(path: Path, format: WeightsFormat | None = None) -> Weights:
@@ -28,7 +50,7 @@ def read_weights(path: Path, format: WeightsFormat | None = None) -> Weights:
 
     format: found out from the file, unless it is named.
     """
-    weights = _interpret(path, read_file(path), format, "")
+    weights = _read(path, format)
     if isinstance(weights, BackboneWeights):
         raise CheckpointError(
             f"{path}: a backbone alone ({weights.fields['backbone']}); paa train --init starts a detector from it"
@@ -42,73 +64,47 @@ def read_start(given: str, backbone: str, format: WeightsFormat | None = None) -
     backbone: of the model asked for; where that is timm's, a file that is no detector's is taken as timm's weights.
     """
     library, _, name = given.partition("/")
-    if name and not Path(given).exists():
-        if library == "torchvision":
-            return torchvision_models.fetch(name)
-        if library == "timm":
-            return timm_models.fetch(name)
-    path = Path(given)
-    timm_name = backbone.removeprefix("timm/") if backbone.startswith("timm/") else ""
-    return _interpret(path, read_file(path), format, timm_name)
+    if name and library in LIBRARIES and not Path(given).exists():
+        return LIBRARIES[library](name)
+    return _read(Path(given), format, backbone.removeprefix("timm/") if backbone.startswith("timm/") else "")
 
 
-def _interpret(
-    path: Path, content: FileContent, format: WeightsFormat | None, timm_name: str
-) -> Weights | BackboneWeights:
-    """Return what a file's content says; timm_name: the model that it is of if it is no detector's."""
-    values, metadata, source = content.values, content.metadata, str(path)
-    state = unwrapped(values)
-    # detectors first; timm's ResNets have torchvision's names, so the model that the user named decides between them
-    readers: dict[WeightsFormat, tuple[bool, Callable[[], Weights | BackboneWeights]]] = {
-        "paa": (own.recognises(values, metadata), lambda: own.read(values, metadata)),
-        "seed": (seed.recognises(state), lambda: seed.read(state)),
-        "official": (official.recognises(state), lambda: official.read(state, values)),
-        "mmdet": (mmdet.recognises(state), lambda: mmdet.read(state, values)),
-        "timm": (bool(timm_name), lambda: timm_models.read(state, timm_name, source)),
-        "caffe2": (caffe2.recognises(values), lambda: caffe2.read(values, source)),
-        "torchvision": (torchvision_models.recognises(state), lambda: torchvision_models.read(state, source)),
-    }
-    read = next((read for name, (found, read) in readers.items() if found and format in (None, name)), None)
-    if read is None:
-        if format:
-            hint = "; for timm's name the model too: --model.backbone timm/NAME" if format == "timm" else ""
-            raise CheckpointError(f"{path}: not of the format {format}{hint}")
-        raise CheckpointError(f"{path}: of none of the known formats{_described(values, state, list(readers))}")
+def _read(path: Path, format: WeightsFormat | None, timm_name: str = "") -> Weights | BackboneWeights:
+    """Read a file of the format that recognises it, and that has to be `format` unless that is None."""
+    content = read_file(path)
+    file = Checkpoint(str(path), content.values, content.metadata, timm_name)
+    allowed = (reader for name, reader in FORMATS.items() if format in (None, name))
+    reader = next((reader for reader in allowed if reader.recognises(file)), None)
+    if reader is None:
+        raise CheckpointError(f"{path}: {_unrecognised(file, format)}")
     try:
-        weights = read()
+        weights = reader.read(file)
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from error
     except (KeyError, TypeError, AttributeError, ValueError, IndexError, RuntimeError) as error:
         raise CheckpointError(f"{path}: incomplete checkpoint ({type(error).__name__}: {one_line(error)})") from error
     if isinstance(weights, Weights):
-        return weights._replace(provenance={"file": path.name, **weights.provenance}, source=source)
+        return weights._replace(provenance={"file": path.name, **weights.provenance}, source=file.source)
     return weights
 
 
-def _described(values: Mapping[str, Any], state: Mapping[str, Any], formats: list[WeightsFormat]) -> str:
-    """Return what a checkpoint of no known format is, as the end of a sentence."""
-    known = describe_values(values, state)
-    if known is not None:
-        return f": {known}"
-    first = ", ".join(str(name) for name in list(state)[:2])[:80]
-    return (
-        f" ({', '.join(formats)}): a state dict of {len(state)} tensors ({first}, ...); "
-        "for timm's name the model too: --model.backbone timm/NAME"
-    )
-
-
-def unwrapped(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the state dict that training programs keep under one of `_STATES`, without DDP's `module.`."""
-    state = next((values[key] for key in _STATES if isinstance(values.get(key), Mapping)), values)
-    if all(str(name).startswith("module.") for name in state):
-        return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
-    return state
+def _unrecognised(file: Checkpoint, format: WeightsFormat | None) -> str:
+    """Return what a checkpoint is that no format recognises, and how it might be read."""
+    hint = "; for timm's name the model too: --model.backbone timm/NAME"
+    if format is not None:
+        return f"not of the format {format}{hint if format == 'timm' else ''}"
+    unsupported = describe_values(file.values, file.state)
+    if unsupported is not None:
+        return f"of none of the known formats: {unsupported}"
+    first = ", ".join(str(name) for name in list(file.state)[:2])[:80]
+    known = ", ".join(FORMATS)
+    return f"of none of the known formats ({known}): a state dict of {len(file.state)} tensors ({first}, ...){hint}"
 
 
 def build(weights: Weights, source: str, kind: type[D]) -> D:
-    """Build the detector (a `Detector` or a subclass) that the weights are of, in evaluation mode on the CPU.
+    """Build the detector (a `Detector` or a subclass) that has these weights, in evaluation mode on the CPU.
 
-    CheckpointError if a tensor is missing, left over or misshapen, or there is no such model.
+    CheckpointError if a tensor is missing, left over or misshapen, or its configuration is of no model.
     """
     names = weights.class_names() or tuple(f"class {label}" for label in range(weights.num_classes))
     try:

@@ -1,4 +1,4 @@
-"""Starting a training run from a file: which model it asks for, and what of it goes where."""
+"""Start a training run from weights: which model they decide, and which tensors are copied into it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from paa.model.detector import Detector
 from paa.weights.state import BackboneWeights, Weights, load_tensors
 
 _FREE = ("norm", "min_size", "max_size")
-"""What a run may choose, whatever detector it starts from."""
+"""The fields that a run may choose whatever detector it starts from."""
 
 _ROWS = ("head.cls_logits.weight", "head.cls_logits.bias")
 """The tensors with a row for each class."""
@@ -24,18 +24,18 @@ _ROWS = ("head.cls_logits.weight", "head.cls_logits.bias")
 def starting_model(
     weights: Weights | BackboneWeights, model: ModelConfig, chosen: Collection[str] = ()
 ) -> tuple[ModelConfig, dict[str, tuple[Any, Any]]]:
-    """Return the model to train: the one asked for, but with all that the weights decide; and what that changed.
+    """Return the model to train: the one asked for, with the fields that the weights decide; and what that changed.
 
-    A detector decides all fields but the kind of norm and the size of test images; a backbone decides itself and its
-    input. chosen: fields that the user named; ConfigError if the weights say otherwise. changed: field -> (asked for,
-    of the weights).
+    A detector decides all fields but the kind of norm and the size of test images; a backbone decides its name and its
+    input. chosen: fields that the user named; ConfigError if the weights say otherwise. What changed is field -> (asked
+    for, of the weights).
     """
     if isinstance(weights, BackboneWeights):
         decided = dict(weights.fields)
     else:
         decided = {name: value for name, value in vars(weights.config).items() if name not in _FREE}
     if model.norm == "batch":
-        decided.pop("norm_eps", None)  # an epsilon of 0, as Caffe2's, is for statistics that do not change
+        decided.pop("norm_eps", None)  # an epsilon of 0, as Caffe2's, is for frozen statistics only
     changed = {name: (getattr(model, name), value) for name, value in decided.items() if getattr(model, name) != value}
     contradicted = [f"{name} {changed[name][1]}, not {changed[name][0]}" for name in changed if name in chosen]
     if contradicted:
@@ -44,7 +44,7 @@ def starting_model(
 
 
 def load_start(detector: Detector, weights: Weights | BackboneWeights) -> list[str]:
-    """Copy the weights into a detector of `starting_model`; return what was taken and what starts fresh, in lines.
+    """Copy the weights into a detector of `starting_model`; return lines about what was copied and what starts fresh.
 
     CheckpointError lists tensors that are missing, left over or misshapen.
     """
@@ -77,7 +77,7 @@ def _load_detector(detector: Detector, weights: Weights) -> list[str]:
         if weights.num_classes != len(detector.names):
             raise CheckpointError(
                 f"{source}: has {weights.num_classes} classes without names, the data set has {len(detector.names)}: "
-                "there is no telling which is which; paa convert --names gives them"
+                "it is unknown which is which; paa convert --names gives them names"
             )
         theirs = detector.names
     position = {name: row for row, name in enumerate(theirs)}
@@ -87,7 +87,7 @@ def _load_detector(detector: Detector, weights: Weights) -> list[str]:
     own = detector.state_dict()
     for name in _ROWS:
         given = tensors.get(name)
-        if not isinstance(given, Tensor):  # which load_tensors says
+        if not isinstance(given, Tensor):  # load_tensors raises an error
             continue
         expected = (len(theirs), *own[name].shape[1:])
         if given.shape != expected:

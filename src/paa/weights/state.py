@@ -1,8 +1,10 @@
-"""What a file says of a model, whatever wrote it, and how its tensors get into one."""
+"""A file of weights before and after a format has read it, and how its tensors get into a model."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -13,13 +15,40 @@ from paa.errors import CheckpointError
 from paa.weights.formats.coco_names import COCO_NAMES
 
 COUNTER = ".num_batches_tracked"
-"""Batch norm's counter, which trained norm has, frozen norm has not, and nothing needs."""
+"""Batch norm's counter of batches: trained norm has one, frozen norm has none, and nothing needs it."""
+
+_STATES = ("model", "state_dict", "model_state_dict")
+"""The keys under which training programs keep the state dict."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file of weights before a format has read it.
+
+    source: its path, for messages. values: all that it holds. metadata: of a safetensors file. timm_name: the timm
+    model that the user asked for, "" for any other.
+    """
+
+    source: str
+    values: Mapping[str, Any]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    timm_name: str = ""
+
+    @cached_property
+    def state(self) -> Mapping[str, Any]:
+        """The state dict among the values, which may be under a key of its own, without DDP's prefix `module.`."""
+        state = next((self.values[key] for key in _STATES if isinstance(self.values.get(key), Mapping)), self.values)
+        if all(str(name).startswith("module.") for name in state):
+            return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
+        return state
 
 
 class Weights(NamedTuple):
-    """A detector's configuration, class names (None where the file has none), number of classes, tensors under this
-    project's names, where they come from (`format` and `file`, and what else a converted file remembers), and the file
-    that was read."""
+    """A detector that a format has read.
+
+    names: the classes, None where the file has none. tensors: under this project's names. provenance: where they come
+    from: `format` and `file`, and what else a converted file remembers. source: the path of the file.
+    """
 
     config: ModelConfig
     names: tuple[str, ...] | None
@@ -29,15 +58,19 @@ class Weights(NamedTuple):
     source: str = ""
 
     def class_names(self) -> tuple[str, ...] | None:
-        """Return the file's names, or COCO's for 80 classes without any; None if there is no telling."""
+        """Return the file's names, or COCO's for 80 classes without names; None if they are unknown."""
         if self.names is None and self.num_classes == len(COCO_NAMES):
             return COCO_NAMES
         return self.names
 
 
 class BackboneWeights(NamedTuple):
-    """A pre-trained backbone: the fields of `ModelConfig` that it decides (its name, its input, ...), tensors under the
-    names of `model/`'s backbones, those of the file that no detector has (the classifier), and a word on the file."""
+    """A pre-trained backbone that a format has read.
+
+    fields: those of `ModelConfig` that it decides (its name, its input, ...). tensors: under the names of `model/`'s
+    backbones. dropped: the names of tensors that no detector has (the classifier's). source: the file, or the library
+    and the model's name.
+    """
 
     fields: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
@@ -46,7 +79,7 @@ class BackboneWeights(NamedTuple):
 
 
 def check_fit(own: Mapping[str, Tensor], tensors: Mapping[str, Any], source: str, fresh: Collection[str] = ()) -> None:
-    """Compare names and shapes; CheckpointError lists what is missing, left over or misshapen.
+    """Compare names and shapes; CheckpointError lists which are missing, left over or misshapen.
 
     own: a module's state, of which the names in `fresh` may be missing.
     """
@@ -66,7 +99,7 @@ def check_fit(own: Mapping[str, Tensor], tensors: Mapping[str, Any], source: str
 
 
 def load_tensors(model: nn.Module, tensors: Mapping[str, Any], source: str, fresh: Collection[str] = ()) -> None:
-    """Copy every tensor into the model; CheckpointError as in `check_fit`, and for one that is not finite."""
+    """Copy every tensor into the model; CheckpointError as in `check_fit`, and for a tensor that is not finite."""
     own = model.state_dict()
     check_fit(own, tensors, source, fresh)
     taken = [name for name in own if name in tensors]

@@ -1,4 +1,4 @@
-"""Convolutions in other ways: which they are, and that a detector says the same with them."""
+"""Faster convolutions: which ones are replaced, and that a detector's outputs and gradients stay the same."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def test_grouped_and_other_kernels_stay() -> None:
     assert list(module) == kinds
 
 
-def test_a_step_is_the_same() -> None:
-    """Head outputs and the gradients of all parameters, on images large enough for Winograd's way to be taken."""
+def test_outputs_and_gradients_are_the_same() -> None:
+    """Head outputs and the gradients of all parameters, on images large enough for Winograd's algorithm."""
     torch.manual_seed(0)
     model = Detector(ModelConfig(backbone="resnet18", channels=128, tower_depth=1), ("a", "b"))
     for parameter in model.parameters():
@@ -57,17 +57,17 @@ def test_a_step_is_the_same() -> None:
         total = torch.stack([t.sigmoid().sum() for t in outputs[:3]]).sum()
         results.append([*outputs[:3], *torch.autograd.grad(total, list(model.parameters()))])
         use_fast_convolutions(model)
-    assert any(not torch.equal(a, b) for a, b in zip(*results)), "the direct way was taken"
+    assert any(not torch.equal(a, b) for a, b in zip(*results)), "the fast convolutions were not used"
     for ours, theirs in zip(results[1], results[0], strict=True):
         assert relative(ours, theirs) < 1e-3
 
 
-def test_a_detector_says_the_same() -> None:
+def test_a_detector_detects_the_same() -> None:
     model = Detector(ModelConfig(backbone="resnet18", channels=128, tower_depth=2), ("a", "b")).eval()
     images, sizes = torch.randint(256, (1, 3, 256, 320), dtype=torch.uint8), torch.tensor([[256, 320]])
     with torch.inference_mode():
         expected = model(images, sizes)
         use_fast_convolutions(model)
         for ours, theirs in zip(model(images, sizes)[:3], expected[:3]):
-            assert not torch.equal(ours, theirs), "the direct way was taken"
+            assert not torch.equal(ours, theirs), "the fast convolutions were not used"
             assert relative(ours, theirs) < 1e-4

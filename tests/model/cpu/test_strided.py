@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from paa.model.cpu import strided
 from paa.model.cpu.convolutions import with_parameters_of
@@ -30,7 +30,7 @@ def test_gradients(
     ours, exact = with_parameters_of(conv, StridedConv2d), copy.deepcopy(conv).double()
     x = torch.randn(images, 5, height, width).to(memory_format=layout).requires_grad_()
     y = ours(x)
-    assert "_Convolution" in type(y.grad_fn).__name__, "the direct way was taken"
+    assert "_Convolution" in type(y.grad_fn).__name__, "torch's own gradient was used"
     assert torch.equal(y, conv(x))
     gradient = torch.randn(y.shape)
     x64 = x.detach().double().requires_grad_()
@@ -38,6 +38,24 @@ def test_gradients(
     expected = torch.autograd.grad(exact(x64), [x64, *exact.parameters()], gradient.double())
     for mine, theirs in zip(got, expected, strict=True):
         torch.testing.assert_close(mine.double(), theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("output", ["sum", "squares"])
+def test_second_derivatives(output: str) -> None:
+    """Also where the gradient that comes in is constant, as that of a plain sum."""
+    conv = nn.Conv2d(4, 4, 3, stride=2, padding=1)
+    ours, x = with_parameters_of(conv, StridedConv2d), torch.randn(1, 4, 8, 8)
+    for mine, theirs in zip(second_derivatives(ours, x, output), second_derivatives(conv, x, output), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def second_derivatives(conv: nn.Conv2d, x: Tensor, output: str) -> tuple[Tensor, ...]:
+    """Return the gradients of a gradient penalty, by the input and the kernels."""
+    x = x.clone().requires_grad_()
+    y = conv(x)
+    total = y.sum() if output == "sum" else y.square().sum()
+    first = torch.autograd.grad(total, [x, conv.weight], create_graph=True)
+    return torch.autograd.grad(sum(one.square().sum() for one in first), [x, conv.weight])
 
 
 def test_nothing_is_special_without_a_gradient_of_the_kernels() -> None:

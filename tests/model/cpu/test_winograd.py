@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from paa.model.cpu import winograd
 from paa.model.cpu.convolutions import keep_kernels, with_parameters_of
 from paa.model.cpu.winograd import WinogradConv2d, transform_kernel
+from tests.model.cpu.test_strided import second_derivatives
 
 SHAPES = [(2, 96, 128, 30, 41), (1, 128, 96, 28, 44), (3, 96, 96, 16, 17), (1, 96, 100, 25, 42)]
 
@@ -41,7 +42,7 @@ def test_outputs_and_gradients(
     x64 = x.detach().double().requires_grad_()
     y, y64 = ours(x), exact(x64)
     assert y.grad_fn is not None
-    assert "_Convolution" in type(y.grad_fn).__name__, "the direct way was taken"
+    assert "_Convolution" in type(y.grad_fn).__name__, "the direct convolution was used"
     assert y.shape == y64.shape
     assert relative(y, y64) < 5e-5
     gradient = torch.randn(y.shape)
@@ -71,7 +72,7 @@ def test_outputs_may_be_changed_in_place() -> None:
 
 
 @pytest.mark.parametrize("block", [1, 1 << 12, 1 << 30])
-def test_results_do_not_hang_on_how_many_tiles_are_worked_on_at_once(
+def test_results_do_not_depend_on_how_many_tiles_are_processed_at_once(
     block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x, weight = torch.randn(2, 96, 20, 33), torch.randn(96, 96, 3, 3)
@@ -151,11 +152,10 @@ def test_in_one_pass_kernels_are_transformed_once(monkeypatch: pytest.MonkeyPatc
     assert len(count) == 3
 
 
-@pytest.mark.parametrize("what", ["small", "bfloat16", "float64"])
-def test_elsewhere_it_is_the_direct_convolution(what: str) -> None:
-    conv = nn.Conv2d(96, 96, 3, padding=1)
-    x = torch.randn(1, 96, 8, 8) if what == "small" else torch.randn(1, 96, 32, 32)
-    if what == "float64":
-        conv, x = conv.double(), x.double()
-    with torch.autocast("cpu", torch.bfloat16, enabled=what == "bfloat16"):
-        assert torch.equal(winograd_of(conv)(x), conv(x))
+@pytest.mark.parametrize("output", ["sum", "squares"])
+def test_second_derivatives(output: str) -> None:
+    """Also where the gradient that comes in is constant, as that of a plain sum."""
+    conv, x = nn.Conv2d(96, 96, 3, padding=1), torch.randn(1, 96, 28, 28)
+    exact = second_derivatives(copy.deepcopy(conv).double(), x.double(), output)
+    for mine, theirs in zip(second_derivatives(winograd_of(conv), x, output), exact, strict=True):
+        torch.testing.assert_close(mine.double(), theirs, rtol=1e-3, atol=1e-3 * theirs.abs().max().item())

@@ -25,18 +25,17 @@ from paa.weights.formats import caffe2, mmdet, official, seed
 from paa.weights.formats import torchvision as torchvision_models
 from paa.weights.read import read_start
 from paa.weights.start import load_start, starting_model
-from paa.weights.state import BackboneWeights, check_fit
+from paa.weights.state import BackboneWeights, Checkpoint, check_fit
 from tests.parity import filled
-from tests.weights.golden_states import golden_state, read_json
+from tests.weights.golden_states import GOLDEN, golden_state, read_json
 from tests.weights.name_lists import R50, X101_32X8D, X101_64X4D, X152_32X8D, Form, caffe2_places, caffe2_shapes, marked
 
-GOLDEN = Path(__file__).parents[2] / "golden"
 PLACES = caffe2_places(R50.depths)
 Blobs = dict[str, Any]
 
 
 class Python2Pickler(pickle._Pickler):  # type: ignore[name-defined]
-    """Writes protocol 2 as Python 2 did: strings and arrays' bytes alike are strings of bytes."""
+    """Writes protocol 2 as Python 2 did: strings and the bytes of arrays are both strings of bytes."""
 
     dispatch: ClassVar = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
 
@@ -60,6 +59,10 @@ def arrays() -> Blobs:
     """Return the blobs of R-50.pkl, whose values come from their names."""
     state = filled(GOLDEN, {blob: list(shape) for blob, (_, shape) in PLACES.items()})
     return {blob: tensor.numpy() for blob, tensor in state.items()}
+
+
+def read_blobs(blobs: dict[str, Tensor]) -> BackboneWeights:
+    return caffe2.read(Checkpoint("R-50.pkl", blobs))
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +110,7 @@ WRITERS: dict[str, Callable[[Any], bytes]] = {
         ("python 3, protocol 5", False),
     ],
 )
-def test_every_blob_finds_its_place(tmp_path: Path, blobs: Blobs, writer: str, inside: bool) -> None:
+def test_every_blob_becomes_its_tensor(tmp_path: Path, blobs: Blobs, writer: str, inside: bool) -> None:
     path = tmp_path / "R-50.pkl"
     path.write_bytes(WRITERS[writer]({"blobs": blobs, "cfg": "MODEL:\n  TYPE: x"} if inside else blobs))
     weights = read_start(str(path), "resnet50")
@@ -148,10 +151,10 @@ def test_resnexts_are_known_from_their_blobs(form: Form, classes: int, name: str
     others: dict[str, Any] = {f"{blob}_momentum": torch.zeros(1) for blob in places if not blob.startswith("pred")}
     others |= {"weight_order": "1", "lr": torch.tensor(0.1), "pred_w_momentum": torch.zeros(1)}
     given = marked({blob: shape for blob, (_, shape) in places.items()})
-    content = {"blobs": {**given, **others}}
-    assert caffe2.recognises(content)
-    assert not any(other.recognises(content) for other in (seed, official, mmdet, torchvision_models))
-    weights = caffe2.read(content, "X.pkl")
+    file = Checkpoint("X.pkl", {"blobs": {**given, **others}})
+    assert caffe2.recognises(file)
+    assert not any(other.recognises(file) for other in (seed, official, mmdet, torchvision_models))
+    weights = caffe2.read(file)
     assert (weights.fields["backbone"], weights.fields["stride_in_1x1"]) == (name, False)
     assert (weights.fields["bgr"], weights.fields["norm_eps"]) == (True, 0.0)
     assert set(weights.dropped) == {*others, "pred_w", "pred_b"}
@@ -164,8 +167,8 @@ def test_resnexts_are_known_from_their_blobs(form: Form, classes: int, name: str
 
 
 @pytest.mark.parametrize("recipe", ["r50_1x", "modern"])
-def test_a_plain_model_starts_from_it_and_reads_images_as_it_does(blobs: Blobs, recipe: str) -> None:
-    weights = caffe2.read({blob: torch.from_numpy(array) for blob, array in blobs.items()}, "R-50.pkl")
+def test_a_plain_model_starts_from_it_and_normalises_images_as_it_did(blobs: Blobs, recipe: str) -> None:
+    weights = read_blobs({blob: torch.from_numpy(array) for blob, array in blobs.items()})
     config, changed = starting_model(weights, RECIPES[recipe].model)
     assert (config.stride_in_1x1, config.bgr, config.mean, config.norm_eps) == (True, True, CAFFE_MEAN, 0.0)
     assert config.norm == RECIPES[recipe].model.norm
@@ -193,7 +196,7 @@ def test_a_plain_model_starts_from_it_and_reads_images_as_it_does(blobs: Blobs, 
 def test_a_deformable_model_starts_with_its_plain_weights_and_fresh_offsets(
     blobs: Blobs, dcn_stages: tuple[int, ...]
 ) -> None:
-    weights = caffe2.read({blob: torch.from_numpy(array) for blob, array in blobs.items()}, "R-50.pkl")
+    weights = read_blobs({blob: torch.from_numpy(array) for blob, array in blobs.items()})
     asked = ModelConfig(dcn_stages=dcn_stages, tower_dcn=True, channels=16, tower_depth=1)
     config, _ = starting_model(weights, asked)
     assert (config.dcn_stages, config.tower_dcn, config.stride_in_1x1) == (dcn_stages, True, True)
@@ -206,12 +209,12 @@ def test_a_deformable_model_starts_with_its_plain_weights_and_fresh_offsets(
     assert len(offsets) == 2 * count
     assert all(own[name].abs().sum() == 0 for name in offsets)
     for name, tensor in weights.tensors.items():
-        there = name if name in own else name.replace("conv2.weight", "conv2.conv.weight")
-        assert torch.equal(own[there], tensor), name
+        ours = name if name in own else name.replace("conv2.weight", "conv2.conv.weight")
+        assert torch.equal(own[ours], tensor), name
     assert len(own) == len(weights.tensors) + len(offsets)
 
 
-def test_folded_norms_compute_what_the_whole_ones_do() -> None:
+def test_folded_norms_compute_the_same_as_whole_ones() -> None:
     """A file whose scales and shifts are those of the golden R-50's norms gives the golden backbone's features."""
     state = golden_state("res50_1x")
     golden = Detector(RECIPES["r50_1x"].model, ("cat",)).backbone.eval()
@@ -232,7 +235,7 @@ def test_folded_norms_compute_what_the_whole_ones_do() -> None:
             folded[blob] = tensors[ours] - mean * scale
         else:
             folded[blob] = tensors[ours]
-    weights = caffe2.read(folded, "R-50.pkl")
+    weights = read_blobs(folded)
     config, _ = starting_model(weights, ModelConfig(channels=16, tower_depth=1))
     detector = Detector(config, ("cat",)).eval()
     load_start(detector, weights)
@@ -258,7 +261,7 @@ def test_folded_norms_compute_what_the_whole_ones_do() -> None:
 )
 def test_what_does_not_fit_is_named(blobs: Blobs, gone: str, added: dict[str, Tensor], says: str) -> None:
     given = {blob: torch.from_numpy(array) for blob, array in blobs.items() if blob != gone}
-    weights = caffe2.read({**given, **added}, "R-50.pkl")
+    weights = read_blobs({**given, **added})
     config, _ = starting_model(weights, ModelConfig(channels=16, tower_depth=1))
     with pytest.raises(CheckpointError, match=rf"^R-50\.pkl: .*{says}") as caught:
         load_start(Detector(config, ("cat",)), weights)
@@ -275,7 +278,7 @@ def test_a_backbone_is_no_detector(tmp_path: Path, blobs: Blobs) -> None:
     )
 
 
-def test_a_resnet_that_nobody_has(tmp_path: Path, blobs: Blobs) -> None:
+def test_an_unknown_resnet(tmp_path: Path, blobs: Blobs) -> None:
     small = {blob: array for blob, array in blobs.items() if not blob.startswith(("res5_2", "fc"))}
     (tmp_path / "R-47.pkl").write_bytes(pickle.dumps(small))
     with pytest.raises(CheckpointError, match=r"R-47\.pkl: holds a ResNet of 3-4-6-2 blocks, none of resnet18, "):

@@ -17,8 +17,8 @@ from paa.recipes import RECIPES
 from paa.weights.formats import caffe2, mmdet, official, seed
 from paa.weights.formats import torchvision as torchvision_models
 from paa.weights.formats.coco_names import COCO_NAMES
-from paa.weights.read import build, unwrapped
-from paa.weights.state import Weights, check_fit
+from paa.weights.read import build
+from paa.weights.state import Checkpoint, Weights, check_fit
 from tests.weights.golden_states import assert_golden, golden_state, named_shapes
 from tests.weights.name_lists import R50, R101, Form, Place, marked, misplaced, mmdet_places
 
@@ -26,7 +26,7 @@ NO_BIAS = {f"head.{tower}_tower.{i}.conv.bias" for tower in ("cls", "box") for i
 
 
 def read_content(content: dict[str, Any]) -> Weights:
-    return mmdet.read(unwrapped(content), content)
+    return mmdet.read(Checkpoint("file", content))
 
 
 def shapes(places: dict[str, Place | None]) -> dict[str, tuple[int, ...]]:
@@ -62,10 +62,10 @@ def test_a_file_becomes_the_golden_model(tmp_path: Path) -> None:
 def test_every_model_is_known_from_its_tensors(form: Form, name: str, dcn_stages: tuple[int, ...]) -> None:
     places = mmdet_places(form, dcn_stages)
     state = marked(shapes(places))
-    content = {"state_dict": state}
-    assert mmdet.recognises(unwrapped(content))
-    assert not any(other.recognises(content) for other in (seed, official, caffe2, torchvision_models))
-    weights = read_content(content)
+    file = Checkpoint("file", {"state_dict": state})
+    assert mmdet.recognises(file)
+    assert not any(other.recognises(file) for other in (seed, official, caffe2, torchvision_models))
+    weights = mmdet.read(file)
     assert (weights.config.backbone, weights.config.dcn_stages, weights.config.tower_dcn) == (name, dcn_stages, False)
     assert (weights.names, weights.num_classes) == (None, 80)
     assert misplaced(state, places, weights.tensors) == []
@@ -93,7 +93,7 @@ THINGS = tuple(f"thing {i}" for i in range(80))
         ("2.28", None),
     ],
 )
-def test_class_names_are_the_files_own_if_there_is_one_for_each_class(meta: Any, names: tuple[str, ...] | None) -> None:
+def test_class_names_come_from_the_file_if_each_class_has_one(meta: Any, names: tuple[str, ...] | None) -> None:
     weights = read_content({"meta": meta, "state_dict": marked(shapes(mmdet_places(R50)))})
     assert weights.names == names
     assert weights.num_classes == 80
@@ -143,8 +143,9 @@ def test_counters_may_be_missing_and_other_tensors_may_not_be_added() -> None:
 def test_a_caffe_style_model_says_so_in_its_configuration(key: str) -> None:
     state = marked(shapes(mmdet_places(R50)))
     text = "model = dict(backbone=dict(type='ResNet', norm_eval=True, style='{}'))"
-    found = {s: mmdet.read(state, {"meta": {key: text.format(s)}}).config for s in ("pytorch", "caffe")}
-    assert found["pytorch"] == mmdet.read(state, {}).config
+    metas = {style: {key: text.format(style)} for style in ("pytorch", "caffe")}
+    found = {style: read_content({"state_dict": state, "meta": meta}).config for style, meta in metas.items()}
+    assert found["pytorch"] == read_content({"state_dict": state}).config
     caffe = {"stride_in_1x1": True, "std": (1.0, 1.0, 1.0), "bgr": True}
     assert found["caffe"] == dataclasses.replace(found["pytorch"], **caffe)
 

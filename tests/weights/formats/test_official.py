@@ -1,4 +1,4 @@
-"""Checkpoints of the authors' code: each of its models is known from its file alone."""
+"""Checkpoints of the authors' code: the configuration of each model follows from its file alone."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from paa.model.detector import Detector
 from paa.recipes import RECIPES
 from paa.weights.formats import mmdet, official, seed
 from paa.weights.formats.coco_names import COCO_NAMES
-from paa.weights.read import build, unwrapped
-from paa.weights.state import Weights, check_fit
+from paa.weights.read import build
+from paa.weights.state import Checkpoint, Weights, check_fit
 from tests.weights.golden_states import assert_golden, golden_state
 from tests.weights.name_lists import (
     R50,
@@ -53,12 +53,12 @@ NAMES = {
 
 
 def read_content(content: dict[str, Any]) -> Weights:
-    return official.read(unwrapped(content), content)
+    return official.read(Checkpoint("file", content))
 
 
 @pytest.fixture
 def no_random_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the large convolutions' memory as it is: random numbers take longer than all else."""
+    """Do not initialise large convolutions: random numbers take longer than all the rest."""
     for name in ("kaiming_normal_", "kaiming_uniform_", "normal_"):
         monkeypatch.setattr(torch.nn.init, name, lambda tensor, *_, **__: tensor)
 
@@ -85,11 +85,11 @@ def test_a_file_becomes_the_golden_model(tmp_path: Path, key: str, module: bool,
 def test_every_model_is_known_from_its_tensors(key: str, module: bool) -> None:
     form, dcn_stages, tower_dcn = MODELS[key]
     state = marked(seed_shapes(*form, dcn_stages=dcn_stages, tower_dcn=tower_dcn))
-    content = official_content(state, module)
-    assert official.recognises(unwrapped(content))
-    assert not seed.recognises(unwrapped(content))
-    assert not mmdet.recognises(unwrapped(content))
-    config, names, num_classes, tensors, provenance, _ = read_content(content)
+    file = Checkpoint("file", official_content(state, module))
+    assert official.recognises(file)
+    assert not seed.recognises(file)
+    assert not mmdet.recognises(file)
+    config, names, num_classes, tensors, provenance, _ = official.read(file)
     assert (config.backbone, config.dcn_stages, config.tower_dcn) == (NAMES[key], dcn_stages, tower_dcn)
     assert config.stride_in_1x1 == (form.groups == 1)
     assert (config.min_size, config.max_size) == ((864, 1440) if form == X152_32X8D else (800, 1333))
@@ -134,7 +134,7 @@ def test_anchors_in_the_file_are_the_only_tensors_that_are_dropped() -> None:
         build(read_content(content), "a.pth", Detector)
 
 
-def test_a_missing_tensor_is_named_as_this_project_names_it(tmp_path: Path) -> None:
+def test_an_error_names_a_missing_tensor_by_this_projects_name(tmp_path: Path) -> None:
     content = official_content(marked(seed_shapes(*R50)))
     del content["model"]["module.rpn.head.iou_pred.weight"]
     with pytest.raises(CheckpointError, match=r"1 missing \(head\.iou_logits\.weight\)$"):

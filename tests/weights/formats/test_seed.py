@@ -1,4 +1,4 @@
-"""Checkpoints of the seed: a file becomes the model it was made from, and what does not fit is named."""
+"""Checkpoints of the seed: a file becomes the model that it was made from; errors name tensors that do not fit."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from paa.recipes import RECIPES
 from paa.weights.formats import caffe2, mmdet, official, seed
 from paa.weights.formats import torchvision as torchvision_models
 from paa.weights.formats.coco_names import COCO_NAMES
-from paa.weights.read import build, read_weights, unwrapped
-from paa.weights.state import check_fit, load_tensors
+from paa.weights.read import build, read_weights
+from paa.weights.state import Checkpoint, Weights, check_fit, load_tensors
 from tests.weights.golden_states import assert_golden, golden_state, named_shapes
 from tests.weights.name_lists import R50, R101, Form, marked, misplaced, seed_places, seed_shapes
 
@@ -28,6 +28,10 @@ KEYS: dict[str, tuple[Form, tuple[int, ...], bool]] = {
     "res50_1x": (R50, (), False),
     "res101_dcn_2x": (R101, (3, 4, 5), True),
 }
+
+
+def read_state(state: dict[str, Tensor]) -> Weights:
+    return seed.read(Checkpoint("file", state))
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -55,29 +59,29 @@ def test_a_file_becomes_the_golden_model(tmp_path: Path, key: str) -> None:
     assert_golden(model, key)
 
 
-def test_only_the_seeds_reader_knows_its_files() -> None:
-    state = marked(seed_shapes(*R50))
-    assert seed.recognises(state)
+def test_no_other_format_recognises_a_file_of_the_seed() -> None:
+    file = Checkpoint("file", marked(seed_shapes(*R50)))
+    assert seed.recognises(file)
     others = (official, mmdet, caffe2, torchvision_models)
-    assert not any(other.recognises(state) for other in others)
+    assert not any(other.recognises(file) for other in others)
 
 
 @pytest.mark.parametrize("key", KEYS)
 def test_every_tensor_is_needed_and_of_one_shape(key: str) -> None:
-    """Without it, or with another shape, no model is made; and it is named. (Shown for some of every kind.)"""
+    """Without a tensor, or with another shape, no model is made, and the error names it. (For some of every kind.)"""
     form, dcn_stages, tower_dcn = KEYS[key]
     state, places = marked(seed_shapes(*form, dcn_stages=dcn_stages, tower_dcn=tower_dcn)), seed_places(*KEYS[key])
     with torch.device("meta"):
         own = Detector(RECIPES[key.replace("res", "r")].model, COCO_NAMES).state_dict()
-    check_fit(own, seed.read(state).tensors, "whole")
+    check_fit(own, read_state(state).tensors, "whole")
     for name in list(state)[:: 4 if key == "res50_1x" else 16]:
         for changed in (None, state[name].new_zeros((*state[name].shape, 2))):
             part = {other: tensor for other, tensor in state.items() if other != name}
             if changed is not None:
                 part[name] = changed
             try:
-                tensors = seed.read(part).tensors
-            except (ConfigError, KeyError, RuntimeError):  # what tells the model, and the scales
+                tensors = read_state(part).tensors
+            except (ConfigError, KeyError, RuntimeError):  # tensors that decide the model, and the scales
                 assert re.search(r"layer\d\.\d+\.conv[123]\.|cls_logits|scales", name), name
                 continue
             with pytest.raises(CheckpointError, match=re.escape(places[name].ours)):
@@ -89,7 +93,7 @@ def test_class_names_of_files_that_have_none() -> None:
     assert (COCO_NAMES[0], COCO_NAMES[9], COCO_NAMES[-1]) == ("person", "traffic light", "toothbrush")
     assert (COCO_NAMES[25], COCO_NAMES[26], COCO_NAMES[78]) == ("umbrella", "handbag", "hair drier")
     assert all(name == name.strip() and "\n" not in name for name in COCO_NAMES)
-    weights = seed.read(marked(seed_shapes(*R50, classes=3)))
+    weights = read_state(marked(seed_shapes(*R50, classes=3)))
     assert (weights.names, weights.num_classes) == (None, 3)
     assert build(weights, "file", Detector).names == ("class 0", "class 1", "class 2")
 
@@ -118,7 +122,7 @@ def test_class_names_of_files_that_have_none() -> None:
 def test_what_does_not_fit_is_named(removed: str, added: dict[str, Tensor], words: list[str]) -> None:
     state = {name: tensor for name, tensor in marked(seed_shapes(*R50)).items() if not re.search(removed, name)}
     with pytest.raises(CheckpointError) as caught:
-        build(seed.read({**state, **added}), "some.pth", Detector)
+        build(read_state({**state, **added}), "some.pth", Detector)
     message = str(caught.value)
     assert message.startswith("some.pth: ")
     assert "\n" not in message
@@ -179,9 +183,9 @@ def test_a_failed_load_changes_nothing() -> None:
 @pytest.mark.parametrize(
     "wrap", [lambda s: {"model": s, "iteration": 5}, lambda s: {f"module.{n}": t for n, t in s.items()}]
 )
-def test_what_training_programs_put_around_it_goes(wrap: Callable[[Any], Any]) -> None:
-    """The seed itself wrote `model` at first, and DistributedDataParallel names everything `module.`."""
+def test_wrappers_of_training_programs_are_removed(wrap: Callable[[Any], Any]) -> None:
+    """The seed itself wrote the key `model` at first, and DistributedDataParallel prefixes all names by `module.`."""
     state = {"backbone.body.stem.conv1.weight": torch.ones(1), "head.cls_logits.weight": torch.ones(1)}
-    inside = unwrapped(wrap(state))
-    assert seed.recognises(inside)
-    assert dict(inside) == state
+    file = Checkpoint("file", wrap(state))
+    assert seed.recognises(file)
+    assert dict(file.state) == state

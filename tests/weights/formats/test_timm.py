@@ -18,7 +18,7 @@ from paa.model.detector import Detector
 from paa.weights.formats import timm as timm_models
 from paa.weights.read import read_start
 from paa.weights.start import load_start, starting_model
-from paa.weights.state import BackboneWeights
+from paa.weights.state import BackboneWeights, Checkpoint
 
 NAME = "convnext_atto"
 ASKED = ModelConfig(backbone=f"timm/{NAME}", channels=16, tower_depth=1)
@@ -42,7 +42,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def names_in_a_detector(state: State) -> dict[str, str]:
-    """Return ours -> timm's for the tensors of c3 to c5; timm's own module says which those are."""
+    """Return our name -> timm's name of the tensors of c3 to c5, which are those of timm's own feature extractor."""
     kept = timm.create_model(NAME, features_only=True, feature_cls="getter").state_dict()
     return {f"body.{name}": name.removeprefix("model.") for name in kept}
 
@@ -99,7 +99,7 @@ def test_weights_by_name_are_what_timm_fetches(monkeypatch: pytest.MonkeyPatch, 
     load_start(detector, weights)
 
 
-def test_batch_norms_statistics_come_along(tmp_path: Path) -> None:
+def test_statistics_of_batch_norm_are_copied(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = timm.create_model("resnet18", num_classes=1000)
     network.train()(torch.randn(2, 3, 64, 64))
@@ -157,7 +157,7 @@ def test_models_that_timm_does_not_have(name: str, says: str) -> None:
     ids=["wider", "another", "missing", "misshapen", "left over", "a text", "empty", "no tensors"],
 )
 def test_files_of_something_else_are_one_line(tmp_path: Path, state: State, change: Any) -> None:
-    """And nothing is fetched in their place."""
+    """Nothing is fetched instead."""
     torch.save(change(state), tmp_path / "odd.pth")
     with pytest.raises(CheckpointError) as caught:
         read_start(str(tmp_path / "odd.pth"), f"timm/{NAME}")
@@ -186,7 +186,7 @@ def test_the_model_must_be_named(tmp_path: Path, state: State) -> None:
 
 
 def test_a_model_that_asks_for_another_follows_the_weights(state: State) -> None:
-    weights = timm_models.read(state, NAME, "a.pth")
+    weights = timm_models.read(Checkpoint("a.pth", state, timm_name=NAME))
     config, changed = starting_model(weights, ModelConfig(backbone="resnet50"))
     assert config.backbone == f"timm/{NAME}"
     assert changed["backbone"] == ("resnet50", f"timm/{NAME}")

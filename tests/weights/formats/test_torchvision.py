@@ -23,14 +23,14 @@ from paa.weights.formats import caffe2, mmdet, official, seed
 from paa.weights.formats import torchvision as torchvision_models
 from paa.weights.read import read_start
 from paa.weights.start import load_start, starting_model
-from paa.weights.state import BackboneWeights, check_fit
+from paa.weights.state import BackboneWeights, Checkpoint, check_fit
 
 FIELDS = {"norm_eps": 1e-5, "stride_in_1x1": False, "mean": IMAGENET_MEAN, "std": IMAGENET_STD, "bgr": False}
 
 
 @pytest.fixture(scope="module")
 def network() -> torchvision.models.ResNet:
-    """Return a ResNet-18 whose norms are not as fresh ones are."""
+    """Return a ResNet-18 whose norms have updated statistics."""
     torch.manual_seed(0)
     model = torchvision.models.resnet18()
     model.train()(torch.randn(2, 3, 64, 64))
@@ -39,7 +39,7 @@ def network() -> torchvision.models.ResNet:
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Return the folder of torch's cache; whatever would be fetched cannot be."""
+    """Return the folder of torch's cache; downloads fail."""
 
     def refuse(*_: object, **__: object) -> None:
         raise urllib.error.URLError("no network in tests")
@@ -75,8 +75,8 @@ def test_a_file_starts_a_model(tmp_path: Path, network: torchvision.models.ResNe
 
 
 @pytest.mark.parametrize("norm", ["frozen", "affine", "batch"])
-def test_the_backbone_computes_what_torchvisions_does(network: torchvision.models.ResNet, norm: Any) -> None:
-    weights = torchvision_models.read(network.state_dict(), "file")
+def test_the_backbone_computes_the_same_as_torchvisions(network: torchvision.models.ResNet, norm: Any) -> None:
+    weights = torchvision_models.read(Checkpoint("file", network.state_dict()))
     config, _ = starting_model(weights, ModelConfig(norm=norm, channels=16, tower_depth=1))
     detector = Detector(config, ("cat",)).eval()
     load_start(detector, weights)
@@ -97,9 +97,10 @@ KNOWN = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext1
 def test_every_architecture_is_known_from_its_tensors(name: str) -> None:
     with torch.device("meta"):
         state = torchvision.models.get_model(name).state_dict()
-    assert torchvision_models.recognises(state)
-    assert not any(other.recognises(state) for other in (seed, official, mmdet, caffe2))
-    weights = torchvision_models.read(state, "file")
+    file = Checkpoint("file", state)
+    assert torchvision_models.recognises(file)
+    assert not any(other.recognises(file) for other in (seed, official, mmdet, caffe2))
+    weights = torchvision_models.read(file)
     assert weights.fields == {"backbone": name, **FIELDS}
     with torch.device("meta"):
         own = Detector(starting_model(weights, ModelConfig(norm="batch"))[0], ("cat",)).backbone.state_dict()
@@ -118,7 +119,7 @@ def test_resnets_that_no_detector_has(name: str, says: str) -> None:
     with torch.device("meta"):
         state = torchvision.models.get_model(name).state_dict()
     with pytest.raises(ConfigError, match=says):
-        torchvision_models.read(state, "file")
+        torchvision_models.read(Checkpoint("file", state))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ def test_weights_by_name_are_read_from_torchs_cache(
 
 
 def test_the_set_of_weights_is_the_one_that_is_named(no_network: Path) -> None:
-    """Of an architecture with two sets, each is looked for under its own name."""
+    """Each of the two sets of an architecture is looked for under its own name."""
     sets = torchvision.models.ResNet50_Weights
     files = {each.name: each.url.rsplit("/", 1)[1] for each in sets}
     assert len(set(files.values())) == 2
@@ -173,7 +174,7 @@ def test_the_set_of_weights_is_the_one_that_is_named(no_network: Path) -> None:
     ],
 )
 @pytest.mark.usefixtures("no_network")
-def test_weights_that_cannot_be_had(name: str, says: str) -> None:
+def test_weights_that_do_not_exist_or_cannot_be_fetched(name: str, says: str) -> None:
     with pytest.raises(CheckpointError) as caught:
         torchvision_models.fetch(name)
     assert str(caught.value).startswith(f"torchvision/{name}: {says}")
@@ -191,7 +192,7 @@ def test_a_damaged_file_in_the_cache_is_one_line(no_network: Path, data: bytes) 
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_of_that_name_goes_before_the_library(
+def test_a_file_of_that_name_takes_precedence(
     tmp_path: Path, network: torchvision.models.ResNet, no_network: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "torchvision").mkdir()
@@ -211,7 +212,7 @@ def test_a_damaged_network_is_named(network: torchvision.models.ResNet) -> None:
     state: dict[str, Tensor] = dict(network.state_dict())
     del state["layer3.1.bn2.running_var"]
     state["layer2.0.conv1.weight"] = torch.zeros(3)
-    weights = torchvision_models.read(state, "some.pth")
+    weights = torchvision_models.read(Checkpoint("some.pth", state))
     detector = Detector(starting_model(weights, RECIPES["r18_nano"].model)[0], ("cat",))
     with pytest.raises(CheckpointError) as caught:
         load_start(detector, weights)

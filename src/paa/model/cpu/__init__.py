@@ -1,1 +1,1 @@
-"""Quicker 3x3 convolutions for CPUs."""
+"""Faster 3x3 convolutions for CPUs."""

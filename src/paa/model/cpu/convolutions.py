@@ -1,4 +1,4 @@
-"""Which convolutions are computed in other ways than torch's own, for CPUs; names, parameters and results stay."""
+"""Use the faster CPU convolutions in a model: names and parameters stay, results differ by rounding only."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def with_parameters_of(conv: nn.Conv2d, kind: type[nn.Conv2d]) -> nn.Conv2d:
 
 
 def keep_kernels(module: nn.Module) -> None:
-    """Have Winograd's convolutions inside a module transform their kernels once: the weights must not change again."""
+    """Let Winograd's convolutions inside a module keep their transformed kernels: no weight may change afterwards."""
     for child in module.modules():
         if isinstance(child, WinogradConv2d):
             child.constant = True

@@ -1,6 +1,6 @@
 """3x3 convolutions of stride 2 whose kernels' gradient is a matrix product, for training on CPUs.
 
-oneDNN's own gradient takes four to seven times as long where AVX2 is all there is, which is 7 % of a ResNet-50's step.
+On processors with AVX2 and no more, oneDNN's own gradient takes four to seven times as long: 7 % of a ResNet-50's step.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_input
 
+from paa.model.cpu.gradients import torch_gradients
+
 _POSITIONS = 2048
-"""Outputs whose 3x3 surroundings are laid out at once."""
+"""Outputs whose 3x3 inputs are copied side by side at once."""
 
 
 def kernel_gradient(x: Tensor, gradient: Tensor) -> Tensor:
@@ -25,18 +27,18 @@ def kernel_gradient(x: Tensor, gradient: Tensor) -> Tensor:
     total = x.new_zeros(k, 9 * c)
     for image in range(b):
         for top in range(0, height, rows):
-            here = gradient[image, :, top : top + rows].permute(1, 2, 0).reshape(-1, k)
-            around = padded[image, 2 * top :].as_strided(
-                (len(here) // width, width, 3, 3, c),
+            outputs = gradient[image, :, top : top + rows].permute(1, 2, 0).reshape(-1, k)
+            inputs = padded[image, 2 * top :].as_strided(
+                (len(outputs) // width, width, 3, 3, c),
                 (2 * line, 2 * c, line, c, 1),
                 padded.storage_offset() + image * padded.stride(0) + 2 * top * line,
             )
-            total.addmm_(here.T, around.reshape(len(here), -1))
+            total.addmm_(outputs.T, inputs.reshape(len(outputs), -1))
     return total.view(k, 3, 3, c).permute(0, 3, 1, 2)
 
 
 class _Convolution(torch.autograd.Function):
-    """The convolution and its three gradients."""
+    """The convolution and its three gradients, which have no gradients themselves."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -46,6 +48,8 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return torch_gradients(x, weight, gradient, 2, ctx.needs_input_grad)
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad
         return (
             conv2d_input(x.shape, weight, gradient, stride=2, padding=1) if needs_x else None,
@@ -58,8 +62,8 @@ class StridedConv2d(nn.Conv2d):
     """A 3x3 convolution of stride 2; on CPUs in float32 its kernels' gradient is `kernel_gradient`."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        special = input.device.type == "cpu" and input.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-        if torch.compiler.is_compiling() or not (special and weight.requires_grad and torch.is_grad_enabled()):
+        suitable = input.device.type == "cpu" and input.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        if torch.compiler.is_compiling() or not (suitable and weight.requires_grad and torch.is_grad_enabled()):
             direct: Tensor = super()._conv_forward(input, weight, bias)
             return direct
         result: Tensor = _Convolution.apply(input, weight, bias)

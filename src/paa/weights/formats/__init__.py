@@ -1,1 +1,1 @@
-"""The formats of checkpoints, one file a format: whether a file has it, and what the file says."""
+"""The formats of checkpoints, one module for each: `recognises` and `read`, as `weights.read.Format` describes them."""

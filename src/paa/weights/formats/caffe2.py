@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,21 +14,21 @@ from torch import Tensor
 from paa.config import CAFFE_MEAN
 from paa.model.backbone import RESNETS
 from paa.weights.formats.resnets import name_resnet
-from paa.weights.state import BackboneWeights
+from paa.weights.state import BackboneWeights, Checkpoint
 
 _BRANCHES = {"branch2a": "conv1", "branch2b": "conv2", "branch2c": "conv3", "branch1": "downsample.0"}
 _NORMS = {"branch2a": "bn1", "branch2b": "bn2", "branch2c": "bn3", "branch1": "downsample.1"}
 _DROPPED = re.compile(r"(fc1000|pred)_[wb]$|.*_momentum$|weight_order$|lr$")
 
 
-def recognises(content: Mapping[str, Any]) -> bool:
-    """Say whether a file's content is of that kind: blobs, at the top or under `blobs`."""
-    blobs = content.get("blobs", content)
+def recognises(file: Checkpoint) -> bool:
+    """Say whether a file has Caffe2's blobs, at the top or under `blobs`."""
+    blobs = file.values.get("blobs", file.values)
     return isinstance(blobs, Mapping) and "conv1_w" in blobs and "res2_0_branch2a_w" in blobs
 
 
 def rename(blob: str) -> str | None:
-    """Return this project's name for a Caffe2 blob; None for one that no backbone has; the blob itself if unknown."""
+    """Return this project's name of a Caffe2 blob; None if no backbone has it, the blob's own name if it is unknown."""
     if _DROPPED.match(blob):
         return None
     if blob == "conv1_w":
@@ -43,12 +42,12 @@ def rename(blob: str) -> str | None:
     return blob
 
 
-def read(content: Mapping[str, Any], source: str) -> BackboneWeights:
+def read(file: Checkpoint) -> BackboneWeights:
     """Turn the blobs into a backbone's tensors.
 
     MSRA's ResNets halve in their first 1x1 convolution, the ResNeXts in the 3x3 (the rule of the official code).
     """
-    blobs: Mapping[str, Tensor] = content.get("blobs", content)
+    blobs: Mapping[str, Tensor] = file.values.get("blobs", file.values)
     tensors: dict[str, Tensor] = {}
     dropped = []
     for blob, tensor in blobs.items():
@@ -69,7 +68,7 @@ def read(content: Mapping[str, Any], source: str) -> BackboneWeights:
         "std": (1.0, 1.0, 1.0),
         "bgr": True,
     }
-    return BackboneWeights(fields, tensors, tuple(dropped), source)
+    return BackboneWeights(fields, tensors, tuple(dropped), file.source)
 
 
 def _norm_part(suffix: str) -> str:

@@ -8,12 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from paa.config import IMAGENET_MEAN, IMAGENET_STD, ModelConfig
 from paa.errors import ConfigError
 from paa.weights.formats.resnets import deformable_stages, name_resnet
-from paa.weights.state import COUNTER, Weights
+from paa.weights.state import COUNTER, Checkpoint, Weights
 
 _RENAMES = (
     (r"^neck\.lateral_convs\.(\d)\.conv\.", r"fpn.lateral.\1."),
@@ -30,24 +29,24 @@ _RENAMES = (
 )
 
 
-def recognises(state: Mapping[str, Any]) -> bool:
-    """Say whether these are MMDetection's names."""
-    return "bbox_head.atss_cls.weight" in state
+def recognises(file: Checkpoint) -> bool:
+    """Say whether a file has the names of MMDetection's PAA or ATSS."""
+    return "bbox_head.atss_cls.weight" in file.state
 
 
 def rename(name: str) -> str:
-    """Return this project's name for one of MMDetection's."""
+    """Return this project's name of one of MMDetection's tensors."""
     for pattern, replacement in _RENAMES:
         name = re.sub(pattern, replacement, name)
     return name
 
 
-def read(state: Mapping[str, Tensor], content: Mapping[str, Any]) -> Weights:
-    """Turn MMDetection's tensors into ours; content: of the whole file, whose `meta` may tell class names and input.
+def read(file: Checkpoint) -> Weights:
+    """Return the tensors under our names; the class names and the kind of input come from the file's `meta`.
 
-    ConfigError for a model of ATSS, whose tensors have the same names but whose third output is another.
+    ConfigError for a model of ATSS, whose tensors have the same names, but which predicts centerness, not the IoU.
     """
-    meta = content.get("meta")
+    state, meta = file.state, file.values.get("meta")
     if re.search(r"['\"]ATSSHead['\"]", _config_text(meta)) and not re.search(r"['\"]PAAHead['\"]", _config_text(meta)):
         raise ConfigError(
             "is a model of ATSS by its configuration, which predicts centerness where PAA predicts the IoU"
@@ -58,11 +57,11 @@ def read(state: Mapping[str, Tensor], content: Mapping[str, Any]) -> Weights:
         if not name.endswith(COUNTER) and not name.startswith("bbox_head.scales.")
     }
     tensors["head.scales"] = torch.stack([state[f"bbox_head.scales.{i}.scale"].reshape(()) for i in range(5)])
-    for stage in deformable_stages(tensors, "backbone."):  # its deformable convolutions hold their offsets' inside
+    for stage in deformable_stages(tensors, "backbone."):  # here a deformable convolution is one module, not two
         for name in [n for n in tensors if re.match(rf"backbone\.layer{stage - 1}\.\d+\.conv2\.weight$", n)]:
             tensors[name.replace("conv2.", "conv2.conv.")] = tensors.pop(name)
     for name in [n for n in tensors if re.search(r"_tower\.\d+\.conv\.weight$", n)]:
-        # its towers' convolutions have no bias
+        # MMDetection's towers have no bias
         tensors.setdefault(name.replace("weight", "bias"), torch.zeros(len(tensors[name])))
     config = ModelConfig(
         backbone=name_resnet(tensors, "backbone."),
@@ -81,14 +80,14 @@ def read(state: Mapping[str, Tensor], content: Mapping[str, Any]) -> Weights:
 
 
 def _caffe_style(meta: Any) -> dict[str, Any]:
-    """Return what differs in a model whose configuration says that it is Caffe's."""
+    """Return the fields that differ in a model whose configuration says that it is Caffe's."""
     if not re.search(r"style\s*=\s*['\"]caffe['\"]", _config_text(meta)):
         return {}
     return {"stride_in_1x1": True, "mean": IMAGENET_MEAN, "std": (1.0, 1.0, 1.0), "bgr": True}
 
 
 def _config_text(meta: Any) -> str:
-    """Return the configuration that 2.x and 3.x keep as text, "" if there is none."""
+    """Return the configuration, which 2.x and 3.x keep as text; "" if there is none."""
     if not isinstance(meta, Mapping):
         return ""
     return next((meta[key] for key in ("config", "cfg") if isinstance(meta.get(key), str)), "")

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
-from torch import Tensor
-
-from paa.weights.formats import seed
-from paa.weights.state import Weights
+from paa.weights.formats.seed import legacy_weights
+from paa.weights.state import Checkpoint, Weights
 
 
-def recognises(state: Mapping[str, Any]) -> bool:
-    """Say whether these are its names; torchvision's Faster R-CNN, which has the head's too, has a second stage."""
-    return "rpn.head.cls_logits.weight" in state and not any(str(name).startswith("roi_heads.") for name in state)
+def recognises(file: Checkpoint) -> bool:
+    """Say whether a file has the official code's names, and no second stage as torchvision's Faster R-CNN has."""
+    second_stage = any(str(name).startswith("roi_heads.") for name in file.state)
+    return "rpn.head.cls_logits.weight" in file.state and not second_stage
 
 
-def read(state: Mapping[str, Tensor], content: Mapping[str, Any]) -> Weights:
-    """Turn its tensors into ours; the anchors' buffers are dropped, as `anchors.py` makes them anew.
+def read(file: Checkpoint) -> Weights:
+    """Return the tensors under our names, without the anchors' buffers, which `core.anchors` computes.
 
-    content: of the whole file, for the number of its training step. The ResNeXt-152 is tested at a short side of 864
-    (its configuration file says so), all others at 800.
+    The ResNeXt-152 is tested at a short side of 864 (the official configuration file says so), all others at 800. The
+    provenance has the training step, if the file has it.
     """
-    seeds = {
+    under_seed_names = {
         f"head.{name.removeprefix('rpn.head.')}" if name.startswith("rpn.head.") else name: tensor
-        for name, tensor in state.items()
+        for name, tensor in file.state.items()
         if not name.startswith("rpn.anchor_generator.")
     }
-    weights = seed.read(seeds, format="official (kkhoot/PAA)")
+    weights = legacy_weights(under_seed_names, "official (kkhoot/PAA)")
     if weights.config.backbone == "resnext152_32x8d":
         weights = weights._replace(config=replace(weights.config, min_size=864, max_size=1440))
-    if "iteration" in content:
-        weights = weights._replace(provenance={**weights.provenance, "iteration": str(content["iteration"])})
+    if "iteration" in file.values:
+        weights = weights._replace(provenance={**weights.provenance, "iteration": str(file.values["iteration"])})
     return weights

@@ -1,8 +1,8 @@
 """This project's own files: models as safetensors, training checkpoints as a dictionary of plain values.
 
-A model file holds its tensors, and in its metadata under `paa`, as JSON, `version`, `config`, `names`, `provenance`.
-A training checkpoint (`last.pt`) has the keys `format` (the word below), `config`, `names`, `model` (tensors), and
-`training`, for going on with the run.
+A model file holds its tensors and, in its metadata under `paa`, as JSON, `version`, `config`, `names`, `provenance`.
+A training checkpoint (`last.pt`) has the keys `format` (`FORMAT` below), `config`, `names`, `model` (tensors), and
+`training`, from which the run is resumed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from paa.config import ModelConfig, model_config, to_dict
 from paa.errors import CheckpointError, ConfigError
 from paa.runtime.files import whole_file
-from paa.weights.state import Weights
+from paa.weights.state import Checkpoint, Weights
 
 FORMAT = "paa-1"
 _KEY = "paa"
@@ -34,8 +34,9 @@ _RENAMED = {
     "bias_rate_factor": "bias_lr_factor",
     "backbone_rate_factor": "backbone_lr_factor",
     "pictures of the data set": "images of the data set",
+    "told": "run_config",
 }
-"""Names of settings in files that version 0.1.0 wrote, and their names now."""
+"""Names in files that version 0.1.0 wrote, and their names today."""
 
 
 def current_names(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,15 +47,16 @@ def current_names(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def recognises(values: Mapping[str, Any], metadata: Mapping[str, str]) -> bool:
-    """Say whether a file's content is one of this project's, a model or a training checkpoint."""
-    return _KEY in metadata or values.get("format") == FORMAT
+def recognises(file: Checkpoint) -> bool:
+    """Say whether a file is a model or a training checkpoint of this project."""
+    return _KEY in file.metadata or file.values.get("format") == FORMAT
 
 
-def read(values: Mapping[str, Any], metadata: Mapping[str, str]) -> Weights:
-    """Return what a model file or a training checkpoint says of its model; ConfigError if it contradicts itself."""
-    if _KEY in metadata:
-        return _read_model(values, metadata[_KEY])
+def read(file: Checkpoint) -> Weights:
+    """Return the model in a model file or a training checkpoint; ConfigError if it contradicts itself."""
+    values = file.values
+    if _KEY in file.metadata:
+        return _read_model(values, file.metadata[_KEY])
     names = _class_names(values["names"])
     if not isinstance(values["model"], Mapping):
         raise ConfigError("its model is not a dictionary of tensors")
@@ -66,7 +68,7 @@ def read(values: Mapping[str, Any], metadata: Mapping[str, str]) -> Weights:
 def write(
     config: ModelConfig, names: tuple[str, ...], tensors: Mapping[str, Any], training: Any = None
 ) -> dict[str, Any]:
-    """Return the dictionary that `read` reads."""
+    """Return the values of a training checkpoint, as `read` takes them."""
     check_names(names)
     content = {"format": FORMAT, "config": to_dict(config), "names": list(names), "model": dict(tensors)}
     return content if training is None else {**content, "training": training}
@@ -88,7 +90,7 @@ def write_model(
     about = {"version": _VERSION, "config": to_dict(config), "names": list(names), "provenance": dict(provenance)}
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with whole_file(path) as temporary:
-        # one key only: safetensors writes several in any order, and equal models would not be equal files
+        # one key only: safetensors writes several in no fixed order, and equal models would give different files
         save_file(plain, temporary, {_KEY: json.dumps(about, ensure_ascii=False)})
 
 
@@ -108,7 +110,7 @@ def _read_model(tensors: Mapping[str, Tensor], described: str) -> Weights:
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Raise ConfigError unless these can name the classes of a model: there are some, and no two are alike or empty."""
+    """Raise ConfigError unless these can name the classes of a model: at least one name, none empty, no two equal."""
     if not names or not all(name.strip() for name in names):
         raise ConfigError("a model without class names, or with an empty one, cannot be saved or read")
     if len(set(names)) < len(names):

@@ -1,4 +1,4 @@
-"""Which ResNet or ResNeXt a set of tensors is of, found from their names and shapes."""
+"""Which ResNet or ResNeXt a set of tensors belongs to, from their names and shapes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from paa.model.backbone import RESNETS, ResNetShape
 
 
 def name_resnet(tensors: Mapping[str, Tensor], prefix: str = "") -> str:
-    """Return the backbone's name of tensors under this project's names (torchvision's), which start with `prefix`.
+    """Return the name of the backbone whose tensors these are, under torchvision's names after `prefix`.
 
-    ConfigError if there is no such backbone.
+    ConfigError if it is none of `RESNETS`.
     """
     blocks = [
         len({m[1] for name in tensors if (m := re.match(rf"{re.escape(prefix)}layer{stage}\.(\d+)\.conv1\.", name))})
@@ -36,6 +36,6 @@ def name_resnet(tensors: Mapping[str, Tensor], prefix: str = "") -> str:
 
 
 def deformable_stages(names: Iterable[str], prefix: str = "") -> tuple[int, ...]:
-    """Return the stages (3 for c3, ...) whose blocks have offsets, that is, deformable convolutions."""
+    """Return the stages (3 for c3, ...) whose blocks have offsets: those with deformable convolutions."""
     found = {m[1] for name in names if (m := re.match(rf"{re.escape(prefix)}layer(\d)\.\d+\.conv2\.offset\.", name))}
     return tuple(sorted(int(layer) + 1 for layer in found))

@@ -1,4 +1,4 @@
-"""Checkpoints of the seed (PAA_minimal): a plain state dict, the configuration in the tensors' shapes."""
+"""Checkpoints of the seed (PAA_minimal): a plain state dict; the configuration follows from the tensors' shapes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from torch import Tensor
 from paa.config import CAFFE_MEAN, ModelConfig
 from paa.model.backbone import RESNETS
 from paa.weights.formats.resnets import deformable_stages, name_resnet
-from paa.weights.state import Weights
-
-FORMAT = "seed (PAA_minimal)"
+from paa.weights.state import Checkpoint, Weights
 
 _RENAMES = (
     (r"^backbone\.body\.stem\.", "backbone."),
@@ -28,22 +26,28 @@ _RENAMES = (
 )
 
 
-def recognises(state: Mapping[str, object]) -> bool:
-    """Say whether these are the seed's names."""
-    return "backbone.body.stem.conv1.weight" in state and "head.cls_logits.weight" in state
+def recognises(file: Checkpoint) -> bool:
+    """Say whether a file has the seed's names."""
+    return "backbone.body.stem.conv1.weight" in file.state and "head.cls_logits.weight" in file.state
 
 
 def rename(name: str) -> str:
-    """Return this project's name for one of the seed's."""
+    """Return this project's name of one of the seed's tensors."""
     for pattern, replacement in _RENAMES:
         name = re.sub(pattern, replacement, name)
     return name
 
 
-def read(state: Mapping[str, Tensor], format: str = FORMAT) -> Weights:
-    """Turn the seed's tensors into ours, and tell the model they are of: all of its models are of the legacy kind.
+def read(file: Checkpoint) -> Weights:
+    """Return the tensors under our names, and the configuration of their model."""
+    return legacy_weights(file.state, "seed (PAA_minimal)")
 
-    ResNets halve in their first 1x1 convolution (MSRA's weights), ResNeXts in the 3x3.
+
+def legacy_weights(state: Mapping[str, Tensor], format: str) -> Weights:
+    """Return what `read` does, from tensors under the seed's names; format: for the provenance.
+
+    All of these models are of the legacy kind. ResNets halve in their first 1x1 convolution (MSRA's weights), ResNeXts
+    in the 3x3.
     """
     tensors = {rename(name): tensor for name, tensor in state.items() if not name.startswith("head.scales.")}
     scales = [state[f"head.scales.{level}.scale"] for level in range(5)]

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from paa.errors import CheckpointError, one_line
 from paa.model.timm_backbone import create_model
-from paa.weights.state import BackboneWeights
+from paa.weights.state import BackboneWeights, Checkpoint
+
+
+def recognises(file: Checkpoint) -> bool:
+    """Say whether the user asked for a model of timm's, since nothing in the file shows which model it is."""
+    return bool(file.timm_name)
+
+
+def read(file: Checkpoint) -> BackboneWeights:
+    """Return a file's tensors as those of the timm model that was asked for, as timm distributes them."""
+    if not file.state:  # timm would fetch its own weights instead
+        raise CheckpointError(f"{file.source}: holds no tensors")
+    return _load(file.timm_name, {"pretrained_cfg_overlay": {"state_dict": dict(file.state)}}, file.source)
 
 
 def fetch(name: str) -> BackboneWeights:
@@ -15,15 +26,8 @@ def fetch(name: str) -> BackboneWeights:
     return _load(name, {}, f"timm/{name}")
 
 
-def read(content: Mapping[str, Any], name: str, source: str) -> BackboneWeights:
-    """Return a file's tensors as those of timm's model `name`, with its classifier, as timm distributes them."""
-    if not content:  # of which timm would fetch its own weights instead
-        raise CheckpointError(f"{source}: holds no tensors")
-    return _load(name, {"pretrained_cfg_overlay": {"state_dict": dict(content)}}, source)
-
-
 def _load(name: str, options: dict[str, Any], source: str) -> BackboneWeights:
-    """Have timm fill the whole model, which it does strictly and with its own renaming of older files.
+    """Have timm load the weights into the whole model: it checks them, and renames the tensors of older files.
 
     CheckpointError if the weights cannot be fetched, or are not that model's.
     """

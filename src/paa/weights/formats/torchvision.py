@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,18 +12,22 @@ from paa.config import IMAGENET_MEAN, IMAGENET_STD
 from paa.errors import CheckpointError, one_line
 from paa.model.backbone import RESNETS
 from paa.weights.formats.resnets import name_resnet
-from paa.weights.state import BackboneWeights
+from paa.weights.state import BackboneWeights, Checkpoint
 
 
-def recognises(content: Mapping[str, Any]) -> bool:
-    """Say whether a file's content has torchvision's names for ResNets, with or without the classifier."""
-    return "conv1.weight" in content and "layer1.0.conv1.weight" in content and "layer4.0.conv1.weight" in content
+def recognises(file: Checkpoint) -> bool:
+    """Say whether a file has torchvision's names of a ResNet, with or without the classifier."""
+    return all(name in file.state for name in ("conv1.weight", "layer1.0.conv1.weight", "layer4.0.conv1.weight"))
 
 
-def read(content: Mapping[str, Tensor], source: str) -> BackboneWeights:
+def read(file: Checkpoint) -> BackboneWeights:
     """Return a backbone; its images are RGB, scaled by ImageNet's mean and deviation, and it halves in the 3x3."""
-    dropped = tuple(name for name in content if name.startswith("fc."))
-    tensors = {name: tensor for name, tensor in content.items() if name not in dropped}
+    return _backbone(file.state, file.source)
+
+
+def _backbone(state: Mapping[str, Tensor], source: str) -> BackboneWeights:
+    dropped = tuple(name for name in state if name.startswith("fc."))
+    tensors = {name: tensor for name, tensor in state.items() if name not in dropped}
     fields = {
         "backbone": name_resnet(tensors),
         "norm_eps": 1e-5,
@@ -39,8 +42,8 @@ def read(content: Mapping[str, Tensor], source: str) -> BackboneWeights:
 def fetch(name: str) -> BackboneWeights:
     """Return torchvision's default weights of a backbone, fetched once and kept in torch's cache.
 
-    name: resnet50, or with one of its sets of weights: resnet50.IMAGENET1K_V1. CheckpointError if there are none, or
-    they cannot be fetched.
+    name: resnet50, or with one of its sets of weights: resnet50.IMAGENET1K_V1. CheckpointError if torchvision has none
+    of that name, or they cannot be fetched.
     """
     architecture, _, chosen = name.partition(".")
     source = f"torchvision/{name}"
@@ -54,10 +57,10 @@ def fetch(name: str) -> BackboneWeights:
     source = f"torchvision/{architecture}.{member.name}"  # the default changes from version to version
     try:
         state = member.get_state_dict(progress=False, weights_only=True)
-    except (OSError, RuntimeError) as error:  # no network, no disk; a hash that is not the file's
+    except (OSError, RuntimeError) as error:  # no network, a full disk, a hash that is not the file's
         raise CheckpointError(f"{source}: cannot be fetched ({one_line(error)})") from error
     except Exception as error:  # a damaged file can make torch's reader fail in any way
         raise CheckpointError(
             f"{source}: its file in {torch.hub.get_dir()}/checkpoints is damaged: delete it"
         ) from error
-    return read(state, source)
+    return _backbone(state, source)

@@ -1,12 +1,26 @@
-"""What a file is that no reader takes, and what to do instead, in words."""
+"""Messages about files that cannot be read: what such a file is, and what to do instead."""
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from torch import Tensor
+
+_STARTS = {
+    b"version https://git-lfs": "a Git LFS pointer, not the file it points to (git lfs pull fetches it)",
+    b"<": "a web page (HTML or XML), not a checkpoint: open its address to see what it says",
+    b"\x89PNG": "an image, not a checkpoint",
+    b"\xff\xd8\xff": "an image, not a checkpoint",
+    b"GIF8": "an image, not a checkpoint",
+    b"\x1f\x8b": "compressed (gzip), not a checkpoint: unpack it first",
+    b"\x89HDF": "an HDF5 file (of Keras), not a checkpoint of PyTorch",
+}
+"""The first bytes of files of other kinds; no dictionary's pickle starts with them."""
+
+_ONNX = re.compile(rb"\x08[\x01-\x1f]\x12.[\w.-]{3}", re.DOTALL)  # a version, and the name of the program that wrote it
 
 _SAVE_WEIGHTS = "where it was saved, save its weights instead: torch.save(model.state_dict(), 'weights.pth')"
 
@@ -27,7 +41,7 @@ _PROGRAMS = {
     "pytorch_lightning.": "of Lightning, with its own objects: save its state_dict alone",
     "lightning.": "of Lightning, with its own objects: save its state_dict alone",
 }
-"""What a pickle is that names something of these modules."""
+"""What a pickle is that names classes or functions of these modules."""
 
 _DETECTORS = {
     "DETR or one of its kind": ("class_embed.", "transformer.decoder.", "decoder.dec_score_head.", "bbox_embed."),
@@ -39,11 +53,18 @@ _DETECTORS = {
     "EfficientDet": ("class_net.", "fpn.resample."),
     "SSD": ("vgg.0.",),
 }
-"""Whose detector has tensors whose names start so."""
+"""Other detectors, by how names of their tensors start."""
+
+
+def describe_start(head: bytes) -> str:
+    """Return what a file is whose first bytes are those of another kind; empty if it may be a checkpoint."""
+    if _ONNX.match(head):
+        return "an ONNX model, not a checkpoint: name the file that it was exported from"
+    return next((what for start, what in _STARTS.items() if head.lstrip().startswith(start)), "")
 
 
 def describe_archive(names: Collection[str]) -> str:
-    """Return what a zip archive with entries of these names is, if it is no checkpoint; empty if it may be one."""
+    """Return what a zip archive is whose entries have names of another kind; empty if it may be a checkpoint."""
     inside = {name.partition("/")[2] for name in names}
     if "constants.pkl" in inside and any(name.startswith("code/") for name in inside):
         return _PROGRAMS["torch.jit."]
@@ -53,8 +74,8 @@ def describe_archive(names: Collection[str]) -> str:
 
 
 def describe_code(name: str) -> str:
-    """Return what a pickle is that names this class or function of no known format; empty if there is no telling."""
-    known = next((words for start, words in _PROGRAMS.items() if name.startswith(start)), None)
+    """Return what a pickle is that names this class or function, which no checkpoint needs; empty if unknown."""
+    known = next((what for start, what in _PROGRAMS.items() if name.startswith(start)), None)
     if known is not None:
         return known
     root = name.partition(".")[0]
@@ -66,9 +87,9 @@ def describe_code(name: str) -> str:
 
 
 def describe_values(values: Mapping[str, Any], state: Mapping[str, Any]) -> str | None:
-    """Return what a checkpoint is that no reader recognises, None for a state dict of an unknown model.
+    """Return what a checkpoint is that no format recognises, None for a state dict of an unknown model.
 
-    state: its tensors, taken out of what is around them.
+    values: all of its content. state: the state dict among the values.
     """
     if set(values) == {"state", "param_groups"}:
         return "an optimizer's state alone, without weights"

@@ -1,4 +1,4 @@
-"""Files that are not a detector's of a known format: one line that says what they are and what to do."""
+"""Files that cannot be read: one line that says what they are and what to do."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import paa
 from paa import PAA
 from paa.config import ModelConfig
 from paa.errors import CheckpointError
-from paa.weights.foreign import describe_code
 from paa.weights.read import read_start
+from paa.weights.unsupported import describe_code
 
 SMALL = ModelConfig(backbone="resnet18", channels=16, tower_depth=1)
 
@@ -58,11 +58,11 @@ def test_a_state_dict_of_ours_alone(tmp_path: Path, model: PAA, wrapped: str) ->
         save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
     else:
         torch.save(state, path)
-    said = refusal(path)
+    message = refusal(path)
     start = "of none of the known formats: the weights of this project's detector alone (a state dict), without config"
-    assert said.startswith(start)
-    assert "model.save('model.safetensors')" in said
-    if wrapped == "bare":  # what it advises works
+    assert message.startswith(start)
+    assert "model.save('model.safetensors')" in message
+    if wrapped == "bare":  # the advice works
         again = PAA(SMALL, ("a", "b"))
         again.load_state_dict(torch.load(path))
         again.save(tmp_path / "again.safetensors")
@@ -71,10 +71,10 @@ def test_a_state_dict_of_ours_alone(tmp_path: Path, model: PAA, wrapped: str) ->
 
 def test_a_whole_model_of_ours(tmp_path: Path, model: PAA) -> None:
     torch.save(model, tmp_path / "model.pt")
-    said = refusal(tmp_path / "model.pt")
-    assert said.startswith("would run code (paa.")
-    assert "a whole model of this project (torch.save(model))" in said
-    assert "model.save('model.safetensors')" in said
+    message = refusal(tmp_path / "model.pt")
+    assert message.startswith("would run code (paa.")
+    assert "a whole model of this project (torch.save(model))" in message
+    assert "model.save('model.safetensors')" in message
 
 
 def test_a_whole_module_of_another(tmp_path: Path) -> None:
@@ -113,9 +113,9 @@ def test_names_in_pickles(tmp_path: Path, name: str, says: str) -> None:
     module, _, what = name.rpartition(".")
     path = tmp_path / "a.pt"
     path.write_bytes(f"\x80\x02}}U\x01ac{module}\n{what}\n)Rs.".encode("latin-1"))
-    said = refusal(path)
-    assert said.startswith(f"would run code ({name}); it was not read")
-    assert said.endswith("it was not read") == (says == "")
+    message = refusal(path)
+    assert message.startswith(f"would run code ({name}); it was not read")
+    assert message.endswith("it was not read") == (says == "")
 
 
 STATES: dict[str, tuple[Any, str]] = {

@@ -1,4 +1,4 @@
-"""This project's files, and files that are nobody's: one line that says so, and no code run."""
+"""This project's files, old and new, and files of no format: an error of one line, and no code run."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from safetensors.torch import load_file, save_file
 from paa.config import ModelConfig, to_dict
 from paa.errors import CheckpointError, ConfigError, PaaError, RunError
 from paa.model.detector import Detector
-from paa.model.prepare import arrange
+from paa.model.prepare import prepare_for_device
 from paa.predictor import PAA, load
 from paa.training.run_folder import save_checkpoint
 from paa.weights.files import read_file
 from paa.weights.formats import own
 from paa.weights.read import build, read_weights
+from paa.weights.state import Checkpoint
 from tests.weights.golden_states import digests
 
 SMALL = ModelConfig(backbone="resnet18", norm="batch", channels=32, tower_depth=1, mean=(1.0, 2.0, 3.0))
@@ -35,7 +36,7 @@ NAMES = ("cat", "Hund", "鳥")
 def detector() -> PAA:
     torch.manual_seed(0)
     model = PAA(SMALL, NAMES)
-    model(torch.zeros(2, 3, 64, 64, dtype=torch.uint8), torch.tensor([[64, 64]] * 2))  # moves the statistics
+    model(torch.zeros(2, 3, 64, 64, dtype=torch.uint8), torch.tensor([[64, 64]] * 2))  # updates the statistics
     return model.eval()
 
 
@@ -68,9 +69,9 @@ def test_round_trip(tmp_path: Path, detector: PAA, form: str) -> None:
     assert digests(before) == digests(after)
     images, sizes = torch.full((1, 3, 64, 64), 7, dtype=torch.uint8), torch.tensor([[64, 64]])
     with torch.inference_mode():
-        arranged = copy.deepcopy(detector)
-        arrange(arranged, channels_last=True, fast_convolutions=True)  # as what is loaded is
-        assert torch.equal(again(images, sizes).cls_logits, arranged(images, sizes).cls_logits)
+        prepared = copy.deepcopy(detector)
+        prepare_for_device(prepared, channels_last=True, fast_convolutions=True)  # as what is loaded is
+        assert torch.equal(again(images, sizes).cls_logits, prepared(images, sizes).cls_logits)
     again.save(tmp_path / "b.safetensors")
     assert digests(load_file(tmp_path / "b.safetensors")) == digests(before)
 
@@ -93,7 +94,7 @@ def test_every_configuration_comes_back(tmp_path: Path) -> None:
         weights = read_weights(tmp_path / "a.safetensors")
         assert (weights.config, weights.names) == (config, NAMES), field.name
         assert weights.provenance == {"file": "a.safetensors", "made": "by hand"}
-        assert own.read(own.write(config, NAMES, {}), {}).config == config
+        assert own.read(Checkpoint("file", own.write(config, NAMES, {}))).config == config
 
 
 def test_other_programs_can_read_a_model_file(tmp_path: Path, detector: PAA) -> None:
@@ -163,12 +164,12 @@ def test_names_under_which_no_model_is_saved(tmp_path: Path, detector: PAA, path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_training_state_goes_along(detector: PAA) -> None:
+def test_training_state_is_part_of_a_checkpoint(detector: PAA) -> None:
     written = own.write(SMALL, NAMES, detector.state_dict(), {"step": 7})
     assert written["training"] == {"step": 7}
-    assert own.recognises(written, {})
+    assert own.recognises(Checkpoint("file", written))
     assert "training" not in own.write(SMALL, NAMES, {})
-    assert own.read(written, {}).names == NAMES
+    assert own.read(Checkpoint("file", written)).names == NAMES
 
 
 def test_without_names_nothing_is_saved(tmp_path: Path) -> None:
@@ -180,7 +181,7 @@ def test_without_names_nothing_is_saved(tmp_path: Path) -> None:
 
 
 class RunsCode:
-    """Unpickling it calls a function of the writer's choice."""
+    """An object whose unpickling calls a function that the writer of the file chose."""
 
     def __init__(self, witness: Path) -> None:
         self.witness = witness
@@ -264,7 +265,7 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
     "value",
     [[1, 2], torch.zeros(3), {}, {"state_dict": {}}, {"state_dict": 3}, {"format": "paa-0"}, {1: 2}, "text", None],
 )
-def test_safe_files_of_other_things(tmp_path: Path, value: Any) -> None:
+def test_harmless_files_of_other_content(tmp_path: Path, value: Any) -> None:
     torch.save(value, tmp_path / "other.pth")
     expect_one_line(tmp_path / "other.pth")
 
@@ -308,7 +309,58 @@ def test_own_files_that_contradict_themselves(tmp_path: Path, detector: PAA, cha
     assert "\n" not in str(caught.value)
 
 
+OLD_NAMES = {"min_size": "test_short", "max_size": "test_longest"}
+"""The fields of a model's configuration that version 0.1.0 wrote under other names."""
+
+
+def renamed(values: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    return {names.get(name, name): value for name, value in values.items()}
+
+
+@pytest.mark.parametrize("form", [".pt", ".safetensors"])
+def test_files_with_the_names_of_version_0_1_0(tmp_path: Path, detector: PAA, form: str) -> None:
+    config = dataclasses.replace(SMALL, min_size=96, max_size=160)
+    old = renamed(to_dict(config), OLD_NAMES)
+    assert (old["test_short"], old["test_longest"]) == (96, 160)
+    path = tmp_path / f"old{form}"
+    if form == ".pt":
+        save_checkpoint(path, content(detector, config=old))
+    else:
+        save_file(detector.state_dict(), path, {"paa": about(config=old)})
+    model = load(path, "cpu")
+    assert model.config == config
+    assert digests(model.state_dict()) == digests(detector.state_dict())
+    model.save(tmp_path / "new.safetensors")
+    with safe_open(str(tmp_path / "new.safetensors"), "pt") as file:
+        assert json.loads(file.metadata()["paa"])["config"] == to_dict(config)
+
+
+def test_settings_of_a_run_with_the_names_of_version_0_1_0() -> None:
+    old = {
+        "step": 3,
+        "schedule": {"rate": 0.01, "decays": (4,)},
+        "told": {
+            "pictures": {"short_sides": [640, 800], "longest": 1333, "hflip": 0.5},
+            "schedule": {"rate": 0.01, "bias_rate_factor": 2.0, "backbone_rate_factor": 0.1},
+            "pictures of the data set": 8,
+        },
+        "optimizer": {"state": {0: {"exp_avg": 1}}, "param_groups": [{"lr": 0.01}]},
+    }
+    assert own.current_names(old) == {
+        "step": 3,
+        "schedule": {"lr": 0.01, "decays": (4,)},
+        "run_config": {
+            "augment": {"min_sizes": [640, 800], "max_size": 1333, "hflip": 0.5},
+            "schedule": {"lr": 0.01, "bias_lr_factor": 2.0, "backbone_lr_factor": 0.1},
+            "images of the data set": 8,
+        },
+        "optimizer": old["optimizer"],
+    }
+    assert own.current_names(own.current_names(old)) == own.current_names(old)
+
+
 def about(**changes: Any) -> str:
+    """Return the metadata of a model file with changed values; "left out" removes one."""
     values = {"version": 1, "config": to_dict(SMALL), "names": list(NAMES), "provenance": {}}
     return json.dumps({name: value for name, value in {**values, **changes}.items() if value != "left out"})
 
@@ -348,7 +400,7 @@ def test_model_files_with_damaged_metadata(tmp_path: Path, detector: PAA, descri
     assert says in message
 
 
-def test_a_model_file_without_metadata_is_nobodys(tmp_path: Path, detector: PAA) -> None:
+def test_a_model_file_without_metadata_is_of_no_format(tmp_path: Path, detector: PAA) -> None:
     save_file(detector.state_dict(), tmp_path / "odd.safetensors")
     assert "of none of the known formats" in expect_one_line(tmp_path / "odd.safetensors")
 
@@ -374,8 +426,8 @@ def test_the_format_can_be_named(tmp_path: Path, detector: PAA) -> None:
     assert read_file(path).kind == "safetensors"
 
 
-def test_build_makes_the_kind_that_is_asked_for(detector: PAA) -> None:
-    weights = own.read(content(detector), {})
+def test_build_makes_the_class_that_is_asked_for(detector: PAA) -> None:
+    weights = own.read(Checkpoint("file", content(detector)))
     assert type(build(weights, "file", Detector)) is Detector
     assert type(build(weights, "file", PAA)) is PAA
     other = dataclasses.replace(SMALL, channels=64)

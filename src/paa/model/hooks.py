@@ -1,0 +1,23 @@
+"""Are there hooks on a module? Then it must be called as one, also where a shorter form gives the same numbers."""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.nn.modules import module as all_modules
+
+
+def is_hooked(*modules: nn.Module) -> bool:
+    """Return whether there are hooks, forward or backward, on one of these modules or on all modules.
+
+    The output of such a module must not be changed in place: a forward hook may have kept it, and autograd does not
+    allow it behind a backward hook.
+    """
+    return bool(
+        all_modules._global_forward_pre_hooks
+        or all_modules._global_forward_hooks
+        or all_modules._global_backward_pre_hooks
+        or all_modules._global_backward_hooks
+    ) or any(
+        module._forward_pre_hooks or module._forward_hooks or module._backward_pre_hooks or module._backward_hooks
+        for module in modules
+    )
