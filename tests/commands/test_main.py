@@ -743,7 +743,7 @@ def test_wrong_checkpoints(tmp_path: Path, shapes: Path, checkpoint: Path, fails
         ("folder.pth", "a folder, not a file"),
         ("gone.pth", "no such file"),
         ("list.pth", "holds a list, not a checkpoint"),
-        ("other.pth", "of none of the known formats"),
+        ("other.pth", "in none of the known formats"),
         ("code.pth", "would run code (torch.nn.modules.linear.Linear); it was not read"),
         ("part.pth", "1 missing (fpn.p6.weight)"),
     ):
@@ -771,8 +771,8 @@ def test_starting_from_a_checkpoint_of_other_classes(
     more = ["--init", checkpoint, "--val-batch-size", 0, "--output", tmp_path / "out"]
     main([str(word) for word in ["train", "--data", data, *options, *more]])
     said = capsys.readouterr().err
-    assert f"paa: all starts from {checkpoint}\n" in said
-    assert "but for 1 of 5 classes" in said
+    assert f"paa: the whole detector starts from {checkpoint}\n" in said
+    assert "except 1 of 5 classes" in said
     assert "start fresh: moon\n" in said
 
 
@@ -975,7 +975,7 @@ def test_what_cannot_be_converted(tmp_path: Path, checkpoint: Path, fails: Fails
     assert fails("convert", tmp_path / "gone.pt", output) == f"{tmp_path / 'gone.pt'}: no such file"
     assert fails("convert", checkpoint, output, "--names", "a") == f"{checkpoint}: has 4 classes, 1 names are given"
     assert (
-        fails("convert", checkpoint, output, "--checkpoint-format", "seed") == f"{checkpoint}: not of the format seed"
+        fails("convert", checkpoint, output, "--checkpoint-format", "seed") == f"{checkpoint}: not in the format seed"
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -986,5 +986,5 @@ def test_a_field_that_is_named_is_not_changed_by_a_file(tmp_path: Path, shapes: 
     start = ["train", "--recipe", "r18_nano", "--data", shapes, "--init", tmp_path / "r34.pth"]
     start += ["--output", tmp_path / "o"]
     for named in (["--model.backbone", "resnet18"], ["--model.backbone=resnet18"]):
-        assert "is of a model with backbone resnet34, not resnet18" in fails(*start, *named)
+        assert "holds a model with backbone resnet34, not resnet18" in fails(*start, *named)
     assert not (tmp_path / "o").exists()

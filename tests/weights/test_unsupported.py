@@ -59,7 +59,7 @@ def test_a_state_dict_of_ours_alone(tmp_path: Path, model: PAA, wrapped: str) ->
     else:
         torch.save(state, path)
     message = refusal(path)
-    start = "of none of the known formats: the weights of this project's detector alone (a state dict), without config"
+    start = "in none of the known formats: the weights of this project's detector alone (a state dict), without config"
     assert message.startswith(start)
     assert "model.save('model.safetensors')" in message
     if wrapped == "bare":  # the advice works

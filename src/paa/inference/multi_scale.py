@@ -63,7 +63,7 @@ def _detect_image(detector: Detector, image: Tensor, config: InferenceConfig) ->
         labels,
         threshold=views.iou,
         soft=views.merge == "soft-vote",
-        least=config.effective_candidate_threshold,
+        min_score=config.effective_candidate_threshold,
     )
     return scale_boxes(boxes, frame, size, model.legacy), scores, labels
 
