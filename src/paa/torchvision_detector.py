@@ -33,8 +33,8 @@ Target = Mapping[str, Tensor]
 class TorchvisionDetector(nn.Module):
     """A PAA model with the inputs and outputs of the models in `torchvision.models.detection`.
 
-    Images are a list of RGB tensors (3, H, W), floats from 0 to 1 or uint8, each of its own size; the
-    model resizes them to its min_size and max_size. In training mode `model(images, targets)` returns the losses
+    Images are a list of RGB tensors (3, H, W), floats from 0 to 1 or uint8, each of its own size; the model
+    resizes them to its min_size and max_size. In training mode `model(images, targets)` returns the losses
     `classification`, `box` and `iou`, to be summed. Targets are a list of dictionaries with `boxes` (n, 4),
     xyxy pixels with x1 < x2 and y1 < y2, and `labels` (n,), integers; n may be 0, and other entries are ignored. In
     evaluation mode `model(images)` returns for each image a dictionary of `boxes`, `labels` and `scores`, best first,

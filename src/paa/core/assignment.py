@@ -25,8 +25,8 @@ _PAIRS_AT_ONCE = 1 << 21
 class Assignment(NamedTuple):
     """The candidates of every object, best first, and how many of them are positive. Each object has S slots for them.
 
-    anchors (B, G, S): int64, positions along N, arbitrary after the last candidate. scores (B, G, S): float32, lower
-    is better, inf after the last candidate. num_candidates (B, G): int64. num_positives (B, G): int64, 0 where there
+    anchors (B, G, S): int64, positions along N, any position after the last candidate. scores (B, G, S): float32,
+    lower is better, inf after the last candidate. num_candidates (B, G): int64. num_positives (B, G): int64, 0 where there
     is no object; the first candidates are the positive ones. weights (B, G, S): float32, above 0, how much each
     positive counts in the losses; None: each counts 1.
     """
@@ -60,8 +60,8 @@ Cost = Callable[[Tensor], Tensor]
 """What each anchor would cost as a positive of the object that it is matched with: the paper's anchor score (§3.1).
 
 matches (B, N): int64 positions along G, -1 for none -> (B, N) float32, at least 0, lower is better: the focal loss over
-all classes with the object's label as target, plus the GIoU loss of the predicted box. The value
-of an anchor without a match means nothing.
+all classes with the object's label as target, plus the GIoU loss of the predicted box. The value of an
+anchor without a match means nothing.
 """
 
 

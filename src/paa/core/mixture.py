@@ -81,7 +81,7 @@ def _(scores: Tensor, count: Tensor) -> Tensor:
 def fit_mixtures(scores: Tensor, count: Tensor) -> Mixture:
     """Fit one mixture to the first `count` scores of each row by expectation maximisation.
 
-    scores (G, K): ascending, any float type; later scores are not read. count (G,): int64, at least 1.
+    scores (G, K): ascending, any float type; those after the first `count` are not read. count (G,): int64, at least 1.
     Starts from weights 1/2, means at the lowest and the highest score, precisions 1. Returns tensors on the scores'
     device.
     """
@@ -121,7 +121,7 @@ def _kernel(device: torch.device) -> Callable[[Tensor, Tensor], tuple[Mixture, T
 
 
 def _round(mixture: Mixture, x: Any, valid: Any, share: Any) -> tuple[Mixture, Any]:
-    """Return the parameters after one expectation and maximisation, and the mean log-likelihood (G,) before.
+    """Run one expectation and one maximisation: the new parameters, and the mean log-likelihood (G,) of the given ones.
 
     x, valid (0 or 1), share (valid / number of scores): (G, 1, K), numpy arrays.
     """

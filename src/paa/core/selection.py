@@ -22,8 +22,8 @@ from paa.core.outputs import HeadOutputs
 class Candidates(NamedTuple):
     """The candidates of B images, best first; equal scores in the order of anchors, then of classes.
 
-    boxes (B, M, 4): continuous xyxy pixels, clipped to their image; scores (B, M); labels (B, M): int64. After
-    an image's last candidate, score 0 and label -1.
+    boxes (B, M, 4): continuous xyxy pixels, clipped to their image; scores (B, M); labels (B, M): int64. After an
+    image's last candidate the scores are 0 and the labels -1.
     """
 
     boxes: Tensor
@@ -73,7 +73,7 @@ def _select_sparse(
     # The joint score is at most sqrt(p), so p > threshold^2 for every joint score above the threshold.
     least = threshold**2 if joint else threshold
     bound = math.log(least / (1 - least)) if 0 < least < 1 else math.copysign(math.inf, least - 0.5)
-    # the bound a little lower, for rounding; flatnonzero takes a tenth of the time of torch's nonzero
+    # the bound a little lower, for rounding; numpy's flatnonzero takes a tenth of the time of torch's nonzero
     position = torch.from_numpy(np.flatnonzero(logits.float().numpy() > bound - 1e-3))
     row, label = position // c, position % c
     image, anchor = row // n, row % n

@@ -56,7 +56,8 @@ def read_file(path: Path) -> FileContent:
     if not isinstance(content.values, dict):
         held = type(content.values).__name__
         raise CheckpointError(
-            f"{path}: holds a {held}, not a checkpoint: a dictionary of named tensors, as model.state_dict() returns"
+            f"{path}: holds a {held}, not a checkpoint, which is a dictionary of named tensors, as "
+            "model.state_dict() returns"
         )
     if not all(isinstance(name, str) for name in content.values):
         raise CheckpointError(f"{path}: holds a dictionary whose keys are not all names, not a checkpoint")
