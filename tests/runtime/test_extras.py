@@ -10,6 +10,7 @@ import pytest
 from paa.evaluation.operating_point import ClassCurve
 from paa.report.curves import precision_recall_curves
 from paa.runtime.distributed import start
+from paa.training.run_folder import RunFolder
 from paa.training.train import train
 
 WITHOUT_EXTRAS = """
@@ -67,7 +68,7 @@ def test_a_model_loads_saves_and_predicts_without_any_extra(checkpoint, shapes, 
 def test_training_without_tensorboard_logs_to_log_jsonl(micro, tmp_path, hidden, caplog):
     hidden("tensorboard", "torch.utils.tensorboard")
     with start("cpu") as process:
-        run = train(micro(tmp_path / "run"), process, lambda record: None)
+        run = RunFolder(train(micro(tmp_path / "run"), process).folder)
     assert not run.tensorboard.exists()
     assert [record["step"] for record in run.records()] == [1, 2, 3, 4]
     lines = [message for message in caplog.messages if "tensorboard" in message]
