@@ -158,7 +158,7 @@ class DataConfig:
     keep_empty: bool = True
     """Train on images without objects too."""
     skip_bad: bool = False
-    """Leave out annotations and images that cannot be used (listed in left_out.txt), instead of stopping."""
+    """Leave out what cannot be used, and list it in left_out.txt, instead of stopping."""
     images: Path | None = None
     """Folder of the images; default: found from the annotations."""
     val_images: Path | None = None
@@ -172,7 +172,7 @@ class ValidationConfig:
     """Evaluation during training."""
 
     batch_size: int = 8
-    """Images at a time in each process; 0: no validation."""
+    """Images at a time in validation, in each process; 0: no validation."""
     interval: int = 0
     """Steps between validations; 0: ten in the whole run. There always is one after the last step."""
     limit: int | None = None
@@ -300,7 +300,7 @@ class RuntimeConfig(WorkerConfig):
     device: str | None = None
     """cpu, cuda, cuda:1, ...; default: a GPU if there is one."""
     precision: Precision = "float32"
-    """bfloat16: autocast, losses stay in float32; auto: bfloat16 where the device has instructions for it."""
+    """Of the network; auto: bfloat16 where the device has instructions for it."""
     channels_last: bool = True
     """Memory layout of the convolutions."""
     fast_convolutions: bool = True

@@ -273,7 +273,7 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["help"], 0, "paa predict CHECKPOINT"),
         (["--version"], 0, paa.__version__),
         (["train", "--help"], 0, "--schedule.lr"),
-        (["train", "--recipe", "r18_nano", "-h"], 0, "1200"),
+        (["train", "--recipe", "r18_nano", "--help-all"], 0, "1200"),
         (["eval", "--help"], 0, "--max-detections"),
         (["predict", "--help"], 0, "--threshold"),
         (["demo", "--help"], 0, "--images"),
@@ -946,7 +946,7 @@ def test_views_that_cannot_be(
 def test_help_on_multi_scale(capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("eval", "predict"):
         with pytest.raises(SystemExit):
-            main([command, "--help"])
+            main([command, "--help-all"])
         printed = capsys.readouterr().out
         for option in ("--multi-scale", "--views.scales", "--views.windows", "--views.no-mirror", "{vote,soft-vote}"):
             assert option in printed
