@@ -853,7 +853,7 @@ def test_outputs_that_cannot_be(
     )
     for command in commands:
         for output in (tmp_path / "file", tmp_path / "file" / "deep"):
-            assert "file is not a folder one can write to" in fails(*command, "--output", output)
+            assert "file is not a writable folder" in fails(*command, "--output", output)
     assert (tmp_path / "file").read_text() == "mine"
 
     def full(self: Path, *_: object, **__: object) -> None:

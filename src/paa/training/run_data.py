@@ -14,7 +14,7 @@ from paa.data.images.decoders import limit_pixels
 from paa.data.index import DatasetIndex
 from paa.data.left_out import LeftOut
 from paa.data.loader import Loader, eval_loader, train_loader
-from paa.data.overlap import shared_images
+from paa.data.overlap import overlap_warning
 from paa.data.read import read_dataset
 from paa.data.read_report import ReadReport
 from paa.data.sampling import Sampling
@@ -56,7 +56,7 @@ def read_data(
     images = config.val_images or (config.images if config.val_data is None else None)
     path = config.val_data or config.path
     val_index = read_dataset(path, config.val_split, images=images, names=index.names, report=val_report, **options)
-    if (line := shared_images(index, val_index)) is not None:
+    if (line := overlap_warning(index, val_index)) is not None:
         log.warning(line)
     return index, val_index
 
