@@ -57,5 +57,5 @@ def test_values_without_an_effect(tmp_path: Path, micro: Micro) -> None:
     assert late == ["schedule.decays has no effect: steps [4, 5] are not before the last one, 4"]
     fast = {"runtime": {"fast_convolutions": True, "precision": "bfloat16"}}
     assert idle("runtime.fast_convolutions", **fast) == [
-        "runtime.fast_convolutions has no effect: they are for float32 without torch.compile"
+        "runtime.fast_convolutions has no effect: fast convolutions are for float32 without torch.compile"
     ]
