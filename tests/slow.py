@@ -6,21 +6,32 @@ conftest.py gives them the marker `slow`; a single slow test in another file has
 SLOW = (
     "commands",  # whole commands
     "core/kernels",  # Triton's interpreter
+    "core/test_assigner.py",  # torch.compile
     "data/test_loader.py",  # worker processes
     "data/test_workers.py",
     "model/test_prepare.py",  # torch.compile
     "model/test_timm_backbone.py",
     "runtime/test_distributed.py",
     "runtime/test_extras.py",
+    "runtime/test_memory.py",
     "test_benchmarks.py",
     "test_docs.py",
     "test_parity.py",
     "test_predictor.py",
+    "test_public.py",
     "test_recipes.py",
+    "test_torchvision_detector.py",
+    "training/test_api.py",
+    "training/test_finite.py",
     "training/test_init.py",
+    "training/test_resume.py",
+    "training/test_run_data.py",
     "training/test_run_folder.py",
     "training/test_run_lock.py",
+    "training/test_setup.py",
+    "training/test_state.py",
     "training/test_train.py",
+    "training/test_two_processes.py",
     "training/test_validation.py",
     "weights",
 )

@@ -51,7 +51,7 @@ MMDET = {
     "mmdet_r101_2x": ("resnet101", ONE, 24, (16, 22)),
     "mmdet_r101_mstrain_3x": ("resnet101", TWO, 36, (28, 34)),
 }
-"""Backbone, short sides, epochs and the epochs after which the rate decays."""
+"""Backbone, short sides, epochs and the epochs after which the learning rate decays."""
 
 EPOCHS = {**{name: about[2] for name, about in MMDET.items()}}
 for _name, (_, _, _steps, _, _, _) in OFFICIAL.items():
@@ -117,8 +117,8 @@ def test_mmdetections_recipes(name: str) -> None:
     for step, share in ((0, 0.001), (250, 0.5005), (500, 1.0)):
         assert made.lr_at(step) == pytest.approx(0.01 * share)
     for epoch in range(1, epochs):
-        rate = made.lr_at(round((epoch + 0.5) * COCO / 16))
-        assert rate == pytest.approx(0.01 * 0.1 ** sum(epoch >= decay for decay in decays))
+        lr = made.lr_at(round((epoch + 0.5) * COCO / 16))
+        assert lr == pytest.approx(0.01 * 0.1 ** sum(epoch >= decay for decay in decays))
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -138,11 +138,11 @@ def test_a_recipe_makes_a_detector_and_a_schedule(name: str) -> None:
 
     for batch in (recipe.schedule.reference_batch, 2, 64):
         schedule = make_schedule(recipe.schedule, batch, COCO)
-        rate = recipe.schedule.lr * batch / recipe.schedule.reference_batch
-        assert schedule.lr == pytest.approx(rate)
+        lr = recipe.schedule.lr * batch / recipe.schedule.reference_batch
+        assert schedule.lr == pytest.approx(lr)
         if schedule.shape == "step":
-            assert schedule.lr_at(schedule.warmup_steps) == pytest.approx(rate)
-        assert 0 < schedule.lr_at(schedule.steps - 1) <= 0.0101 * rate
+            assert schedule.lr_at(schedule.warmup_steps) == pytest.approx(lr)
+        assert 0 < schedule.lr_at(schedule.steps - 1) <= 0.0101 * lr
         assert all(schedule.warmup_steps < decay < schedule.steps for decay in schedule.decays)
         if name in EPOCHS:
             assert schedule.steps * batch / COCO == pytest.approx(EPOCHS[name], rel=1e-3)

@@ -1,8 +1,8 @@
 """Probabilistic Anchor Assignment with IoU Prediction (ECCV 2020), in today's PyTorch.
 
-`paa.load(path)` gives a `PAA`, whose `predict` gives `Detections`. `paa.core` holds the paper's functions, for models
-and training loops of your own: `paa_losses`, `assign`, `detect`. `paa.paa_resnet50_fpn` stands in for torchvision's
-`fcos_resnet50_fpn` in a training script.
+`paa.load(path)` gives a `PAA`, whose `predict` gives `Detections`. `paa.train(data, recipe)` trains a detector.
+`paa.core` holds the paper's functions, for models and training loops of your own: `paa_losses`, `assign`, `detect`.
+`paa.paa_resnet50_fpn` stands in for torchvision's `fcos_resnet50_fpn` in a training script.
 """
 
 from importlib import import_module
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from paa.core import Assignment, LossWeights, assign, detect, paa_losses
     from paa.predictor import PAA, load
     from paa.torchvision_detector import TorchvisionDetector, paa_resnet50_fpn
+    from paa.training.api import train
+    from paa.training.records import STOP
 
 __version__ = "0.1.0"
 
@@ -29,11 +31,14 @@ _LAZY = {
     "paa_losses": "paa.core",
     "TorchvisionDetector": "paa.torchvision_detector",
     "paa_resnet50_fpn": "paa.torchvision_detector",
+    "STOP": "paa.training.records",
+    "train": "paa.training.api",
 }
 """What is imported at its first use: torch takes seconds to import, which `paa --help` should not."""
 
 __all__ = [
     "PAA",
+    "STOP",
     "Assignment",
     "Detections",
     "LossWeights",
@@ -45,6 +50,7 @@ __all__ = [
     "load",
     "paa_losses",
     "paa_resnet50_fpn",
+    "train",
 ]
 
 

@@ -89,34 +89,37 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """The optimisation, as written for `reference_batch` images a step; another batch size scales what nobody named."""
+    """The optimisation. It is written for `reference_batch` images a step, and scaled to a run's batch size; a value
+    that a person sets is used as it is."""
 
     steps: int = 90_000
-    """Optimizer steps; named, they are that many at any batch size, else those of the reference batch."""
+    """Optimizer steps; if you set them, exactly that many, otherwise scaled so that as many images are seen."""
     epochs: float | None = None
-    """Passes over the data set instead of `steps`; `decays` then keep their share of the run."""
+    """Passes over the data set, instead of steps; the decays keep their share of the run."""
     decays: tuple[int, ...] = (60_000, 80_000)
-    """Steps at which the learning rate falls to a tenth; unless they are named, they keep their share of the run."""
+    """Steps at which the learning rate falls to a tenth; unless you set them, they keep their share of the run."""
     reference_batch: int = 16
-    """The batch size for which learning rate, steps and decays are written; named, it scales named ones too."""
+    """Batch size for which learning rate, steps and decays are written; if you set it, those that you set are scaled
+    from it too."""
     lr: float = 0.01
-    """Learning rate; named, it is that at any batch size, else that of the reference batch."""
+    """Learning rate; if you set it, exactly that, otherwise in proportion to the batch size."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """SGD with momentum 0.9, or AdamW."""
     weight_decay: float = 1e-4
-    """Decay of weights; biases and trained batch norm have none, with AdamW no vector has."""
+    """Decay of weights; biases and trained batch norm have none, and with AdamW no vector has any."""
     bias_lr_factor: float = 2.0
-    """Biases learn this many times faster."""
+    """The learning rate of biases, as a multiple of that of weights."""
     backbone_lr_factor: float = 1.0
-    """The backbone learns at this share of the rate; below 1 for pre-trained ones."""
+    """The learning rate of the backbone, as a multiple of that of the rest; below 1 for pre-trained backbones."""
     warmup_steps: int = 500
-    """First steps at a lower learning rate, whatever the batch size; unless named, at most a quarter of the run."""
+    """First steps at a lower learning rate, whatever the batch size; unless you set them, at most a quarter of the
+    run."""
     warmup_factor: float = 1 / 3
-    """The rate's share during a constant warm-up, and where a linear one starts."""
+    """The learning rate during a constant warm-up, and at the start of a linear one, as a share of the full one."""
     warmup: Literal["constant", "linear"] = "constant"
-    """How the rate gets through the warm-up."""
+    """constant: a lower learning rate during the warm-up; linear: one that rises to the full one."""
     shape: Literal["step", "cosine"] = "step"
-    """step: a tenth at each decay; cosine: down to zero."""
+    """The learning rate after the warm-up; step: a tenth at each decay; cosine: down to zero along a cosine."""
     frozen_stages: int = 2
     """Backbone stages that are not trained: 0 none, 1 the stem, 2 stem and first stage, ..."""
     clip_norm: float | None = None
@@ -128,7 +131,7 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A named configuration: a model, its images, its optimisation."""
+    """A model, how its images are augmented, and its optimisation."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     """The detector."""
@@ -140,26 +143,28 @@ class Recipe:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What is read, and what happens to what cannot be used."""
+    """The data set that is trained on, and the one that is validated on."""
 
     path: Path
-    """Folder or file of the data set (COCO JSON, Pascal VOC or YOLO)."""
+    """The data set: a COCO JSON file, or the folder of a COCO, Pascal VOC or YOLO data set."""
     format: DataFormat | None = None
-    """Found out from what the path holds, unless it is named."""
+    """Format of the data set; default: recognised from what the path holds."""
     train_split: str = "train"
     """Split to train on."""
     val_split: str = "val"
-    """Split to evaluate on."""
-    val_path: Path | None = None
-    """Data set of the validation split, where it is another."""
+    """Split to validate on."""
+    val_data: Path | None = None
+    """The data set of the validation split; default: the one that is trained on."""
     keep_empty: bool = True
     """Train on images without objects too."""
     skip_bad: bool = False
-    """Leave out annotations and images that cannot be used, instead of stopping."""
+    """Leave out what cannot be used, and list it in left_out.txt, instead of stopping."""
     images: Path | None = None
-    """Folder of the images; found out from the annotations, unless it is named."""
+    """Folder of the images; default: found from the annotations."""
     val_images: Path | None = None
-    """Folder of the validation images, where it is another."""
+    """Folder of the validation images; default: that of the training images, unless another data set is named."""
+    max_pixels: int | None = None
+    """Most pixels of an image; default: 178956970, or PAA_MAX_PIXELS of the environment."""
 
 
 @dataclass(frozen=True)
@@ -167,13 +172,13 @@ class ValidationConfig:
     """Evaluation during training."""
 
     batch_size: int = 8
-    """Images at a time in each process; 0: no validation."""
+    """Images at a time in validation, in each process; 0: no validation."""
     interval: int = 0
-    """Steps between evaluations; 0: ten in the whole run, and always at the end."""
+    """Steps between validations; 0: ten in the whole run. There always is one after the last step."""
     limit: int | None = None
-    """Evaluate on the first images only."""
+    """Validate on this many images only, the first ones; default: all."""
     voting: bool = True
-    """Score voting."""
+    """Score voting (paper, section 3.4)."""
 
 
 @dataclass(frozen=True)
@@ -290,25 +295,25 @@ class LoadingConfig(WorkerConfig):
 
 @dataclass(frozen=True)
 class RuntimeConfig(WorkerConfig):
-    """Where and how fast a run goes; nothing here changes what is learned, but for precision and seed."""
+    """Where a run computes, how fast, and what it logs; only precision and seed change what is learned."""
 
     device: str | None = None
     """cpu, cuda, cuda:1, ...; default: a GPU if there is one."""
     precision: Precision = "float32"
-    """bfloat16: autocast, losses stay in float32; auto: bfloat16 where the device has instructions for it."""
+    """Of the network; auto: bfloat16 where the device has instructions for it."""
     channels_last: bool = True
     """Memory layout of the convolutions."""
     fast_convolutions: bool = True
-    """On CPUs in float32: 3x3 convolutions in Winograd's way, with a quarter of the multiplications and two or three
+    """On CPUs in float32: 3x3 convolutions by Winograd's method, with a quarter of the multiplications and two or three
     bits less, and quicker gradients of strided ones."""
     compile: Compilation = "off"
     """torch.compile of network and losses, in this mode (reduce-overhead: CUDA graphs); takes minutes at the start."""
     seed: int = 0
-    """Of weights, shuffling and augmentation."""
+    """Seed of weights, shuffling and augmentation."""
     log_interval: int = 20
     """Steps between lines of the log."""
     checkpoint_interval: int = 1000
-    """Steps between checkpoints, beside those after an evaluation."""
+    """Steps between checkpoints, beside those before and after a validation."""
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from paa.config import CAFFE_MEAN, AugmentConfig, ModelConfig, Recipe, ScheduleConfig
+from paa.errors import ConfigError
 
 # The official style: MSRA's or Caffe2's weights, inclusive pixels. The seed's four recipes are among these.
 _CAFFE = ModelConfig(norm_eps=0.0, stride_in_1x1=True, mean=CAFFE_MEAN, std=(1.0, 1.0, 1.0), bgr=True, legacy=True)
@@ -93,3 +94,10 @@ RECIPES: dict[str, Recipe] = {
         ),
     ),
 }
+
+
+def find_recipe(name: str) -> Recipe:
+    """Return the recipe of that name; ConfigError lists the known ones if there is none."""
+    if name not in RECIPES:
+        raise ConfigError(f"unknown recipe {name!r}; known: {', '.join(RECIPES)}")
+    return RECIPES[name]

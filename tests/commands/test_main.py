@@ -273,7 +273,7 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["help"], 0, "paa predict CHECKPOINT"),
         (["--version"], 0, paa.__version__),
         (["train", "--help"], 0, "--schedule.lr"),
-        (["train", "--recipe", "r18_nano", "-h"], 0, "1200"),
+        (["train", "--recipe", "r18_nano", "--help-all"], 0, "1200"),
         (["eval", "--help"], 0, "--max-detections"),
         (["predict", "--help"], 0, "--threshold"),
         (["demo", "--help"], 0, "--images"),
@@ -504,13 +504,13 @@ def test_the_schedule_is_said_at_the_start_and_so_is_what_has_no_effect(
     said = run("--val-interval", "3", "--schedule.warmup-steps", "0", "--no-voting", "--init-format", "paa", *idle)
     assert "paa: schedule: 4 steps of 2 images (1 epochs), learning rate 0.002, a tenth of it from steps 3 on" in said
     for option, reason in (
-        ("val-interval", "there is no validation"),
-        ("voting", "there is no validation"),
-        ("init-format", "there is no --init"),
-        ("worker-timeout", "there are no loader workers"),
+        ("validation.interval", "there is no validation"),
+        ("validation.voting", "there is no validation"),
+        ("init_format", "there is no init"),
+        ("runtime.worker_timeout", "there are no loader workers"),
+        ("schedule.warmup", "there is no warm-up"),
     ):
-        assert f"paa: --{option} has no effect: {reason}" in said
-    assert "--schedule.warmup has no effect: there is no warm-up" in said
+        assert f"paa: {option} has no effect: {reason}" in said
     written = json.loads((tmp_path / "run" / "config.json").read_text())
     assert (written["schedule"]["steps"], written["schedule"]["warmup_steps"]) == (4, 0)
     said = run("--resume", "--schedule.steps", "6", "--schedule.warmup-steps", "0", "--schedule.decays", "5")
@@ -550,9 +550,9 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, shapes: Path, capsys: pyte
     [
         ("--batch-size 0", "batch_size must be at least 1, got 0"),
         ("--batch-size -2", "batch_size must be at least 1, got -2"),
-        ("--val-interval -1", "val_interval must be at least 0, got -1"),
-        ("--val-num 0", "val_num must be at least 1, got 0"),
-        ("--val-num -1", "val_num must be at least 1, got -1"),
+        ("--val-interval -1", "validation.interval must be at least 0, got -1"),
+        ("--val-num 0", "validation.limit must be at least 1, got 0"),
+        ("--val-num -1", "validation.limit must be at least 1, got -1"),
         ("--workers -1", "workers must be at least 0, got -1"),
         ("--worker-timeout -1", "worker_timeout must be at least 0, got -1"),
         ("--log-interval 0", "log_interval must be at least 1, got 0"),
@@ -946,7 +946,7 @@ def test_views_that_cannot_be(
 def test_help_on_multi_scale(capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("eval", "predict"):
         with pytest.raises(SystemExit):
-            main([command, "--help"])
+            main([command, "--help-all"])
         printed = capsys.readouterr().out
         for option in ("--multi-scale", "--views.scales", "--views.windows", "--views.no-mirror", "{vote,soft-vote}"):
             assert option in printed

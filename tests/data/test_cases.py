@@ -11,7 +11,7 @@ import pytest
 
 from paa.config import DataConfig
 from paa.errors import AnnotationError, ConfigError, DataError, ImageError
-from paa.training.setup import read_data
+from paa.training.run_data import read_data
 from tests.data.data_files import box
 from tests.data.formats.coco.coco_files import (
     BOXES,

@@ -8,7 +8,7 @@ import pytest
 
 from paa.config import DataConfig
 from paa.data.overlap import shared_images
-from paa.training.setup import read_data
+from paa.training.run_data import read_data
 from tests.data.data_files import coco_json, make_index
 
 

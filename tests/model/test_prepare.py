@@ -139,11 +139,10 @@ def test_names_and_values_stay() -> None:
     assert isinstance(detector.fpn.output[0], WinogradConv2d)
 
 
-@pytest.mark.parametrize("name", ["resnet18, frozen", "resnet50, deformable"])
-def test_network_and_losses_compile_without_graph_breaks(name: str, batch: tuple[Tensor, Tensor]) -> None:
+def test_network_and_losses_compile_without_graph_breaks(batch: tuple[Tensor, Tensor]) -> None:
     """torch.compile traces both as a whole, forward and backward; only the generation of code is left out here."""
     torch.manual_seed(0)
-    detector = Detector(MODELS[name], ("a", "b"))
+    detector = Detector(MODELS["resnet50, deformable"], ("a", "b"))  # the other models have no operation of their own
     boxes = torch.tensor([[[4.0, 4, 50, 50], [10, 10, 30, 60]], [[0, 0, 40, 40], [0, 0, 0, 0]]])
     labels = torch.tensor([[0, 1], [1, -1]])
 

@@ -49,6 +49,28 @@ def test_two_processes_communicate(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "1.json").read_text()) == common | own
 
 
+def join_several_times(output: Path) -> None:
+    """Join twice, and once inside a group that the program made itself; write what was gathered, and what is left."""
+    gathered = []
+    for _ in range(2):
+        with start("cpu") as process:
+            gathered.append(process.gather(process.rank))
+    torch.distributed.init_process_group("gloo")
+    with start("cpu") as process:
+        gathered.append(process.gather(process.rank))
+    left = torch.distributed.is_initialized()
+    torch.distributed.destroy_process_group()
+    (output / f"{os.environ['RANK']}.json").write_text(json.dumps([gathered, left]))
+
+
+def test_a_program_joins_several_times(tmp_path: Path) -> None:
+    """As one that trains and then evaluates; a group that it made itself is used, and left as it is."""
+    for done in in_two_processes(tmp_path, join_several_times, tmp_path):
+        assert done.code == 0, done.stderr
+    for rank in range(2):
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == [[[0, 1]] * 3, True]
+
+
 def test_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with start("cpu") as process:

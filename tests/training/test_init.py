@@ -1,4 +1,4 @@
-"""Training from a file: all starts as the file has it, what is frozen stays so, and what changed is said."""
+"""Training from weights: each tensor starts as the file has it, frozen ones stay so, and changes are logged."""
 
 from __future__ import annotations
 
@@ -96,21 +96,21 @@ def on_raccoon(config: TrainConfig) -> TrainConfig:
     return replace(config, data=DataConfig(RACCOON))
 
 
-@pytest.mark.parametrize(("data", "rates"), [("shapes", (0.0, 0.002)), ("raccoon", (0.002,))])
+@pytest.mark.parametrize(("data", "lrs"), [("shapes", (0.0, 0.002)), ("raccoon", (0.002,))])
 def test_every_tensor_of_the_backbone_starts_as_the_file_has_it(
-    tmp_path: Path, micro: Micro, caffe2_file: Path, blobs: dict[str, Tensor], data: str, rates: tuple[float, ...]
+    tmp_path: Path, micro: Micro, caffe2_file: Path, blobs: dict[str, Tensor], data: str, lrs: tuple[float, ...]
 ) -> None:
     """Shown by a run that learns nothing, and by one in which only what is not frozen moves."""
     expected = expected_hashes(blobs)
     assert len(expected) == len(PLACES) + 2 * 53 == 265
     moved: dict[float, set[str]] = {}
-    for rate in rates:
-        schedule = {**SHORT["schedule"], "lr": rate}
-        config = micro(tmp_path / str(rate), **{**SHORT, "schedule": schedule}, init=str(caffe2_file))
+    for lr in lrs:
+        schedule = {**SHORT["schedule"], "lr": lr}
+        config = micro(tmp_path / str(lr), **{**SHORT, "schedule": schedule}, init=str(caffe2_file))
         run = train(on_raccoon(config) if data == "raccoon" else config, CPU)
         after = trained_hashes(run.last)
         assert set(after) == set(expected)
-        moved[rate] = {name for name in after if after[name] != expected[name]}
+        moved[lr] = {name for name in after if after[name] != expected[name]}
     assert moved.get(0.0, set()) == set()
     assert moved[0.002] == {name for name in expected if not is_frozen(name)}
     assert len(moved[0.002]) == 42  # the convolutions of the last three stages: 3 x (4 + 6 + 3) and 3 shortcuts
@@ -118,7 +118,7 @@ def test_every_tensor_of_the_backbone_starts_as_the_file_has_it(
     assert model.names == (("raccoon",) if data == "raccoon" else ("circle", "square", "triangle", "star"))
 
 
-def test_the_run_has_the_model_of_the_file_and_says_so(
+def test_the_run_has_the_model_of_the_file_and_logs_changes(
     tmp_path: Path, micro: Micro, caffe2_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "paa"):
@@ -137,7 +137,7 @@ def test_the_run_has_the_model_of_the_file_and_says_so(
     assert lines[6] == f"the backbone starts from {caffe2_file}; the pyramid and the head start fresh"
     assert lines[7] == "left out, as no detector has it: fc1000_w, fc1000_b"
     assert not any("frozen at random weights" in line for line in lines)
-    recorded = json.loads(run.config.read_text())
+    recorded = json.loads((run.folder / "config.json").read_text())
     assert recorded["init"] == str(caffe2_file)
     model = recorded["recipe"]["model"]
     assert {name: model[name] for name in ("backbone", "stride_in_1x1", "bgr")} == {
@@ -149,7 +149,7 @@ def test_the_run_has_the_model_of_the_file_and_says_so(
     assert paa.load(run.last, "cpu").config.mean == CAFFE_MEAN
 
 
-def test_without_a_start_a_frozen_backbone_is_remarked_on(
+def test_random_weights_that_are_frozen_are_logged(
     tmp_path: Path, micro: Micro, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "paa"):
@@ -201,7 +201,7 @@ def test_a_detector_starts_a_run_on_other_classes(
         ("text.pkl", (), "text.pkl: a text, not a checkpoint", CheckpointError),
     ],
 )
-def test_a_run_that_cannot_start_so_writes_nothing(
+def test_weights_that_cannot_be_used_leave_no_folder(
     tmp_path: Path,
     micro: Micro,
     caffe2_file: Path,
@@ -219,7 +219,7 @@ def test_a_run_that_cannot_start_so_writes_nothing(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_that_goes_on_is_the_one_never_stopped(tmp_path: Path, micro: Micro, checkpoint: Path) -> None:
+def test_a_resumed_run_is_the_one_never_stopped(tmp_path: Path, micro: Micro, checkpoint: Path) -> None:
     """Resuming takes the checkpoint's weights, not those of the file it started from."""
     both: dict[str, Any] = {"init": str(checkpoint), "schedule": {"steps": 2}}
     whole = train(micro(tmp_path / "whole", **both), CPU)
@@ -235,7 +235,7 @@ def test_a_run_that_goes_on_is_the_one_never_stopped(tmp_path: Path, micro: Micr
 
 
 def start_lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What a run says of its start from weights; not of the data set and the schedule."""
+    """Return what a run logs of its initial weights, without the lines on the data set and the schedule."""
     lines = [record.getMessage() for record in caplog.records if record.name == "paa"]
     return [line for line in lines if not line.startswith(("train: ", "val: ", "schedule: "))]
 
@@ -245,7 +245,7 @@ def _stop_at_2(record: dict[str, Any]) -> None:
         raise RuntimeError("stop")
 
 
-def test_going_on_needs_no_more_the_file_that_a_run_started_from(tmp_path: Path, micro: Micro) -> None:
+def test_resuming_does_not_need_the_file_that_a_run_started_from(tmp_path: Path, micro: Micro) -> None:
     config = micro(tmp_path / "run", schedule={"steps": 2})
     detector = Detector(replace(config.recipe.model, channels=8), ("circle",))
     save_checkpoint(tmp_path / "old.pt", own.write(detector.config, detector.names, detector.state_dict()))
@@ -258,5 +258,5 @@ def test_going_on_needs_no_more_the_file_that_a_run_started_from(tmp_path: Path,
     assert json.loads(run.log.read_text().splitlines()[-1])["step"] == 3
     with pytest.raises(ConfigError, match=r"its run had init .*old\.pt, not None"):
         train(replace(longer, init=None, recipe=replace(longer.recipe, model=detector.config)), CPU)
-    with pytest.raises(ConfigError, match="its run had channels 8, not 16"):
+    with pytest.raises(ConfigError, match=r"its run had model\.channels 8, not 16"):
         train(replace(longer, named=("model.channels",)), CPU)

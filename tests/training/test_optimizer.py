@@ -1,4 +1,4 @@
-"""Which parameter learns how fast."""
+"""The learning rate and the decay of each parameter."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_no_warm_up() -> None:
 
 @pytest.mark.parametrize("norm", ["frozen", "affine", "batch"])
 def test_groups(norm: str) -> None:
-    """Biases: twice the rate and no decay; trained batch norm: no decay; all else: the rate and decay."""
+    """Biases: twice the learning rate and no decay; trained batch norm: no decay; the rest: learning rate and decay."""
     detector = build(norm=norm)
     optimizer = make_optimizer(detector, ScheduleConfig())
     assert type(optimizer) is torch.optim.SGD
@@ -50,7 +50,7 @@ def test_groups(norm: str) -> None:
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(expected)  # none twice
 
 
-def test_the_rate_is_set_by_group() -> None:
+def test_the_learning_rate_is_set_by_group() -> None:
     optimizer = make_optimizer(build(norm="batch"), ScheduleConfig())
     set_lr(optimizer, 0.25)
     assert [(group["factor"], group["lr"]) for group in optimizer.param_groups] == [
@@ -72,7 +72,7 @@ def test_one_step_of_sgd() -> None:
     torch.testing.assert_close(bias.detach(), before[1] - 0.2)
 
 
-def told_apart(detector: Detector, config: ScheduleConfig) -> dict[str, tuple[float, float]]:
+def groups_of(detector: Detector, config: ScheduleConfig) -> dict[str, tuple[float, float]]:
     """Return the decay and the factor of every parameter by name."""
     names = {id(parameter): name for name, parameter in detector.named_parameters()}
     return {
@@ -88,11 +88,11 @@ def test_adamw(backbone: str) -> None:
     detector = build(backbone=backbone, norm="batch")
     schedule = RECIPES["r18_nano"].schedule
     assert type(make_optimizer(detector, schedule)) is torch.optim.AdamW
-    assert told_apart(detector, schedule) == {
+    assert groups_of(detector, schedule) == {
         name: (0.0 if parameter.ndim < 2 else 0.05, 1.0) for name, parameter in detector.named_parameters()
     }
     # with SGD they have, as in maskrcnn-benchmark
-    sgd = told_apart(detector, ScheduleConfig())
+    sgd = groups_of(detector, ScheduleConfig())
     vectors = [name for name, p in detector.named_parameters() if p.ndim < 2 and "bias" not in name]
     assert {name for name in vectors if ".bn" not in name and ".downsample.1." not in name} == {
         name for name in vectors if sgd[name] == (1e-4, 1.0)
@@ -103,8 +103,8 @@ def test_adamw(backbone: str) -> None:
 def test_the_backbone_may_learn_more_slowly(optimizer: str) -> None:
     config = dataclasses.replace(ScheduleConfig(), optimizer=optimizer)
     detector = build(norm="affine")
-    alike = told_apart(detector, config)
-    slower = told_apart(detector, dataclasses.replace(config, backbone_lr_factor=0.1))
+    alike = groups_of(detector, config)
+    slower = groups_of(detector, dataclasses.replace(config, backbone_lr_factor=0.1))
     assert set(slower) == {name for name, _ in detector.named_parameters()}
     for name, (decay, factor) in alike.items():
         assert slower[name] == (decay, factor * (0.1 if name.startswith("backbone.") else 1.0))

@@ -116,7 +116,7 @@ def test_the_log_forgets_what_is_to_be_written_again(tmp_path: Path) -> None:
     assert json.loads(run.log.read_text().splitlines()[-1]) == {"step": 3}
 
 
-def test_the_log_forgets_an_evaluation_that_was_not_over(tmp_path: Path) -> None:
+def test_the_log_forgets_a_validation_that_was_not_finished(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     for record in ({"step": 2, "AP": 0.1}, {"step": 3, "loss": 1.0}, {"step": 3, "AP": 0.2}, {"step": 4, "loss": 2.0}):
         run.append(record)
@@ -154,7 +154,7 @@ CONFIG = {"recipe": {}, "first_checkpoint": 10}
         {"config.json": json.dumps(CONFIG), "log.jsonl": '{"step": 10}\n', "last.pt.7-0123abcd.tmp": ""},
     ],
 )
-def test_what_is_there_before_the_first_checkpoint(tmp_path: Path, files: dict[str, str]) -> None:
+def test_a_run_is_started_before_its_first_checkpoint(tmp_path: Path, files: dict[str, str]) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     assert RunFolder(tmp_path).checkpoint_to_resume() is None
@@ -165,7 +165,10 @@ def test_what_is_there_before_the_first_checkpoint(tmp_path: Path, files: dict[s
 @pytest.mark.parametrize(
     ("files", "says"),
     [
-        ({"best.pt": ""}, r"last\.pt: no such file, but best\.pt is there: go on from it with --resume .*best\.pt, or"),
+        (
+            {"best.pt": ""},
+            r"last\.pt: no such file, but best\.pt exists: resume from that with --resume .*best\.pt, or",
+        ),
         (
             {"config.json": json.dumps(CONFIG), "log.jsonl": '{"step": 10}\n'},
             r"log\.jsonl goes up to step 10: .*--output",
@@ -176,8 +179,8 @@ def test_what_is_there_before_the_first_checkpoint(tmp_path: Path, files: dict[s
         ),
         ({"log.jsonl": '{"step": 1}\n{"step": 7}\n'}, r"log\.jsonl goes up to step 7"),
         ({"config.json": '{"recipe": 1}', "log.jsonl": '{"step": 1}\n'}, r"log\.jsonl goes up to step 1"),
-        ({"config.json": '{"model_type": "bert"}'}, r"config\.json: is not of a training run.*--output"),
-        ({"config.json": "[tool]"}, r"config\.json: is not of a training run"),
+        ({"config.json": '{"model_type": "bert"}'}, r"config\.json: is not that of a training run.*--output"),
+        ({"config.json": "[tool]"}, r"config\.json: is not that of a training run"),
     ],
 )
 def test_what_is_left_of_a_run_is_not_overwritten(tmp_path: Path, files: dict[str, str], says: str) -> None:

@@ -1,4 +1,4 @@
-"""The seed's learning rates at every step of its recipes; what a person names stands, defaults are made to fit."""
+"""The seed's learning rates at every step of its recipes; what a person sets is used as it is, defaults are scaled."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ SEEDS = {
 
 @pytest.mark.parametrize("batch_size", [16, 8, 4, 32])
 @pytest.mark.parametrize("name", SEEDS)
-def test_the_seeds_rates_at_every_step(name: str, batch_size: int) -> None:
-    """Half the batch: twice the steps at half the rate. The warm-up is 500 steps whatever the batch."""
+def test_the_seeds_learning_rates_at_every_step(name: str, batch_size: int) -> None:
+    """Half the batch: twice the steps at half the learning rate. The warm-up is 500 steps at any batch size."""
     schedule = make_schedule(RECIPES[name].schedule, batch_size, 118_287)
     steps, *decays = (number * 16 // batch_size for number in SEEDS[name])
     assert schedule.steps == steps
     full = 0.01 * batch_size / 16
-    rates = torch.tensor([schedule.lr_at(step) for step in range(steps)], dtype=torch.float64)
+    lrs = torch.tensor([schedule.lr_at(step) for step in range(steps)], dtype=torch.float64)
     expected = torch.full((steps,), full, dtype=torch.float64)
     expected[:500] = full / 3
     expected[decays[0] :] = full / 10
     expected[decays[1] :] = full / 100
-    torch.testing.assert_close(rates, expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(lrs, expected, rtol=1e-12, atol=0)
 
 
 def test_epochs_keep_the_shares() -> None:
@@ -58,20 +58,20 @@ def test_epochs_keep_the_shares() -> None:
 def test_few_images(epochs: float, images: int, steps: int) -> None:
     schedule = make_schedule(ScheduleConfig(epochs=epochs), 16, images)
     assert schedule.steps == steps
-    rates = [schedule.lr_at(step) for step in range(steps)]
-    assert all(0 < rate <= 0.01 for rate in rates)
+    lrs = [schedule.lr_at(step) for step in range(steps)]
+    assert all(0 < lr <= 0.01 for lr in lrs)
 
 
 def test_linear_warm_up_and_cosine() -> None:
     schedule = Schedule(100, (), 2.0, 10, 0.1, "linear", "cosine")
-    rates = [schedule.lr_at(step) for step in range(101)]
-    assert rates[0] == pytest.approx(0.2)
-    assert rates[5] == pytest.approx((0.1 + 0.9 * 0.5) * (1 + math.cos(0.05 * math.pi)))
-    assert rates[50] == pytest.approx(1.0)
-    assert rates[100] == pytest.approx(0.0, abs=1e-12)
+    lrs = [schedule.lr_at(step) for step in range(101)]
+    assert lrs[0] == pytest.approx(0.2)
+    assert lrs[5] == pytest.approx((0.1 + 0.9 * 0.5) * (1 + math.cos(0.05 * math.pi)))
+    assert lrs[50] == pytest.approx(1.0)
+    assert lrs[100] == pytest.approx(0.0, abs=1e-12)
     assert schedule.lr_at(1000) == pytest.approx(0.0, abs=1e-12)
-    assert all(a > b for a, b in pairwise(rates[10:]))
-    assert all(a < b for a, b in pairwise(rates[:10]))
+    assert all(a > b for a, b in pairwise(lrs[10:]))
+    assert all(a < b for a, b in pairwise(lrs[:10]))
 
 
 SMALL_SET = 163  # images, with 10 a batch 183 or 184 steps of 12 epochs (the set on which the warm-up was lost)
@@ -81,7 +81,7 @@ def named(**fields: Any) -> tuple[ScheduleConfig, tuple[str, ...]]:
     return dataclasses.replace(RECIPES["r50_1x"].schedule, **fields), tuple(fields)
 
 
-def test_a_warm_up_that_is_named_stands() -> None:
+def test_a_warm_up_that_is_set_is_used() -> None:
     """`--schedule.epochs 12 --schedule.warmup-steps 100` is the run that `--schedule.steps 183` was."""
     config, names = named(epochs=12, warmup_steps=100)
     schedule = make_schedule(config, 16, SMALL_SET, names)
@@ -94,13 +94,13 @@ def test_a_warm_up_that_is_named_stands() -> None:
 @pytest.mark.parametrize(
     ("fields", "warmup"), [({"epochs": 12}, 30), ({"steps": 183}, 45), ({"steps": 2}, 1), ({}, 500)]
 )
-def test_a_warm_up_that_is_not_named_fits_and_never_is_nothing(fields: dict[str, Any], warmup: int) -> None:
+def test_a_default_warm_up_fits_the_run_and_has_a_step(fields: dict[str, Any], warmup: int) -> None:
     config, names = named(**fields)
     assert make_schedule(config, 16, SMALL_SET, names).warmup_steps == warmup
 
 
 @pytest.mark.parametrize("batch_size", [2, 16, 64])
-def test_steps_rate_and_decays_that_are_named_stand_whatever_the_batch(batch_size: int) -> None:
+def test_steps_learning_rate_and_decays_that_are_set_are_used_at_any_batch_size(batch_size: int) -> None:
     config, names = named(steps=183, lr=5e-4, decays=(100, 150))
     schedule = make_schedule(config, batch_size, SMALL_SET, names)
     assert (schedule.steps, schedule.lr, schedule.decays) == (183, 5e-4, (100, 150))
@@ -112,7 +112,7 @@ def test_steps_rate_and_decays_that_are_named_stand_whatever_the_batch(batch_siz
     assert (schedule.steps, schedule.lr) == (pytest.approx(640 / batch_size), pytest.approx(0.01 * batch_size / 8))
 
 
-def test_decays_keep_their_share_of_a_run_whose_steps_are_named() -> None:
+def test_decays_keep_their_share_of_a_run_whose_steps_are_set() -> None:
     recipe = RECIPES["r50_1x"].schedule
     config, names = named(steps=900)
     assert fit_decays(config, recipe, names).decays == (600, 800)
@@ -123,7 +123,7 @@ def test_decays_keep_their_share_of_a_run_whose_steps_are_named() -> None:
 
 
 @pytest.mark.parametrize("batch_size", [4, 8, 16, 64])
-def test_decays_keep_their_share_of_named_steps_whatever_the_batch(batch_size: int) -> None:
+def test_decays_keep_their_share_of_steps_that_are_set_at_any_batch_size(batch_size: int) -> None:
     recipe = RECIPES["r50_1x"].schedule
     config, names = named(steps=900)
     schedule = make_schedule(fit_decays(config, recipe, names), batch_size, SMALL_SET, names)
@@ -140,7 +140,7 @@ def test_fields_that_contradict_each_other() -> None:
     assert make_schedule(dataclasses.replace(config, decays=()), 16, SMALL_SET, names).shape == "cosine"
 
 
-def test_what_a_person_reads_of_it() -> None:
+def test_the_line_for_people() -> None:
     nano = make_schedule(RECIPES["r18_nano"].schedule, 8, 160)
     assert nano.line(8, 160) == (
         "schedule: 1200 steps of 8 images (60 epochs), learning rate 0.001, falling to 0 on a cosine, "
@@ -151,17 +151,17 @@ def test_what_a_person_reads_of_it() -> None:
     assert "constant, no warm-up" in Schedule(10, (), 0.1, 0, 0.1, "linear", "step").line(1, 10)
 
 
-def test_a_learning_rate_that_jumps_is_told() -> None:
+def test_a_learning_rate_that_jumps_is_reported() -> None:
     short = Schedule(20, (), 0.01, 5, 0.1, "linear", "cosine")
     longer = dataclasses.replace(short, steps=26, warmup_steps=6)
-    schedule, jump = resume_schedule(longer, dataclasses.asdict(short), 20)
+    schedule, jump = resume_schedule(longer, short, 20)
     assert schedule == dataclasses.replace(longer, warmup_steps=5)
     assert jump == (
         f"the learning rate jumps from {short.lr_at(20):.3g} to {schedule.lr_at(20):.3g} at step 20: "
-        "the run had a schedule of 20 steps, and goes on with one of 26"
+        "the run had a schedule of 20 steps, and is resumed with one of 26"
     )
-    assert resume_schedule(longer, dataclasses.asdict(short), 20, ("warmup_steps",))[0] == longer
-    assert resume_schedule(short, dataclasses.asdict(short), 12) == (short, None)
-    assert resume_schedule(longer, None, 12) == (longer, None)
+    assert resume_schedule(longer, short, 20, ("warmup_steps",))[0] == longer
+    assert resume_schedule(short, short, 12) == (short, None)
+    assert resume_schedule(longer, longer, 12) == (longer, None)
     steps = Schedule(20, (15,), 0.01, 5, 0.1, "linear", "step")
-    assert resume_schedule(dataclasses.replace(steps, steps=30), dataclasses.asdict(steps), 16)[1] is None
+    assert resume_schedule(dataclasses.replace(steps, steps=30), steps, 16)[1] is None

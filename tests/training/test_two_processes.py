@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+import paa
 from paa.commands.main import main
 from paa.config import LoadingConfig, ModelConfig
 from paa.data import datasets
@@ -28,13 +29,17 @@ from paa.errors import ImageError, RunError
 from paa.model.detector import Detector
 from paa.predictor import load
 from paa.runtime.distributed import Process, start
-from paa.training import setup
+from paa.training import parallel
 from paa.training import train as engine
 from paa.training.finite import FiniteCheck
+from paa.training.records import Record
+from paa.training.run import Run
 from paa.training.run_folder import save_checkpoint
 from paa.training.run_lock import run_lock
 from paa.weights.formats import own
 from tests.processes import in_two_processes
+from tests.training.runs import differences
+from tests.training.runs import load as load_checkpoint
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
@@ -176,11 +181,11 @@ def test_two_processes_validate_what_they_save(
 def main_saving_what_is_evaluated(output: Path, arguments: list[str]) -> None:
     """Run a command that writes the evaluated weights of each process to a file instead of evaluating them."""
 
-    def validate(detector: Detector, index: object, process: Process, *_: object) -> dict[str, float]:
-        torch.save(detector.state_dict(), output / f"{process.rank}.pt")
+    def evaluate_weights(run: Run) -> dict[str, float]:
+        torch.save(run.state.evaluated.state_dict(), output / f"{run.process.rank}.pt")
         return {"AP": 0.5, "AP50": 0.5}
 
-    engine.validate = validate
+    engine.evaluate_weights = evaluate_weights
     main(arguments)
 
 
@@ -215,14 +220,14 @@ def test_trained_batch_norm_is_synchronised_on_gpus(
     """And the activations stay that some of timm's norms have inside."""
     wrapped: list[dict[str, Any]] = []
     monkeypatch.setattr(
-        setup, "DistributedDataParallel", lambda detector, **options: wrapped.append(options) or detector
+        parallel, "DistributedDataParallel", lambda detector, **options: wrapped.append(options) or detector
     )
     config = ModelConfig(**{"backbone": "resnet18", "channels": 8, "tower_depth": 0, **model})
     detector = Detector(config, ("a",)).eval()
     images, sizes = torch.randint(256, (1, 3, 64, 64), dtype=torch.uint8), torch.tensor([[64, 64]])
     with torch.inference_mode():
         before = detector(images, sizes)
-        setup.parallel(detector, Process(torch.device("cuda", 0), 0, 2))
+        parallel.parallel(detector, Process(torch.device("cuda", 0), 0, 2))
         assert [value for name, value in wrapped[0].items() if "buffers" in name] == [False]
         # batch norm that is synchronised is not part of the convolutions, and rounded otherwise
         torch.testing.assert_close(detector(images, sizes).cls_logits, before.cls_logits)
@@ -247,6 +252,43 @@ def test_two_processes_evaluate_as_one(tmp_path: Path, shapes: Path, checkpoint:
     assert metrics[0] == metrics[1]
 
 
+def train_stop_and_resume(data: Path, output: Path) -> None:
+    """Train in one program a run that is never stopped, one that its listener stops, and that again to its end."""
+    options: dict[str, Any] = {
+        "batch_size": 4,
+        "device": "cpu",
+        "model": {"norm": "frozen", "channels": 16, "tower_depth": 1, "min_size": 64, "max_size": 96},
+        "augment": {"min_sizes": [64], "max_size": 96},
+        "schedule": {"steps": 3, "ema": 0.5, "optimizer": "sgd"},
+        "validation": {"batch_size": 1, "interval": 3},
+        "runtime": {"workers": 0, "log_interval": 1},
+    }
+
+    def stop(record: Record) -> str | None:
+        assert os.environ["RANK"] == "0"
+        return paa.STOP if record["step"] == 2 else None
+
+    whole = paa.train(data, "r18_nano", output=output / "whole", **options)
+    stopped = paa.train(data, "r18_nano", output=output / "run", listener=stop, **options)
+    resumed = paa.train(data, "r18_nano", output=output / "run", resume="last", **options)
+    numbers = [(r.step, r.stopped, r.best is not None, r.training, r.validation) for r in (whole, stopped, resumed)]
+    (output / f"{os.environ['RANK']}.json").write_text(json.dumps(numbers))
+
+
+def test_a_listener_stops_both(tmp_path: Path, shapes: Path) -> None:
+    """It is called in the first process only; both know the last numbers, and resume to the run never stopped."""
+    for done in in_two_processes(tmp_path, train_stop_and_resume, shapes, tmp_path):
+        assert done.code == 0, done.stderr
+    one, two = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+    assert one == two
+    whole, stopped, resumed = one
+    assert [numbers[:3] for numbers in one] == [[3, False, True], [2, True, False], [3, False, True]]
+    assert (stopped[3]["step"], stopped[4]) == (2, None)
+    assert (resumed[3]["loss"], resumed[4]["AP50"]) == (whole[3]["loss"], whole[4]["AP50"])
+    checkpoints = [load_checkpoint(tmp_path / name / "last.pt") for name in ("whole", "run")]
+    assert differences(*checkpoints) == []
+
+
 def main_counting_graphs(output: Path, arguments: list[str]) -> None:
     """Run a command with torch.compile stopping before it makes code, and write how many graphs were traced."""
     import torch._dynamo.utils
@@ -261,11 +303,11 @@ def main_counting_graphs(output: Path, arguments: list[str]) -> None:
 
 
 def test_compiled_for_images_of_many_sizes(tmp_path: Path, options: list[str]) -> None:
-    """Six steps, each of another image size, do not make two processes trace six times."""
+    """Four steps, each of another image size, do not make two processes trace four times."""
     data, random = tmp_path / "data", np.random.default_rng(0)
     (data / "images").mkdir(parents=True)
     images, boxes = [], []
-    for number in range(1, 7):
+    for number in range(1, 5):
         for copy in range(2):
             name, width = f"{number}-{copy}.png", 160 + 32 * number
             Image.fromarray(random.integers(0, 256, (160, width, 3), dtype=np.uint8)).save(data / "images" / name)
@@ -273,7 +315,7 @@ def test_compiled_for_images_of_many_sizes(tmp_path: Path, options: list[str]) -
             boxes.append({"id": len(images), "image_id": images[-1]["id"], "category_id": 1, "bbox": [20, 20, 90, 99]})
     content = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "noise"}]}
     (data / "train.json").write_text(json.dumps(content))
-    more = ["--batch-size", 2, "--schedule.steps", 6, "--val-batch-size", 0, "--augment.min-sizes", 160]
+    more = ["--batch-size", 2, "--schedule.steps", 4, "--val-batch-size", 0, "--augment.min-sizes", 160]
     more += ["--augment.max-size", 999, "--workers", 0, "--output"]
     command = [str(word) for word in ("train", "--data", data, *options, *more)]
 
@@ -282,7 +324,7 @@ def test_compiled_for_images_of_many_sizes(tmp_path: Path, options: list[str]) -
     for done in in_two_processes(tmp_path, main_counting_graphs, tmp_path, compiled):
         assert done.code == 0, done.stderr
     losses = [[record["loss"] for record in read_log(tmp_path / name)] for name in ("eager", "compiled")]
-    assert len(losses[0]) == 6
+    assert len(losses[0]) == 4
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     for rank in (0, 1):
         said = json.loads((tmp_path / f"{rank}.json").read_text())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from tyro.conf import Positional
 
@@ -27,6 +27,9 @@ class Convert:
     for others without names they are needed."""
     checkpoint_format: DetectorFormat | None = None
     """Format of the checkpoint; default: found out from it."""
+
+    usual: ClassVar[None] = None
+    """--help shows all options."""
 
     def run(self, console: Console) -> None:
         """Read, check, write."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from paa.errors import ConfigError
 
@@ -24,6 +24,9 @@ class Demo:
     """Training steps; 0: as many as the demo's goal needs."""
     device: str | None = None
     """cpu, cuda, ...; default: a GPU if there is one."""
+
+    usual: ClassVar[None] = None
+    """--help shows all options."""
 
     def run(self, console: Console) -> None:
         """Run the demo, and say what came of it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from tyro.conf import Positional, arg
 
@@ -48,6 +48,23 @@ class Eval:
     max_pixels: int | None = None
     """Pixels that an image may have; default: 178956970, or PAA_MAX_PIXELS of the environment."""
     views: MultiScaleConfig = field(default_factory=MultiScaleConfig)
+
+    usual: ClassVar[tuple[str, ...]] = (
+        "checkpoint",
+        "data",
+        "split",
+        "output",
+        "device",
+        "limit",
+        "inference.voting",
+        "inference.max_detections",
+        "inference.precision",
+        "multi_scale",
+        "loading.batch_size",
+        "loading.workers",
+        "loading.skip_bad",
+    )
+    """The options that --help shows."""
 
     def run(self, console: Console) -> None:
         """Evaluate, print tables and, with an output folder, write files."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import tyro
@@ -18,13 +18,14 @@ from paa import __version__
 from paa.commands.convert import Convert
 from paa.commands.demo import Demo
 from paa.commands.eval import Eval
+from paa.commands.help import HELP, HELP_ALL, show_help
 from paa.commands.predict import Predict
 from paa.commands.train import Train
-from paa.errors import ConfigError, PaaError
-from paa.recipes import RECIPES
+from paa.errors import PaaError
+from paa.recipes import RECIPES, find_recipe
 from paa.runtime.terminal import safe_output
 
-COMMANDS: dict[str, Callable[..., Any]] = {
+COMMANDS: dict[str, Any] = {
     "train": Train,
     "eval": Eval,
     "predict": Predict,
@@ -34,11 +35,11 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 USAGE = f"""paa {__version__}: Probabilistic Anchor Assignment with IoU Prediction
 
-usage: paa COMMAND [options]     (paa COMMAND --help shows all options)
+usage: paa COMMAND [options]     (paa COMMAND --help: the usual options, --help-all: every option)
 
   paa train --data PATH --recipe NAME           train on a COCO, Pascal VOC or YOLO data set
   paa eval CHECKPOINT --data PATH               COCO's numbers, operating points
-  paa predict CHECKPOINT IMAGE_OR_FOLDER...   draw and write detections
+  paa predict CHECKPOINT IMAGE_OR_FOLDER...     draw and write detections
   paa convert CHECKPOINT OUT.safetensors        any implementation's checkpoint, as this project's model file
   paa demo                                      all of it on drawn shapes, in minutes, on a CPU
 
@@ -46,22 +47,18 @@ recipes: {", ".join(RECIPES)}"""
 
 
 def parse(arguments: Sequence[str]) -> Train | Eval | Predict | Convert | Demo:
-    """Return the command of a command line; ends the program with code 2 (or 0 for help) as argparse does."""
+    """Return the command of a command line; ends the program with code 2, or 0 for help."""
     command, rest = arguments[0], list(arguments[1:])
-    kind = COMMANDS[command]
+    kind, prog = COMMANDS[command], f"paa {command}"
+    default = None
     if kind is Train:
-        recipe = _recipe_of(rest)
-        default = Train(
-            tyro.MISSING,
-            recipe=recipe,
-            model=RECIPES[recipe].model,
-            augment=RECIPES[recipe].augment,
-            schedule=RECIPES[recipe].schedule,
-            batch_size=RECIPES[recipe].schedule.reference_batch,
-            named=_named(rest),
-        )
-        return tyro.cli(Train, args=_fill_resume(rest), default=default, prog="paa train")
-    result: Train | Eval | Predict | Convert | Demo = tyro.cli(kind, args=rest, prog=f"paa {command}")
+        rest = _fill_resume(rest)
+        default = Train.of_recipe(_recipe_of(rest), _named(rest))
+    for option, usual in ((HELP_ALL, None), *((option, kind.usual) for option in HELP)):
+        if option in rest:
+            show_help(kind, prog, usual, default)
+    options: dict[str, Any] = {} if default is None else {"default": default}
+    result: Train | Eval | Predict | Convert | Demo = tyro.cli(kind, args=rest, prog=prog, **options)
     return result
 
 
@@ -73,8 +70,7 @@ def _recipe_of(arguments: list[str]) -> str:
             name = arguments[i + 1]
         elif argument.startswith("--recipe="):
             name = argument.split("=", 1)[1]
-    if name not in RECIPES:
-        raise ConfigError(f"unknown recipe {name!r}; known: {', '.join(RECIPES)}")
+    find_recipe(name)
     return name
 
 

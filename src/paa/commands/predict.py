@@ -6,7 +6,7 @@ import logging
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from tyro.conf import Positional
 
@@ -43,6 +43,20 @@ class Predict:
     max_pixels: int | None = None
     """Pixels that an image may have; default: 178956970, or PAA_MAX_PIXELS of the environment."""
     views: MultiScaleConfig = field(default_factory=MultiScaleConfig)
+
+    usual: ClassVar[tuple[str, ...]] = (
+        "checkpoint",
+        "paths",
+        "output",
+        "device",
+        "inference.threshold",
+        "inference.max_detections",
+        "inference.precision",
+        "multi_scale",
+        "batch_size",
+        "skip_bad",
+    )
+    """The options that --help shows."""
 
     def run(self, console: Console) -> None:
         """Predict, draw, write; exit code 1 if an image was left out."""

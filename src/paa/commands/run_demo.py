@@ -58,10 +58,10 @@ def run_demo(
         validation=ValidationConfig(batch_size=0),
         runtime=RuntimeConfig(precision="auto", workers=1),
     )
-    run = train(config, process, listen)
-    training_curves(run.log, folder / "training.png")
+    result = train(config, process, listen)
+    training_curves(result.log, folder / "training.png")
     index = read_dataset(data, "val")
-    model = load(run.last, str(process.device))
+    model = load(result.last, str(process.device))
     evaluated = evaluate_dataset(model, index, process, model.inference, LoadingConfig(workers=1))
     assert evaluated is not None  # a demo is one process
     seconds = time.perf_counter() - started

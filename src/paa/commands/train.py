@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args, get_type_hints
 
+import tyro
 from tyro.conf import Suppress, arg
 
-from paa.commands.options import Format, limit_pixels
 from paa.config import (
     AugmentConfig,
     DataConfig,
@@ -24,98 +24,128 @@ from paa.recipes import RECIPES
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from paa.training.settings import TrainConfig
+
+
+@dataclass(frozen=True)
+class DataOptions(DataConfig):
+    """`DataConfig`, with the names of its options where these differ from its fields."""
+
+    path: Annotated[Path, arg(name="data")]
+
+
+@dataclass(frozen=True)
+class ValidationOptions(ValidationConfig):
+    """`ValidationConfig`, with the names of its options where these differ from its fields."""
+
+    batch_size: Annotated[int, arg(name="val-batch-size")] = ValidationConfig.batch_size
+    interval: Annotated[int, arg(name="val-interval")] = ValidationConfig.interval
+    limit: Annotated[int | None, arg(name="val-num")] = ValidationConfig.limit
+
 
 @dataclass(frozen=True)
 class Train:
-    """Train a detector on a data set. Options that start with model, images or schedule override the recipe."""
+    """Train a detector on a data set. Options that start with model, augment or schedule override the recipe."""
 
-    data: Path
-    """The data set: a COCO JSON file, or the folder of a COCO, Pascal VOC or YOLO data set."""
+    data: Annotated[DataOptions, arg(name="")]
     recipe: str = "r50_1x"
     """Named configuration to start from."""
     output: Path | None = None
     """Folder of the run; default: runs/RECIPE-DATA."""
     batch_size: int = 16
-    """Images a step, over all processes; the recipe's rate, steps and decays scale with it."""
-    val_data: Path | None = None
-    """The validation set; default: --data."""
-    val_batch_size: int = 8
-    """Images at a time in evaluation, in each process; 0 or -1: no validation."""
-    val_interval: int = 0
-    """Steps between evaluations; 0: ten in the whole run."""
-    val_num: int | None = None
-    """Evaluate on this many images only; default: all."""
-    voting: bool = True
-    """Score voting in evaluation."""
+    """Images of a step, over all processes; the recipe's learning rate, steps and decays scale with it."""
     resume: str | None = None
-    """Go on with the run in --output: its last checkpoint, or the one named here."""
+    """Resume the run in --output from its last checkpoint, or from the one named here."""
     init: str | None = None
-    """Start from these weights: a file of a detector or a backbone (of any known format), or torchvision/NAME or
-    timm/NAME, which are fetched. The model follows the file."""
+    """Weights to start from: the file of a detector or a backbone, or torchvision/NAME or timm/NAME."""
     init_format: WeightsFormat | None = None
-    """Format of that file; default: found out from it."""
-    format: Format | None = None
-    """Format of the data set; default: found out from what the path holds."""
-    train_split: str = "train"
-    """Split to train on."""
-    val_split: str = "val"
-    """Split to evaluate on."""
-    keep_empty: bool = True
-    """Train on images without objects too."""
-    images: Path | None = None
-    """Folder of the images; default: found out from the annotations."""
-    val_images: Path | None = None
-    """Folder of the validation images; default: --images, where --val-data is not given."""
-    skip_bad: bool = False
-    """Leave out annotations and images that cannot be used (listed in left_out.txt), instead of stopping."""
-    max_pixels: int | None = None
-    """Pixels that an image may have; default: 178956970, or PAA_MAX_PIXELS of the environment."""
+    """Format of that file; default: recognised from what the file holds."""
     named: Suppress[tuple[str, ...]] = ()
-    """What is named on the command line; not an option."""
+    """The options that a person named; not an option."""
+    validation: Annotated[ValidationOptions, arg(name="")] = field(default_factory=ValidationOptions)
     runtime: Annotated[RuntimeConfig, arg(name="")] = field(default_factory=RuntimeConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
 
+    usual: ClassVar[tuple[str, ...]] = (
+        "data.path",
+        "data.val_data",
+        "data.skip_bad",
+        "recipe",
+        "output",
+        "batch_size",
+        "resume",
+        "init",
+        "validation.batch_size",
+        "runtime.device",
+        "runtime.precision",
+        "runtime.workers",
+        "model.backbone",
+        "model.min_size",
+        "augment.min_sizes",
+        "schedule.epochs",
+        "schedule.lr",
+    )
+    """The options that --help shows."""
+
+    @classmethod
+    def of_recipe(cls, recipe: str, named: tuple[str, ...]) -> Train:
+        """Return the command with a recipe's values, before its options are parsed."""
+        values = RECIPES[recipe]
+        return cls(
+            DataOptions(tyro.MISSING),
+            recipe=recipe,
+            batch_size=values.schedule.reference_batch,
+            model=values.model,
+            augment=values.augment,
+            schedule=values.schedule,
+            named=named,
+        )
+
     def run(self, console: Console) -> None:
         """Train, and say where the checkpoints are."""
         from paa.report.progress import TrainingProgress
         from paa.runtime.distributed import start
-        from paa.training.schedule import fit_decays
-        from paa.training.settings import TrainConfig
         from paa.training.train import train
 
-        limit_pixels(self.max_pixels)
-        output = self.output
-        if output is None and self.resume not in (None, "last"):
-            output = Path(str(self.resume)).parent
-        named = tuple(name.removeprefix("schedule.") for name in self.named if name.startswith("schedule."))
-        schedule = fit_decays(self.schedule, RECIPES[self.recipe].schedule, named)
-        name = self.data.stem if self.data.suffix else self.data.resolve().name
-        config = TrainConfig(
-            data=DataConfig(
-                path=self.data,
-                format=self.format,
-                train_split=self.train_split,
-                val_split=self.val_split,
-                val_path=self.val_data,
-                keep_empty=self.keep_empty,
-                images=self.images,
-                val_images=self.val_images,
-                skip_bad=self.skip_bad,
-            ),
-            output=output or Path("runs") / f"{self.recipe}-{name}",
-            recipe=Recipe(self.model, self.augment, schedule),
+        with start(self.runtime.device) as process:
+            result = train(self._config(), process, TrainingProgress(console))
+            if process.first:
+                best = f" and {result.best}" if result.best else ""
+                console.print(f"checkpoints: {result.last}{best}", markup=False)
+
+    def _config(self) -> TrainConfig:
+        from paa.training.options import build_config
+
+        return build_config(
+            self.recipe,
+            Recipe(self.model, self.augment, self.schedule),
+            DataConfig(**vars(self.data)),
+            ValidationConfig(**vars(self.validation) | {"batch_size": max(self.validation.batch_size, 0)}),
+            self.runtime,
+            output=self.output,
             batch_size=self.batch_size,
-            validation=ValidationConfig(max(self.val_batch_size, 0), self.val_interval, self.val_num, self.voting),
-            runtime=self.runtime,
             resume=None if self.resume is None else "last" if self.resume == "last" else Path(self.resume),
             init=self.init,
             init_format=self.init_format,
-            named=self.named,
+            named=[_FIELDS.get(name, name) for name in self.named],
         )
-        with start(self.runtime.device) as process:
-            run = train(config, process, TrainingProgress(console))
-            if process.first:
-                best = f" and {run.best}" if run.best.exists() else ""
-                console.print(f"checkpoints: {run.last}{best}", markup=False)
+
+
+def _fields_of_options(group: str, kind: type) -> dict[str, str]:
+    """Return option -> field for a configuration whose options have no prefix."""
+    hints: dict[str, Any] = get_type_hints(kind, include_extras=True)
+    names = {}
+    for one in fields(kind):
+        given = [extra for extra in get_args(hints[one.name])[1:] if hasattr(extra, "name")]
+        option = given[0].name if given else one.name
+        names[option.replace("-", "_")] = f"{group}.{one.name}"
+    return names
+
+
+_FIELDS = {
+    **_fields_of_options("data", DataOptions),
+    **_fields_of_options("validation", ValidationOptions),
+    **_fields_of_options("runtime", RuntimeConfig),
+}

@@ -66,10 +66,8 @@ def paa_losses(
     result has the wrong shapes.
     """
     dtype = torch.promote_types(outputs.deltas.dtype, torch.float32)
-    outputs = outputs._replace(
-        cls_logits=outputs.cls_logits.to(dtype),
-        deltas=outputs.deltas.to(dtype),
-        iou_logits=outputs.iou_logits.to(dtype),
+    outputs = HeadOutputs(  # torch 2.8 compiles no _replace
+        outputs.cls_logits.to(dtype), outputs.deltas.to(dtype), outputs.iou_logits.to(dtype), outputs.level_sizes
     )
     if gt_labels.shape[1] == 0:  # an image without objects has an empty slot anyway
         gt_boxes, gt_labels = F.pad(gt_boxes, (0, 0, 0, 1)), F.pad(gt_labels, (0, 1), value=-1)

@@ -35,7 +35,7 @@ def prepare_for_device(detector: Detector, *, channels_last: bool, fast_convolut
 
     The detector can be trained afterwards, and moved to another device. fast_convolutions: on CPUs in float32,
     Winograd's with a quarter of the multiplications, which lose two or three bits, and faster gradients of strided
-    ones. Neither has second derivatives; in float64 (`detector.double()`) torch's own convolutions run, which have.
+    ones.
     """
     if channels_last:
         detector.to(memory_format=torch.channels_last)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 from collections.abc import Iterable, Iterator
@@ -12,10 +13,14 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from paa.errors import RunError
 from paa.runtime.device import pick_device
 from paa.runtime.memory import keep_memory
+
+_times_joined = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -72,8 +77,10 @@ def start(device: str | None) -> Iterator[Process]:
     if world == 1:
         yield Process(chosen)
         return
+    joined_before = dist.is_initialized()  # by the program that calls us, which goes on using its group
     try:
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        if not joined_before:
+            _join("nccl" if chosen.type == "cuda" else "gloo")
     except ValueError as error:
         message = f"WORLD_SIZE is {world}, but the processes cannot reach each other: {error}; use torchrun"
         raise RunError(message) from error
@@ -84,4 +91,15 @@ def start(device: str | None) -> Iterator[Process]:
         yield Process(chosen, dist.get_rank(), world, int(os.environ.get("LOCAL_WORLD_SIZE", world)))
     finally:
         log.setLevel(level)
-        dist.destroy_process_group()
+        if not joined_before:
+            dist.destroy_process_group()
+
+
+def _join(backend: str) -> None:
+    """Make the group of all processes; ValueError if the environment does not say where they meet.
+
+    A program may do so several times. torchrun's store keeps the addresses of each time, so each has a prefix.
+    """
+    store, rank, world = next(rendezvous("env://"))
+    prefix = f"paa-{next(_times_joined)}"
+    dist.init_process_group(backend, store=PrefixStore(prefix, store), rank=rank, world_size=world)

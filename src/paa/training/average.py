@@ -1,4 +1,4 @@
-"""The moving average of a detector's weights, for runs that evaluate and save it in the weights' place."""
+"""The moving average of a detector's weights, which is evaluated and saved instead of the weights where it is kept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class WeightAverage:
 
     Not torch's AveragedModel: at each update that copies its count to the device and waits, and it averages counts too.
 
-    detector: a copy that has the average, in evaluation mode.
+    detector: a copy of the trained one with the averaged weights, in evaluation mode.
     """
 
     def __init__(self, trained: Detector, decay: float) -> None:
@@ -28,11 +28,12 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, updates: int) -> None:
-        """Move towards the weights; `updates` were made before, and the fewer they are the faster old weights fade.
+        """Move the average towards the present weights; updates: how many were made before.
 
-        The decay is at most (1 + updates) / (10 + updates), TensorFlow's rule, so that short runs have an average too.
+        The decay is at most (1 + updates) / (10 + updates), TensorFlow's rule: at the start of a run old weights fade
+        faster, so that short runs have an average too.
         """
         decay = min(self.decay, (1 + updates) / (10 + updates))
         torch._foreach_lerp_(self.averages, self.weights, 1 - decay)
-        for ours, theirs in self.counts:  # of batch norm's batches
+        for ours, theirs in self.counts:  # batches that batch norm has seen
             ours.copy_(theirs)

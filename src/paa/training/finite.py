@@ -1,4 +1,4 @@
-"""A run stops before what is not finite reaches a checkpoint."""
+"""Losses and weights that became infinite or NaN stop a run before they reach a checkpoint."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ from paa.runtime.distributed import Process
 class FiniteCheck:
     """Stops the run when a loss is not finite, and says at which step and with which images.
 
-    A step's losses are copied to the host while the next step is launched, and looked at then. last: the run's last
-    checkpoint, which the message names if it was saved.
+    A step's losses are copied to the host while the next step runs, and checked then, so that a GPU never waits. last:
+    the run's last checkpoint, which the message names if it was saved.
     """
 
     def __init__(self, index: DatasetIndex, process: Process, last: Path | None = None) -> None:
         self.index, self.process, self.last = index, process, last
-        self.waiting: tuple[int, Tensor, torch.cuda.Event | None, Tensor] | None = None
+        self._kept: tuple[int, Tensor, torch.cuda.Event | None, Tensor] | None = None
 
     def add(self, step: int, losses: dict[str, Tensor], positions: Tensor) -> None:
-        """Check the step before, and keep this one for the next call; positions (B,): of its images."""
+        """Check the step before, and keep the losses of this one for the next call.
+
+        positions (B,): of the step's images in the data set.
+        """
         self.now()
         # the mean over the processes, so that all of them stop at the same step
         values = self.process.mean(torch.stack([loss.detach() for loss in losses.values()]))
@@ -34,14 +37,14 @@ class FiniteCheck:
             values = torch.empty_like(values, device="cpu", pin_memory=True).copy_(values, non_blocking=True)
             copied = torch.cuda.Event()
             copied.record()
-        self.waiting = (step, values, copied, positions)
+        self._kept = (step, values, copied, positions)
 
     def now(self) -> None:
-        """Check what waits; RunError if it is not finite."""
-        if self.waiting is None:
+        """Check the losses that are kept, if there are any; RunError unless they are finite."""
+        if self._kept is None:
             return
-        step, losses, copied, positions = self.waiting
-        self.waiting = None
+        step, losses, copied, positions = self._kept
+        self._kept = None
         if copied is not None:
             copied.synchronize()
         if not bool(losses.isfinite().all()):
@@ -53,7 +56,7 @@ class FiniteCheck:
             )
 
     def before_saving(self, step: int, *detectors: Detector) -> None:
-        """Check what waits, and the weights that the last step left, each once; RunError if any is not finite."""
+        """Check the losses that are kept, and all weights after this step; RunError unless they are finite."""
         self.now()
         tensors = [named for detector in dict.fromkeys(detectors) for named in detector.state_dict().items()]
         finite = torch.stack([tensor.isfinite().all() for _, tensor in tensors]).tolist()
@@ -63,4 +66,4 @@ class FiniteCheck:
     def _remedy(self) -> str:
         saved = self.last is not None and self.last.exists()
         kept = f"{self.last} is from before" if saved else "No checkpoint was saved before"
-        return f"{kept}; a lower rate or clip_norm may help"
+        return f"{kept}; a lower learning rate (schedule.lr) or clipped gradients (schedule.clip_norm) may help"

@@ -1,4 +1,4 @@
-"""The optimizer of a recipe: which parameter learns how fast."""
+"""The optimizer of a recipe: the learning rate and the decay of each parameter."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from paa.model.detector import Detector
 
 
 def make_optimizer(detector: Detector, config: ScheduleConfig) -> Optimizer:
-    """Return the recipe's optimizer over what is trained; each group's `factor` is its share of the schedule's rate.
+    """Return the recipe's optimizer of all parameters that are trained, in groups of equal learning rate and decay.
 
-    Biases learn at `bias_lr_factor` times the rate without decay (maskrcnn-benchmark's rule, by their names); trained
-    batch norm has no decay either. With AdamW no vector has: other norms' weights, layer scales (ConvNeXt).
+    Each group's `factor` is its learning rate as a multiple of the schedule's. Biases learn at `bias_lr_factor` times
+    the learning rate and without decay (maskrcnn-benchmark's rule, by their names); trained batch norm has no decay
+    either. With AdamW no vector has any: other norms' weights, layer scales (ConvNeXt).
     """
     adamw = config.optimizer == "adamw"
     norms = {id(p) for m in detector.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters()}
@@ -35,6 +36,6 @@ def make_optimizer(detector: Detector, config: ScheduleConfig) -> Optimizer:
 
 
 def set_lr(optimizer: Optimizer, lr: float) -> None:
-    """Give every group its share of the learning rate `lr`."""
+    """Set the schedule's learning rate `lr`: each group gets its multiple of it."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group["factor"]

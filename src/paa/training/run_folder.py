@@ -1,4 +1,4 @@
-"""The folder of one training run: its settings, its log, its checkpoints; nothing in it is ever half-written."""
+"""The folder of one training run: its configuration, log and checkpoints, no file of it ever half-written."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ import paa
 from paa.data.left_out import LEFT_OUT
 from paa.errors import RunError
 from paa.runtime.files import cannot_write, check_folder, remove_temporaries, temporaries, whole_file, write_text
+from paa.training.records import Record
 from paa.training.run_lock import LOCK, run_lock
 
-Record = dict[str, Any]
 Opened = TypeVar("Opened")
 
 
@@ -58,22 +58,26 @@ class RunFolder:
         """Raise RunError unless a new run can be written here: nothing but a lock is in the folder, if there is one."""
         check_folder(self.path)
         if self.path.exists() and any(path.name != LOCK for path in self.path.iterdir()):
-            raise RunError(f"{self.path}: exists and is not empty; give another --output, or --resume to go on with it")
+            raise RunError(
+                f"{self.path}: exists and is not empty; give another --output, or --resume to resume its run"
+            )
 
     def checkpoint_to_resume(self) -> Path | None:
-        """Return the run's last checkpoint; None if it never saved one, so that it starts at its first step.
+        """Return the run's last checkpoint; None if it has not saved one yet, so that it starts at its first step.
 
-        RunError if a checkpoint was saved and is gone, or if the folder's files are of something else than a run.
+        RunError if a checkpoint was saved and is missing now, or if the folder's files are not those of a run.
         """
         if self.last.exists():
             return self.last
         config = _read_json(self.config) if self.config.exists() else None
         if self.config.exists() and not (isinstance(config, dict) and "recipe" in config):
-            raise RunError(f"{self.config}: is not of a training run, and would be overwritten; give another --output")
+            raise RunError(
+                f"{self.config}: is not that of a training run, and would be overwritten; give another --output"
+            )
         if self.best.exists():
             raise RunError(
-                f"{self.last}: no such file, but {self.best.name} is there: go on from it with --resume {self.best}, "
-                "or start anew with another --output"
+                f"{self.last}: no such file, but {self.best.name} exists: resume from that with "
+                f"--resume {self.best}, or start a new run with another --output"
             )
         step = max((record["step"] for record in self.records()), default=0)
         first = config.get("first_checkpoint") if isinstance(config, dict) else None
@@ -82,16 +86,16 @@ class RunFolder:
         if step >= saved_from and not killed_in_first_save:
             raise RunError(
                 f"{self.last}: no such file, but {self.log.name} goes up to step {step}: put the checkpoint back, or "
-                "start anew with another --output"
+                "start a new run with another --output"
             )
         return None
 
     def clean(self) -> None:
-        """Remove what a killed process left half-written; only for the one process that writes here."""
+        """Remove the files that a killed process left half-written; only the process that holds the lock may."""
         remove_temporaries(self.path, [file.name for file in (self.config, self.log, self.last, self.best)])
 
     def write_config(self, config: dict[str, Any]) -> None:
-        """Write the resolved configuration, with the versions and the git state it ran under."""
+        """Write the resolved configuration, with the versions and the git state of the code that runs."""
         write_text(self.config, json.dumps({**config, "environment": environment()}, indent=2) + "\n")
 
     def append(self, record: Record) -> None:
@@ -103,16 +107,16 @@ class RunFolder:
             raise cannot_write(self.log, error) from error
 
     def records(self) -> list[Record]:
-        """Return the log's lines; those cut short by a power cut are left out."""
+        """Return the log's records; lines that a power cut left incomplete are skipped."""
         if not self.log.exists():
             return []
         lines = [_parsed(line) for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines()]
         return [line for line in lines if isinstance(line, dict) and isinstance(line.get("step"), int)]
 
     def forget_after(self, step: int, validated: bool = True) -> list[Record]:
-        """Drop what a resumed run writes again, the log's lines after `step`; return those of `step` itself.
+        """Drop the log's records after `step`, which a resumed run writes again; return those of `step` itself.
 
-        validated: the evaluation of that step is over, and its line stays.
+        validated: the validation of that step is finished, and its record stays.
         """
         kept = [r for r in self.records() if r["step"] < step or (r["step"] == step and (validated or "AP" not in r))]
         if self.log.exists():
@@ -135,7 +139,7 @@ def _read_json(path: Path) -> Any:
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint so that it is there whole or not at all, also after a power cut; RunError on a full disk."""
+    """Write a checkpoint, completely or not at all, also in a power cut; RunError on a full disk."""
     # to an open file: its bytes do not depend on the temporary name, and the system's error is not lost
     with whole_file(path) as temporary, temporary.open("wb") as file:
         torch.save(content, file)
@@ -160,7 +164,9 @@ def environment() -> dict[str, Any]:
 
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=True)
+        # without optional locks: `git status` would hold the index for a moment, where a person may be committing
+        command = ["git", "--no-optional-locks", *arguments]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

@@ -37,7 +37,7 @@ _held: set[int] = set()
 def run_lock(folder: Path) -> Iterator[None]:
     """Hold the lock of an existing folder; RunError, which names the other process, if one holds it already.
 
-    What a process that was killed left is taken over, and that is logged.
+    The lock of a process that was killed is taken over, and that is logged.
     """
     path = folder / LOCK
     file = _acquire(path)
@@ -53,7 +53,7 @@ def run_lock(folder: Path) -> Iterator[None]:
 
 
 def _acquire(path: Path) -> int:
-    """Return the descriptor of the lock file, which now says that this process holds it."""
+    """Return the descriptor of the lock file, after this process has locked it and written its name into it."""
     for _ in range(_ATTEMPTS):
         created = True
         try:
@@ -83,7 +83,7 @@ def _acquire(path: Path) -> int:
 
 
 def _flock(file: int) -> bool | None:
-    """Lock an open file: whether this process holds it now; None if files cannot be locked so here."""
+    """Lock an open file and return whether that succeeded; None if the file system cannot lock files."""
     if fcntl is None:
         return None
     try:
@@ -105,7 +105,7 @@ def _is_file_at(file: int, path: Path) -> bool:
 
 
 def _write(file: int) -> None:
-    """Say in the lock file who holds it."""
+    """Write into the lock file which process holds it."""
     content = {
         "pid": os.getpid(),
         "host": socket.gethostname(),
@@ -117,7 +117,7 @@ def _write(file: int) -> None:
 
 
 def _read(file: int) -> dict[str, Any]:
-    """Return what a lock file says of its holder; nothing if it is damaged or not written yet."""
+    """Return what a lock file says of the process that holds it; empty if it is damaged or not written yet."""
     try:
         content = json.loads(os.pread(file, 4096, 0))
     except ValueError:
@@ -130,7 +130,7 @@ def _is_here(holder: dict[str, Any]) -> bool:
 
 
 def _may_run(holder: dict[str, Any]) -> bool:
-    """Return whether the holder of a lock may still run: certainly not only if it was a process of this host."""
+    """Return whether the holder of a lock may still run; that it does not is known only of a process of this host."""
     if not _is_here(holder):
         return True
     try:
@@ -144,9 +144,10 @@ def _may_run(holder: dict[str, Any]) -> bool:
 
 
 def _started(pid: int) -> str | None:
-    """Return when a process of this host started, which tells it from a later one of the same number; None if unknown.
+    """Return when a process of this host started, as an earlier process may have had the same number; None if unknown.
 
-    In ticks since the start of the system, which is named too. `_ENDED` for one whose parent has not noticed its end.
+    In ticks since the system's start, with the system's boot id. `_ENDED` for a process that has ended and whose parent
+    has not noticed that yet.
     """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
@@ -165,7 +166,7 @@ def _describe(holder: dict[str, Any]) -> str:
 
 
 def _refusal(path: Path, holder: dict[str, Any], certain: bool) -> str:
-    """Return what is said to the second process. certain: the holder runs; otherwise nobody can know from here."""
+    """Return the error message for a second process. certain: the holder runs; otherwise that is unknown."""
     if certain:
         return f"{path.parent}: {_describe(holder)} is writing this run; wait for it, stop it, or give another --output"
     return (
@@ -175,7 +176,7 @@ def _refusal(path: Path, holder: dict[str, Any], certain: bool) -> str:
 
 
 def _close_inherited() -> None:
-    """Let go of the locks in a child process: a loader worker may outlive a training process that was killed."""
+    """Release the locks in a child process: a loader worker may outlive a training process that was killed."""
     for file in _held:
         with suppress(OSError):
             os.close(file)

@@ -11,48 +11,48 @@ from typing import TYPE_CHECKING
 
 from paa.runtime.extras import not_installed
 from paa.runtime.files import cannot_write
-from paa.training.checkpoint import State
-from paa.training.run_folder import Record, RunFolder
+from paa.training.records import Listener, Record, ignore
+from paa.training.run_folder import RunFolder
+from paa.training.state import TrainingState
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 log = logging.getLogger("paa")
 
-Listener = Callable[[Record], object]
-
 
 @contextmanager
-def open_log(run: RunFolder, state: State, listen: Listener) -> Iterator[Callable[[Record], None]]:
+def open_log(run: RunFolder, state: TrainingState, listener: Listener) -> Iterator[Listener]:
     """Open a run's log where `state` stands, and give the function that writes a record everywhere.
 
-    What a resumed run does again is dropped before, from the log and in TensorBoard.
+    That function returns what the listener returns. What a resumed run does again is dropped before, from the log and
+    in TensorBoard.
     """
     kept = run.forget_after(state.step, validated=not state.validation_due)
     with _open_board(run, state) as show:
 
-        def write(record: Record) -> None:
+        def write(record: Record) -> object:
             run.append(record)
             show(record)
-            listen(record)
+            return listener(record)
 
         for record in kept:
             show(record)
         yield write
 
 
-def _open_board(run: RunFolder, state: State) -> AbstractContextManager[Listener]:
+def _open_board(run: RunFolder, state: TrainingState) -> AbstractContextManager[Listener]:
     """Return the context of the function that writes a record to TensorBoard's files; without TensorBoard, to none."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         log.warning(f"{run.log} alone is written: {not_installed('tensorboard', 'tensorboard')}")
-        return nullcontext(lambda record: None)
+        return nullcontext(ignore)
     return _board(SummaryWriter, run, state)
 
 
 @contextmanager
-def _board(writer: type[SummaryWriter], run: RunFolder, state: State) -> Iterator[Listener]:
+def _board(writer: type[SummaryWriter], run: RunFolder, state: TrainingState) -> Iterator[Listener]:
     """Open TensorBoard's files, and give the function that writes a record to them; RunError if they cannot be."""
     hook = threading.excepthook
     threading.excepthook = partial(_board_hook, hook)

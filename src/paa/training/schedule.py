@@ -1,11 +1,10 @@
-"""The learning rate of every step of a run: what a person named as it stands, a recipe's defaults made to fit."""
+"""The learning rate of every step of a run: what a person set is used as it is, a recipe's defaults are scaled."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Any
 
 from paa.config import ScheduleConfig
 from paa.errors import ConfigError
@@ -15,7 +14,7 @@ _WARMUP_SHARE = 4  # a default warm-up is at most a quarter of the run
 
 @dataclass(frozen=True)
 class Schedule:
-    """The learning rate of every step of one run, for its own batch size; `decays` and steps are counted from 0."""
+    """The learning rate of every step of one run, at its own batch size; steps and `decays` are counted from 0."""
 
     steps: int
     decays: tuple[int, ...]
@@ -27,15 +26,15 @@ class Schedule:
 
     def lr_at(self, step: int) -> float:
         """Return the learning rate of `step`, counted from 0."""
-        rate = self.lr
+        lr = self.lr
         if self.shape == "cosine":
-            rate *= 0.5 * (1 + math.cos(math.pi * min(step / max(self.steps, 1), 1)))
+            lr *= 0.5 * (1 + math.cos(math.pi * min(step / max(self.steps, 1), 1)))
         else:
-            rate *= 0.1 ** sum(step >= decay for decay in self.decays)
+            lr *= 0.1 ** sum(step >= decay for decay in self.decays)
         if step < self.warmup_steps:
             done = step / self.warmup_steps if self.warmup == "linear" else 0.0
-            rate *= self.warmup_factor + (1 - self.warmup_factor) * done
-        return rate
+            lr *= self.warmup_factor + (1 - self.warmup_factor) * done
+        return lr
 
     def line(self, batch_size: int, images: int) -> str:
         """Return the schedule in one line for people; images: in the training set."""
@@ -60,19 +59,19 @@ class Schedule:
 def make_schedule(config: ScheduleConfig, batch_size: int, images: int, named: Collection[str] = ()) -> Schedule:
     """Return the schedule of one run.
 
-    images: in the training set, for a schedule in epochs. named: the fields that a person named. These stand as they
-    are; the others are made to fit. The learning rate scales with batch / reference_batch, steps and decays with its
-    inverse (Goyal et al. 2017); a person who names reference_batch too wants that for all of them. Decays that are not
-    named keep their share of the run, also where steps are named or `epochs` are given. The warm-up is as many steps
-    whatever the batch, but at most a quarter of the run. ConfigError for fields that contradict each other, and for a
-    run without a step.
+    images: in the training set, for a schedule in epochs. named: the fields that a person set. Their values are used as
+    they are; the others are adapted. The learning rate is scaled by batch / reference_batch, steps and decays by its
+    inverse (Goyal et al. 2017); where reference_batch is named too, those that are named are scaled as well. Decays
+    that are not named keep their share of the run, also where steps are named or `epochs` are given. The warm-up is as
+    many steps at any batch size, but at most a quarter of the run. ConfigError for fields that contradict each other,
+    and for a run without a step.
     """
     _check(config, named)
     scale = config.reference_batch / batch_size
     fixed = set() if "reference_batch" in named else set(named)
     stretch = 1.0 if "steps" in fixed else scale  # of the run's length, which its decays follow
     steps = round(config.steps * stretch)
-    rate = config.lr if "lr" in fixed else config.lr / scale
+    lr = config.lr if "lr" in fixed else config.lr / scale
     decays = config.decays if "decays" in fixed else tuple(round(decay * stretch) for decay in config.decays)
     if config.epochs is not None:
         share = config.epochs * images / batch_size / max(steps, 1)
@@ -87,35 +86,32 @@ def make_schedule(config: ScheduleConfig, batch_size: int, images: int, named: C
     warmup = config.warmup_steps
     if "warmup_steps" not in named and warmup:
         warmup = max(1, min(warmup, steps // _WARMUP_SHARE))
-    return Schedule(steps, decays, rate, warmup, config.warmup_factor, config.warmup, config.shape)
+    return Schedule(steps, decays, lr, warmup, config.warmup_factor, config.warmup, config.shape)
 
 
 def resume_schedule(
-    schedule: Schedule, before: Mapping[str, Any] | None, step: int, named: Collection[str] = ()
+    schedule: Schedule, before: Schedule, step: int, named: Collection[str] = ()
 ) -> tuple[Schedule, str | None]:
-    """Return the schedule of a run that goes on after `step` steps, and a line if its learning rate jumps there.
+    """Return the schedule of a run that is resumed after `step` steps, and a line if its learning rate jumps there.
 
-    before: the fields of the schedule that the run had until then, None if they are not known. A warm-up that nobody
-    named stays what it was, so that a longer run does not warm up a second time.
+    before: the schedule that the run had until then. Unless warmup_steps are named, the warm-up stays as it was, so
+    that a longer run does not warm up a second time.
     """
-    if before is None:
-        return schedule, None
-    was = Schedule(**{**before, "decays": tuple(before["decays"])})
     if "warmup_steps" not in named:
-        schedule = replace(schedule, warmup_steps=was.warmup_steps)
-    old, new = was.lr_at(step), schedule.lr_at(step)
+        schedule = replace(schedule, warmup_steps=before.warmup_steps)
+    old, new = before.lr_at(step), schedule.lr_at(step)
     if step == 0 or math.isclose(old, new, rel_tol=1e-6, abs_tol=1e-12):
         return schedule, None
     return schedule, (
         f"the learning rate jumps from {old:.3g} to {new:.3g} at step {step}: "
-        f"the run had a schedule of {was.steps} steps, and goes on with one of {schedule.steps}"
+        f"the run had a schedule of {before.steps} steps, and is resumed with one of {schedule.steps}"
     )
 
 
 def fit_decays(config: ScheduleConfig, recipe: ScheduleConfig, named: Collection[str]) -> ScheduleConfig:
-    """Return a recipe's schedule, changed by a person in the `named` fields, with its decays where they were.
+    """Return a recipe's schedule, changed by a person in the `named` fields, with decays that fit its steps.
 
-    A run of another number of steps than the recipe's keeps their share of it, unless they are named as well.
+    If steps are named and decays are not, the decays are at the same share of the run as in the recipe.
     """
     if "decays" in named or "steps" not in named or config.steps == recipe.steps:
         return config
@@ -124,7 +120,7 @@ def fit_decays(config: ScheduleConfig, recipe: ScheduleConfig, named: Collection
 
 
 def _check(config: ScheduleConfig, named: Collection[str]) -> None:
-    """Raise ConfigError for named fields of which one could not be taken."""
+    """Raise ConfigError for two named fields that contradict each other."""
     contradictions = (
         ("steps", "epochs", config.epochs is not None),
         ("decays", "shape cosine", config.shape == "cosine" and bool(config.decays)),

@@ -18,47 +18,51 @@ class TrainConfig:
 
     data: DataConfig
     output: Path
-    """Folder of the run: settings, log, checkpoints."""
+    """Folder of the run: its configuration, log and checkpoints."""
     recipe: Recipe = field(default_factory=Recipe)
     batch_size: int = 16
-    """Images a step, over all processes; rate, steps and decays scale with it."""
+    """Images of a step, over all processes; learning rate, steps and decays of the recipe scale with it."""
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     resume: Path | Literal["last"] | None = None
-    """Go on with a run: its last checkpoint, or this one."""
+    """Resume a run: from this checkpoint, or from the last one in `output`."""
     init: str | None = None
-    """Start from these weights: a file of a detector or a backbone, or torchvision/NAME, timm/NAME."""
+    """Start from these weights: a file of a detector or a backbone (of any known format), or torchvision/NAME or
+    timm/NAME, which are fetched. The model follows the file."""
     init_format: WeightsFormat | None = None
-    """Format of that file; found out from it, unless it is named."""
+    """Format of that file; default: recognised from its content."""
     named: tuple[str, ...] = ()
-    """What the user named, as `model.backbone` or `schedule.steps`: it is taken as it stands, or refused, where what is
-    not named is made to fit weights, data and batch size."""
+    """The fields that a person set, as `model.backbone`, `schedule.steps`, `runtime.workers` or `batch_size`: their
+    values are used as they are, or refused; other values are adapted to the weights, the data and the batch size."""
 
     def named_in(self, part: str) -> tuple[str, ...]:
-        """Return the named fields of a part of the recipe, such as "model"."""
+        """Return the named fields of a part of the configuration, such as "model"."""
         return tuple(name.removeprefix(f"{part}.") for name in self.named if name.startswith(f"{part}."))
 
 
 def ineffective(config: TrainConfig, schedule: Schedule) -> list[str]:
-    """Return a line for each thing that was named and changes nothing in this run, with the reason."""
+    """Return a line for each named field that changes nothing in this run, with the reason."""
     model, runtime = config.recipe.model, config.runtime
     late = [decay for decay in schedule.decays if decay >= schedule.steps]
-    validation = ("val_data", "val_split", "val_images", "val_interval", "val_num", "voting")
+    validation = (
+        *("data.val_data", "data.val_split", "data.val_images"),
+        *("validation.interval", "validation.limit", "validation.voting"),
+    )
     rules: tuple[tuple[tuple[str, ...], bool, str], ...] = (
-        (validation, config.validation.batch_size == 0, "there is no validation (--val-batch-size 0)"),
-        (("init_format",), config.init is None, "there is no --init"),
-        (("worker_timeout",), runtime.workers == 0, "there are no loader workers (--workers 0)"),
+        (validation, config.validation.batch_size == 0, "there is no validation (validation.batch_size 0)"),
+        (("init_format",), config.init is None, "there is no init"),
+        (("runtime.worker_timeout",), runtime.workers == 0, "there are no loader workers (runtime.workers 0)"),
         (("schedule.warmup", "schedule.warmup_factor"), schedule.warmup_steps == 0, "there is no warm-up"),
         (("schedule.decays",), bool(late), f"{late} are not before the last step, {schedule.steps}"),
         (("model.norm_eps",), model.backbone.startswith("timm/"), "timm's models have their own"),
         (
-            ("fast_convolutions",),
+            ("runtime.fast_convolutions",),
             runtime.fast_convolutions and (runtime.compile != "off" or runtime.precision == "bfloat16"),
             "they are for float32 without torch.compile",
         ),
     )
     return [
-        f"--{name.replace('_', '-')} has no effect: {reason}"
+        f"{name} has no effect: {reason}"
         for names, applies, reason in rules
         for name in names
         if applies and name in config.named
@@ -66,19 +70,19 @@ def ineffective(config: TrainConfig, schedule: Schedule) -> list[str]:
 
 
 def check_settings(config: TrainConfig, world: int) -> None:
-    """Raise ConfigError for a number that no run can use."""
+    """Raise ConfigError for an invalid value; world: the number of processes."""
     check_model(config.recipe.model)
     augment, schedule = config.recipe.augment, config.recipe.schedule
     runtime, validation = config.runtime, config.validation
     least: dict[str, tuple[float, float | None]] = {
         "batch_size": (1, config.batch_size),
-        "val_batch_size": (0, validation.batch_size),
-        "val_interval": (0, validation.interval),
-        "val_num": (1, validation.limit),
-        "workers": (0, runtime.workers),
-        "worker_timeout": (0, runtime.worker_timeout),
-        "log_interval": (1, runtime.log_interval),
-        "checkpoint_interval": (1, runtime.checkpoint_interval),
+        "validation.batch_size": (0, validation.batch_size),
+        "validation.interval": (0, validation.interval),
+        "validation.limit": (1, validation.limit),
+        "runtime.workers": (0, runtime.workers),
+        "runtime.worker_timeout": (0, runtime.worker_timeout),
+        "runtime.log_interval": (1, runtime.log_interval),
+        "runtime.checkpoint_interval": (1, runtime.checkpoint_interval),
         "augment.min_sizes": (1, min(augment.min_sizes, default=0)),
         "augment.max_size": (1, augment.max_size),
         "augment.color_jitter": (0, augment.color_jitter),
@@ -97,7 +101,7 @@ def check_settings(config: TrainConfig, world: int) -> None:
     zoom, epochs, clip = augment.scale_jitter or (1.0, 1.0), schedule.epochs, schedule.clip_norm
     rules: tuple[tuple[str, object, str, bool], ...] = (
         ("batch_size", config.batch_size, f"a multiple of {world}, the processes", config.batch_size % world == 0),
-        ("seed", runtime.seed, "from 0 to 2^63 - 1", 0 <= runtime.seed < 2**63),
+        ("runtime.seed", runtime.seed, "from 0 to 2^63 - 1", 0 <= runtime.seed < 2**63),
         ("augment.min_sizes", augment.min_sizes, "one or two numbers", len(augment.min_sizes) <= 2),
         ("augment.hflip", augment.hflip, "from 0 to 1", 0 <= augment.hflip <= 1),
         ("augment.scale_jitter", zoom, "above 0, the lower first", 0 < zoom[0] <= zoom[1] < math.inf),

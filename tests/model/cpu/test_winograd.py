@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from paa.model.cpu import winograd
 from paa.model.cpu.convolutions import keep_kernels, with_parameters_of
 from paa.model.cpu.winograd import WinogradConv2d, transform_kernel
+from tests.model.cpu.test_strided import second_derivatives
 
 SHAPES = [(2, 96, 128, 30, 41), (1, 128, 96, 28, 44), (3, 96, 96, 16, 17), (1, 96, 100, 25, 42)]
 
@@ -151,23 +152,10 @@ def test_in_one_pass_kernels_are_transformed_once(monkeypatch: pytest.MonkeyPatc
     assert len(count) == 3
 
 
-def test_a_second_derivative_is_refused() -> None:
-    ours = winograd_of(nn.Conv2d(96, 96, 3, padding=1))
-    x = torch.randn(1, 96, 28, 28, requires_grad=True)
-    (gradient,) = torch.autograd.grad(ours(x).square().sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="differentiate twice a function that was marked with @once_differentiable"):
-        gradient.sum().backward()
-    ours, x = ours.double(), x.detach().double().requires_grad_()  # torch's own convolution
-    (gradient,) = torch.autograd.grad(ours(x).square().sum(), x, create_graph=True)
-    gradient.sum().backward()
-    assert x.grad.abs().sum() > 0
-
-
-@pytest.mark.parametrize("what", ["small", "bfloat16", "float64"])
-def test_elsewhere_it_is_the_direct_convolution(what: str) -> None:
-    conv = nn.Conv2d(96, 96, 3, padding=1)
-    x = torch.randn(1, 96, 8, 8) if what == "small" else torch.randn(1, 96, 32, 32)
-    if what == "float64":
-        conv, x = conv.double(), x.double()
-    with torch.autocast("cpu", torch.bfloat16, enabled=what == "bfloat16"):
-        assert torch.equal(winograd_of(conv)(x), conv(x))
+@pytest.mark.parametrize("output", ["sum", "squares"])
+def test_second_derivatives(output: str) -> None:
+    """Also where the gradient that comes in is constant, as that of a plain sum."""
+    conv, x = nn.Conv2d(96, 96, 3, padding=1), torch.randn(1, 96, 28, 28)
+    exact = second_derivatives(copy.deepcopy(conv).double(), x.double(), output)
+    for mine, theirs in zip(second_derivatives(winograd_of(conv), x, output), exact, strict=True):
+        torch.testing.assert_close(mine.double(), theirs, rtol=1e-3, atol=1e-3 * theirs.abs().max().item())

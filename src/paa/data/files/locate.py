@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from paa.data.files.listings import Listings, Place
+from paa.data.files.finder import FileFinder, Place
 from paa.data.files.lookup import PathLookup
 from paa.data.files.search import Search
 from paa.data.read_report import ReadReport, printable
@@ -62,7 +62,7 @@ class _Locator:
         self._search = search
         self._records = records
         self._report = report
-        self._listings = Listings()
+        self._finder = FileFinder()
         self._names = [_forms(name) for name in records.file_names]
         self._looked: list[str] = []
 
@@ -71,7 +71,7 @@ class _Locator:
         for i, forms in enumerate(self._names):
             if forms[0][:1] == "/" or (forms[0][1:2] == ":" and Path(forms[0]).is_absolute()):
                 folder, _, last = forms[-1].rpartition("/")
-                if (place := self._listings.find(folder or "/", last)) is not None:
+                if (place := self._finder.find(folder or "/", last)) is not None:
                     self.places[i] = place
 
     def find_in_tiers(self) -> None:
@@ -93,7 +93,7 @@ class _Locator:
             for form in self._names[i]:
                 if ".." in form and not own:  # such a name is relative to the annotations, or to nothing here
                     continue
-                if (place := self._listings.find(folder, form)) is not None:
+                if (place := self._finder.find(folder, form)) is not None:
                     yield i, place
                     break
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from paa.data.files.finder import Place
 from paa.data.files.folders import subfolders, walk
 from paa.data.files.image_folders import IMAGE_FOLDERS
-from paa.data.files.listings import Place
 from paa.data.files.splits import is_annotation_folder, split_names, split_of, splits_in
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_input
+
+from paa.model.cpu.gradients import torch_gradients
 
 _POSITIONS = 2048
 """Outputs whose 3x3 inputs are copied side by side at once."""
@@ -45,9 +46,10 @@ class _Convolution(torch.autograd.Function):
         return F.conv2d(x, weight, bias, stride=2, padding=1)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return torch_gradients(x, weight, gradient, 2, ctx.needs_input_grad)
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad
         return (
             conv2d_input(x.shape, weight, gradient, stride=2, padding=1) if needs_x else None,

@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+
+from paa.model.cpu.gradients import torch_gradients
 
 _TILE = 4
 """Outputs of a tile on each side; it has 6 inputs on each side."""
@@ -142,10 +143,11 @@ class _Convolution(torch.autograd.Function):
         return _convolve(x, kernels, bias)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         needs_x, needs_weight, needs_bias, _ = ctx.needs_input_grad
+        if torch.is_grad_enabled():
+            return *torch_gradients(x, weight, gradient, 1, (needs_x, needs_weight, needs_bias)), None
         # a convolution's gradient is the convolution with the mirrored kernels, from outputs to inputs
         mirrored = transform_kernel(weight.flip(2, 3).transpose(0, 1)) if needs_x else None
         return (

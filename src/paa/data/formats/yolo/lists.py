@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from paa.data.files.finder import FileFinder
 from paa.data.files.folders import files_in
-from paa.data.files.listings import Listings
 from paa.data.files.lookup import PathLookup
 from paa.data.files.paths import path_parts
 from paa.data.files.splits import is_other_split, split_of
@@ -26,7 +26,7 @@ class ImageList:
         self._bases = tuple(bases) if images is None else (images,)
         self._starts = (file.parent, *bases) if images is None else (images,)
         self._report = report
-        self._listings = Listings()
+        self._finder = FileFinder()
         self._endings: PathLookup[Path] | None = None
 
     def images(self) -> Iterator[Path]:
@@ -63,7 +63,7 @@ class ImageList:
         return next((found for start in self._starts if (found := self._find(start / native))), None)
 
     def _find(self, path: Path) -> Path | None:
-        place = self._listings.find(str(path.parent), path.name)
+        place = self._finder.find(str(path.parent), path.name)
         return Path(place.path) if place else None
 
     def _by_ending(self, text: str) -> Sequence[Path]:

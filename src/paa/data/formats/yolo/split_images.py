@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from paa.data.files.finder import FileFinder
 from paa.data.files.folders import find_folder, subfolders
 from paa.data.files.image_folders import holds_images, image_files
-from paa.data.files.listings import Listings
 from paa.data.files.paths import path_exists, path_parts
 from paa.data.files.split_folders import missing_split, split_folders, split_hint
 from paa.data.files.splits import SPLIT_NAMES, is_other_split, is_split, split_names, split_of
@@ -69,7 +69,7 @@ class _Places:
         self._description = description
         self._images = images
         self._report = report
-        self._listings = Listings()
+        self._finder = FileFinder()
 
     def find(self, key: str, item: str) -> Path:
         """Return the folder or file that an entry of a split stands for. Raises DataError if there is none."""
@@ -130,7 +130,7 @@ class _Places:
     def _in_folders(self, folders: list[Path], parts: list[str], key: str) -> Iterator[Path]:
         """Yield the places with this ending in the folders, without those in a folder of another split."""
         for folder in folders:
-            place = self._listings.find_any(folder, parts)
+            place = self._finder.find_any(folder, parts)
             if place is not None and not self._is_of_another_split(key, place):
                 yield place
 
@@ -156,7 +156,7 @@ class _Places:
         """Return the folder below `images` that an entry means: one of the same ending, or named as the split."""
         parts = _downward_parts(item)
         for start in range(len(parts)):
-            if (place := self._listings.find_any(images, parts[start:])) and place.is_dir():
+            if (place := self._finder.find_any(images, parts[start:])) and place.is_dir():
                 return place
         splits = split_folders(images)
         named = [folder for folder, split in splits.items() if is_split(split, key)]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from paa.data.files.listings import Listings
+from paa.data.files.finder import FileFinder
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
     ],
 )
 def test_files_by_their_relative_names(folder: Path, name: str, found: str | None) -> None:
-    place = Listings().find(str(folder), name)
+    place = FileFinder().find(str(folder), name)
     assert (place and place.path) == (None if found is None else str(folder / found))
     assert place is None or (place.base, place.name) == (str(folder), Path(place.path).name)
 
@@ -41,12 +41,12 @@ def test_files_by_their_relative_names(folder: Path, name: str, found: str | Non
     [(["images", "train"], "images/Train"), (["images", "b c.png"], "images/b c.png"), (["images", "none"], None)],
 )
 def test_folders_or_files(folder: Path, parts: list[str], found: str | None) -> None:
-    assert Listings().find_any(folder, parts) == (None if found is None else folder / found)
+    assert FileFinder().find_any(folder, parts) == (None if found is None else folder / found)
 
 
 def test_a_folder_is_listed_once(folder: Path) -> None:
-    listings = Listings()
-    assert listings.find(str(folder), "other/e.png") is not None
+    finder = FileFinder()
+    assert finder.find(str(folder), "other/e.png") is not None
     (folder / "other" / "e.png").unlink()
-    assert listings.find(str(folder), "other/e.png") is not None
-    assert Listings().find(str(folder), "other/e.png") is None
+    assert finder.find(str(folder), "other/e.png") is not None
+    assert FileFinder().find(str(folder), "other/e.png") is None

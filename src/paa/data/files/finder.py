@@ -24,7 +24,7 @@ class Place(NamedTuple):
         return os.path.join(self.folder, self.name)  # noqa: PTH118 - of a hundred thousand images
 
 
-class Listings:
+class FileFinder:
     """Finds files in folders, also by names that differ a little; what a folder holds is looked at once.
 
     Folders are text, not paths, for the speed of a hundred thousand look-ups.

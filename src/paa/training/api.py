@@ -1,0 +1,107 @@
+"""Training from Python: `paa.train`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from paa.config import DataConfig, Recipe, RuntimeConfig, ValidationConfig, WeightsFormat
+from paa.errors import ConfigError
+from paa.recipes import find_recipe
+from paa.runtime.distributed import start
+from paa.training.options import build_config, changed
+from paa.training.records import Listener, TrainResult, ignore
+from paa.training.train import train as train_run
+
+Values = Mapping[str, Any]
+"""Field of a configuration -> its value."""
+
+_NONE: Values = {}
+
+
+def train(
+    data: str | Path | Values,
+    recipe: str = "r50_1x",
+    *,
+    output: str | Path | None = None,
+    batch_size: int | None = None,
+    steps: int | None = None,
+    epochs: float | None = None,
+    lr: float | None = None,
+    device: str | None = None,
+    resume: str | Path | None = None,
+    init: str | Path | None = None,
+    init_format: WeightsFormat | None = None,
+    model: Values = _NONE,
+    augment: Values = _NONE,
+    schedule: Values = _NONE,
+    validation: Values = _NONE,
+    runtime: Values = _NONE,
+    listener: Listener = ignore,
+) -> TrainResult:
+    """Train a detector on a data set, as the command `paa train` does, and return where its checkpoints are.
+
+        result = paa.train("my_images", "r18_nano", steps=2000, model={"min_size": 320}, runtime={"workers": 4})
+        detector = paa.load(result.best)
+
+    data: the data set, a COCO JSON file or the folder of a COCO, Pascal VOC or YOLO data set; or the fields of
+    `DataConfig`, as {"path": "my_images", "val_split": "test"}. recipe: the named configuration to start from. output:
+    folder of the run; default: runs/RECIPE-DATA. batch_size: images of a step, over all processes; default: the
+    recipe's. steps, epochs, lr: of the schedule. device: cpu, cuda, cuda:1, ...; default: a GPU if there is one.
+    resume: "last" resumes the run in `output`, or starts it if it has no checkpoint yet; a path resumes from that
+    checkpoint. init: weights to start from, a file of a detector or a backbone, or torchvision/NAME or timm/NAME;
+    init_format: of that file.
+
+    model, augment, schedule, validation, runtime: values for fields of `ModelConfig`, `AugmentConfig`,
+    `ScheduleConfig`, `ValidationConfig` and `RuntimeConfig` (`paa.config`). What you set is used as it is; what you do
+    not set is the recipe's, adapted to the batch size and the length of the run.
+
+    listener: is called with every record of the log (`print` shows them), and ends the run, after a checkpoint is
+    saved, when it returns `paa.STOP`; `resume="last"` continues such a run. In a program started by torchrun every
+    process calls `train`, and the listener is called in the first.
+
+    Raises a `PaaError`: DataError, ConfigError, CheckpointError or RunError.
+    """
+    groups: dict[str, Values] = {
+        "data": data if isinstance(data, Mapping) else {"path": data},
+        "model": model,
+        "augment": augment,
+        "schedule": _with_shortcuts("schedule", schedule, steps=steps, epochs=epochs, lr=lr),
+        "validation": validation,
+        "runtime": _with_shortcuts("runtime", runtime, device=device),
+    }
+    if "path" not in groups["data"]:
+        raise ConfigError("data.path is missing: the file or folder of the data set")
+    original = find_recipe(recipe)
+    single = {"output": output, "batch_size": batch_size, "resume": resume, "init": init, "init_format": init_format}
+    config = build_config(
+        recipe,
+        Recipe(
+            changed(original.model, groups["model"], "model."),
+            changed(original.augment, groups["augment"], "augment."),
+            changed(original.schedule, groups["schedule"], "schedule."),
+        ),
+        changed(DataConfig(Path()), groups["data"], "data."),
+        changed(ValidationConfig(), groups["validation"], "validation."),
+        changed(RuntimeConfig(), groups["runtime"], "runtime."),
+        output=None if output is None else Path(output),
+        batch_size=batch_size,
+        resume="last" if resume == "last" else None if resume is None else Path(resume),
+        init=None if init is None else str(init),
+        init_format=init_format,
+        named=[
+            *(f"{group}.{name}" for group, values in groups.items() for name in values),
+            *(name for name, value in single.items() if value is not None),
+        ],
+    )
+    with start(config.runtime.device) as process:
+        return train_run(config, process, listener)
+
+
+def _with_shortcuts(group: str, values: Values, **shortcuts: Any) -> Values:
+    """Return the values of a group with those of its fields that have a keyword too; ConfigError for one set twice."""
+    given = {name: value for name, value in shortcuts.items() if value is not None}
+    if twice := sorted(given.keys() & values.keys()):
+        raise ConfigError(f"{group}.{twice[0]} is set twice: as {twice[0]} and in {group}")
+    return {**values, **given}

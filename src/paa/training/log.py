@@ -1,0 +1,63 @@
+"""The records of a run: made, handed on, and listened to."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import torch
+from torch import Tensor
+
+from paa.core.losses import LossResult
+from paa.runtime.contention import CpuShare
+from paa.runtime.distributed import Process
+from paa.training.records import STOP, Listener, Record
+from paa.training.schedule import Schedule
+
+log = logging.getLogger("paa")
+
+
+class TrainingLog:
+    """Makes the records of a run and hands them on; its methods are called in every process, at the same steps.
+
+    stopped: the listener has asked for the end of the run, which all processes know.
+    """
+
+    def __init__(self, hand_on: Listener, process: Process, schedule: Schedule, batch_size: int) -> None:
+        """hand_on: writes a record, and returns what the run's listener returns. batch_size: of all processes."""
+        self._hand_on, self._process, self._schedule, self._batch_size = hand_on, process, schedule, batch_size
+        self._cpu_share = CpuShare()
+        self.stopped = False
+        self.restart_clock(0)
+
+    def restart_clock(self, step: int) -> None:
+        """Measure the speed from here on; step: steps trained so far."""
+        self._clock, self._clock_step = time.perf_counter(), step
+
+    def training(self, step: int, result: LossResult, gradient_norm: Tensor | None) -> None:
+        """Record a step: its losses averaged over processes, learning rate, speed, time left.
+
+        step: counted from 1. gradient_norm: None where gradients are not clipped.
+        """
+        speed = (step - self._clock_step) * self._batch_size / (time.perf_counter() - self._clock)
+        losses = self._process.mean(torch.stack([loss.detach() for loss in result.losses.values()])).tolist()
+        record: Record = {"step": step, "steps": self._schedule.steps, "loss": sum(losses)}
+        record.update({f"loss_{name}": loss for name, loss in zip(result.losses, losses)})
+        record["positives"] = result.num_positives.item()
+        if gradient_norm is not None:
+            record["gradient_norm"] = gradient_norm.item()
+        record["lr"] = self._schedule.lr_at(step - 1)
+        record["images_per_second"] = round(speed, 3)
+        record["seconds_left"] = round((self._schedule.steps - step) * self._batch_size / speed, 1)
+        self._record(record)
+        if self._process.first and (remark := self._cpu_share.remark()):
+            log.warning(remark)
+        self.restart_clock(step)
+
+    def validation(self, step: int, metrics: Record) -> None:
+        """Record what a validation found; metrics: known in the first process only."""
+        self._record({"step": step, **metrics})
+
+    def _record(self, record: Record) -> None:
+        asked = self._hand_on(record) is STOP
+        self.stopped = self.stopped or any(self._process.gather(asked))

@@ -1,0 +1,82 @@
+"""From what a person sets, on the command line or in Python, to the configuration of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_type_hints
+
+import msgspec
+
+from paa.config import DataConfig, Recipe, RuntimeConfig, ValidationConfig, WeightsFormat
+from paa.errors import ConfigError
+from paa.recipes import find_recipe
+from paa.training.schedule import fit_decays
+from paa.training.settings import TrainConfig
+
+C = TypeVar("C")
+
+
+def build_config(
+    recipe_name: str,
+    recipe: Recipe,
+    data: DataConfig,
+    validation: ValidationConfig,
+    runtime: RuntimeConfig,
+    *,
+    output: Path | None = None,
+    batch_size: int | None = None,
+    resume: Path | Literal["last"] | None = None,
+    init: str | None = None,
+    init_format: WeightsFormat | None = None,
+    named: Collection[str] = (),
+) -> TrainConfig:
+    """Return the configuration of a run of the recipe `recipe_name`, changed by a person in the `named` fields.
+
+    recipe: that recipe after these changes; decays that are not named keep their share of the run. named: see
+    `TrainConfig`. output: by default the folder of the checkpoint that is resumed, or runs/RECIPE-DATA. batch_size: by
+    default the one that the recipe is written for. ConfigError for an unknown recipe.
+    """
+    original = find_recipe(recipe_name)
+    schedule_fields = [name.removeprefix("schedule.") for name in named if name.startswith("schedule.")]
+    schedule = fit_decays(recipe.schedule, original.schedule, schedule_fields)
+    if output is None and isinstance(resume, Path):
+        output = resume.parent
+    data_name = data.path.stem if data.path.suffix else data.path.resolve().name
+    return TrainConfig(
+        data=data,
+        output=output or Path("runs") / f"{recipe_name}-{data_name}",
+        recipe=replace(recipe, schedule=schedule),
+        batch_size=original.schedule.reference_batch if batch_size is None else batch_size,
+        validation=validation,
+        runtime=runtime,
+        resume=resume,
+        init=init,
+        init_format=init_format,
+        named=tuple(dict.fromkeys(named)),
+    )
+
+
+def changed(config: C, values: Mapping[str, Any], prefix: str) -> C:
+    """Return a configuration with other values in some of its fields, each checked against the field's type.
+
+    values: of fields, or, for a field that is a configuration itself, a mapping in turn. Lists are taken for tuples and
+    strings for paths. prefix: of the fields' names in messages, as "schedule.". ConfigError for an unknown field or a
+    value of another type.
+    """
+    known = [field.name for field in fields(config)]  # type: ignore[arg-type]
+    hints = get_type_hints(type(config))
+    new: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in known:
+            raise ConfigError(f"unknown option {prefix}{name}; known: {', '.join(prefix + other for other in known)}")
+        old = getattr(config, name)
+        if is_dataclass(old) and isinstance(value, Mapping):
+            new[name] = changed(old, value, f"{prefix}{name}.")
+            continue
+        try:
+            new[name] = msgspec.convert(value, hints[name], dec_hook=lambda kind, given: kind(given))
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"{prefix}{name} cannot be {value!r}: {error}") from error
+    return replace(config, **new)  # type: ignore[type-var]

@@ -1,0 +1,38 @@
+"""A detector trained by several processes at once."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from paa.model.detector import Detector
+from paa.runtime.distributed import Process
+
+_WRAPPER_OPTIONS = inspect.signature(DistributedDataParallel).parameters
+_BUFFER_OPTION = "forward_sync_buffers" if "forward_sync_buffers" in _WRAPPER_OPTIONS else "broadcast_buffers"
+"""The first from torch 2.15 on."""
+
+
+def parallel(detector: Detector, process: Process) -> nn.Module:
+    """Return the detector itself, or, where there are several processes, a wrapper that averages their gradients.
+
+    Trained batch norm takes the whole batch's statistics on GPUs; on CPUs torch has no such layer, and each process
+    takes its own images'.
+    """
+    if process.world == 1:
+        return detector
+    if process.device.type == "cuda" and detector.config.norm == "batch":
+        if detector.config.backbone.startswith("timm/"):
+            from timm.layers.norm_act import convert_sync_batchnorm
+
+            # torch's would drop the activations that are part of timm's norms
+            convert_sync_batchnorm(detector)  # type: ignore[no-untyped-call]
+        else:
+            nn.SyncBatchNorm.convert_sync_batchnorm(detector)
+    devices = [process.device.index] if process.device.type == "cuda" else None
+    # not at each step: frozen statistics never change, trained ones come from the first process when they are used
+    sync: dict[str, Any] = {_BUFFER_OPTION: False}
+    return DistributedDataParallel(detector, device_ids=devices, **sync)

@@ -1,0 +1,46 @@
+"""What a run reports: records to a listener while it trains, and a result at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+Record = dict[str, Any]
+"""One line of a run's log.
+
+A training record has `step`, `steps` (of the whole run), `loss`, `loss_classification`, `loss_box`, `loss_iou`,
+`positives` (anchors of the batch, per process), `gradient_norm` where gradients are clipped, `lr`,
+`images_per_second` and `seconds_left`. A validation record has `step`, COCO's twelve numbers (`AP`, `AP50`, ...) from 0
+to 1, None where undefined, and `evaluation_seconds`.
+"""
+
+STOP: Final = "stop"
+"""What a listener returns to end the run after saving a checkpoint; `paa.STOP`."""
+
+Listener = Callable[[Record], object]
+"""A function that gets every record of a run, in its first process; if it returns `STOP`, the run ends."""
+
+
+def ignore(record: Record) -> None:
+    """Listen to nothing."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Where the checkpoints of a run are, and its last numbers.
+
+    last: the latest checkpoint. best: that of the highest AP, None without a validation. log: every record, as a line
+    of JSON. step: steps trained. stopped: a listener ended the run; with `resume="last"` the next run continues it.
+    training, validation: the last record of each kind, None if there is none.
+    """
+
+    folder: Path
+    last: Path
+    best: Path | None
+    log: Path
+    step: int
+    stopped: bool
+    training: Record | None
+    validation: Record | None

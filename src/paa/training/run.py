@@ -1,0 +1,91 @@
+"""A run that is set up: all that the loop works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from paa.config import Precision
+from paa.core.losses import LossResult
+from paa.data.index import DatasetIndex
+from paa.data.loader import Loader
+from paa.runtime.distributed import Process
+from paa.training.finite import FiniteCheck
+from paa.training.log import TrainingLog
+from paa.training.records import TrainResult
+from paa.training.run_data import NoteLeftOut
+from paa.training.run_folder import RunFolder, save_checkpoint
+from paa.training.settings import TrainConfig
+from paa.training.state import TrainingState
+
+
+@dataclass(frozen=True)
+class Run:
+    """One process's part of a run; `state` changes with each step, the rest stays.
+
+    config: with the model that `--init` or the checkpoint decided. val_index: None without validation, which otherwise
+    is every `validation_interval` steps. loader: the batches of the steps to come. model: the detector, wrapped where
+    there are several processes. losses: `paa_losses`, compiled if that was asked for.
+    """
+
+    config: TrainConfig
+    process: Process
+    folder: RunFolder
+    val_index: DatasetIndex | None
+    validation_interval: int
+    loader: Loader
+    state: TrainingState
+    model: nn.Module
+    losses: Callable[..., LossResult]
+    precision: Precision
+    log: TrainingLog
+    finite: FiniteCheck
+    note_left_out: NoteLeftOut
+
+    def is_due(self, interval: int) -> bool:
+        """Say whether something that is done every `interval` steps, and after the last one, is done now."""
+        step = self.state.step
+        return step == self.state.schedule.steps or step % interval == 0
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint of the run as it stands, in the first process."""
+        if self.process.first:
+            save_checkpoint(path, self.state.state_dict())
+
+    def save_step(self) -> None:
+        """Write last.pt after a step, unless that made a weight infinite or NaN (RunError), and note what was left out.
+
+        In every process: where a validation follows, all of them take the batch norm statistics that are saved.
+        """
+        state = self.state
+        if state.validation_due:
+            self.process.copy_from_first(state.evaluated.buffers())
+        self.finite.before_saving(state.step, state.detector, state.evaluated)
+        self.save(self.folder.last)
+        self.note_left_out(self.config.data.train_split, self.loader.left_out)
+
+    def result(self) -> TrainResult:
+        """Return where the checkpoints are, and the last numbers of the log, in every process."""
+        folder, state = self.folder, self.state
+        records = folder.records() if self.process.first else []
+        validations = [record for record in records if "AP" in record]
+        training = [record for record in records if "AP" not in record]
+        known_to_first = (
+            folder.best.exists(),
+            training[-1] if training else None,
+            validations[-1] if validations else None,
+        )
+        has_best, last_training, last_validation = self.process.gather(known_to_first)[0]
+        return TrainResult(
+            folder=folder.path,
+            last=folder.last,
+            best=folder.best if has_best else None,
+            log=folder.log,
+            step=state.step,
+            stopped=self.log.stopped and (state.step < state.schedule.steps or state.validation_due),
+            training=last_training,
+            validation=last_validation,
+        )

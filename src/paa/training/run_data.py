@@ -1,0 +1,118 @@
+"""The data of a run: what is read, how it is loaded, and what is left out of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from paa.config import DataConfig, LoadingConfig
+from paa.data.augment import TrainTransform
+from paa.data.images.decoders import limit_pixels
+from paa.data.index import DatasetIndex
+from paa.data.left_out import LeftOut
+from paa.data.loader import Loader, eval_loader, train_loader
+from paa.data.overlap import shared_images
+from paa.data.read import read_dataset
+from paa.data.read_report import ReadReport
+from paa.data.sampling import Sampling
+from paa.data.transforms import Resize
+from paa.data.workers import check_shared_memory
+from paa.errors import ConfigError
+from paa.runtime.distributed import Process
+from paa.training.run_folder import RunFolder
+from paa.training.settings import TrainConfig
+
+log = logging.getLogger("paa")
+
+NoteLeftOut = Callable[[str, list[str]], list[str]]
+"""Adds what one process left out of a split to left_out.txt, and returns that of all processes; all must call it."""
+
+
+def read_data(
+    config: DataConfig, validate: bool, report: ReadReport | None = None, val_report: ReadReport | None = None
+) -> tuple[DatasetIndex, DatasetIndex | None]:
+    """Read the training set and, if there is validation, the validation set with the same classes."""
+    if config.max_pixels is not None:
+        limit_pixels(config.max_pixels)
+    options: dict[str, Any] = {"format": config.format, "skip_bad": config.skip_bad}
+    index = read_dataset(
+        config.path,
+        config.train_split,
+        images=config.images,
+        keep_empty=config.keep_empty,
+        report=report,
+        **options,
+    )
+    if not validate:
+        return index, None
+    if config.val_data is None and config.path.is_file() and config.path.suffix.lower() == ".json":
+        raise ConfigError(
+            f"{config.path} is one annotation file: name the validation set too (val_data), or do without validation "
+            "(validation.batch_size 0)"
+        )
+    images = config.val_images or (config.images if config.val_data is None else None)
+    path = config.val_data or config.path
+    val_index = read_dataset(path, config.val_split, images=images, names=index.names, report=val_report, **options)
+    if (line := shared_images(index, val_index)) is not None:
+        log.warning(line)
+    return index, val_index
+
+
+def first_images(index: DatasetIndex, limit: int | None) -> DatasetIndex:
+    """Return the first `limit` images of a data set, or all of them where there is no limit."""
+    return index if limit is None else index.select(np.arange(min(limit, len(index))))
+
+
+def make_loader(index: DatasetIndex, config: TrainConfig, process: Process, start_step: int, steps: int) -> Loader:
+    """Return this process's batches for the steps from `start_step` to `steps`."""
+    recipe, runtime = config.recipe, config.runtime
+    return train_loader(
+        index,
+        TrainTransform(recipe.augment, recipe.model.legacy),
+        Sampling(config.batch_size, steps, start_step, runtime.seed),
+        process,
+        runtime,
+        skip_bad=config.data.skip_bad,
+    )
+
+
+def check_shared_memory_of(
+    loader: Loader, val_index: DatasetIndex | None, config: TrainConfig, process: Process
+) -> None:
+    """Raise RunError unless the batches of training and validation, which are loaded at once, fit in shared memory.
+
+    Checked before the first step, not only when the first validation begins.
+    """
+    needed = loader.shared_bytes
+    if val_index is not None:
+        resize = Resize(config.recipe.model.min_size, config.recipe.model.max_size)
+        loading = LoadingConfig(config.runtime.workers, batch_size=config.validation.batch_size)
+        needed += eval_loader(val_index, resize, process, loading).shared_bytes
+    check_shared_memory(needed * process.on_host)
+
+
+def open_left_out(
+    folder: RunFolder, config: TrainConfig, process: Process, reports: tuple[ReadReport, ReadReport]
+) -> NoteLeftOut:
+    """Write what was left out of the training and the validation set to the run's left_out.txt.
+
+    reports: of reading the two. Returns the function that adds what is left out later on.
+    """
+    train_split, val_split = config.data.train_split, config.data.val_split
+    file = LeftOut(folder.left_out, keep=config.resume is not None)
+    file.add(train_split, reports[0].left_out)
+    file.add(val_split if val_split != train_split else f"{val_split} (validation)", reports[1].left_out)
+    if process.first:
+        file.write()
+
+    def note(split: str, left_out: list[str]) -> list[str]:
+        messages = [message for part in process.gather(left_out) for message in part]
+        file.add(split, messages)
+        if process.first:
+            file.write()
+        return list(dict.fromkeys(messages))
+
+    return note

@@ -1,0 +1,114 @@
+"""All that a checkpoint of a run holds, in one object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch.optim import Optimizer
+
+from paa.config import Recipe, to_dict
+from paa.errors import CheckpointError, ConfigError
+from paa.model.detector import Detector
+from paa.training.average import WeightAverage
+from paa.training.schedule import Schedule
+from paa.weights.formats import own
+from paa.weights.state import Checkpoint, load_tensors
+
+_MAY_CHANGE = ("schedule.steps", "schedule.epochs", "schedule.decays")
+"""What may differ when a run is resumed: it may be made longer or shorter."""
+
+
+@dataclass
+class TrainingState:
+    """The weights of a run, its optimizer, and how far it has come.
+
+    average: of the weights, None in a run without. run_config: the settings that must be the same when the run is
+    resumed. best: highest AP of a validation so far. validation_due: the validation of this step is not finished, and a
+    run that is resumed here begins with it.
+    """
+
+    detector: Detector
+    average: WeightAverage | None
+    optimizer: Optimizer
+    schedule: Schedule
+    run_config: dict[str, Any]
+    step: int = 0
+    best: float = -1.0
+    validation_due: bool = False
+
+    @property
+    def evaluated(self) -> Detector:
+        """The detector that is evaluated and saved: the average of the trained one's weights, if there is one."""
+        return self.detector if self.average is None else self.average.detector
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the content of a checkpoint, from which one can detect, and from which the run can be resumed.
+
+        Where weights are averaged, the average is the checkpoint's model, and the trained weights lie beside it.
+        """
+        training = {
+            "step": self.step,
+            "best": self.best,
+            "schedule": asdict(self.schedule),
+            "validation_due": self.validation_due,
+            "run_config": self.run_config,
+            "optimizer": self.optimizer.state_dict(),
+        }
+        if self.average is not None:
+            training["weights"] = self.detector.state_dict()
+        return own.write(self.evaluated.config, self.evaluated.names, self.evaluated.state_dict(), training)
+
+    def load_state_dict(self, content: Mapping[str, Any], source: str) -> None:
+        """Continue from a checkpoint, also one of an earlier version; source: its file, for messages.
+
+        `run_config` stays; CheckpointError if the content is no checkpoint of a run, ConfigError if that run had other
+        settings.
+        """
+        if not own.recognises(Checkpoint(source, content)) or "training" not in content:
+            raise CheckpointError(
+                f"{source}: no training checkpoint of this project; to start from its weights use --init"
+            )
+        if tuple(content["names"]) != self.detector.names:
+            classes = f"{content['names']}, the data set has {list(self.detector.names)}"
+            raise ConfigError(f"{source}: was trained on classes {classes}")
+        training = own.current_names(content["training"])
+        self._check_run_config(training["run_config"], source)
+        load_tensors(self.evaluated, content["model"], source)
+        if self.average is not None:
+            load_tensors(self.detector, training["weights"], source)
+        try:
+            self.optimizer.load_state_dict(training["optimizer"])
+        except ValueError as error:
+            raise CheckpointError(
+                f"{source}: another version's optimizer ({error}); start from its weights by --init"
+            ) from error
+        self.step, self.best = training["step"], training["best"]
+        if training.get("schedule") is not None:  # the oldest checkpoints have none
+            self.schedule = Schedule(**{**training["schedule"], "decays": tuple(training["schedule"]["decays"])})
+        self.validation_due = training.get("validation_due", False)  # older checkpoints were written after it
+
+    def _check_run_config(self, saved: Mapping[str, Any], source: str) -> None:
+        """Raise ConfigError, which names what differs, unless the checkpoint's run had the settings of this one."""
+        # a setting that did not exist yet when the checkpoint was written had what is the default now
+        theirs, ours = {**_flat(to_dict(Recipe())), **_flat(saved)}, _flat(self.run_config)
+        check_same({name: (theirs.get(name), value) for name, value in ours.items() if name not in _MAY_CHANGE}, source)
+
+
+def check_same(settings: Mapping[str, tuple[Any, Any]], source: str) -> None:
+    """Raise ConfigError, which names what differs, for settings of a run that differ from those it is resumed with.
+
+    settings: name -> (in the checkpoint `source`, now).
+    """
+    changed = [f"{name} {saved}, not {now}" for name, (saved, now) in settings.items() if saved != now]
+    if changed:
+        raise ConfigError(f"{source}: its run had {'; '.join(changed)}; to resume it give it the same options and data")
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested dictionaries as one, with names like `model.backbone`."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value})
+    return flat

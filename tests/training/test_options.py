@@ -1,0 +1,80 @@
+"""What a person sets becomes the configuration of a run; what cannot be set is said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paa.config import AugmentConfig, DataConfig, ModelConfig, RuntimeConfig, ScheduleConfig, ValidationConfig
+from paa.errors import ConfigError
+from paa.recipes import RECIPES
+from paa.training.options import build_config, changed
+from paa.training.settings import TrainConfig
+
+
+def build(recipe: str = "r50_1x", data: str = "set", **options: Any) -> TrainConfig:
+    return build_config(recipe, RECIPES[recipe], DataConfig(Path(data)), ValidationConfig(), RuntimeConfig(), **options)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "data", "options", "output"),
+    [
+        ("r50_1x", "some/set", {}, "runs/r50_1x-set"),
+        ("r18_nano", "some/train.json", {}, "runs/r18_nano-train"),
+        ("r50_1x", "set", {"output": Path("mine")}, "mine"),
+        ("r50_1x", "set", {"resume": "last"}, "runs/r50_1x-set"),
+        ("r50_1x", "set", {"resume": Path("runs/x/best.pt")}, "runs/x"),
+        ("r50_1x", "set", {"resume": Path("runs/x/best.pt"), "output": Path("mine")}, "mine"),
+    ],
+)
+def test_the_folder_of_a_run(recipe: str, data: str, options: dict[str, Any], output: str) -> None:
+    assert build(recipe, data, **options).output == Path(output)
+
+
+def test_the_batch_size_is_the_recipes() -> None:
+    assert [build(name).batch_size for name in ("r50_1x", "x152_32x8d_dcn_2x", "r18_nano")] == [16, 8, 8]
+    assert build(batch_size=4).batch_size == 4
+
+
+def test_decays_fit_the_steps_that_are_set() -> None:
+    recipe = RECIPES["r50_1x"]
+    shorter = replace(recipe, schedule=replace(recipe.schedule, steps=900))
+    parts: Any = (DataConfig(Path("set")), ValidationConfig(), RuntimeConfig())
+    config = build_config("r50_1x", shorter, *parts, named=["schedule.steps"])
+    assert config.recipe.schedule.decays == (600, 800)
+    config = build_config("r50_1x", shorter, *parts, named=["schedule.steps", "schedule.decays"])
+    assert config.recipe.schedule.decays == (60_000, 80_000)
+
+
+def test_changed_fields() -> None:
+    schedule = changed(ScheduleConfig(), {"decays": [5, 8], "lr": 1, "ema": None, "warmup": "linear"}, "schedule.")
+    assert schedule == ScheduleConfig(decays=(5, 8), lr=1.0, warmup="linear")
+    assert changed(AugmentConfig(), {"scale_jitter": (0.5, 2)}, "augment.").scale_jitter == (0.5, 2.0)
+    data = changed(DataConfig(Path()), {"path": "set", "val_data": Path("val"), "format": "voc"}, "data.")
+    assert data == DataConfig(Path("set"), "voc", val_data=Path("val"))
+    nested = changed(RECIPES["r50_1x"], {"model": {"channels": 64}}, "")
+    assert nested == replace(RECIPES["r50_1x"], model=replace(RECIPES["r50_1x"].model, channels=64))
+    assert changed(ModelConfig(), {}, "model.") == ModelConfig()
+
+
+@pytest.mark.parametrize(
+    ("config", "values", "says"),
+    [
+        (ScheduleConfig(), {"step": 3}, "unknown option schedule.step; known: schedule.steps, schedule.epochs, "),
+        (ScheduleConfig(), {"steps": "3"}, "schedule.steps cannot be '3': Expected `int`, got `str`"),
+        (ScheduleConfig(), {"steps": 3.0}, "schedule.steps cannot be 3.0: Expected `int`, got `float`"),
+        (ScheduleConfig(), {"steps": True}, "schedule.steps cannot be True: "),
+        (ScheduleConfig(), {"decays": 5}, "schedule.decays cannot be 5: "),
+        (ScheduleConfig(), {"warmup": "none"}, "schedule.warmup cannot be 'none': "),
+        (DataConfig(Path()), {"path": 3}, "schedule.path cannot be 3: "),
+        (RECIPES["r50_1x"], {"model": {"colour": 3}}, "unknown option schedule.model.colour; known: "),
+    ],
+)
+def test_what_cannot_be_changed(config: Any, values: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        changed(config, values, "schedule.")
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,100 @@
+"""The data of a run: what is read, and what is left out, at the start and while it trains."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paa.config import DataConfig
+from paa.data import datasets
+from paa.data.images.decoders import MAX_PIXELS_VARIABLE
+from paa.errors import ConfigError, ImageError
+from paa.training.records import ignore
+from paa.training.run_data import first_images, read_data
+from paa.training.setup import set_up
+from paa.training.train import train
+from tests.training.runs import CPU, Micro, damage_an_image, read_log
+
+
+@pytest.mark.parametrize(("limit", "count"), [(None, 8), (1, 1), (7, 7), (9, 8)])
+def test_first_images(shapes: Path, limit: int | None, count: int) -> None:
+    index, _ = read_data(DataConfig(shapes), validate=False)
+    first = first_images(index, limit)
+    assert [first.path(i) for i in range(len(first))] == [index.path(i) for i in range(count)]
+
+
+def test_a_limit_is_for_validation_only(tmp_path: Path, micro: Micro) -> None:
+    with set_up(micro(tmp_path / "run", validation={"batch_size": 1, "limit": 1}), CPU, ignore) as run:
+        assert run.val_index is not None
+        assert (len(run.val_index), run.state.run_config["images of the data set"]) == (1, 8)
+
+
+def test_the_validation_set(shapes: Path, tmp_path: Path) -> None:
+    """With the classes of the training set, from the same folder, a file, or another data set."""
+    index, val_index = read_data(DataConfig(shapes), validate=True)
+    assert val_index is not None
+    assert (len(index), len(val_index), val_index.names) == (8, 2, index.names)
+    with pytest.raises(
+        ConfigError, match=r"train\.json is one annotation file: name the validation set too \(val_data\)"
+    ):
+        read_data(DataConfig(shapes / "train.json"), validate=True)
+    assert read_data(DataConfig(shapes / "train.json"), validate=False)[1] is None
+    _, other = read_data(DataConfig(shapes / "train.json", val_data=shapes / "val.json"), validate=True)
+    assert other is not None
+    assert [other.path(i) for i in range(2)] == [val_index.path(i) for i in range(2)]
+
+
+def test_a_limit_of_pixels(monkeypatch: pytest.MonkeyPatch, shapes: Path, tmp_path: Path, micro: Micro) -> None:
+    monkeypatch.setenv(MAX_PIXELS_VARIABLE, "")  # what it is set back to
+    with pytest.raises(ConfigError, match="max-pixels must be at least 1"):
+        read_data(DataConfig(shapes, max_pixels=0), validate=False)
+    with pytest.raises(ImageError, match="more than the limit of 100"):
+        train(micro(tmp_path / "run", data={"max_pixels": 100}), CPU)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_unreadable_image_stops_the_run(tmp_path: Path, shapes: Path, micro: Micro, workers: int) -> None:
+    data, name = damage_an_image(shapes, tmp_path / "data")
+    with pytest.raises(ImageError, match=name):
+        train(micro(tmp_path / "run", data={"path": data}, runtime={"workers": workers}), CPU)
+
+
+def test_an_unreadable_image_is_skipped(
+    tmp_path: Path, shapes: Path, micro: Micro, caplog: pytest.LogCaptureFixture
+) -> None:
+    data, name = damage_an_image(shapes, tmp_path / "data")
+    with caplog.at_level(logging.WARNING, "paa"):
+        run = train(micro(tmp_path / "run", data={"path": data, "skip_bad": True}), CPU)
+    assert len(read_log(run.log)) == 4
+    (line,) = (run.folder / "left_out.txt").read_text().splitlines()
+    assert line.startswith("train: ")
+    assert name in line
+
+
+def test_images_left_out_while_training(
+    tmp_path: Path, shapes: Path, micro: Micro, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = [image["file_name"] for image in json.loads((shapes / "train.json").read_text())["images"]][:3]
+    read = datasets.read_image
+
+    def read_image(path: Path, size: tuple[int, int]) -> Any:
+        if path.name in names:
+            raise ImageError(f"{path}:\n cannot be read")
+        return read(path, size)
+
+    monkeypatch.setattr(datasets, "read_image", read_image)
+    shared: dict[str, Any] = {"data": {"skip_bad": True}, "schedule": {"steps": 8}}
+    with caplog.at_level(logging.INFO, "paa"):
+        run = train(micro(tmp_path / "run", **shared), CPU)
+    lines = (run.folder / "left_out.txt").read_text().splitlines()
+    assert sorted(lines) == [f"train: {shapes / 'images' / name}:  cannot be read" for name in sorted(names)]
+    assert "train, while training: left out 3:" in [record.getMessage() for record in caplog.records]
+
+    names[:] = names[:1]
+    shared["schedule"] = {"steps": 12}
+    resumed = train(micro(tmp_path / "run", resume="last", **shared), CPU)
+    assert (resumed.folder / "left_out.txt").read_text().splitlines() == lines

@@ -1,0 +1,61 @@
+"""Invalid values of a configuration are refused, and values without an effect are named."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paa.errors import ConfigError
+from paa.training.schedule import make_schedule
+from paa.training.settings import check_settings, ineffective
+from tests.training.runs import Micro
+
+
+@pytest.mark.parametrize(
+    ("changes", "world", "says"),
+    [
+        ({"batch_size": 0}, 1, "batch_size must be at least 1, got 0"),
+        ({"batch_size": 3}, 2, "batch_size must be a multiple of 2, the processes, got 3"),
+        ({"schedule": {"lr": math.nan}}, 1, "schedule.lr must be at least 0, got nan"),
+        ({"schedule": {"lr": math.inf}}, 1, "schedule.lr must be at least 0, got inf"),
+        ({"schedule": {"epochs": 0.0}}, 1, "schedule.epochs must be above 0, got 0.0"),
+        ({"schedule": {"ema": 0.0}}, 1, "schedule.ema must be between 0 and 1, got 0.0"),
+        ({"schedule": {"ema": 1.0}}, 1, "schedule.ema must be between 0 and 1, got 1.0"),
+        ({"schedule": {"ema": math.nan}}, 1, "schedule.ema must be between 0 and 1, got nan"),
+        ({"schedule": {"backbone_lr_factor": -1.0}}, 1, "schedule.backbone_lr_factor must be at least 0, got -1.0"),
+        ({"augment": {"scale_jitter": (2.0, 1.0)}}, 1, "augment.scale_jitter must be above 0, the lower first"),
+        ({"model": {"norm": "batch", "norm_eps": 0.0}}, 1, "model.norm_eps must be above 0 in trained batch norm"),
+    ],
+)
+def test_invalid_values(tmp_path: Path, micro: Micro, changes: dict[str, Any], world: int, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_settings(micro(tmp_path, **changes), world)
+    assert says in str(caught.value)
+
+
+def test_values_without_an_effect(tmp_path: Path, micro: Micro) -> None:
+    def idle(*named: str, **changes: Any) -> list[str]:
+        config = micro(tmp_path, named=named, **changes)
+        return ineffective(
+            config, make_schedule(config.recipe.schedule, config.batch_size, 8, config.named_in("schedule"))
+        )
+
+    names = ("data.val_split", "validation.interval", "validation.voting")
+    assert idle(*names, "model.norm_eps", "batch_size") == [
+        f"{name} has no effect: there is no validation (validation.batch_size 0)" for name in names
+    ]
+    assert idle(*names, validation={"batch_size": 1}) == []
+    assert idle("init_format") == ["init_format has no effect: there is no init"]
+    assert idle("runtime.worker_timeout", runtime={"workers": 1}) == []
+    assert idle("schedule.warmup", "schedule.warmup_steps", schedule={"warmup_steps": 0}) == [
+        "schedule.warmup has no effect: there is no warm-up"
+    ]
+    late = idle("schedule.decays", schedule={"decays": (3, 4, 5)})
+    assert late == ["schedule.decays has no effect: [4, 5] are not before the last step, 4"]
+    fast = {"runtime": {"fast_convolutions": True, "precision": "bfloat16"}}
+    assert idle("runtime.fast_convolutions", **fast) == [
+        "runtime.fast_convolutions has no effect: they are for float32 without torch.compile"
+    ]
