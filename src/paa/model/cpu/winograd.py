@@ -135,7 +135,7 @@ def _kernel_gradient(x: Tensor, gradient: Tensor) -> Tensor:
 
 
 class _Convolution(torch.autograd.Function):
-    """The convolution and its three gradients, which have no gradients themselves; kernels: weight's, transformed."""
+    """The convolution and its three gradients; kernels: weight's, transformed."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, kernels: Tensor) -> Tensor:
