@@ -57,7 +57,7 @@ def _count_positives(scores: Tensor, count: Tensor) -> Tensor:
     """Compute `count_positives` as one operator: torch.compile can trace neither numpy's rounds nor the kernel."""
     if scores.device.type != "cpu":
         if (kernel := _kernel(scores.device)) is not None:
-            return kernel(scores, count)[1]
+            return kernel(scores, count, **_constants())[1]
         on_host: Tensor = _count_positives(scores.cpu(), count.cpu())
         return on_host.to(scores.device)
     k = scores.shape[1]
@@ -87,7 +87,7 @@ def fit_mixtures(scores: Tensor, count: Tensor) -> Mixture:
     """
     if scores.device.type != "cpu":
         if (kernel := _kernel(scores.device)) is not None:
-            return kernel(scores, count)[0]
+            return Mixture(*kernel(scores, count, **_constants())[0].unbind(1))
         return Mixture(*(t.to(scores.device) for t in fit_mixtures(scores.cpu(), count.cpu())))
     position = torch.arange(scores.shape[1])
     valid = (position < count[:, None])[:, None].double()
@@ -97,8 +97,13 @@ def fit_mixtures(scores: Tensor, count: Tensor) -> Mixture:
     return _fit_on_host(Mixture(ones / 2, torch.cat([x[:, :, :1], highest], dim=1), ones), x, valid)
 
 
+def _constants() -> dict[str, Any]:
+    """Return the numbers of the rules, by the names that the kernel gives them."""
+    return {"tolerance": _TOLERANCE, "max_rounds": _MAX_ROUNDS, "variance_floor": _VARIANCE_FLOOR, "tiny": _TINY}
+
+
 @functools.cache
-def _kernel(device: torch.device) -> Callable[[Tensor, Tensor], tuple[Mixture, Tensor]] | None:
+def _kernel(device: torch.device) -> Callable[..., tuple[Tensor, Tensor]] | None:
     """Return the kernel that fits and counts on the device, without waiting for it; None if it does not run there.
 
     Whether the kernel runs depends on the device, the version of triton, and the C compiler that triton asks for, so
@@ -109,7 +114,8 @@ def _kernel(device: torch.device) -> Callable[[Tensor, Tensor], tuple[Mixture, T
     try:
         from paa.core._kernels.mixture import fit_and_count
 
-        fit_and_count(torch.ones(1, 45, device=device), torch.ones(1, dtype=torch.int64, device=device))
+        one = torch.ones(1, dtype=torch.int64, device=device)
+        fit_and_count(torch.ones(1, 45, device=device), one, **_constants())
     except Exception as error:
         warnings.warn(
             f"no kernel for the mixtures on {device}, so every step waits milliseconds for the CPU to fit them; "

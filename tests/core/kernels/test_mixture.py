@@ -39,8 +39,8 @@ def interpret(scores: Array, count: Array, constants: dict[str, float]) -> tuple
         warnings.simplefilter("ignore")  # numpy warns where a GPU computes infinities and NaN silently
         for name, value in constants.items():
             patch.setattr(mixture, name, value)
-        fitted, positives = kernels.fit_and_count(*to_tensors(scores, count))
-    return torch.cat(fitted, 1)[..., 0].numpy(), positives.numpy()
+        parameters, positives = kernels.fit_and_count(*to_tensors(scores, count), **mixture._constants())
+    return parameters.flatten(1).numpy(), positives.numpy()
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from paa.core import mixture
-
 
 @triton.jit
 def _log_density(x: tl.tensor, weight: tl.tensor, mean: tl.tensor, variance: tl.tensor) -> tl.tensor:
@@ -104,8 +102,13 @@ def _fit_and_count(
     tl.store(parameters + row * 6 + 5, high_variance)
 
 
-def fit_and_count(scores: Tensor, count: Tensor) -> tuple[mixture.Mixture, Tensor]:
-    """Return what `fit_mixtures` and `count_positives` return, for scores (G, K) and count (G,) on a GPU."""
+def fit_and_count(
+    scores: Tensor, count: Tensor, *, tolerance: float, max_rounds: int, variance_floor: float, tiny: float
+) -> tuple[Tensor, Tensor]:
+    """Return the mixtures' parameters (G, 3, 2, 1) and the numbers of positives (G,), for sets of scores on a GPU.
+
+    scores (G, K) and count (G,) as for `fit_mixtures`; the parameters are weights, means and variances, float64.
+    """
     scores, count = scores.contiguous(), count.contiguous()
     sets, columns = scores.shape
     parameters = torch.empty((sets, 3, 2, 1), dtype=torch.float64, device=scores.device)
@@ -119,11 +122,11 @@ def fit_and_count(scores: Tensor, count: Tensor) -> tuple[mixture.Mixture, Tenso
                 positives,
                 columns,
                 lanes=triton.next_power_of_2(columns),
-                tolerance=mixture._TOLERANCE,
-                max_rounds=mixture._MAX_ROUNDS,
-                variance_floor=mixture._VARIANCE_FLOOR,
-                tiny=mixture._TINY,
+                tolerance=tolerance,
+                max_rounds=max_rounds,
+                variance_floor=variance_floor,
+                tiny=tiny,
                 num_warps=1,
                 enable_fp_fusion=False,
             )
-    return mixture.Mixture(*parameters.unbind(1)), positives
+    return parameters, positives
