@@ -158,7 +158,7 @@ class DataConfig:
     keep_empty: bool = True
     """Train on images without objects too."""
     skip_bad: bool = False
-    """Leave out annotations and images that cannot be used, and list them in left_out.txt, instead of stopping."""
+    """Leave out unusable annotations and images, listed in left_out.txt, instead of stopping."""
     images: Path | None = None
     """Folder of the images; default: found from the annotations."""
     val_images: Path | None = None
