@@ -155,7 +155,7 @@ def test_random_weights_that_are_frozen_are_logged(
     with caplog.at_level(logging.INFO, "paa"):
         train(micro(tmp_path / "run", schedule={"steps": 1}), CPU)
     assert start_lines(caplog) == [
-        "no --init: batch norm or stages are frozen at random weights; r18_nano starts from none"
+        "no --init: batch norm or stages are frozen at random weights; recipe r18_nano needs none"
     ]
 
 

@@ -36,7 +36,7 @@ class Checkpoint:
 
     @cached_property
     def state(self) -> Mapping[str, Any]:
-        """The state dict among the values, which may be under a key of its own, without DDP's prefix `module.`."""
+        """The state dict among the values, under one of several keys or none, without DDP's prefix `module.`."""
         state = next((self.values[key] for key in _STATES if isinstance(self.values.get(key), Mapping)), self.values)
         if all(str(name).startswith("module.") for name in state):
             return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}

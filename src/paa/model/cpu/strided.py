@@ -38,7 +38,7 @@ def kernel_gradient(x: Tensor, gradient: Tensor) -> Tensor:
 
 
 class _Convolution(torch.autograd.Function):
-    """The convolution and its three gradients, which have no gradients themselves."""
+    """The convolution and its three gradients."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

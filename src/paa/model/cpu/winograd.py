@@ -138,7 +138,7 @@ def _kernel_gradient(x: Tensor, gradient: Tensor) -> Tensor:
 
 
 class _Convolution(torch.autograd.Function):
-    """The convolution and its three gradients, which have no gradients themselves; kernels: the transformed weight."""
+    """The convolution and its three gradients; kernels: the transformed weight."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, kernels: Tensor) -> Tensor:
