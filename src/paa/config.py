@@ -158,7 +158,7 @@ class DataConfig:
     keep_empty: bool = True
     """Train on images without objects too."""
     skip_bad: bool = False
-    """Leave out annotations and images that cannot be used, and list them in left_out.txt, instead of stopping."""
+    """Leave out unusable annotations and images (see left_out.txt) instead of stopping."""
     images: Path | None = None
     """Folder of the images; default: found from the annotations."""
     val_images: Path | None = None
@@ -300,7 +300,7 @@ class RuntimeConfig(WorkerConfig):
     device: str | None = None
     """cpu, cuda, cuda:1, ...; default: a GPU if there is one."""
     precision: Precision = "float32"
-    """Precision of the network; auto: bfloat16 where the device has instructions for it."""
+    """Network precision; auto: bfloat16 where the device has instructions for it."""
     channels_last: bool = True
     """Memory layout of the convolutions."""
     fast_convolutions: bool = True
