@@ -26,8 +26,8 @@ class Assignment(NamedTuple):
     """The candidates of every object, best first, and how many of them are positive. Each object has S slots for them.
 
     anchors (B, G, S): int64, positions along N, any position after the last candidate. scores (B, G, S): float32,
-    lower is better, inf after the last candidate. num_candidates (B, G): int64. num_positives (B, G): int64, 0 where there
-    is no object; the first candidates are the positive ones. weights (B, G, S): float32, above 0, how much each
+    lower is better, inf after the last candidate. num_candidates (B, G): int64. num_positives (B, G): int64, 0 where
+    there is no object; the first candidates are the positive ones. weights (B, G, S): float32, above 0, how much each
     positive counts in the losses; None: each counts 1.
     """
 
