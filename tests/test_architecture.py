@@ -16,7 +16,8 @@ CORE_USES = {"torch", "torchvision", "numpy", "triton"}
 
 def drawn() -> dict[str, set[str]]:
     """Return the arrows of the diagram: room -> the rooms it points to."""
-    (diagram,) = re.findall(r"```mermaid\nflowchart TD\n(.*?)```", DIAGRAM.read_text(encoding="utf-8"), re.DOTALL)
+    page = DIAGRAM.read_text(encoding="utf-8")
+    diagram = re.findall(r"```mermaid\nflowchart TD\n(.*?)```", page, re.DOTALL)[0]  # the others are journeys
     arrows = [line.split("-->") for line in diagram.splitlines()]
     return {start.strip(): {end.strip() for end in ends.split("&")} for start, ends in arrows}
 
@@ -90,3 +91,14 @@ def test_the_core_stands_on_little() -> None:
         for name in imports(path):
             inside = name.startswith("paa.core")
             assert inside or name.split(".")[0] in CORE_USES | sys.stdlib_module_names, f"{path.name} imports {name}"
+
+
+def test_every_stop_of_the_journeys_exists() -> None:
+    stops = re.findall(r'\["([\w/]+\.py)<br>([\w.]+)"\]', DIAGRAM.read_text(encoding="utf-8"))
+    assert len(stops) > 20
+    for file, name in stops:
+        body: list[ast.stmt] = ast.parse((SOURCE / file).read_text(encoding="utf-8")).body
+        for part in name.split("."):
+            found = [n for n in body if isinstance(n, ast.FunctionDef | ast.ClassDef) and n.name == part]
+            assert found, f"{file} has no {name}"
+            body = found[0].body
