@@ -206,7 +206,7 @@ def test_the_small_one_is_trained_from_scratch() -> None:
 )
 def test_help_shows_the_recipes_values(name: str, says: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        main(["train", "--recipe", name, "--help"])
+        main(["train", "--recipe", name, "--help-all"])
     assert caught.value.code == 0
     printed = capsys.readouterr().out
     assert all(value in printed for value in says)
