@@ -1,5 +1,5 @@
 # Everything a checkout needs: `make demo` shows the detector at work, `make test` runs every check.
-# Each first makes the virtual environment it runs in, and brings that up to date when the dependencies changed.
+# Each target first makes its virtual environment, or updates it when the dependencies have changed.
 
 PYTHON ?= python3
 BENCH_FLAGS ?=
@@ -10,14 +10,14 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 .PHONY: help demo test lint format quick lowest bench
 
 help:
-	@echo "make demo    train, evaluate and predict on drawn shapes, in minutes, on the CPU"
+	@echo "make demo    train and evaluate on drawn shapes, and draw the detections, in minutes, without a GPU"
 	@echo "make test    every check: ruff, mypy and pytest"
 	@echo "make lint    ruff and mypy alone"
-	@echo "make format  sort the imports and lay out the code as make lint wants both"
+	@echo "make format  sort the imports and format the code, as make lint checks"
 	@echo "make quick   the tests that take under a minute together: no golden models, no other processes"
 	@echo "make lowest  pytest with the lowest versions that pyproject.toml allows, in .venv-lowest (Python 3.10 to 3.12)"
-	@echo "make bench   run benchmarks/ against its yardsticks and write docs/benchmarks.md"
-	@echo "             (BENCH_FLAGS='--device cuda --threads 4'; ONLY='assignment loading': these, the others stay)"
+	@echo "make bench   run the benchmarks in benchmarks/ and write docs/benchmarks.md"
+	@echo "             (BENCH_FLAGS='--device cuda --threads 4' are passed on; ONLY='assignment loading' runs only these)"
 	@echo "PYTHON=python3.12 picks the interpreter of a new environment"
 
 demo: .venv/installed

@@ -92,7 +92,7 @@ def peer_candidates(scores: Tensor, matched: Tensor, level_starts: list[int], ob
         if len(inside):
             _, top = scores[start:end][inside].topk(min(TOP_K, len(inside)), largest=False)
             chosen.append(inside[top] + start)
-    # an object whose best anchors fit another object better still has none
+    # an object whose best anchors all fit other objects better has none
     return torch.cat(chosen) if chosen else matched.new_empty(0)
 
 

@@ -1,8 +1,8 @@
-"""How much faster than COCO's own evaluator is ours, from arrays to the twelve numbers, and how much less does it take?
+"""How much faster than COCO's own evaluator is ours, from arrays to the twelve numbers, and in how much less memory?
 
 Drawn detections of 80 classes, 100 in each image, about half of them near an object; about seven objects in each, one
-in a hundred a crowd. The peers, pycocotools and, where it is installed, faster-coco-eval, take lists of dicts, which
-have to be made first, which is timed too. All sides' twelve numbers must agree to 1e-12, or the benchmark fails.
+in a hundred a crowd. The peers, pycocotools and, where it is installed, faster-coco-eval, take lists of dicts;
+making these first is timed too. All sides' twelve numbers must agree to 1e-12, or the benchmark fails.
 It takes some ten minutes, nearly all of it pycocotools', which is why there are two repeats and no warm-up.
 
 - `500000 detections`: 5,000 images, each peer in turn with ours, in this process.                   goal: ratio 1/10

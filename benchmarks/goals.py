@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 
 class Target(NamedTuple):
-    """At most `limit` in the field of the benchmark's lines whose case and peer match the patterns, whole, as regexes.
+    """At most `limit` in `field`, of the benchmark's lines whose whole case and peer match these regular expressions.
 
     style: how limit and value are shown: a speed-up (1 / ratio), a ratio, a share of a whole, seconds, or MB.
     """
@@ -59,7 +59,7 @@ GOALS = (
         Target("assignment", "kernel 16 x 8 objects", "device_s", 0.0003, "seconds"),
     ),
     Goal(
-        "assignment and losses, whole, share of a training step",
+        "assignment and losses, as a share of a training step",
         Target("training_step", ".*share.*", "share", 0.03, "share"),
         Target("training_step", ".*share.*", "share", 0.05, "share"),
     ),
@@ -69,12 +69,12 @@ GOALS = (
         Target("training_step", ".*same precision.*", "ratio", 0.9, "ratio"),
     ),
     Goal(
-        "training step, best settings, against FCOS eager as it comes",
+        "training step, best settings, against FCOS with its defaults (eager, float32)",
         Target("training_step", ".*best settings.*", "ratio", 0.6, "ratio", peer="FCOS"),
         Target("training_step", ".*best settings.*", "ratio", 0.4, "ratio", peer="FCOS"),
     ),
     Goal(
-        "inference, one image, R-50, 800 × 1333, with voting, best settings, against FCOS as it comes",
+        "inference, one image, R-50, 800 × 1333, with voting, best settings, against FCOS with its defaults",
         Target("inference", ".*best settings.*", "ratio", 0.5, "ratio", peer="FCOS"),
         Target("inference", ".*best settings.*", "ratio", 0.35, "ratio", peer="FCOS"),
     ),
@@ -89,12 +89,12 @@ GOALS = (
         None,
     ),
     Goal(
-        "its memory, against pycocotools'",
+        "memory of that evaluation, against pycocotools'",
         Target("evaluation", "memory of 500000 detections", "memory_ratio", 1 / 3, "ratio", peer="pycocotools"),
         None,
     ),
     Goal(
-        "loading and augmenting 640 × 480 JPEGs to a short side of 800, against the seed's way",
+        "loading and augmenting 640 × 480 JPEGs to a short side of 800, against the seed's pipeline",
         Target("loading", "batch", "ratio", 1 / 1.8, "speed-up"),
         None,
     ),
@@ -114,7 +114,7 @@ GOALS = (
         None,
     ),
     Goal(
-        "its index, in the memory of all loader workers together",
+        "memory of that data set's index, in all loader workers together",
         Target("startup", ".* workers, .*, cached", "total_mb", 400.0, "MB"),
         None,
     ),

@@ -1,8 +1,8 @@
 """How long does one image take, from pixels to voted detections, against torchvision's FCOS and RetinaNet?
 
 R-50 detectors with random weights (benchmarks/network.py) on one image of 800 x 1333, float32 in FCOS and RetinaNet,
-which run as they come. So that both sides have detections to sort out, class logits are spread until some hundred
-anchors are above the threshold. Before they are timed, this project's settings must give the same head outputs.
+which run with their defaults. So that both sides have detections to sort out, class logits are spread until some
+hundred anchors are above the threshold. Before they are timed, this project's settings must give the same head outputs.
 
 - `same operations`: eager, float32, contiguous, torch's own convolutions, with voting; for comparison only.
 - `defaults`: as `paa.load` gives it.
@@ -31,13 +31,13 @@ Run = Callable[[], object]
 
 
 def spread_logits(layer: nn.Module, factor: float) -> None:
-    """Let a random classifier be sure of something somewhere."""
+    """Scale a random classifier's weights, so that some of its probabilities are high."""
     with torch.no_grad():
         layer.weight *= factor
 
 
 def paa_run(model: PAA, data: Images) -> Run:
-    """Return what detects in one image."""
+    """Return the function that detects in one image."""
 
     def run() -> object:
         return [t.cpu() for t in model.detect(data.images, data.sizes, model.inference)]
@@ -46,7 +46,7 @@ def paa_run(model: PAA, data: Images) -> Run:
 
 
 def peer_run(model: nn.Module, data: Images) -> Run:
-    """Return what detects in one image, by torchvision's detectors."""
+    """Return the function that detects in one image by one of torchvision's detectors."""
     model.eval()
 
     @torch.inference_mode()

@@ -1,9 +1,9 @@
-"""How much faster than in the seed do images come from disk into a batch?
+"""How much faster than by the seed's pipeline do images get from disk into a batch?
 
 The peer is written here from a description of the seed's pipeline: Pillow and torchvision's transforms v1, resize and
-flip of the Pillow image, ToTensor, BGR times 255, minus the mean, padded to a multiple of 32 as floats. It does
-nothing about boxes; ours moves them. Batches of 8 drawn 640 x 480 JPEGs (or those in FOLDER); both sides get the same
-images, sizes, windows and mirrorings. One thread, whatever --threads says; seconds are the processor's. The pixels
+flip of the Pillow image, ToTensor, BGR times 255, minus the mean, padded to a multiple of 32 as floats. It leaves
+boxes alone; ours transforms them. Batches of 8 drawn 640 x 480 JPEGs (or those in FOLDER); both sides get the same
+images, sizes, windows and mirrorings. One thread, whatever --threads says; seconds are processor time. The pixels
 must agree, or the benchmark fails: exactly after decoding, within 1 of 255 after resizing, and where colours are
 jittered, which the peer does in three steps, rounding and clipping each, within 4 in 97 values of 100.
 
@@ -170,13 +170,15 @@ def check(ours: Tensor, peer: Tensor, tolerance: float, share: float = 0.0) -> N
     """Raise unless all values, or all but `share` of them, agree to `tolerance`."""
     if ours.shape != peer.shape:
         raise AssertionError(f"shapes {tuple(ours.shape)} and {tuple(peer.shape)}")
-    beyond = (ours.float() - peer.float()).abs() > tolerance + 1e-3  # the peer's times 1/255 and 255
+    beyond = (
+        ours.float() - peer.float()
+    ).abs() > tolerance + 1e-3  # the peer divides by 255 and multiplies by it again
     if beyond.float().mean() > share:
         raise AssertionError(f"{int(beyond.sum())} of {beyond.numel()} values differ by more than {tolerance}")
 
 
 def hand_over(index: DatasetIndex, transform: TrainTransform, workers: int, repeats: int) -> None:
-    """Print how many images a second a loop gets that does nothing with them."""
+    """Print how many images a second the loader gives to a loop that does nothing with them."""
     steps = 4 * repeats
     loader = iter(train_loader(index, transform, Sampling(BATCH, steps + 4), workers=WorkerConfig(workers)))
     for _ in range(4):  # the workers start

@@ -1,4 +1,4 @@
-"""What the machine is that numbers were measured on, and the state of the code."""
+"""The machine on which numbers are measured, and the commit of the code."""
 
 from __future__ import annotations
 

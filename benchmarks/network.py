@@ -33,7 +33,7 @@ HEIGHT, WIDTH = 800, 1333
 
 
 def paa_r50() -> PAA:
-    """Return this project's detector, without a file."""
+    """Return this project's detector, with random weights."""
     torch.manual_seed(0)
     model = PAA(ModelConfig(), tuple(f"class {c}" for c in range(CLASSES)))
     model.freeze(2)
@@ -52,7 +52,7 @@ def _backbone() -> nn.Module:
 
 
 def fcos_r50() -> nn.Module:
-    """Return torchvision's `fcos_resnet50_fpn` as it is built with weights for its backbone, but random ones."""
+    """Return torchvision's `fcos_resnet50_fpn` as built for a pre-trained backbone, but with random weights."""
     torch.manual_seed(0)
     return FCOS(_backbone(), CLASSES, min_size=HEIGHT, max_size=WIDTH)
 
@@ -77,7 +77,7 @@ def as_paa_runs(run: Callable[[], object]) -> Callable[[], object]:
 
 
 def as_it_comes(run: Callable[[], object]) -> Callable[[], object]:
-    """Return `run` with the limits at which glibc arrives by itself."""
+    """Return `run` with the memory limits that glibc itself arrives at."""
 
     def returned() -> object:
         keep_memory(False)
@@ -96,9 +96,10 @@ def print_limit(
 ) -> None:
     """Print the JSON line of what multiplying matrices alone would take: the run's operations over the device's rate.
 
-    run: is not compiled, as torch counts operations one by one when they are called. seconds: what they take, compiled
-    or not. dtype: of its convolutions. gflop: 10^9 multiplications and additions in convolutions and matrix products,
-    as torch counts them. rate: 10^9 of them a second in the product of two matrices of 2048 x 2048, the best of ten.
+    run: not compiled, as torch counts operations one by one when they are called. seconds: what the run takes,
+    compiled or not. dtype: of its convolutions. gflop: 10^9 multiplications and additions in convolutions and matrix
+    products, as torch counts them. rate: 10^9 of them a second in the product of two matrices of 2048 x 2048, the best
+    of ten.
     """
     with FlopCounterMode(display=False) as counter:
         run()

@@ -1,8 +1,8 @@
-"""How much faster than the reference implementations' loops is the way from head outputs to voted detections?
+"""How much faster than by the reference implementations' loops are head outputs turned into voted detections?
 
-The peer is written here from the rules alone, in the references' way: Python loops over levels and images for the
-candidates, one torchvision NMS per class, a Python loop over the kept boxes for score voting. A second peer, a kinder
-one, replaces the loop over classes by one batched NMS. Two images of 800 x 1344 with n objects each, 80 classes, at
+The peer is written here from the rules alone, with the references' loops: in Python over levels and images for the
+candidates, one torchvision NMS per class, a Python loop over the kept boxes for score voting. A second, faster
+peer replaces the loop over classes by one batched NMS. Two images of 800 x 1344 with n objects each, 80 classes, at
 most 100 detections in each; all sides' detections must agree, or the benchmark fails.
 
 - `n objects`: two crowded images, against both peers.                              goal: ratio 0.125 of the first
@@ -50,8 +50,8 @@ def peer_candidates(outputs: HeadOutputs, anchors: Tensor, sizes: list[tuple[int
             anchor, label = above[i].nonzero()[top].unbind(1)
             boxes = decode(outputs.deltas[i, start:end][anchor], anchors[start:end][anchor])
             boxes = clip_boxes_to_image(boxes, size)
-            there = (boxes[:, 2:] > boxes[:, :2]).all(1)
-            found[i].append((boxes[there], scores[there], label[there]))
+            valid = (boxes[:, 2:] > boxes[:, :2]).all(1)
+            found[i].append((boxes[valid], scores[valid], label[valid]))
     return [tuple(torch.cat(parts) for parts in zip(*levels)) for levels in found]
 
 
@@ -64,7 +64,7 @@ def peer_vote(kept: Tensor, kept_labels: Tensor, boxes: Tensor, scores: Tensor, 
         overlaps = box_iou(kept[mine], boxes_c)
         for place, overlap in zip(mine, overlaps):
             near = (overlap > 0.01).nonzero()[:, 0]
-            if not len(near):  # an empty box overlaps not even itself
+            if not len(near):  # an empty box does not overlap even itself
                 continue
             weights = (scores_c[near] * torch.exp(-((1 - overlap[near]) ** 2) / 0.025))[:, None]
             result[place] = (boxes_c[near] * weights).sum(0) / weights.sum(0)

@@ -46,13 +46,13 @@ HEADINGS = {
 
 
 class Measurements(NamedTuple):
-    """What one machine measured: what it is, and the lines, those about runs among them."""
+    """The description of one machine and the lines measured on it, those about runs among them."""
 
     machine: dict[str, Any]
     lines: list[dict[str, Any]]
 
     def runs(self) -> list[dict[str, Any]]:
-        """Return the lines that tell how the scripts were run."""
+        """Return the lines that say how the scripts were run."""
         return [line for line in self.lines if "run" in line]
 
 
@@ -68,7 +68,7 @@ class Curve(NamedTuple):
     values: list[float]
 
     def label(self) -> str:
-        """Return what the curve is called in the plot."""
+        """Return the curve's name in the plot."""
         return ", ".join(part for part in (self.name, self.peer or "ours") if part)
 
 
@@ -241,7 +241,7 @@ def by_axis(found: Sequence[Curve], suffix: str) -> Iterator[tuple[str, list[Cur
 
 
 def machine_rows(machine: dict[str, Any]) -> list[list[str]]:
-    """Return the rows of the table that says what was measured on."""
+    """Return the rows of the table that describes the machine."""
     names = {"memory_gib": "memory, GiB", "gpu_memory_gib": "GPU memory, GiB", "cpu": "CPU", "gpu": "GPU", "os": "OS"}
     names |= {"cuda": "CUDA", "python": "Python"}
     shown = {k: ", ".join(v) if isinstance(v, list) else str(v) for k, v in machine.items()}
@@ -249,7 +249,7 @@ def machine_rows(machine: dict[str, Any]) -> list[list[str]]:
 
 
 def goal_cells(target: Target | None, measured: Measurements | None) -> list[str]:
-    """Return what is asked for and what was measured, as texts, empty where there is nothing."""
+    """Return the goal and what was measured, as texts, empty where there is none."""
     if target is None:
         return ["", ""]
     sign = "≥" if target.style == "speed-up" else "≤"
@@ -284,7 +284,7 @@ def question(benchmark: str) -> str:
     if not script.exists():
         return ""
     text = (ast.get_docstring(ast.parse(script.read_text())) or "").splitlines()[0]
-    return f"{text} [The script](../benchmarks/{benchmark}.py) says what the cases are.\n\n"
+    return f"{text} [The script](../benchmarks/{benchmark}.py) describes the cases.\n\n"
 
 
 def details(measured: Measurements, suffix: str) -> str:
@@ -326,12 +326,13 @@ again and keeps the others'; `benchmarks/report.py` writes the page anew from th
 
 Peers are measured in the same process, in turn with ours; both sides' results are checked to be equal first, where both
 compute the same. Times are medians; ratio is ours / peer's (less is better for us), with its quartiles over pairs of
-neighbouring runs. Ratios are what counts: seconds are this machine's, on that day, with the neighbours that it had. The
-load at the start of a run tells of these: 0 is a machine that did nothing else.
+neighbouring runs. Ratios are what counts: seconds depend on the machine and on what else it did at the time, which the
+load at the start of a run shows: 0 is a machine that did nothing else.
 
 ## Goals and measurements
 
-20× is twenty times as fast as the peer; other numbers are ratios, ours / peer's. An empty cell has not been measured.
+20× is twenty times as fast as the peer; other numbers are ratios, ours / peer's. An empty cell has no goal or
+was not measured.
 
 {table(heads, rows)}
 """
@@ -342,9 +343,10 @@ load at the start of a run tells of these: 0 is a machine that did nothing else.
     if any(measured and curves(measured.lines) for measured in (cpu, gpu)):
         text += f"""## How it grows
 
-The slopes above are of lines of least squares through the logarithms, over the upper half of the axis (of log n), where
-what is constant weighs little, and at least three points. 1 is growth with n. The slope of n log n over the same points
-stands beside it; no faster is a slope at most {SLACK} above that, since times scatter. Dashed curves are peers'.
+Each slope above is that of the least-squares line through the logarithms of n and of time or memory, over the upper
+half of the axis of log n, where constant costs weigh little, and over at least three points. A slope of 1 is growth in
+proportion to n. Beside it stands the slope of n log n over the same points; "no faster" is a slope at most {SLACK}
+above that, since times scatter. Dashed curves are peers'.
 
 """
     return text + notes

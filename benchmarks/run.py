@@ -1,9 +1,9 @@
 """Run the benchmarks one after the other, keep their lines in docs/, and write docs/benchmarks.md.
 
 Every other script here that can be run is a benchmark. What they print goes into docs/benchmarks.jsonl (with --device
-cuda: docs/benchmarks-cuda.jsonl): first a line that describes the machine, then, for each script, a line that tells how
+cuda: docs/benchmarks-cuda.jsonl): first a line that describes the machine, then, for each script, a line that says how
 it was run, and its own lines. --only runs some and keeps the others' lines. Other flags go to every script. A script
-that fails is named in one line, and what it said is kept in build/benchmarks/.
+that fails is named in one line, and its stderr is kept in build/benchmarks/.
 
     python benchmarks/run.py [--only assignment loading] [--device cuda] [--threads 1]
 """
@@ -31,21 +31,21 @@ _ERROR = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)\b.*")
 
 
 def scripts() -> list[str]:
-    """Return the names of the benchmarks: what can be run, but for the two that gather them."""
+    """Return the names of the benchmarks: the scripts that can be run, but for run.py and report.py."""
     files = sorted(FOLDER.glob("*.py"))
     return [f.stem for f in files if f.stem not in ("run", "report") and '__name__ == "__main__"' in f.read_text()]
 
 
 class BenchmarkError(Exception):
-    """A benchmark did not end well; its text is one line that says how, and where to read the rest."""
+    """A benchmark failed; the text is one line that says how, and where its stderr is kept."""
 
 
 def run_script(name: str, flags: list[str]) -> list[dict[str, Any]]:
     """Run one benchmark, show its lines as they come, and return them behind the line about the run.
 
-    Raises BenchmarkError if it ends with an error; what it said is kept then.
+    Raises BenchmarkError if it ends with an error; its stderr is kept then.
     """
-    told = {
+    about = {
         "run": name,
         "command": " ".join([f"benchmarks/{name}.py", *flags]),
         "commit": machine.commit(),
@@ -69,13 +69,13 @@ def run_script(name: str, flags: list[str]) -> list[dict[str, Any]]:
             f"{name}: {how_it_failed(log.read_text(errors='replace'), process.returncode)}; all of it: {log}"
         )
     log.unlink()
-    return [told | {"took_s": round(time.perf_counter() - start)}, *lines]
+    return [about | {"took_s": round(time.perf_counter() - start)}, *lines]
 
 
 def how_it_failed(said: str, code: int) -> str:
-    """Return the line of what a script said on stderr that tells best why it failed: the last that names an error.
+    """Return the line of a script's stderr that says best why it failed: the last that names an error.
 
-    torch.compile puts thousands of lines behind it. code: the script's exit code, below 0 the signal that ended it.
+    torch.compile puts thousands of lines after it. code: the script's exit code, below 0 the signal that ended it.
     """
     lines = [line.rstrip() for line in said.splitlines() if line.strip()]
     if code < 0 or not lines:
@@ -99,7 +99,7 @@ def replace(kept: list[dict[str, Any]], name: str, lines: list[dict[str, Any]]) 
 def main() -> None:
     """Run the benchmarks, replace their lines, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=scripts(), help="run these and keep what is there of the others")
+    parser.add_argument("--only", nargs="+", choices=scripts(), help="run these and keep the others' lines")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     arguments, flags = parser.parse_known_args()
     if arguments.device != "cpu":

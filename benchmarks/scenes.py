@@ -1,6 +1,6 @@
-"""Drawn inputs of the benchmarks: ground truths of mixed sizes, and what a head in training says about them.
+"""Drawn inputs of the benchmarks: ground truths of mixed sizes, and what a head in training predicts for them.
 
-The box coder is written here a second time, so that the yardsticks owe the package nothing but its input types.
+The box coder is written here a second time, so that the yardsticks share nothing with the package but its input types.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def draw_scene(
     """Draw two images with `objects` objects each, on the CPU.
 
     background: mean class logit where nothing is; confidence: what the logit of the right class gains at IoU 1;
-    precision in 0..1: the part of the way from anchor to object that the deltas go on average.
+    precision in 0..1: how much of the change from anchor to object the deltas make on average.
     """
     random = torch.Generator().manual_seed(seed)
     anchors = make_anchors(LEVEL_SIZES)
@@ -72,11 +72,11 @@ def draw_scene(
         logits = background + 0.6 * torch.randn(len(anchors), classes, generator=random)
         gain = confidence * overlap * (1 + 0.4 * torch.randn(len(anchors), generator=random))
         logits[torch.arange(len(anchors)), labels[owner]] += gain
-        way = (precision + 0.2 * torch.randn(len(anchors), 1, generator=random)).clamp(0, 1)
+        part = (precision + 0.2 * torch.randn(len(anchors), 1, generator=random)).clamp(0, 1)
         wanted = encode(boxes[owner], anchors).clamp(-20, 20)
         noise = torch.randn(len(anchors), 4, generator=random) * (0.4 + 0.6 * (overlap < 0.1)[:, None])
         cls_logits.append(logits)
-        deltas.append(torch.where((overlap > 0)[:, None], way * wanted, 0.0) + noise)
+        deltas.append(torch.where((overlap > 0)[:, None], part * wanted, 0.0) + noise)
         quality = torch.logit((overlap + 0.3).clamp(0.02, 0.95))
         iou_logits.append(quality + 0.4 * torch.randn(len(anchors), generator=random))
     outputs = HeadOutputs(torch.stack(cls_logits), torch.stack(deltas), torch.stack(iou_logits), LEVEL_SIZES)

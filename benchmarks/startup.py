@@ -6,10 +6,10 @@ before; cpu_s are the seconds in which a processor worked, which a busy machine 
 
 - `first read`, `cached read`: COCO's size, 860,001 boxes with outlines in 118,287 images, in a fresh process with
   everything imported. The peer is pycocotools' `COCO(file)`, where it is installed.
-- `paa train`: from the command to the question for the first batch, the data set cached. The peer is
+- `paa train`: from the command to the request for the first batch, the data set cached. The peer is
   `import torch, torchvision` alone.                                                                   goal: 5 s
-- `n workers`: what the loader's process and its workers hold of the index, started by fork or by spawn: their own
-  memory, in proportion where they share it, above that with 15 boxes, and the mapped file's.          goal: 400 MB
+- `n workers`: memory of the index in the loader's process and its workers, started by fork or by spawn: their own
+  memory (shared pages in proportion) above that with 15 boxes, and the mapped file's.          goal: 400 MB
 - `growth`: against annotations, without outlines, 15 an image; first read, cached read, and cached read with the plan
   of the first batch.                                                        goal: no faster than n log n, within 24 GiB
 
@@ -67,7 +67,7 @@ main(sys.argv[1:])
 
 
 def draw(folder: Path, images: int, boxes: int, outlines: bool) -> Path:
-    """Write a COCO file, in blocks, and hard links to an image, as every image must be there; return the file."""
+    """Write a COCO file, in blocks, and hard links to an image, as every image must exist; return the file."""
     (folder / "images").mkdir(parents=True)
     for i in range(images):
         file = folder / "images" / f"{i:012d}.jpg"
@@ -207,20 +207,20 @@ def at_coco_size(repeats: int) -> None:
         first, again = measure_apart(ours, path), measure_apart(ours, path)
         peer = measure_apart(pycocotools, path) if importlib.util.find_spec("pycocotools") else None
         for case, mine in (("first read", first), ("cached read", again)):
-            told: dict[str, float | str] = {f"ours_{key}": value for key, value in mine.items()}
+            fields: dict[str, float | str] = {f"ours_{key}": value for key, value in mine.items()}
             if peer is not None:
-                told |= {"peer": "pycocotools", **{f"peer_{key}": value for key, value in peer.items()}}
-                told |= {
+                fields |= {"peer": "pycocotools", **{f"peer_{key}": value for key, value in peer.items()}}
+                fields |= {
                     "ratio": round(mine["s"] / peer["s"], 4),
                     "memory_ratio": round(mine["peak_mb"] / peer["peak_mb"], 4),
                 }
-            report(f"{case}, {BOXES} boxes", **told)
+            report(f"{case}, {BOXES} boxes", **fields)
         options = ["--recipe", "r50_1x", "--val-batch-size", "0", "--device", "cpu"]
         for i in range(repeats):
             start = command("-c", START, "train", "--data", path, "--output", f"{other}/run{i}", *options)
             torch = command("-c", "import torch, torchvision")
-            told = {f"ours_{key}": value for key, value in start.items()} | {"peer": "import torch, torchvision"}
-            report(f"paa train, {BOXES} boxes", **told, **{f"peer_{key}": value for key, value in torch.items()})
+            fields = {f"ours_{key}": value for key, value in start.items()} | {"peer": "import torch, torchvision"}
+            report(f"paa train, {BOXES} boxes", **fields, **{f"peer_{key}": value for key, value in torch.items()})
         small = draw(Path(other) / "small", 1, PER_IMAGE, outlines=False)
         for workers, method, cache in WORKERS:
             os.environ["PAA_CACHE"] = str(path.parents[1] / "cache") if cache else "off"

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 def parse_arguments(description: str | None, repeats: int = 15, **more: int | str) -> argparse.Namespace:
-    """Read --device, --threads, --repeats (by default `repeats`) and `more`, and hold both sides to the threads."""
+    """Read --device, --threads, --repeats (by default `repeats`) and `more`, and limit both sides to the threads."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads of torch and BLAS")
@@ -157,7 +157,7 @@ def watch(function: Callable[[], T], device: str = "cpu") -> tuple[T, float, flo
 def print_growth(
     benchmark: str, curve: str, x: str, n: int, seconds: float, peak_mb: float | None = None, peer: str = ""
 ) -> None:
-    """Print the JSON line of one point of a growth curve: n of what x names took so long; peer: whose curve it is."""
+    """Print the JSON line of one point of a growth curve: x: what n counts; peer: whose curve it is, if not ours."""
     line = {"benchmark": benchmark, "case": f"growth: {curve}", "x": x, "n": n, "seconds": round(seconds, 6)}
     line |= {} if peak_mb is None else {"peak_mb": round(peak_mb, 1)}
     print(json.dumps(line | ({"peer": peer} if peer else {})), flush=True)
@@ -174,7 +174,7 @@ def grow(
 ) -> float:
     """Measure one point of a growth curve, print its line, and return the seconds.
 
-    The median of `--repeats` runs, or of three if these take more than two seconds, after one that tells the memory.
+    The median of `--repeats` runs, or of three if these take more than two seconds, after one that measures memory.
     """
     _, _, peak_mb = watch(function, arguments.device)
     seconds: list[float] = []

@@ -1,7 +1,7 @@
 """How long is a training step, and how much memory does it take, against torchvision's FCOS?
 
 A step is forward pass, assignment, losses, gradients and SGD, of R-50 detectors on images of 800 x 1333 with seven
-objects each; frozen batch norm, stem and first stage not trained (benchmarks/network.py). FCOS always as it comes:
+objects each; frozen batch norm, stem and first stage not trained (benchmarks/network.py). FCOS has its defaults:
 eager, float32, contiguous. Before they are timed, this project's variants must give the same losses.
 
 - `same operations`: float32, contiguous, torch's own convolutions on both sides; for comparison only.
@@ -90,7 +90,7 @@ def check(plain: PAA, other: PAA, data: Images, precision: str) -> None:
 
 
 def loss_step(model: PAA, data: Images) -> Step:
-    """Return assignment, losses and their gradients alone, for what the model says of the images."""
+    """Return assignment, losses and their gradients alone, for the model's outputs on the images."""
     with torch.no_grad():
         outputs = model(data.images, data.sizes)
     leaves = [t.detach().requires_grad_() for t in outputs[:3]]
@@ -110,7 +110,7 @@ def resident(kind: str) -> int:
 
 
 def peak(side: str, images: int, device: str, threads: int, answers: multiprocessing.SimpleQueue) -> None:
-    """Put the peak memory, in bytes, of the second of two steps, above what the process held before."""
+    """Put the peak memory of the second of two steps into `answers`: bytes above what the process held before."""
     torch.set_num_threads(threads)
     data = Images(images, device)
     before = resident("VmRSS")
@@ -140,7 +140,7 @@ def compare_memory(images: int, device: str, threads: int) -> None:
         child.join()
         bytes_of[side] = answers.get() if child.exitcode == 0 else None
     if None in bytes_of.values():
-        raise RuntimeError("a step ended badly in its own process")
+        raise RuntimeError("a step failed in its own process")
     line = {
         "benchmark": "training_step",
         "case": "peak memory",

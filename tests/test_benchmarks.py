@@ -1,4 +1,4 @@
-"""The benchmarks run, and their page says what their lines say. Nothing here hangs on a time."""
+"""The benchmarks run, and their page says what their lines say. No test here depends on a measured time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 import torch
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
-sys.path.insert(0, str(FOLDER))  # as it is for a script there
+sys.path.insert(0, str(FOLDER))  # as for a script in that folder
 
 import assignment  # noqa: E402
 import evaluation  # noqa: E402
@@ -42,7 +42,7 @@ def growth(n: int, seconds: float, **more: Any) -> dict[str, Any]:
 
 
 def row(page: str, start: str) -> list[str]:
-    """Return the cells of the page's only row that starts so."""
+    """Return the cells of the page's only row that begins with `start`."""
     (line,) = [line for line in page.splitlines() if line.startswith(f"| {start}")]
     return [cell.strip() for cell in line.strip("|").split("|")]
 
@@ -89,7 +89,7 @@ def test_every_goal_names_a_benchmark_once() -> None:
 
 
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.0, 2.0])
-def test_slope_is_the_power_of_what_grows_so(power: float) -> None:
+def test_the_slope_of_a_power_is_its_exponent(power: float) -> None:
     n = [1, 10, 100, 1000, 10_000, 100_000]
     part = report.upper_part(n, [3 * k**power for k in n])
     assert part is not None
@@ -156,7 +156,7 @@ def test_the_page_and_the_plots_are_written(docs: Path) -> None:
     assert "On the GPU" not in page
 
 
-def test_the_page_in_docs_is_of_its_lines_and_goals() -> None:
+def test_the_page_in_docs_is_up_to_date() -> None:
     assert (report.DOCS / "benchmarks.md").read_text() == report.page(
         report.read(report.CPU_FILE), report.read(report.GPU_FILE), report.NOTES.read_text()
     ), "python benchmarks/report.py writes it anew"
@@ -244,7 +244,7 @@ def test_the_limit_counts_the_operations_of_a_run(capsys: pytest.CaptureFixture[
 
 
 def test_inference_counts_what_is_not_compiled(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    """On a machine with bfloat16, where the best settings compile, which counting cannot look into."""
+    """On a machine with bfloat16 the best settings compile, and compiled operations cannot be counted."""
     compiled: list[str] = []
 
     def compile_network(model: Any, compilation: str) -> None:

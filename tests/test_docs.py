@@ -1,4 +1,4 @@
-"""Every command and every snippet in README.md and docs/ runs, in the order in which it stands, on a tiny demo."""
+"""Every command and every snippet in README.md and docs/ runs, in the order of the page, on a tiny demo."""
 
 import os
 import re
@@ -20,7 +20,7 @@ BY_HAND = ("make ", "pip install ")  # make test runs this file; make demo is me
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
-    """Return the (language, text) of a page's code blocks that are to be run."""
+    """Return the (language, text) of a page's code blocks that are run."""
     return re.findall(r"^```(bash|python)\n(.*?)^```", page.read_text(), flags=re.M | re.S)
 
 

@@ -18,21 +18,21 @@ DataFormat = Literal["coco", "voc", "yolo"]
 """Formats of data sets: those of `paa.data.read.FORMATS`."""
 
 WeightsFormat = Literal["paa", "seed", "official", "mmdet", "caffe2", "torchvision", "timm"]
-"""Whose file of weights one is."""
+"""Formats of files of weights: those of `paa.weights.read.FORMATS`."""
 
 Precision = Literal["float32", "bfloat16", "auto"]
-"""Of the network: bfloat16 by autocast, auto: bfloat16 where the device has instructions for it."""
+"""Precision of the network; bfloat16: by autocast; auto: bfloat16 where the device has instructions for it."""
 
 Compilation = Literal["off", "default", "reduce-overhead", "max-autotune"]
-"""torch.compile's modes; reduce-overhead takes CUDA graphs."""
+"""torch.compile's modes; reduce-overhead uses CUDA graphs."""
 
 CANDIDATE_THRESHOLD = 0.05
-"""Class probability above which an anchor is a candidate, in the paper."""
+"""The paper's class probability above which an anchor is a candidate."""
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What a detector is built from; a checkpoint carries it."""
+    """The configuration of a detector, which its checkpoints hold."""
 
     backbone: str = "resnet50"
     """resnet18, 34, 50, 101 or 152, resnext101_32x8d or 64x4d, resnext152_32x8d, or timm/NAME."""
@@ -42,7 +42,7 @@ class ModelConfig:
     norm_eps: float = 1e-5
     """Batch norm's epsilon; 0 in the seed's and the official checkpoints."""
     stride_in_1x1: bool = False
-    """Halve in a bottleneck's first 1x1 convolution (MSRA, Caffe2) instead of its 3x3."""
+    """Stride in a bottleneck's first 1x1 convolution (MSRA, Caffe2) instead of its 3x3."""
     dcn_stages: tuple[int, ...] = ()
     """Stages (3, 4, 5 for c3..c5) of a ResNet or ResNeXt whose 3x3 convolutions are deformable (DCNv2)."""
     channels: int = 256
@@ -64,7 +64,7 @@ class ModelConfig:
     legacy: bool = False
     """The seed's and the official code's inclusive pixels, in anchors, the GIoU loss and resizing."""
     threshold_joint: bool = False
-    """The score threshold is on the joint score (MMDetection), not on the class probability."""
+    """The score threshold applies to the joint score (MMDetection), not to the class probability."""
     min_size: int = 800
     """Short side, in pixels, to which images are resized for detection."""
     max_size: int = 1333
@@ -89,8 +89,8 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """The optimisation. It is written for `reference_batch` images a step, and scaled to a run's batch size; a value
-    that a person sets is used as it is."""
+    """The optimisation, written for `reference_batch` images a step and scaled to a run's batch size; a value that a
+    person sets is used as it is."""
 
     steps: int = 90_000
     """Optimizer steps; if you set them, exactly that many, otherwise scaled so that as many images are seen."""
@@ -99,8 +99,8 @@ class ScheduleConfig:
     decays: tuple[int, ...] = (60_000, 80_000)
     """Steps at which the learning rate falls to a tenth; unless you set them, they keep their share of the run."""
     reference_batch: int = 16
-    """Batch size for which learning rate, steps and decays are written; if you set it, those that you set are scaled
-    from it too."""
+    """Batch size for which learning rate, steps and decays are written; if you set it, the values of these that you
+    set are scaled too."""
     lr: float = 0.01
     """Learning rate; if you set it, exactly that, otherwise in proportion to the batch size."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -143,7 +143,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """The data set that is trained on, and the one that is validated on."""
+    """The data sets for training and validation."""
 
     path: Path
     """The data set: a COCO JSON file, or the folder of a COCO, Pascal VOC or YOLO data set."""
@@ -154,17 +154,17 @@ class DataConfig:
     val_split: str = "val"
     """Split to validate on."""
     val_data: Path | None = None
-    """The data set of the validation split; default: the one that is trained on."""
+    """The data set of the validation split; default: the training data set."""
     keep_empty: bool = True
     """Train on images without objects too."""
     skip_bad: bool = False
-    """Leave out what cannot be used, and list it in left_out.txt, instead of stopping."""
+    """Leave out annotations and images that cannot be used, and list them in left_out.txt, instead of stopping."""
     images: Path | None = None
     """Folder of the images; default: found from the annotations."""
     val_images: Path | None = None
     """Folder of the validation images; default: that of the training images, unless another data set is named."""
     max_pixels: int | None = None
-    """Most pixels of an image; default: 178956970, or PAA_MAX_PIXELS of the environment."""
+    """Most pixels of an image; default: 178956970, or the environment variable PAA_MAX_PIXELS."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class ValidationConfig:
     batch_size: int = 8
     """Images at a time in validation, in each process; 0: no validation."""
     interval: int = 0
-    """Steps between validations; 0: ten in the whole run. There always is one after the last step."""
+    """Steps between validations; 0: ten in the whole run. The last step is always validated."""
     limit: int | None = None
     """Validate on this many images only, the first ones; default: all."""
     voting: bool = True
@@ -195,13 +195,13 @@ class MultiScaleConfig:
         *((0, 192),) * 2,
         (0, 96),
     )
-    """For each scale, the boxes that count: those larger and smaller than squares of these sides, in its pixels."""
+    """For each scale, two sides of squares, in the resized image's pixels: boxes count whose area is between theirs."""
     max_size: int = 3000
     """Cap on the longer side; views smaller than the ordinary one have the ordinary one's cap."""
     mirror: bool = True
     """Every view mirrored too, the ordinary one included."""
     merge: Literal["vote", "soft-vote"] = "soft-vote"
-    """vote: boxes that overlap become their weighted mean; soft-vote: those of lower score stay too, lowered again."""
+    """vote: boxes that overlap become their weighted mean; soft-vote: the others stay too, with lower scores."""
     iou: float = 0.66
     """Least IoU at which boxes of the same class are merged."""
 
@@ -210,7 +210,7 @@ class MultiScaleConfig:
         scales, windows = self.scales, self.windows
         _check(
             "views.",
-            ("scales", scales, "at least 1", all(short >= 1 for short in scales)),
+            ("scales", scales, "at least 1", all(min_size >= 1 for min_size in scales)),
             ("windows", windows, f"one pair for each of the {len(scales)} views.scales", len(windows) == len(scales)),
             ("windows", windows, "at least 0, the lower first", all(0 <= low < high for low, high in windows)),
             ("max_size", self.max_size, "at least 1", self.max_size >= 1),
@@ -233,9 +233,9 @@ class InferenceConfig:
     nms_iou: float = 0.6
     """A box is removed when a better one of its class overlaps it by more than this IoU."""
     max_detections: int = 100
-    """Most detections of an image; above 100, COCO's numbers are those of that many for each class and image."""
+    """Most detections of an image; above 100, COCO's numbers too count that many of each class and image."""
     views: MultiScaleConfig | None = None
-    """The further sizes of multi-scale testing; none by default."""
+    """The further views of multi-scale testing; none by default."""
     precision: Precision = "float32"
     """bfloat16: autocast; auto: bfloat16 where the device has instructions for it."""
     compile: Compilation = "off"
@@ -267,7 +267,7 @@ class WorkerConfig:
     """The processes that load images in advance."""
 
     workers: int = 2
-    """Loader processes of each process; 0: load in the main process."""
+    """Loader processes of each main process; 0: load in the main process."""
     worker_timeout: int = 300
     """Seconds without a batch after which loader processes count as hung; 0: no limit."""
 
@@ -300,12 +300,12 @@ class RuntimeConfig(WorkerConfig):
     device: str | None = None
     """cpu, cuda, cuda:1, ...; default: a GPU if there is one."""
     precision: Precision = "float32"
-    """Of the network; auto: bfloat16 where the device has instructions for it."""
+    """Precision of the network; auto: bfloat16 where the device has instructions for it."""
     channels_last: bool = True
     """Memory layout of the convolutions."""
     fast_convolutions: bool = True
     """On CPUs in float32: 3x3 convolutions by Winograd's method, with a quarter of the multiplications and two or three
-    bits less, and quicker gradients of strided ones."""
+    bits less precision, and faster gradients of strided convolutions."""
     compile: Compilation = "off"
     """torch.compile of network and losses, in this mode (reduce-overhead: CUDA graphs); takes minutes at the start."""
     seed: int = 0
@@ -331,7 +331,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def model_config(values: dict[str, Any]) -> ModelConfig:
-    """Build a `ModelConfig` from what `to_dict` made of one; ConfigError names an unknown or misshapen field."""
+    """Build a `ModelConfig` from the result of `to_dict`; ConfigError names an unknown or misshapen field."""
     hints = get_type_hints(ModelConfig)
     unknown = sorted(set(values) - set(hints))
     if unknown:
@@ -351,7 +351,7 @@ def model_config(values: dict[str, Any]) -> ModelConfig:
 
 
 def check_model(config: ModelConfig) -> None:
-    """Raise ConfigError for a model that cannot be, or is far beyond any sensible size."""
+    """Raise ConfigError for invalid values, and for sizes far beyond any sensible model's."""
     most = 10_000
     _check(
         "model.",
@@ -369,7 +369,7 @@ def check_model(config: ModelConfig) -> None:
 
 
 def _check(prefix: str, *rules: tuple[str, object, str, bool]) -> None:
-    """Raise ConfigError for the first rule that does not hold: (field, its value, what is expected, whether it is)."""
+    """Raise ConfigError for the first rule that does not hold: (field, value, expected, whether it holds)."""
     for name, given, expected, holds in rules:
         if not holds:
             raise ConfigError(f"{prefix}{name} must be {expected}, got {given}")

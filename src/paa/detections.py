@@ -24,7 +24,7 @@ class Detections:
 
     `len`, iteration (box, score, class name), indexing and slices work as with a list, masks and arrays of positions as
     with an array: `detections[0]`, `detections[:10]`, `detections[detections.labels == 2]`; each gives `Detections`.
-    Two are equal if all their values are, to the bit. Like arrays, they cannot be hashed.
+    Two `Detections` are equal if all their values are, to the bit. Like arrays, `Detections` cannot be hashed.
     """
 
     boxes: npt.NDArray[np.float32]
@@ -45,7 +45,7 @@ class Detections:
     def __getitem__(self, index: Index) -> Detections:
         """Return the detections at a position (one detection), a slice, a mask (n,) of bool, or an array of positions.
 
-        Raises IndexError for a position outside, a mask of another length, and an index of any other kind.
+        Raises IndexError for a position out of range, a mask of another length, and an index of any other kind.
         """
         rows = _rows(index, len(self))
         return Detections(self.boxes[rows], self.scores[rows], self.labels[rows], self.names)

@@ -4,10 +4,10 @@ The command line prints the message and exits with 2; a program catches `PaaErro
 """
 
 
-def one_line(error: Exception, longest: int = 160) -> str:
-    """Return the message of any error as one line of at most `longest` characters; its class if there is no message."""
+def one_line(error: Exception, max_length: int = 160) -> str:
+    """Return an error's message as one line of at most `max_length` characters; its class name if it has no message."""
     line = " ".join(str(error).split()) or type(error).__name__
-    return line if len(line) <= longest else f"{line[: longest - 3]}..."
+    return line if len(line) <= max_length else f"{line[: max_length - 3]}..."
 
 
 def format_bytes(count: int) -> str:

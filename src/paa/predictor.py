@@ -1,4 +1,4 @@
-"""The detector as a user holds it: load it, predict with it, save it."""
+"""The detector that a user works with: load it, predict with it, save it."""
 
 from __future__ import annotations
 
@@ -116,9 +116,9 @@ class PAA(
         detection, 0. limit: most detections of an image, 100. voting: score voting, True. nms_iou: a box is removed
         when a better one of its class overlaps it by more than this, 0.6. candidate_threshold: class probability (in
         MMDetection's models, score) above which an anchor takes part in NMS and voting, 0.05 or a threshold between 0
-        and 0.05. multi_scale: detect at several sizes and mirrored too, those of the paper (True) or of the given
-        configuration, and merge; False. batch_size: images of the same padded size at a time. ImageError if an image
-        cannot be read, ConfigError for an invalid value.
+        and 0.05. multi_scale: detect at several sizes and mirrored too, those of the official code (True) or of the
+        given configuration, and merge; False. batch_size: images of the same padded size at a time. ImageError if an
+        image cannot be read, ConfigError for an invalid value.
         """
         given: dict[str, Any] = {
             "threshold": threshold,
@@ -143,7 +143,7 @@ class PAA(
         write_model(Path(path), self.config, self.names, self.state_dict(), self.provenance)
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        """Write the file that `save_pretrained` and `push_to_hub` put beside the model card."""
+        """Write the model file for `save_pretrained` and `push_to_hub`, which add the model card."""
         self.save(save_directory / HUB_FILE)
 
     @classmethod
@@ -158,10 +158,10 @@ class PAA(
         local_files_only: bool = False,
         force_download: bool = False,
     ) -> PAA:
-        """Return the model in a folder or a hub repository that `save_pretrained` or `push_to_hub` wrote.
+        """Return the model in a folder or hub repository that `save_pretrained` or `push_to_hub` wrote.
 
         device: as for `load`; the other arguments are for the hub. CheckpointError if there is no such folder or
-        repository, or it cannot be reached.
+        repository, or if the hub cannot be reached.
         """
         name = str(pretrained_model_name_or_path)
         path = Path(name) / HUB_FILE

@@ -16,7 +16,7 @@ _MULTI_SCALE = AugmentConfig(min_sizes=(640, 800))
 _2X = ScheduleConfig(steps=180_000, decays=(120_000, 160_000))
 
 # MMDetection's style: torchvision's weights, batch norm's weights trained, and epochs of COCO's 117,266 images with
-# objects. (It decays biases too; here they never are.)
+# objects. (MMDetection decays biases too; this project never does.)
 _PYTORCH = ModelConfig(norm="affine", p7_relu=False, anchor_offset=0.0, threshold_joint=True)
 _PYTORCH_R101 = replace(_PYTORCH, backbone="resnet101")
 _STEPS_AN_EPOCH = 7330
@@ -97,7 +97,7 @@ RECIPES: dict[str, Recipe] = {
 
 
 def find_recipe(name: str) -> Recipe:
-    """Return the recipe of that name; ConfigError lists the known ones if there is none."""
+    """Return the recipe of that name; ConfigError lists the known recipes if the name is unknown."""
     if name not in RECIPES:
         raise ConfigError(f"unknown recipe {name!r}; known: {', '.join(RECIPES)}")
     return RECIPES[name]

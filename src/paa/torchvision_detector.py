@@ -1,4 +1,4 @@
-"""PAA with the interface of torchvision's detection models, for training scripts that were written for those."""
+"""PAA with the interface of torchvision's detection models, for training scripts that were written for such models."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from paa.runtime.distributed import Process
 from paa.weights.read import read_start
 from paa.weights.start import load_start, starting_model
 
-_LAYERS = 5  # of a backbone: the stem and four stages
+_LAYERS = 5  # layers of a backbone: the stem and four stages
 _NUM_CLASSES = 91  # torchvision's default: COCO's category ids, and 0
 
 Target = Mapping[str, Tensor]
-"""The objects of one image: `boxes` (n, 4), xyxy pixels of the image as it is given, and `labels` (n,) from 0."""
+"""The objects of one image: `boxes` (n, 4), xyxy pixels of the image as given, and `labels` (n,) from 0."""
 
 
 class TorchvisionDetector(nn.Module):
     """A PAA model with the inputs and outputs of the models in `torchvision.models.detection`.
 
-    Images are a list of RGB tensors (3, H, W), floats from 0 to 1 or uint8, each of its own size; they are resized to
-    the model's min_size and max_size in here. In training mode `model(images, targets)` returns the losses
-    `classification`, `box` and `iou`, whose sum is trained on. Targets are a list of dictionaries with `boxes` (n, 4),
+    Images are a list of RGB tensors (3, H, W), floats from 0 to 1 or uint8, each of its own size; the model
+    resizes them to its min_size and max_size. In training mode `model(images, targets)` returns the losses
+    `classification`, `box` and `iou`, to be summed. Targets are a list of dictionaries with `boxes` (n, 4),
     xyxy pixels with x1 < x2 and y1 < y2, and `labels` (n,), integers; n may be 0, and other entries are ignored. In
     evaluation mode `model(images)` returns for each image a dictionary of `boxes`, `labels` and `scores`, best first,
     in the image's pixels: the detections of `PAA.predict`, under the model's `inference`.
@@ -48,7 +48,7 @@ class TorchvisionDetector(nn.Module):
     def __init__(
         self, model: PAA, *, assigner: Assigner = PaaAssigner(), loss_weights: LossWeights = LossWeights()
     ) -> None:
-        """model: is trained in place; `model.save` writes it. assigner, loss_weights: as for `paa_losses`."""
+        """model: trained in place; `model.save` writes it to a file. assigner, loss_weights: as for `paa_losses`."""
         super().__init__()
         self.model, self.assigner, self.loss_weights = model, assigner, loss_weights
 
@@ -57,7 +57,7 @@ class TorchvisionDetector(nn.Module):
     ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
         """Return the losses in training mode, the detections in evaluation mode.
 
-        ImageError and AnnotationError say what was expected and what was given.
+        ImageError or AnnotationError for invalid images or targets.
         """
         images = list(images)
         _check_images(images)
@@ -111,13 +111,14 @@ def paa_resnet50_fpn(
     nms_thresh: float = InferenceConfig.nms_iou,
     detections_per_img: int = InferenceConfig.max_detections,
 ) -> TorchvisionDetector:
-    """Return a PAA model with a ResNet-50, to stand where `torchvision.models.detection.fcos_resnet50_fpn` stood.
+    """Return a PAA model with a ResNet-50, in place of `torchvision.models.detection.fcos_resnet50_fpn`.
 
     weights: a checkpoint of any implementation of PAA, which decides the backbone, the classes and the sizes of images;
-    else the model is new. Of a new model, num_classes: 91 by default; weights_backbone: a file, `torchvision/NAME` or a
-    member of torchvision's ResNet50_Weights (downloaded at the first use), or None for random weights; min_size,
-    max_size: pixels of the short and at most of the long side to which images are resized. trainable_backbone_layers:
-    how many of the backbone's five layers are trained, from the last on; by default 3, and 5 with random weights.
+    otherwise the model is new. For a new model: num_classes, 91 by default; weights_backbone: a file,
+    `torchvision/NAME` or a member of torchvision's ResNet50_Weights (downloaded at the first use), or None for random
+    weights; min_size, max_size: pixels of the short side, and at most of the long side, of resized images.
+    trainable_backbone_layers: how many of the backbone's five layers are trained, from the last on; by default 3, and 5
+    with random weights.
     score_thresh, nms_thresh, detections_per_img: the least score of a detection, the IoU above which NMS removes the
     worse of two boxes, the most detections of an image. CheckpointError for weights that cannot be read or do not fit,
     ConfigError for an invalid value.
@@ -140,7 +141,7 @@ def paa_resnet50_fpn(
 
 
 def _new_model(num_classes: int, backbone: str | Path | WeightsEnum | None, min_size: int, max_size: int) -> PAA:
-    """Return a model with random weights but for the backbone's."""
+    """Return a model with random weights, except for a pre-trained backbone's."""
     config = ModelConfig(min_size=min_size, max_size=max_size, norm="batch" if backbone is None else "frozen")
     names = tuple(f"class {label}" for label in range(num_classes))
     if backbone is None:
@@ -183,7 +184,7 @@ def _check_targets(targets: Sequence[Target], num_images: int) -> None:
 
 
 def _check_values(images: Sequence[Tensor], boxes: list[Tensor], labels: list[Tensor], num_classes: int) -> None:
-    """Raise ImageError or AnnotationError for invalid values; of a GPU, they are waited for once."""
+    """Raise ImageError or AnnotationError for invalid values; the host waits for a GPU once."""
     wrong_images = [_out_of_range(image) for image in images]
     wrong_boxes = [((own[:, 2:] <= own[:, :2]).any(1) | ~own.isfinite().all(1)) for own in boxes]
     wrong_labels = [(own < 0) | (own >= num_classes) for own in labels]
@@ -225,6 +226,6 @@ def _to_uint8(image: Tensor) -> Tensor:
 
 
 def _mean_over_processes(values: Tensor) -> Tensor:
-    """Return the mean of a tensor over the processes of torch.distributed; over one, the tensor."""
+    """Return the mean of a tensor over the processes of torch.distributed; for one process, the tensor itself."""
     world = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
     return Process(values.device, world=world).mean(values)

@@ -29,7 +29,7 @@ Fails = Callable[..., str]
 
 @pytest.fixture
 def fails(capsys: pytest.CaptureFixture[str]) -> Fails:
-    """Return a function that runs a command line which must end with code 2, and returns its one line of complaint."""
+    """Return a function that runs a command line which must end with code 2, and returns its one-line error message."""
 
     def run(*arguments: object) -> str:
         capsys.readouterr()
@@ -37,7 +37,7 @@ def fails(capsys: pytest.CaptureFixture[str]) -> Fails:
             main([str(argument) for argument in arguments])
         assert caught.value.code == 2
         lines = capsys.readouterr().err.splitlines()
-        # before it there may be what a run says at its start
+        # lines that a run logs at its start may come first
         assert [line.startswith("paa: error: ") for line in lines] == [False] * (len(lines) - 1) + [True], lines
         assert all(line.startswith("paa: ") for line in lines), lines
         return lines[-1].removeprefix("paa: error: ")
@@ -152,7 +152,7 @@ def test_eval(tmp_path: Path, shapes: Path, checkpoint: Path, capsys: pytest.Cap
 
 
 def test_eval_gives_the_same_numbers_at_any_batch_size(tmp_path: Path, shapes: Path, checkpoint: Path) -> None:
-    """Images of many sizes: with padding that another image brings, each would be detected in otherwise."""
+    """Images of many sizes, where padding for a larger image of the batch would change the detections."""
     found = []
     for size in (1, 3, 8):
         output = tmp_path / str(size)
@@ -221,7 +221,7 @@ def test_predict_goes_through_the_whole_folder(
     assert printed.err.splitlines() == [
         "paa: images: left out 5:",
         *(f"paa:   {line}" for line in lines),
-        f"paa: all of them are in {output / 'left_out.txt'}; --skip-bad takes this as success",
+        f"paa: all of them are listed in {output / 'left_out.txt'}; with --skip-bad the exit code is 0",
     ]
     assert printed.out.count(" objects\n") == 7
     assert (output / "left_out.txt").read_text().splitlines() == lines
@@ -239,7 +239,7 @@ def test_predict_goes_through_the_whole_folder(
 def test_max_pixels(
     tmp_path: Path, shapes: Path, options: list[str], checkpoint: Path, fails: Fails, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PAA_MAX_PIXELS", "100")  # also what it is set back to
+    monkeypatch.setenv("PAA_MAX_PIXELS", "100")  # so that it is restored after the test
     out = ["--output", str(tmp_path / "out")]
     evaluate = ["eval", str(checkpoint), "--data", str(shapes), "--device", "cpu", "--workers", "1", *out]
     train = ["train", "--data", str(shapes), *options, "--val-batch-size", "0", "--schedule.steps", "1"]
@@ -299,7 +299,7 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
         ["predict", "x.pt", "--threshold", "high"],
     ],
 )
-def test_options_that_are_none(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_options(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2
@@ -323,7 +323,7 @@ def test_as_a_program(tmp_path: Path, shapes: Path, checkpoint: Path) -> None:
 
 
 def piped(arguments: list[object], reader: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command whose output a reader takes no more than a part of; returns the command's exit code as its own."""
+    """Run a command whose output `reader` reads in part only; the result has the command's exit code."""
     command = " ".join(shlex.quote(str(word)) for word in [sys.executable, "-m", "paa", *arguments])
     script = f"{command} | {reader}; exit ${{PIPESTATUS[0]}}"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment}
@@ -402,7 +402,7 @@ def test_a_training_run_on_a_full_disk(tmp_path: Path, shapes: Path, options: li
 
 
 def test_a_disk_that_is_full_at_the_start(tmp_path: Path, shapes: Path, options: list[str]) -> None:
-    """Whichever of a run's first files it is that does not fit, TensorBoard's among them."""
+    """Whichever of a run's first files does not fit, TensorBoard's included."""
     disk = tmp_path / "disk"
     disk.mkdir()
     command = [sys.executable, "-m", "paa", "train", "--data", str(shapes), *options, "--output", str(disk / "run")]
@@ -459,7 +459,7 @@ def test_unknown_command_and_recipe(fails: Fails) -> None:
     assert "unknown recipe 'r51'; known: r50_1x, " in fails("train", "--data", "x", "--recipe", "r51")
 
 
-def test_what_is_named_is_known() -> None:
+def test_the_fields_that_options_name() -> None:
     given = [
         "--model.norm-eps",
         "0",
@@ -480,7 +480,7 @@ def test_what_is_named_is_known() -> None:
     assert other.named == command.named
 
 
-def test_the_schedule_is_said_at_the_start_and_so_is_what_has_no_effect(
+def test_the_schedule_and_options_without_effect_are_logged_at_the_start(
     tmp_path: Path, shapes: Path, options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(*more: str) -> str:
@@ -518,16 +518,18 @@ def test_the_schedule_is_said_at_the_start_and_so_is_what_has_no_effect(
 
 
 def test_resume_alone_and_no_validation() -> None:
-    """The two spellings that an option parser would take for something else."""
+    """`--resume` without a value, and a negative number, which an option parser could misread."""
     command = parse(["train", "--data", "x", "--val-batch-size", "-1", "--resume", "--batch-size", "12"])
     assert isinstance(command, Train)
-    assert (command.resume, command.val_batch_size, command.batch_size) == ("last", -1, 12)
+    assert (command.resume, command.validation.batch_size, command.batch_size) == ("last", -1, 12)
     named = parse(["train", "--data", "x", "--recipe=r101_2x", "--resume", "a.pt"])
     assert isinstance(named, Train)
     assert (named.resume, named.model.backbone) == ("a.pt", "resnet101")
 
 
-def test_one_annotation_file_is_not_both_sets(shapes: Path, tmp_path: Path, options: list[str], fails: Fails) -> None:
+def test_one_annotation_file_needs_another_for_validation(
+    shapes: Path, tmp_path: Path, options: list[str], fails: Fails
+) -> None:
     out = ["--output", tmp_path / "run", *options]
     assert "name the validation set too" in fails("train", "--data", shapes / "train.json", *out)
     main([str(a) for a in ("train", "--data", shapes / "train.json", "--val-data", shapes / "val.json", *out)])
@@ -595,7 +597,7 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, shapes: Path, capsys: pyte
         ("--format voc", "no VOC annotations"),
     ],
 )
-def test_training_settings_that_cannot_be(
+def test_invalid_settings_of_training(
     tmp_path: Path,
     shapes: Path,
     options: list[str],
@@ -680,18 +682,18 @@ def test_what_an_evaluation_left_out(tmp_path: Path, shapes: Path, checkpoint: P
 def test_the_files_of_an_evaluation_come_before_its_tables(
     tmp_path: Path, shapes: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, fails: Fails
 ) -> None:
-    """And its tables come where its files cannot be written."""
-    there: list[set[str]] = []
+    """And the tables are printed even if the files cannot be written."""
+    written: list[set[str]] = []
     real = paa.report.tables.rich_table
 
     def spy(*given: Any) -> Any:
-        there.append(files(tmp_path / "out") if (tmp_path / "out").exists() else set())
+        written.append(files(tmp_path / "out") if (tmp_path / "out").exists() else set())
         return real(*given)
 
     monkeypatch.setattr(paa.report.tables, "rich_table", spy)
     arguments = ["eval", checkpoint, "--data", shapes, "--device", "cpu", "--workers", 0, "--output", tmp_path / "out"]
     main([str(argument) for argument in arguments])
-    assert there == [{"metrics.json", "results.json", "report.md", "precision_recall.png", "sheet.jpg"}] * 3
+    assert written == [{"metrics.json", "results.json", "report.md", "precision_recall.png", "sheet.jpg"}] * 3
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -699,7 +701,7 @@ def test_the_files_of_an_evaluation_come_before_its_tables(
     monkeypatch.setattr(os, "fsync", full)
     shutil.rmtree(tmp_path / "out")
     assert "metrics.json: cannot be written: No space left on device" in fails(*arguments)
-    assert there[3:] == [set()] * 3
+    assert written[3:] == [set()] * 3
 
 
 def test_unreadable_images(tmp_path: Path, shapes: Path, options: list[str], checkpoint: Path, fails: Fails) -> None:
@@ -743,7 +745,7 @@ def test_wrong_checkpoints(tmp_path: Path, shapes: Path, checkpoint: Path, fails
         ("folder.pth", "a folder, not a file"),
         ("gone.pth", "no such file"),
         ("list.pth", "holds a list, not a checkpoint"),
-        ("other.pth", "of none of the known formats"),
+        ("other.pth", "in none of the known formats"),
         ("code.pth", "would run code (torch.nn.modules.linear.Linear); it was not read"),
         ("part.pth", "1 missing (fpn.p6.weight)"),
     ):
@@ -771,8 +773,8 @@ def test_starting_from_a_checkpoint_of_other_classes(
     more = ["--init", checkpoint, "--val-batch-size", 0, "--output", tmp_path / "out"]
     main([str(word) for word in ["train", "--data", data, *options, *more]])
     said = capsys.readouterr().err
-    assert f"paa: all starts from {checkpoint}\n" in said
-    assert "but for 1 of 5 classes" in said
+    assert f"paa: the whole detector starts from {checkpoint}\n" in said
+    assert "except 1 of 5 classes" in said
     assert "start fresh: moon\n" in said
 
 
@@ -798,7 +800,7 @@ def test_resuming_another_run(trained: Path, shapes: Path, options: list[str], c
         ("--device cuda:99", "does not exist"),
     ],
 )
-def test_evaluation_settings_that_cannot_be(
+def test_invalid_settings_of_evaluation(
     tmp_path: Path, shapes: Path, checkpoint: Path, fails: Fails, given: str, says: str
 ) -> None:
     more = ["--device", "cpu", *given.split(), "--output", tmp_path / "out"]
@@ -826,11 +828,11 @@ def test_evaluation_settings_that_cannot_be(
         ("same --output same", "a.jpg: would be overwritten by its drawing; give another --output"),
     ],
 )
-def test_predictions_that_cannot_be(
+def test_invalid_arguments_of_predict(
     tmp_path: Path, checkpoint: Path, fails: Fails, monkeypatch: pytest.MonkeyPatch, given: str, says: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PAA_MAX_PIXELS", "")  # what it is set back to
+    monkeypatch.setenv("PAA_MAX_PIXELS", "")  # so that it is restored after the test
     (tmp_path / "empty").mkdir()
     (tmp_path / "same").mkdir()
     (tmp_path / "notes.txt").write_text("hello")
@@ -842,7 +844,7 @@ def test_predictions_that_cannot_be(
     assert not (tmp_path / "predictions").exists()
 
 
-def test_outputs_that_cannot_be(
+def test_outputs_that_cannot_be_written(
     tmp_path: Path, shapes: Path, options: list[str], checkpoint: Path, fails: Fails, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("mine")
@@ -853,7 +855,7 @@ def test_outputs_that_cannot_be(
     )
     for command in commands:
         for output in (tmp_path / "file", tmp_path / "file" / "deep"):
-            assert "file is not a folder one can write to" in fails(*command, "--output", output)
+            assert "file is not a writable folder" in fails(*command, "--output", output)
     assert (tmp_path / "file").read_text() == "mine"
 
     def full(self: Path, *_: object, **__: object) -> None:
@@ -864,7 +866,7 @@ def test_outputs_that_cannot_be(
         assert "No space left on device" in fails(*command, "--output", tmp_path / "out")
 
 
-def test_demo_settings_that_cannot_be(tmp_path: Path, fails: Fails) -> None:
+def test_invalid_settings_of_the_demo(tmp_path: Path, fails: Fails) -> None:
     for given in (["--images", "-4"], ["--steps", "-1"]):
         assert "--images and --steps cannot be negative" in fails("demo", "--output", tmp_path / "demo", *given)
     assert "expected at least 2 images" in fails("demo", "--output", tmp_path / "demo", "--images", 1)
@@ -875,7 +877,7 @@ def test_demo_settings_that_cannot_be(tmp_path: Path, fails: Fails) -> None:
     assert files(tmp_path) == {"notes"}
 
 
-def test_a_rate_that_is_too_high(
+def test_a_learning_rate_that_is_too_high(
     tmp_path: Path, shapes: Path, options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     more = ["--schedule.lr", "1e20", "--checkpoint-interval", "1", "--val-batch-size", "0"]
@@ -934,9 +936,7 @@ def test_multi_scale_predict(tmp_path: Path, shapes: Path, checkpoint: Path) -> 
         ("--multi-scale --views.max_size 0", "views.max_size must be at least 1, got 0"),
     ],
 )
-def test_views_that_cannot_be(
-    tmp_path: Path, shapes: Path, checkpoint: Path, fails: Fails, given: str, says: str
-) -> None:
+def test_invalid_views(tmp_path: Path, shapes: Path, checkpoint: Path, fails: Fails, given: str, says: str) -> None:
     more = [*given.split(), "--device", "cpu", "--output", tmp_path / "out"]
     assert says in fails("eval", checkpoint, "--data", shapes, "--workers", 0, *more)
     assert says in fails("predict", checkpoint, shapes / "images", *more)
@@ -975,16 +975,16 @@ def test_what_cannot_be_converted(tmp_path: Path, checkpoint: Path, fails: Fails
     assert fails("convert", tmp_path / "gone.pt", output) == f"{tmp_path / 'gone.pt'}: no such file"
     assert fails("convert", checkpoint, output, "--names", "a") == f"{checkpoint}: has 4 classes, 1 names are given"
     assert (
-        fails("convert", checkpoint, output, "--checkpoint-format", "seed") == f"{checkpoint}: not of the format seed"
+        fails("convert", checkpoint, output, "--checkpoint-format", "seed") == f"{checkpoint}: not in the format seed"
     )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_field_that_is_named_is_not_changed_by_a_file(tmp_path: Path, shapes: Path, fails: Fails) -> None:
-    """Also where the recipe has the same."""
+    """Also where the recipe has the same value."""
     torch.save(torchvision.models.resnet34().state_dict(), tmp_path / "r34.pth")
     start = ["train", "--recipe", "r18_nano", "--data", shapes, "--init", tmp_path / "r34.pth"]
     start += ["--output", tmp_path / "o"]
     for named in (["--model.backbone", "resnet18"], ["--model.backbone=resnet18"]):
-        assert "is of a model with backbone resnet34, not resnet18" in fails(*start, *named)
+        assert "holds a model with backbone resnet34, not resnet18" in fails(*start, *named)
     assert not (tmp_path / "o").exists()

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paa.data.build import Found, build_index
+from paa.data.build import RawSplit, build_index
 from paa.data.classes import Classes
 from paa.data.read_report import ReadReport
 from paa.errors import AnnotationError, DataError, ImageError
 from tests.data.data_files import write_image
 
 
-def found(folder: Path, boxes: list[tuple[int, list[float]]], **changes: Any) -> Found:
+def found(folder: Path, boxes: list[tuple[int, list[float]]], **changes: Any) -> RawSplit:
     """Write two images 80 wide and 60 high, and return them with boxes, each after the position of its image."""
     for name in ("a.png", "b.png"):
         write_image(folder / name)
@@ -33,7 +33,7 @@ def found(folder: Path, boxes: list[tuple[int, list[float]]], **changes: Any) ->
         "areas": np.full(len(boxes), np.nan),
         "describe": lambda row: f"box {row}",
     }
-    return Found(**{**fields, **changes})
+    return RawSplit(**{**fields, **changes})
 
 
 GOOD: list[tuple[int, list[float]]] = [(1, [0, 0, 10, 10]), (0, [5, 5, 25, 15]), (1, [20, 20, 30, 40])]
@@ -45,7 +45,7 @@ def test_boxes_are_sorted_by_image(tmp_path: Path) -> None:
     assert index.boxes.tolist() == [GOOD[i][1] for i in (1, 0, 2)]
     assert index.labels.tolist() == [1, 0, 0]
     assert index.areas.tolist() == [200, 100, 200]
-    assert index.sizes.tolist() == [[60, 80]] * 2  # of the files, as none are given
+    assert index.sizes.tolist() == [[60, 80]] * 2  # the image files' own, as none are given
     assert index.path(1) == tmp_path / "b.png"
 
 
@@ -85,11 +85,17 @@ def test_boxes_that_cannot_be_used(tmp_path: Path, box: list[float], says: str) 
 
 
 def test_boxes_that_are_repeated(tmp_path: Path) -> None:
-    boxes = [GOOD[0], GOOD[1], GOOD[0], (0, GOOD[0][1]), (1, [-0.0, 0, 10, 10])]  # in another image; written as -0
+    boxes = [
+        GOOD[0],
+        GOOD[1],
+        GOOD[0],
+        (0, GOOD[0][1]),
+        (1, [-0.0, 0, 10, 10]),
+    ]  # the last two: in another image; with -0 for 0
     report = ReadReport()
     labels = np.array([0, 1, 0, 0, 0])
     assert len(build_index(found(tmp_path, boxes, labels=labels), True, report).boxes) == 5
-    assert report.warnings == ["notes: 2 boxes are in the file more than once; one is box 2"]
+    assert report.warnings == ["notes: 2 boxes are in the file more than once, for example box 2"]
 
 
 def test_images_of_another_size_or_without_a_file(tmp_path: Path) -> None:
@@ -124,4 +130,4 @@ def test_classes_that_are_left_out_and_those_without_objects(tmp_path: Path) -> 
 
 def test_areas_that_the_files_give(tmp_path: Path) -> None:
     index = build_index(found(tmp_path, GOOD, areas=np.array([70, 1e300, -1])), True, ReadReport())
-    assert index.areas.tolist() == [200, 70, 200]  # of the boxes, where the value cannot be an area
+    assert index.areas.tolist() == [200, 70, 200]  # the box's own, where the value cannot be an area

@@ -1,4 +1,4 @@
-"""Inputs that people reported, each made as it was, with what is right for it."""
+"""Inputs that people reported, each made again, with the right result or message."""
 
 from __future__ import annotations
 

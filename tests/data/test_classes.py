@@ -12,7 +12,7 @@ from paa.errors import DataError
 SOURCE = Path("train.json")
 
 
-def test_without_wanted_names_the_files_order() -> None:
+def test_the_order_of_the_files_without_wanted_names() -> None:
     classes = match_classes(SOURCE, ["dog", "cat"], [7, 3], None, ReadReport())
     assert classes.names == ("dog", "cat")
     assert classes.category_ids.tolist() == [7, 3]

@@ -66,7 +66,7 @@ def assert_equal(a: list[Batch], b: list[Batch]) -> None:
 
 
 def check(batch: Batch, index: DatasetIndex, slack: float = 1e-3) -> None:
-    """What every batch must be; legacy scaling puts boxes up to a pixel over the edge, as the seed's does."""
+    """Check what holds for every batch; legacy scaling puts boxes up to a pixel over the edge, as the seed's does."""
     count, _, height, width = batch.images.shape
     assert batch.images.dtype == torch.uint8
     assert height % 32 == width % 32 == 0
@@ -202,7 +202,7 @@ def test_unreadable_images_are_left_out_of_an_evaluation(
     assert sorted(r.getMessage() for r in caplog.records) == sorted(f"{m}; it is left out" for m in loader.left_out)
     seen = [position for batch in batches for position in batch.positions.tolist()]
     assert sorted(seen) == sorted(set(range(len(SIZES))) - bad)
-    assert len(batches) == len(whole) - 1  # of the first nothing is left
+    assert len(batches) == len(whole) - 1  # no image of the first batch is left
     for before, after in zip(whole[1:], batches):
         assert before.images.shape[2:] == after.images.shape[2:]
         left = torch.isin(before.positions, after.positions)

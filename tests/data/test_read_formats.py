@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paa.data.build import Found, build_index
+from paa.data.build import RawSplit, build_index
 from paa.data.classes import match_classes
 from paa.data.files.text import read_text
 from paa.data.formats.interface import Format, ReadRequest
@@ -91,7 +91,7 @@ def test_a_new_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         report.annotations, report.images = str(request.path / "cats.tsv"), str(request.path)
         lines = [line.split("\t") for line in read_text(request.path / "cats.tsv").splitlines()]
         rows = [(i, list(map(float, box.split()))) for i, (_, *boxes) in enumerate(lines) for box in boxes]
-        found = Found(
+        found = RawSplit(
             source=request.path,
             root=request.path,
             classes=match_classes(request.path, ["cat"], [1], request.names, report),

@@ -36,7 +36,7 @@ def test_every_image_equally_often(tall: int, wide: int, seed: int) -> None:
 
 def test_within_an_epoch_nothing_is_repeated() -> None:
     batches = list(islice(global_batches(classes(40, 60), 10, 0), 10))
-    assert Counter(np.concatenate(batches).tolist()).most_common(1)[0][1] == 1  # 40 and 60 divide by 10
+    assert Counter(np.concatenate(batches).tolist()).most_common(1)[0][1] == 1  # 10 divides 40 and 60
     batches = list(islice(global_batches(classes(43, 64), 10, 0), 10))
     assert Counter(np.concatenate(batches).tolist()).most_common(1)[0][1] == 1
     assert all(len(set(batch.tolist())) >= 6 for batch in islice(global_batches(classes(43, 64), 10, 0), 100))
@@ -88,7 +88,7 @@ def test_resuming_draws_nothing_for_earlier_steps(tmp_path: Path, monkeypatch: p
     assert len(drawn) == 16
 
 
-def test_refuses(tmp_path: Path) -> None:
+def test_invalid_batch_sizes_and_seeds(tmp_path: Path) -> None:
     index = make_index(tmp_path, [(30, 40)])
     for batch_size, seed in ((0, 0), (3, 0), (4, -1)):
         with pytest.raises(ConfigError):

@@ -22,7 +22,7 @@ from paa.data.index import DatasetIndex
 from paa.data.loader import eval_loader, train_loader
 from paa.data.sampling import Sampling
 from paa.data.transforms import Resize
-from paa.data.workers import check_shared_memory, received, share, shared_bytes, worker_error, worker_errors
+from paa.data.workers import check_shared_memory, receive, share, shared_bytes, worker_error, worker_errors
 from paa.errors import RunError
 from paa.runtime.distributed import Process
 from tests.data.data_files import make_index
@@ -143,7 +143,7 @@ def test_a_worker_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("announced", [False, True])
 def test_a_worker_that_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, announced: bool) -> None:
-    """SIGTERM does not end it, and a batch that it announced cannot be fetched."""
+    """SIGTERM does not end a stopped worker, and a batch that the worker announced cannot be fetched."""
     monkeypatch.setattr(workers, "_GRACE", 0.2)
     loader = eval_loader(make_index(tmp_path, [(64, 96)] * 8), OWN_SIZE, loading=LoadingConfig(1, 600, batch_size=1))
     items: Any = iter(loader._loader)
@@ -164,7 +164,7 @@ def test_a_worker_that_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def take_all(items: Iterator[object], timeout: float) -> None:
     with worker_errors():
-        for _ in received(items, timeout):
+        for _ in receive(items, timeout):
             pass
 
 
@@ -218,7 +218,7 @@ def test_workers_that_cannot_be_started(
     ],
 )
 def test_failures_that_torch_reports(said: str, says: str) -> None:
-    """Also those that its signal handler raises in the midst of a training step."""
+    """Also failures that torch's signal handler raises in the middle of a training step."""
     with pytest.raises(RunError, match=rf"{says}.*--workers 0$"), worker_errors():
         raise RuntimeError(said)
 

@@ -25,7 +25,7 @@ def test_an_object_is_found_once_by_the_best_detection():
 
 
 def test_a_detection_takes_the_free_object_of_highest_iou():
-    """The second choice of the second detection: its first is taken."""
+    """The second detection gets its second choice, since its first is taken."""
     objects = [(0, BOX, 0), (0, [0, 20, 100, 120], 0)]
     assert verdicts(objects, [(0, BOX, 0, 0.9), (0, [0, 2, 100, 102], 0, 0.8)]) == [RIGHT, RIGHT]
     assert verdicts(objects, [(0, BOX, 0, 0.9), (0, [0, 2, 100, 102], 0, 0.8)], iou=0.75) == [RIGHT, WRONG]
@@ -55,7 +55,7 @@ def test_only_the_best_hundred_of_a_class_and_image_count():
     assert (more.metrics["AR10"], more.metrics["AR101"]) == (0.5, 1.0)
 
 
-def test_an_object_of_another_size_is_taken_only_by_who_finds_none_of_this_size():
+def test_a_detection_takes_an_object_of_another_size_only_if_none_of_this_size_is_left():
     """The first detection overlaps the large object better, but counts for the medium one when that is asked for.
 
     Whichever of the two it finds, the second detection, on the other, and the third, small and wrong, do not count.
@@ -119,7 +119,7 @@ def test_an_iou_that_is_no_threshold_of_cocos_is_refused():
     evaluation = evaluate(*random_set(0))
     np.testing.assert_array_equal(evaluation.verdicts(0.6), evaluation.verdicts(COCO_IOUS[2]))
     for iou in (0.33, 0.51, float("nan")):
-        with pytest.raises(ValueError, match=rf"an IoU of 0\.50, .*, 0\.95 expected, {iou} came"):
+        with pytest.raises(ValueError, match=rf"expected an IoU of 0\.50, .*, 0\.95, got {iou}"):
             evaluation.verdicts(iou)
 
 

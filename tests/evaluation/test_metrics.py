@@ -229,7 +229,7 @@ def test_a_label_outside_the_data_set_is_explained():
     index = make_index([(0, A, 0)], images=1, classes=2)
     with pytest.raises(ConfigError, match="label 5, but the data set has 2 classes"):
         evaluate(index, make_table([(0, A, 5, 0.9)]))
-    with pytest.raises(ValueError, match=r"positions 0\.\.0 expected, 3\.\.3 came"):
+    with pytest.raises(ValueError, match=r"expected positions 0\.\.0, got 3\.\.3"):
         evaluate(index, make_table([(3, A, 0, 0.9)]))
 
 

@@ -67,7 +67,7 @@ def rows(found: DetectedBatch, image: int = 0) -> Tensor:
 
 
 def plain(detector: Detector, image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return the rows of an image resized to `size`, with no function that the views are made by."""
+    """Return the rows of an image resized to `size`, without the functions that make the views."""
     view = resize(image, torch.zeros(0, 4), size, legacy=False)[0]
     view = pad(view, (0, -size[1] % 32, 0, -size[0] % 32))
     return rows(detector.detect(view[None], torch.tensor([size]), InferenceConfig(max_detections=1000)))
@@ -86,7 +86,7 @@ def mirrored(found: Tensor, width: int) -> Tensor:
 
 
 def assert_same(found: Tensor, expected: Tensor) -> None:
-    """The same rows, but for rounding and for the order of equal scores."""
+    """Assert equal rows, but for rounding and the order of equal scores."""
     assert len(found) == len(expected) > 5
     assert (found[:, 1].diff() <= 0).all()
     for row in expected:

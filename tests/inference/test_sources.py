@@ -48,7 +48,7 @@ def test_find_images_leaves_out_what_an_earlier_run_drew(tmp_path: Path) -> None
     assert find_images([tmp_path], output) == [given, drawn, other]
     (output / "detections.json").write_text('[{"file": "a.png", "drawn": "a.jpg"}]')
     assert find_images([tmp_path], output) == [given, other]
-    assert find_images([drawn], output) == [drawn]  # it is named
+    assert find_images([drawn], output) == [drawn]  # a path that is named is taken
     for broken in ("[", "3", '[{"file": 1}]', "[3]"):
         (output / "detections.json").write_text(broken)
         assert find_images([tmp_path], output) == [given, drawn, other]

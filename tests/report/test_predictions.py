@@ -171,5 +171,5 @@ def test_a_drawing_longer_than_a_jpeg_can_be(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_a_file(model: PAA, images: list[Path]) -> None:
-    with pytest.raises(RunError, match="is not a folder one can write to"):
+    with pytest.raises(RunError, match="is not a writable folder"):
         write_predictions(model, images, images[0])

@@ -64,7 +64,7 @@ def join_several_times(output: Path) -> None:
 
 
 def test_a_program_joins_several_times(tmp_path: Path) -> None:
-    """As one that trains and then evaluates; a group that it made itself is used, and left as it is."""
+    """Such as a program that trains, then evaluates; its own group is used, and left as it is."""
     for done in in_two_processes(tmp_path, join_several_times, tmp_path):
         assert done.code == 0, done.stderr
     for rank in range(2):

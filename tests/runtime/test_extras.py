@@ -1,4 +1,4 @@
-"""Without the packages that stand behind extras, all else works, and one line names what is missing."""
+"""Without the packages of the extras, all else works, and one line names the missing package."""
 
 import json
 import re

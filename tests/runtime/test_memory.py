@@ -46,7 +46,7 @@ def test_what_is_freed_is_kept() -> None:
     assert kept < 1_000_000
     mapped, kept = said["True"]
     assert mapped == 0
-    assert kept >= 99_000_000  # but for what was free at the end of the memory before
+    assert kept >= 99_000_000  # all but what was free at the end of the heap before
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

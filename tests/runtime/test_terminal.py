@@ -94,7 +94,7 @@ def test_characters_that_the_encoding_lacks(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_no_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where a shell closed it."""
+    """A shell can start a program with standard output closed."""
     monkeypatch.setattr(sys, "stdout", None)
     with safe_output():
         print("text")

@@ -33,6 +33,6 @@ def test_urls(given: str | Path, url: str | None) -> None:
 
 @pytest.mark.parametrize("read", [read_dataset, read_file, lambda path: find_images([path])])
 def test_a_url_for_a_path(read: Callable[[Path], object]) -> None:
-    """`Path` makes one slash of its two; the message has what was given."""
+    """`Path` turns the two slashes of a URL into one; the message has the URL as it was given."""
     with pytest.raises(PaaError, match=r"^https://a\.org/b: a URL, not a path: download it first$"):
         read(Path("https://a.org/b"))

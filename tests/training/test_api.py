@@ -55,7 +55,7 @@ def config_of(monkeypatch: pytest.MonkeyPatch) -> Any:
     return get
 
 
-def test_it_is_the_command(tmp_path: Path, shapes: Path, options: list[str]) -> None:
+def test_the_configuration_is_that_of_the_command(tmp_path: Path, shapes: Path, options: list[str]) -> None:
     more = {"schedule.steps": 2, "schedule.decays": 1}
     words = [word for name, value in more.items() for word in (f"--{name}", str(value))]
     main(["train", "--data", str(shapes), *options, *words, "--output", str(tmp_path / "command")])

@@ -46,8 +46,8 @@ def test_the_decay_is_warmed_up() -> None:
         assert torch.equal(parameter, state[name]) != parameter.requires_grad, name
 
 
-def test_it_is_torchs() -> None:
-    """With the whole decay from the start, and but for the counts, which torch averages too."""
+def test_the_average_is_that_of_torch() -> None:
+    """With the full decay from the start, and except for the counters, which torch averages too."""
     detector, random = Detector(MODEL, ("a",)), torch.Generator().manual_seed(1)
     ours = WeightAverage(detector, 0.9)
     torchs = AveragedModel(detector, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)

@@ -31,8 +31,8 @@ def check(last: Path | None = None) -> FiniteCheck:
     return FiniteCheck(index, CPU, last)
 
 
-def test_weights_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the evaluated detector is the trained one, and in both where it is their average."""
+def test_weights_are_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the trained detector, and of the average too where that is evaluated."""
     trained, average = detector(), detector()
     looked: list[int] = []
     real = torch.Tensor.isfinite
@@ -51,12 +51,12 @@ def test_the_last_checkpoint_is_named_if_there_is_one(tmp_path: Path) -> None:
     last = tmp_path / "last.pt"
     for detectors in ((spoilt, spoilt), (whole, spoilt)):
         with pytest.raises(
-            RunError, match=r"^step 7 made fpn\.p6\.weight not finite\. No checkpoint was saved before;"
+            RunError, match=r"^step 7 left fpn\.p6\.weight infinite or NaN\. No checkpoint was saved before;"
         ):
             check(last).before_saving(7, *detectors)
     last.write_bytes(b"")
     says = r"a lower learning rate \(schedule\.lr\) or clipped gradients \(schedule\.clip_norm\) may help"
-    with pytest.raises(RunError, match=rf"not finite\. {last} is from before; {says}$"):
+    with pytest.raises(RunError, match=rf"infinite or NaN\. {last} is from an earlier step; {says}$"):
         check(last).before_saving(7, spoilt, spoilt)
 
 
@@ -82,7 +82,7 @@ def test_a_loss_that_is_not_finite(
     with pytest.raises(RunError, match=r"the loss of step 4 is not finite .*images: \d+\.jpg, \d+\.jpg") as caught:
         train(micro(tmp_path / "run", schedule={"steps": 5}, runtime=runtime), CPU)
     assert "\n" not in str(caught.value)
-    assert f"{tmp_path / 'run' / 'last.pt'} is from before; a lower learning rate" in str(caught.value)
+    assert f"{tmp_path / 'run' / 'last.pt'} is from an earlier step; a lower learning rate" in str(caught.value)
     content = load(tmp_path / "run" / "last.pt")
     assert content["training"]["step"] == 3
     assert all(bool(tensor.isfinite().all()) for tensor in content["model"].values())
@@ -108,7 +108,7 @@ def test_a_weight_that_is_not_finite_is_not_saved(
         return result
 
     monkeypatch.setattr(engine, "train_step", train_step)
-    with pytest.raises(RunError, match=r"step 3 made fpn\.p6\.weight not finite"):
+    with pytest.raises(RunError, match=r"step 3 left fpn\.p6\.weight infinite or NaN"):
         train(micro(tmp_path / "run", runtime={"checkpoint_interval": 1}), CPU)
     assert load(tmp_path / "run" / "last.pt")["training"]["step"] == 2
 
@@ -132,7 +132,7 @@ def test_an_average_that_is_not_finite_is_not_saved(
     train(micro(tmp_path / "run", **shared), CPU)
     shared["schedule"]["ema"] = 0.9
     calls = iter(range(1000))
-    says = r"step 3 made fpn\.p6\.weight not finite\. No checkpoint was saved before; a lower"
+    says = r"step 3 left fpn\.p6\.weight infinite or NaN\. No checkpoint was saved before; a lower"
     with pytest.raises(RunError, match=says):
         train(micro(tmp_path / "averaged", **shared), CPU)
     assert not (tmp_path / "averaged" / "last.pt").exists()

@@ -135,7 +135,7 @@ def test_the_run_has_the_model_of_the_file_and_logs_changes(
     said = {f"model.{name}: {new}, as {caffe2_file} has it (not {old})" for name, (old, new) in changes.items()}
     assert set(lines[:6]) == said
     assert lines[6] == f"the backbone starts from {caffe2_file}; the pyramid and the head start fresh"
-    assert lines[7] == "left out, as no detector has it: fc1000_w, fc1000_b"
+    assert lines[7] == "left out, as detectors do not have them: fc1000_w, fc1000_b"
     assert not any("frozen at random weights" in line for line in lines)
     recorded = json.loads((run.folder / "config.json").read_text())
     assert recorded["init"] == str(caffe2_file)
@@ -155,7 +155,7 @@ def test_random_weights_that_are_frozen_are_logged(
     with caplog.at_level(logging.INFO, "paa"):
         train(micro(tmp_path / "run", schedule={"steps": 1}), CPU)
     assert start_lines(caplog) == [
-        "no --init: batch norm or stages are frozen at random weights; r18_nano starts from none"
+        "no --init: batch norm or stages are frozen at random weights; recipe r18_nano needs none"
     ]
 
 
@@ -175,8 +175,8 @@ def test_a_detector_starts_a_run_on_other_classes(
         run = train(replace(config, init=str(tmp_path / "old.pt")), CPU)
     lines = start_lines(caplog)
     assert lines == [
-        f"all starts from {tmp_path / 'old.pt'}",
-        "but for 2 of 4 classes, whose rows of head.cls_logits.weight and head.cls_logits.bias start fresh: "
+        f"the whole detector starts from {tmp_path / 'old.pt'}",
+        "except 2 of 4 classes, whose rows of head.cls_logits.weight and head.cls_logits.bias start fresh: "
         "square, triangle",
         "1 of its classes are not in the data set, and are dropped",
     ]
@@ -194,8 +194,8 @@ def test_a_detector_starts_a_run_on_other_classes(
 @pytest.mark.parametrize(
     ("given", "chosen", "says", "kind"),
     [
-        ("R-50.pkl", ("backbone",), "R-50.pkl: is of a model with backbone resnet50, not resnet18", ConfigError),
-        ("R-50.pkl", ("bgr", "channels"), "R-50.pkl: is of a model with bgr True, not False", ConfigError),
+        ("R-50.pkl", ("backbone",), "R-50.pkl: holds a model with backbone resnet50, not resnet18", ConfigError),
+        ("R-50.pkl", ("bgr", "channels"), "R-50.pkl: holds a model with bgr True, not False", ConfigError),
         ("gone.pkl", (), "gone.pkl: no such file", CheckpointError),
         ("torchvision/resnet51", (), "torchvision/resnet51: no such weights", CheckpointError),
         ("text.pkl", (), "text.pkl: a text, not a checkpoint", CheckpointError),

@@ -1,4 +1,4 @@
-"""The records of a run: how they are made, and who hears them."""
+"""The records of a run: how they are made, and how a listener stops the run."""
 
 from __future__ import annotations
 

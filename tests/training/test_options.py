@@ -1,4 +1,4 @@
-"""What a person sets becomes the configuration of a run; what cannot be set is said."""
+"""What a person sets becomes the configuration of a run; errors name what cannot be set."""
 
 from __future__ import annotations
 

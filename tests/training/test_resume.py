@@ -129,7 +129,7 @@ def test_a_listener_stops_a_run(
 def test_a_run_killed_in_a_validation_ends_as_one_never_stopped(
     tmp_path: Path, micro: Micro, monkeypatch: pytest.MonkeyPatch, validated: TrainResult, killed_in: str, step: int
 ) -> None:
-    """Killed before its record is written, while it is, before the best is saved, before last.pt says so."""
+    """Killed before its record is written, while that is written, before best.pt is saved, before last.pt is saved."""
     real_save, real_add = running.save_checkpoint, SummaryWriter.add_scalar
 
     def evaluate_weights(run: Run) -> Record:

@@ -44,7 +44,7 @@ except PaaError as error:
 """
 
 
-def test_a_checkpoint_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_is_whole_or_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "last.pt"
     save_checkpoint(path, {"step": 1})
 
@@ -79,7 +79,7 @@ def test_a_checkpoint_on_a_full_disk(tmp_path: Path) -> None:
         assert " free on its disk" in line
 
 
-def test_a_text_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_file_is_whole_or_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "report.md"
     write_text(path, "größer 猫\n")
     assert path.read_bytes() == "größer 猫\n".encode()
@@ -94,7 +94,7 @@ def test_a_text_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
     assert path.read_text(encoding="utf-8") == "größer 猫\n"
 
 
-def test_a_text_of_names_that_are_no_unicode(tmp_path: Path) -> None:
+def test_a_text_with_file_names_that_are_not_unicode(tmp_path: Path) -> None:
     write_text(tmp_path / "names.txt", "caf\udce9.jpg\n")
     assert (tmp_path / "names.txt").read_bytes() == b"caf\\udce9.jpg\n"
 
@@ -179,8 +179,8 @@ def test_a_run_is_started_before_its_first_checkpoint(tmp_path: Path, files: dic
         ),
         ({"log.jsonl": '{"step": 1}\n{"step": 7}\n'}, r"log\.jsonl goes up to step 7"),
         ({"config.json": '{"recipe": 1}', "log.jsonl": '{"step": 1}\n'}, r"log\.jsonl goes up to step 1"),
-        ({"config.json": '{"model_type": "bert"}'}, r"config\.json: is not that of a training run.*--output"),
-        ({"config.json": "[tool]"}, r"config\.json: is not that of a training run"),
+        ({"config.json": '{"model_type": "bert"}'}, r"config\.json: is not the configuration of a .* run.*--output"),
+        ({"config.json": "[tool]"}, r"config\.json: is not the configuration of a training run"),
     ],
 )
 def test_what_is_left_of_a_run_is_not_overwritten(tmp_path: Path, files: dict[str, str], says: str) -> None:
@@ -215,7 +215,7 @@ def test_check_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for path in (Path("file"), tmp_path / "file", tmp_path / "file" / "deep" / "er"):
         with pytest.raises(RunError, match=r"file.*: cannot be written to: .*file is not a folder"):
             check_folder(path)
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # as for a user who may not
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # as for a user who may not write
     with pytest.raises(RunError, match="cannot be written to"):
         check_folder(tmp_path / "new")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]

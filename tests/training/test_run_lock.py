@@ -88,7 +88,7 @@ def test_another_process_holds_the_lock(
             assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
         assert [record.getMessage() for record in caplog.records] == [
             f"{tmp_path / 'lock'}: left by process {other.process.pid} on {socket.gethostname()} "
-            f"(since {re.search(r'since (.*?)[)]', caplog.text)[1]}), which no longer runs: taken over"  # type: ignore[index]
+            f"(since {re.search(r'since (.*?)[)]', caplog.text)[1]}), which no longer runs: lock taken over"  # type: ignore[index]
         ]
     assert list(tmp_path.iterdir()) == []
 
@@ -122,7 +122,7 @@ def test_the_same_process_holds_the_lock(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_lock_of_another_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where files can be locked its process does not run; where they cannot nobody can know."""
+    """Where files can be locked, its process is known not to run; where they cannot, that is unknown."""
     (tmp_path / "lock").write_text(holder(host="elsewhere", pid=os.getpid()))
     with caplog.at_level(logging.INFO, "paa"), run_lock(tmp_path):
         pass
@@ -147,7 +147,7 @@ def test_a_later_process_of_the_same_number(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_lock_removed_while_it_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its holder ends between opening and locking: what is locked then is no longer the file in the folder."""
+    """The holder ends between opening and locking: the locked file is then no longer the one in the folder."""
     flock, calls = fcntl.flock, iter(range(9))
 
     def late(file: int, how: int) -> None:

@@ -42,7 +42,7 @@ def test_records_go_everywhere(tmp_path: Path) -> None:
     run, heard = RunFolder(tmp_path), list[Record]()
 
     def listener(record: Record) -> object:
-        assert read_log(run.log)[-1] == record  # it is written before it is heard
+        assert read_log(run.log)[-1] == record  # the record is written before the listener gets it
         heard.append(record)
         return STOP if record["step"] == 3 else None
 

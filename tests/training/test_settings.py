@@ -54,8 +54,8 @@ def test_values_without_an_effect(tmp_path: Path, micro: Micro) -> None:
         "schedule.warmup has no effect: there is no warm-up"
     ]
     late = idle("schedule.decays", schedule={"decays": (3, 4, 5)})
-    assert late == ["schedule.decays has no effect: [4, 5] are not before the last step, 4"]
+    assert late == ["schedule.decays has no effect: steps [4, 5] are not before the last one, 4"]
     fast = {"runtime": {"fast_convolutions": True, "precision": "bfloat16"}}
     assert idle("runtime.fast_convolutions", **fast) == [
-        "runtime.fast_convolutions has no effect: they are for float32 without torch.compile"
+        "runtime.fast_convolutions has no effect: fast convolutions are for float32 without torch.compile"
     ]

@@ -90,7 +90,7 @@ def test_a_run_needs_its_own_folder(tmp_path: Path, micro: Micro) -> None:
 
 
 def test_fewer_than_one_step(tmp_path: Path, micro: Micro) -> None:
-    with pytest.raises(ConfigError, match="1 steps of 2 images are not one of 8"):
+    with pytest.raises(ConfigError, match="1 steps of 2 images are less than one of 8"):
         train(micro(tmp_path / "run", batch_size=8, schedule={"steps": 1}), CPU)
     assert not (tmp_path / "run").exists()
 
@@ -138,7 +138,7 @@ def test_when_checkpoints_and_validations_are_due(
         assert due == [10, 20, 25]
 
 
-def test_what_a_run_must_have_to_be_resumed(tmp_path: Path, micro: Micro) -> None:
+def test_the_settings_that_a_resumed_run_must_share(tmp_path: Path, micro: Micro) -> None:
     config = micro(tmp_path / "run", runtime={"seed": 7, "precision": "bfloat16"}, init=None)
     with set_up(config, CPU, ignore) as run:
         assert run.state.run_config == {
@@ -152,11 +152,11 @@ def test_what_a_run_must_have_to_be_resumed(tmp_path: Path, micro: Micro) -> Non
         }
 
 
-def test_what_is_said_at_the_start(
+def test_what_is_logged_at_the_start(
     tmp_path: Path, micro: Micro, whole: TrainResult, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A resumed run says nothing of weights to start from, and warns where its learning rate jumps."""
-    fresh = "no --init: batch norm or stages are frozen at random weights; r18_nano starts from none"
+    """A resumed run logs nothing about weights to start from, and warns where its learning rate jumps."""
+    fresh = "no --init: batch norm or stages are frozen at random weights; recipe r18_nano needs none"
     schedule = "schedule: 4 steps of 2 images (1 epochs), learning rate 0.002, a tenth of it from steps 3 on, warm-up 2"
     folder = shutil.copytree(whole.folder, tmp_path / "run")
 

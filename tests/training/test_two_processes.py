@@ -101,7 +101,7 @@ def check_finite_losses(data: Path, output: Path) -> None:
         check = FiniteCheck(index, process)
         check.add(7, {"box": torch.tensor(math.nan if process.rank else 1.0)}, batch.positions)
         with pytest.raises(RunError) as caught:
-            check.now()
+            check.check_now()
         said = {"error": str(caught.value), "image": index.path(int(batch.positions[0])).name}
         (output / f"{process.rank}.json").write_text(json.dumps(said))
 

@@ -153,7 +153,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, checkpoint: Path, mo
 
 def test_the_format_can_be_named(tmp_path: Path, checkpoint: Path) -> None:
     assert convert(checkpoint, tmp_path / "a.safetensors", format="paa").names == NAMES
-    with pytest.raises(CheckpointError, match=r"last\.pt: not of the format mmdet$"):
+    with pytest.raises(CheckpointError, match=r"last\.pt: not in the format mmdet$"):
         convert(checkpoint, tmp_path / "b.safetensors", format="mmdet")
 
 
@@ -161,7 +161,7 @@ def test_a_file_without_names_needs_some(tmp_path: Path) -> None:
     """Wrong names are refused."""
     dense = {name: tensor.contiguous() for name, tensor in marked(seed_shapes(*R50, classes=4)).items()}
     torch.save(dense, tmp_path / "four.pth")
-    with pytest.raises(CheckpointError, match=r"four\.pth: has 4 classes without names: give them by --names"):
+    with pytest.raises(CheckpointError, match=r"four\.pth: has 4 classes without names: give their names with --names"):
         convert(tmp_path / "four.pth", tmp_path / "four.safetensors")
     wrong = ((["a", "b", "b", "c"], "same name, 'b'"), (["a", " ", "b", "c"], "empty"), (["a"], "4 classes"))
     for names, says in wrong:

@@ -573,7 +573,7 @@ def test_safetensors_hold_only_words(tmp_path: Path) -> None:
         (bytes(range(256)), "damaged, or no checkpoint"),
         (b"\x80\x02N.", "holds a NoneType"),
         (b"\x80\x02].", "holds a list"),
-        (b"\x80\x02}K\x01Ns.", "keys that are no names"),
+        (b"\x80\x02}K\x01Ns.", "keys are not all names"),
         (b"\x80\x02}}Ns.", "a dict as a key"),
         (b"\x80\x02}]Ns.", "a list as a key"),
         (b"\x80\x02}NNs.", "a NoneType as a key"),

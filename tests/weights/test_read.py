@@ -42,13 +42,13 @@ def test_a_new_format_takes_two_functions(tmp_path: Path, monkeypatch: pytest.Mo
     torch.save({"mine.bad": torch.zeros(1)}, tmp_path / "b.pth")
     with pytest.raises(CheckpointError, match=r"b\.pth: is a bad one$"):
         read_weights(tmp_path / "b.pth")
-    with pytest.raises(CheckpointError, match=r"a\.pth: not of the format seed$"):
+    with pytest.raises(CheckpointError, match=r"a\.pth: not in the format seed$"):
         read_weights(tmp_path / "a.pth", "seed")
 
 
 def test_formats_that_do_not_exist(tmp_path: Path) -> None:
     torch.save({"x": torch.zeros(1)}, tmp_path / "a.pth")
-    with pytest.raises(CheckpointError, match=r"a\.pth: not of the format nonsense$"):
+    with pytest.raises(CheckpointError, match=r"a\.pth: not in the format nonsense$"):
         read_weights(tmp_path / "a.pth", "nonsense")  # type: ignore[arg-type]
 
 

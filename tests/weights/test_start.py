@@ -87,14 +87,12 @@ def test_classes_are_taken_by_name(theirs: str, ours: str) -> None:
             assert not torch.equal(after[name][row], untouched[name][row]) or label not in theirs
 
     new, gone = [label for label in ours if label not in theirs], set(theirs) - set(ours)
-    assert lines[0] == "all starts from old.pt"
+    assert lines[0] == "the whole detector starts from old.pt"
     said = [line for line in lines[1:] if "start fresh" in line]
     assert len(said) == bool(new)
     if new:
         rows = "head.cls_logits.weight and head.cls_logits.bias"
-        assert said == [
-            f"but for {len(new)} of {len(ours)} classes, whose rows of {rows} start fresh: {', '.join(new)}"
-        ]
+        assert said == [f"except {len(new)} of {len(ours)} classes, whose rows of {rows} start fresh: {', '.join(new)}"]
     dropped = f"{len(gone)} of its classes are not in the data set, and are dropped"
     assert (dropped in lines) == bool(gone)
     assert len(lines) == 1 + bool(new) + bool(gone)
@@ -119,14 +117,14 @@ def test_weights_without_names() -> None:
     """As many classes as the data set has are taken in its order; 80 are COCO's; others are refused."""
     nameless = weights_of("abc", names=None)
     detector = fresh("xyz", 3)
-    assert load_start(detector, nameless) == ["all starts from old.pt"]
+    assert load_start(detector, nameless) == ["the whole detector starts from old.pt"]
     assert all(torch.equal(detector.state_dict()[name], nameless.tensors[name]) for name in ROWS)
     for ours in ("xy", "abcd"):
         with pytest.raises(CheckpointError) as caught:
             load_start(fresh(ours, 3), nameless)
         assert str(caught.value) == (
             f"old.pt: has 3 classes without names, the data set has {len(ours)}: "
-            "it is unknown which is which; paa convert --names gives them names"
+            "name the file's classes with paa convert --names"
         )
 
     coco = weights_of(COCO_NAMES, names=None)
@@ -240,7 +238,7 @@ def test_a_detector_decides_all_but_the_norm_and_the_size_of_test_images() -> No
     for name in followed:
         with pytest.raises(ConfigError) as caught:
             starting_model(weights, asked, chosen=(name, "norm"))
-        expected = f"old.pt: is of a model with {name} {getattr(theirs, name)}, not {getattr(asked, name)}"
+        expected = f"old.pt: holds a model with {name} {getattr(theirs, name)}, not {getattr(asked, name)}"
         assert str(caught.value) == expected
     with pytest.raises(ConfigError, match=r"with (bgr True, not False; legacy True, not False|legacy .*; bgr .*)$"):
         starting_model(weights, asked, chosen=("legacy", "bgr"))
@@ -257,7 +255,7 @@ def test_a_backbone_decides_its_name_and_its_input() -> None:
         "stride_in_1x1": (False, True),
         "mean": (asked.mean, CAFFE_MEAN),
     }
-    with pytest.raises(ConfigError, match=r"^R-50\.pkl: is of a model with backbone resnet50, not resnet18$"):
+    with pytest.raises(ConfigError, match=r"^R-50\.pkl: holds a model with backbone resnet50, not resnet18$"):
         starting_model(weights, asked, chosen=("backbone",))
 
 

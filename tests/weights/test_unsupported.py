@@ -59,7 +59,7 @@ def test_a_state_dict_of_ours_alone(tmp_path: Path, model: PAA, wrapped: str) ->
     else:
         torch.save(state, path)
     message = refusal(path)
-    start = "of none of the known formats: the weights of this project's detector alone (a state dict), without config"
+    start = "in none of the known formats: the weights of this project's detector alone (a state dict), without config"
     assert message.startswith(start)
     assert "model.save('model.safetensors')" in message
     if wrapped == "bare":  # the advice works
@@ -127,8 +127,8 @@ STATES: dict[str, tuple[Any, str]] = {
     "YOLOX": ({"model": {"head.cls_preds.0.weight": torch.ones(2)}}, "another detector (YOLOX)"),
     "DETR": ({"model": {"class_embed.weight": torch.ones(2)}}, "another detector (DETR"),
     "MMDetection": ({"state_dict": {"bbox_head.fcos.weight": torch.ones(2)}, "meta": {}}, "(MMDetection's, of another"),
-    "tensor": (torch.ones(3), "holds a Tensor, not a checkpoint: that is a dictionary of named tensors"),
-    "list": ([torch.ones(3)], "holds a list, not a checkpoint: that is a dictionary of named tensors"),
+    "tensor": (torch.ones(3), "holds a Tensor, not a checkpoint, which is a dictionary of named tensors"),
+    "list": ([torch.ones(3)], "holds a list, not a checkpoint, which is a dictionary of named tensors"),
     "none": (None, "holds a NoneType, not a checkpoint"),
 }
 

@@ -23,16 +23,16 @@ class Convert:
     output: Positional[Path]
     """The file to write, *.safetensors."""
     names: tuple[str, ...] | None = None
-    """Class names, in the order of the labels; default: the file's own, or COCO's for 80 classes;
-    for others without names they are needed."""
+    """Class names, in the order of the labels; default: the file's own, or COCO's for 80 classes; needed for a file
+    without names and of another number of classes."""
     checkpoint_format: DetectorFormat | None = None
-    """Format of the checkpoint; default: found out from it."""
+    """Format of the checkpoint; default: recognised from its content."""
 
     usual: ClassVar[None] = None
     """--help shows all options."""
 
     def run(self, console: Console) -> None:
-        """Read, check, write."""
+        """Read the checkpoint, check it, and write the model file."""
         from paa.weights.convert import convert
 
         weights = convert(self.checkpoint, self.output, names=self.names, format=self.checkpoint_format)

@@ -1,4 +1,4 @@
-"""paa demo: all of it on drawn shapes, in minutes, on a CPU."""
+"""paa demo: train, evaluate and draw on a data set of drawn shapes, in minutes, on a CPU."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Demo:
     """Make a data set of shapes, train a small detector on it, evaluate it, and show what it sees."""
 
     output: Path = Path("demo")
-    """Folder for all of it."""
+    """Folder for the data set, the run and the evaluation."""
     images: int = 0
-    """Images of the data set; 0: as many as the demo's goal needs."""
+    """Images of the data set; 0: 2000."""
     steps: int = 0
-    """Training steps; 0: as many as the demo's goal needs."""
+    """Training steps; 0: 1000."""
     device: str | None = None
     """cpu, cuda, ...; default: a GPU if there is one."""
 
@@ -29,7 +29,7 @@ class Demo:
     """--help shows all options."""
 
     def run(self, console: Console) -> None:
-        """Run the demo, and say what came of it."""
+        """Run the demo, and print its numbers."""
         from paa.commands.run_demo import IMAGES, STEPS, run_demo
         from paa.report.progress import TrainingProgress
         from paa.report.tables import class_rows, rich_table, summary_rows

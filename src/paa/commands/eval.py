@@ -28,11 +28,11 @@ class Eval:
     data: Path
     """The data set: a COCO JSON file, or the folder of a COCO, Pascal VOC or YOLO data set."""
     checkpoint_format: DetectorFormat | None = None
-    """Format of the checkpoint; default: found out from it."""
+    """Format of the checkpoint; default: recognised from its content."""
     split: str = "val"
     """Split to evaluate on."""
     format: Format | None = None
-    """Format of the data set; default: found out from what the path holds."""
+    """Format of the data set; default: recognised from what the path holds."""
     output: Path | None = None
     """Folder for the numbers, COCO results, precision-recall images and a sheet of images."""
     device: str | None = None
@@ -41,12 +41,12 @@ class Eval:
     """Evaluate on the first images only."""
     inference: InferenceOptions = field(default_factory=InferenceConfig)
     multi_scale: bool = False
-    """Detect at many sizes and mirrored too, and merge what is found; the options --views.* say how."""
+    """Detect at many sizes and in mirror images too, and merge the detections; --views.* are its options."""
     loading: Annotated[LoadingConfig, arg(name="")] = field(default_factory=LoadingConfig)
     images: Path | None = None
-    """Folder of the images; default: found out from the annotations."""
+    """Folder of the images; default: found from the annotations."""
     max_pixels: int | None = None
-    """Pixels that an image may have; default: 178956970, or PAA_MAX_PIXELS of the environment."""
+    """Most pixels of an image; default: 178956970, or PAA_MAX_PIXELS of the environment."""
     views: MultiScaleConfig = field(default_factory=MultiScaleConfig)
 
     usual: ClassVar[tuple[str, ...]] = (
@@ -102,7 +102,7 @@ class Eval:
             return
         left_out = [*report.left_out, *evaluated.left_out]
         if self.output is None and len(left_out) > NAMED:
-            logging.getLogger("paa").info("--output FOLDER lists all %d that were left out", len(left_out))
+            logging.getLogger("paa").info("--output FOLDER lists all %d items that were left out", len(left_out))
         try:
             if self.output is not None:
                 file = LeftOut(self.output / LEFT_OUT)

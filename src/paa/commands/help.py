@@ -28,7 +28,7 @@ def show_help(command: type, prog: str, usual: Collection[str] | None, default: 
 
 
 def _defaults(command: type) -> Any:
-    """Return an instance of a dataclass, in which what must be given is missing."""
+    """Return an instance of a dataclass, with tyro's mark for a missing value in each field that must be given."""
     required = [
         field.name
         for field in dataclasses.fields(command)
@@ -52,7 +52,7 @@ def _shown(values: Any, usual: Collection[str] | None, prefix: str = "") -> Any:
             hint = typing.cast(Any, Annotated)[parts] if len(parts) > 1 else parts[0]
         elif value is None:
             hint = Annotated[hint, tyro.conf.arg(help_behavior_hint="")]
-        if usual is not None and not any(one == name or (nested and one.startswith(f"{name}.")) for one in usual):
+        if usual is not None and not any(u == name or (nested and u.startswith(f"{name}.")) for u in usual):
             hint = Annotated[hint, tyro.conf.Suppress]
         fields.append((field.name, hint))
         copied[field.name] = value

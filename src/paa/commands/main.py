@@ -41,7 +41,7 @@ usage: paa COMMAND [options]     (paa COMMAND --help: the usual options, --help-
   paa eval CHECKPOINT --data PATH               COCO's numbers, operating points
   paa predict CHECKPOINT IMAGE_OR_FOLDER...     draw and write detections
   paa convert CHECKPOINT OUT.safetensors        any implementation's checkpoint, as this project's model file
-  paa demo                                      all of it on drawn shapes, in minutes, on a CPU
+  paa demo                                      train, evaluate and draw on drawn shapes, in minutes, on a CPU
 
 recipes: {", ".join(RECIPES)}"""
 
@@ -75,9 +75,9 @@ def _recipe_of(arguments: list[str]) -> str:
 
 
 def _named(arguments: list[str]) -> tuple[str, ...]:
-    """Return what a command line names, as fields: --model.norm-eps, --model.no-bgr, --no_voting, --model.bgr=False."""
+    """Return the fields that options name, also as --model.norm-eps, --model.no-bgr, --no_voting, --model.bgr=False."""
     names = [argument.split("=", 1)[0].removeprefix("--") for argument in arguments if argument.startswith("--")]
-    parts = [name.replace("-", "_").rpartition(".") for name in names]  # the parser takes either
+    parts = [name.replace("-", "_").rpartition(".") for name in names]  # the parser takes - and _
     return tuple(f"{group}{dot}{field.removeprefix('no_')}" for group, dot, field in parts)
 
 
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command line; exit code 0, 1 where `paa predict` left images out, 2 for an error that the input caused,
     130 when interrupted.
 
-    Where nobody reads what is printed any more, as in `paa eval ... | head -1`, all is done nevertheless.
+    If the reader of the output ends early, as in `paa eval ... | head -1`, the command is finished nevertheless.
     """
     with safe_output():
         _run(list(sys.argv[1:] if arguments is None else arguments))
@@ -111,7 +111,7 @@ def _run(given: list[str]) -> None:
     if given[0] not in COMMANDS:
         print(f"paa: error: unknown command {given[0]!r}; known: {', '.join(COMMANDS)}", file=sys.stderr)
         sys.exit(2)
-    log = logging.getLogger("paa")  # ours alone: other libraries' logs are theirs to show
+    log = logging.getLogger("paa")  # this project's logger alone: other libraries show their own logs
     log.setLevel(logging.INFO)
     log.handlers[:] = [handler := logging.StreamHandler()]
     handler.setFormatter(logging.Formatter("paa: %(message)s"))
@@ -126,7 +126,7 @@ def _run(given: list[str]) -> None:
     except RuntimeError as error:
         from paa.data.workers import worker_error
 
-        if (named := worker_error(error)) is not None:  # torch reports a worker's end wherever it is just then
+        if (named := worker_error(error)) is not None:  # torch raises this wherever the main process is just then
             print(f"paa: error: {named}", file=sys.stderr)
             sys.exit(2)
         if not re.search("out of memory|allocate memory", str(error), re.IGNORECASE):

@@ -27,21 +27,21 @@ class Predict:
     paths: Positional[tuple[Path, ...]]
     """Images, or folders of images."""
     checkpoint_format: DetectorFormat | None = None
-    """Format of the checkpoint; default: found out from it."""
+    """Format of the checkpoint; default: recognised from its content."""
     output: Path = Path("predictions")
     """Folder for the drawn images and detections.json."""
     device: str | None = None
     """cpu, cuda, cuda:1, ...; default: a GPU if there is one."""
     inference: InferenceOptions = field(default_factory=lambda: InferenceConfig(threshold=0.3))
     multi_scale: bool = False
-    """Detect at many sizes and mirrored too, and merge what is found; the options --views.* say how."""
+    """Detect at many sizes and in mirror images too, and merge the detections; --views.* are its options."""
     batch_size: int = 1
     """Images at a time."""
     skip_bad: bool = False
-    """Take it as success (exit code 0, not 1) that images were left out as they cannot be read; left_out.txt lists
-    them either way."""
+    """Exit with code 0, not 1, where images were left out because they cannot be read; left_out.txt lists them in
+    both cases."""
     max_pixels: int | None = None
-    """Pixels that an image may have; default: 178956970, or PAA_MAX_PIXELS of the environment."""
+    """Most pixels of an image; default: 178956970, or PAA_MAX_PIXELS of the environment."""
     views: MultiScaleConfig = field(default_factory=MultiScaleConfig)
 
     usual: ClassVar[tuple[str, ...]] = (
@@ -95,6 +95,6 @@ class Predict:
         for line in left_out_lines(left_out, "images"):
             log.warning(line)
         if left_out:
-            log.warning("all of them are in %s; --skip-bad takes this as success", self.output / LEFT_OUT)
+            log.warning("all of them are listed in %s; with --skip-bad the exit code is 0", self.output / LEFT_OUT)
             if not self.skip_bad:
                 sys.exit(1)

@@ -1,4 +1,4 @@
-"""`paa demo`: a data set of drawn shapes, a small detector trained on it, and what it sees; minutes on a CPU."""
+"""`paa demo`: a data set of drawn shapes, a small detector trained on it, and what it detects; minutes on a CPU."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run_demo(
     """Make the data set (folder/shapes), train (folder/run), evaluate (folder/evaluation).
 
     images: of the data set, a fifth of them for validation; steps: of training. Returns the numbers on the validation
-    set and the seconds that training and evaluation took. RunError if the folder exists.
+    set and the seconds that training and evaluation took. RunError if the folder is not empty.
     """
     if folder.exists() and any(folder.iterdir()):
         raise RunError(f"{folder}: exists and is not empty; remove it or give another --output")

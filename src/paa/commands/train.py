@@ -61,7 +61,7 @@ class Train:
     init_format: WeightsFormat | None = None
     """Format of that file; default: recognised from what the file holds."""
     named: Suppress[tuple[str, ...]] = ()
-    """The options that a person named; not an option."""
+    """The options that a person named; itself not an option."""
     validation: Annotated[ValidationOptions, arg(name="")] = field(default_factory=ValidationOptions)
     runtime: Annotated[RuntimeConfig, arg(name="")] = field(default_factory=RuntimeConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -137,10 +137,10 @@ def _fields_of_options(group: str, kind: type) -> dict[str, str]:
     """Return option -> field for a configuration whose options have no prefix."""
     hints: dict[str, Any] = get_type_hints(kind, include_extras=True)
     names = {}
-    for one in fields(kind):
-        given = [extra for extra in get_args(hints[one.name])[1:] if hasattr(extra, "name")]
-        option = given[0].name if given else one.name
-        names[option.replace("-", "_")] = f"{group}.{one.name}"
+    for each in fields(kind):
+        given = [extra for extra in get_args(hints[each.name])[1:] if hasattr(extra, "name")]
+        option = given[0].name if given else each.name
+        names[option.replace("-", "_")] = f"{group}.{each.name}"
     return names
 
 

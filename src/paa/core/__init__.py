@@ -1,4 +1,4 @@
-"""The paper: pure functions of tensors, which stand on nothing but torch, torchvision's operators and numpy.
+"""The paper: pure functions of tensors, which depend on nothing but torch, torchvision's operators and numpy.
 
 For a training loop of your own: `make_anchors`, `paa_losses` (with `LossWeights` and any `Assigner`), `detect`.
 To study an assignment: `assign`, whose steps are `match`, `candidates_per_object` and `count_positives`.

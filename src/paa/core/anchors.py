@@ -18,10 +18,11 @@ def make_anchors(
     shift: float = 0.0,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """Return (N, 4) anchors of side 8 x stride: levels in order, each row by row.
+    """Return anchors (N, 4), xyxy pixels, of side 8 x stride: levels in order, each row by row.
 
     level_sizes: (rows, columns) of each level. The centre of column j is (j + offset) x stride + shift pixels:
-    offset 0.5 for new models, with shift 0.5 for the seed's and the official checkpoints, offset 0 for MMDetection's.
+    offset 0.5 and shift 0 for new models, 0.5 and 0.5 for the seed's and the official checkpoints, 0 and 0 for
+    MMDetection's.
     """
     levels = []
     for (rows, columns), stride in zip(level_sizes, strides, strict=True):
@@ -35,8 +36,8 @@ def make_anchors(
 def level_of(positions: Tensor, level_starts: Sequence[int]) -> Tensor:
     """Return the level of anchors at these positions along N: (...) int64 -> (...) int64.
 
-    level_starts: where each level begins along N, then N. They are compared as plain numbers, since a tensor of them
-    would have to be copied to the device.
+    level_starts: where each level begins along N, then N; plain numbers, since a tensor of them would have to be copied
+    to the device.
     """
     level = torch.zeros_like(positions)
     for start in level_starts[1:-1]:

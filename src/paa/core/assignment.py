@@ -1,7 +1,7 @@
 """Which anchors are positive, and for which object (paper, §3.1 and §3.2).
 
-`Assigner` is the interface of a rule, `PaaAssigner` the paper's: match, score, candidates, positives. All objects of
-all images of a batch at once: B images, at most G objects in one, N anchors.
+`Assigner` is the interface of a rule, `PaaAssigner` the paper's rule: match, score, candidates, positives. All objects
+of a batch are assigned at once: B images, each with at most G objects, and N anchors.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _PAIRS_AT_ONCE = 1 << 21
 class Assignment(NamedTuple):
     """The candidates of every object, best first, and how many of them are positive. Each object has S slots for them.
 
-    anchors (B, G, S): int64, positions along N, any of them behind the last candidate. scores (B, G, S): float32, lower
-    is better, inf behind the last candidate. num_candidates (B, G): int64. num_positives (B, G): int64, 0 where there
+    anchors (B, G, S): int64, positions along N, any position after the last candidate. scores (B, G, S): float32,
+    lower is better, inf after the last candidate. num_candidates (B, G): int64. num_positives (B, G): int64, 0 where there
     is no object; the first candidates are the positive ones. weights (B, G, S): float32, above 0, how much each
     positive counts in the losses; None: each counts 1.
     """
@@ -42,14 +42,14 @@ class Assignment(NamedTuple):
         return torch.arange(self.anchors.shape[2], device=self.anchors.device) < self.num_positives[..., None]
 
     def loss_weights(self) -> Tensor:
-        """Return (B, G, S) float32: how much each candidate counts in the losses as a positive, 0 if it is none."""
+        """Return (B, G, S) float32: how much each candidate counts in the losses, 0 if it is not positive."""
         positive = self.is_positive().float()
         return positive if self.weights is None else positive * self.weights
 
     def objects(self, num_anchors: int) -> Tensor:
         """Return (B, N) int64: the object for which each anchor is positive, -1 for background."""
         b, g, _ = self.anchors.shape
-        # one column more than there are anchors takes what is not positive
+        # an extra column at the end takes the slots that are not positive
         slots = torch.where(self.is_positive(), self.anchors, num_anchors).flatten(1)
         owner = torch.arange(g, device=slots.device).repeat_interleave(self.anchors.shape[2]).expand(b, -1)
         result = torch.full((b, num_anchors + 1), -1, dtype=torch.int64, device=slots.device)
@@ -60,18 +60,18 @@ Cost = Callable[[Tensor], Tensor]
 """What each anchor would cost as a positive of the object that it is matched with: the paper's anchor score (§3.1).
 
 matches (B, N): int64 positions along G, -1 for none -> (B, N) float32, at least 0, lower is better: the focal loss over
-all classes with the object's label as target, plus the GIoU loss of the predicted box. Where there is no match the
-value means nothing.
+all classes with the object's label as target, plus the GIoU loss of the predicted box. The value of an
+anchor without a match means nothing.
 """
 
 
 class Assigner(Protocol):
     """A rule that chooses the positives of a batch; `paa_losses` calls it without gradients, in float32 (or float64).
 
-    Given are outputs, the predictions of B images at N anchors; anchors (N, 4) and gt_boxes (B, G, 4), continuous xyxy
-    pixels of the batch; gt_labels (B, G), int64, -1 in an empty slot, whose box means nothing (G is at least 1); and
-    `cost`, for rules that choose by the losses themselves. Any number S of slots may be returned, also more than an
-    object has candidates. No anchor may be positive for two objects of an image.
+    The arguments are outputs, the predictions of B images at N anchors; anchors (N, 4) and gt_boxes (B, G, 4),
+    continuous xyxy pixels of the batch; gt_labels (B, G), int64, -1 in an empty slot, whose box means nothing (G is at
+    least 1); and `cost`, for rules that choose by the losses themselves. A rule may return any number S of slots, also
+    more than an object has candidates. No anchor may be positive for two objects of an image.
 
     torch.compile and CUDA devices are served best by a rule whose shapes do not depend on the values of tensors.
     """
@@ -88,7 +88,7 @@ class PaaAssigner:
     """The paper's rule: match, score, candidates, positives (§3.1 and §3.2)."""
 
     match_iou: float = 0.1
-    """IoU from which on an anchor is matched with an object, besides the anchors that fit the object best."""
+    """Least IoU at which an anchor is matched with an object; the anchors that fit an object best need less."""
     per_level: int = 9
     """Candidates of an object on each level, at most."""
 
@@ -116,7 +116,7 @@ def match(anchors: Tensor, gt_boxes: Tensor, gt_labels: Tensor, threshold: float
 
 @torch.library.custom_op("paa::match", mutates_args=())
 def _match(anchors: Tensor, gt_boxes: Tensor, gt_labels: Tensor, threshold: float) -> Tensor:
-    """Do what `match` does, as one operator: the number of rounds of its loop depends on the shapes."""
+    """Compute `match` as one operator of torch.compile: the number of rounds of its loop depends on the shapes."""
     (b, g), n = gt_labels.shape, len(anchors)
     highest, owner = gt_boxes.new_full((b, n), -1.0), gt_labels.new_zeros((b, n), dtype=torch.int64)
     best_of_some = torch.zeros_like(owner, dtype=torch.bool)
@@ -137,7 +137,7 @@ def _match(anchors: Tensor, gt_boxes: Tensor, gt_labels: Tensor, threshold: floa
 @_match.register_fake
 def _(anchors: Tensor, gt_boxes: Tensor, gt_labels: Tensor, threshold: float) -> Tensor:
     """Return the shape of the result, for torch.compile."""
-    return gt_labels.new_empty((gt_labels.shape[0], anchors.shape[0]))  # len would make them constants
+    return gt_labels.new_empty((gt_labels.shape[0], anchors.shape[0]))  # with len, the sizes would be constants
 
 
 def candidates_per_object(
@@ -146,7 +146,7 @@ def candidates_per_object(
     """Return each object's `per_level` matched anchors of lowest score on every level, sorted by score (paper, §3.2).
 
     scores (B, N): non-negative, matches (B, N) as from `match`; level_starts: where each level begins along N, then N.
-    Returns anchors (B, G, S), scores (B, G, S) with inf behind the last candidate, and their number (B, G).
+    Returns anchors (B, G, S), scores (B, G, S) with inf after the last candidate, and the number of candidates (B, G).
     """
     b, n = matches.shape
     levels = len(level_starts) - 1

@@ -1,4 +1,4 @@
-"""Geometry of continuous boxes: (x1, y1, x2, y2) in pixels, width x2 - x1, nowhere a `+ 1`."""
+"""Geometry of boxes in continuous coordinates: (x1, y1, x2, y2) in pixels, of width x2 - x1, not x2 - x1 + 1."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def iou(a: Tensor, b: Tensor) -> Tensor:
 def giou(a: Tensor, b: Tensor, legacy: bool = False) -> Tensor:
     """Return the generalised IoU (Rezatofighi et al. 2019) of boxes that broadcast: (..., 4), (..., 4) -> (...).
 
-    legacy: the official code's value, which takes areas of boxes one pixel smaller and adds 1e-7 to the union's and the
-    enclosing area. Otherwise areas are bounded below by 1e-6, as in MMDetection.
+    legacy: the official code's value, which takes areas of boxes one pixel smaller and adds 1e-7 to the area of the
+    union and of the enclosing box. Otherwise areas are bounded below by 1e-6, as in MMDetection.
     """
     ax1, ay1, ax2, ay2 = a.unbind(-1)
     bx1, by1, bx2, by2 = b.unbind(-1)
@@ -72,9 +72,9 @@ def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
 
 
 def decode(deltas: Tensor, anchors: Tensor) -> Tensor:
-    """Return the boxes that `deltas` make of `anchors`: (..., 4), (..., 4) -> (..., 4).
+    """Return the boxes that `deltas` turn `anchors` into: (..., 4), (..., 4) -> (..., 4).
 
-    Deltas are (dx, dy) x 10 and (dw, dh) x 5 in the anchor's size (the references' box coder); dw and dh are
+    Deltas are (dx, dy) x 10 and (dw, dh) x 5 in units of the anchor's size (the references' box coder); dw and dh are
     at most log(1000 / 16), so that no box overflows.
     """
     anchor_sides = anchors[..., 2:] - anchors[..., :2]
@@ -87,7 +87,7 @@ def clip(boxes: Tensor, sizes: Tensor, legacy: bool = False) -> Tensor:
     """Clip boxes to their image: boxes (..., 4), sizes (..., 2) as (height, width) pixels -> (..., 4).
 
     legacy: as the seed and the official code do, in inclusive pixels, which makes a box that lies wholly outside one
-    pixel wide or high at the border. Otherwise such a box has no area any more.
+    pixel wide or high at the border. Otherwise such a box is left without area.
     """
     limit = sizes.flip(-1).to(boxes.dtype)
     if not legacy:

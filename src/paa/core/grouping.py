@@ -9,9 +9,9 @@ from torch import Tensor
 def best_per_group(group: Tensor, score: Tensor, num_groups: int, k: int, largest: bool) -> tuple[Tensor, Tensor]:
     """Return the k members of lowest (or, with `largest`, highest) score of each group, best first.
 
-    group (M,): int64 in 0..num_groups - 1; a member of no group carries `num_groups`. score (M,): float32, at least 0.
+    group (M,): int64 in 0..num_groups - 1; `num_groups` for a member of no group. score (M,): float32, at least 0.
     Returns members (num_groups, k), positions in 0..M - 1, and valid (num_groups, k), false where a group has fewer
-    than k members (the position there means nothing). Ties go to the earlier member.
+    than k members (the position in such a slot means nothing). Ties go to the earlier member.
     """
     if len(group) == 0:
         empty = torch.zeros((num_groups, k), dtype=torch.int64, device=group.device)

@@ -1,7 +1,7 @@
 """The three losses of a batch: focal classification, GIoU of the boxes, and the prediction of the IoU (paper, §3).
 
-The cost by which anchors are assigned and the classification loss are the same focal loss, so its dense part (every
-anchor pushed away from every class) is computed once for both.
+The cost by which anchors are assigned and the classification loss contain the same focal loss, so its dense part (every
+anchor as background, for every class) is computed once for both.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from paa.core.outputs import HeadOutputs
 
 @dataclass(frozen=True)
 class LossWeights:
-    """The numbers in the losses, with the paper's values."""
+    """The constants of the losses, with the paper's values."""
 
     alpha: float = 0.25
     """Focal loss: weight of the positives; that of the background is 1 - alpha."""
@@ -61,15 +61,15 @@ def paa_losses(
     outputs: of B images at N anchors. anchors (N, 4). gt_boxes (B, G, 4): continuous xyxy pixels. gt_labels (B, G):
     from 0, -1 where there is no object. assigner: the rule that chooses the positives. legacy: the official code's
     GIoU. average: the mean of a tensor over all processes (torch.distributed), for the normalisers; a single process
-    needs none. Losses are computed in float32, or in float64 if the outputs are float64. No object anywhere is ordinary
-    input: the classification loss still pushes down, the other two are zero with a graph. ValueError if the assigner's
-    result has the wrong shapes.
+    needs none. Losses are computed in float32, or in float64 if the outputs are float64. A batch without objects is
+    ordinary input: the classification loss still lowers the scores, the other two are zero, with a graph. ValueError
+    if the assigner's result has the wrong shapes.
     """
     dtype = torch.promote_types(outputs.deltas.dtype, torch.float32)
-    outputs = HeadOutputs(  # torch 2.8 compiles no _replace
+    outputs = HeadOutputs(  # torch 2.8 cannot compile _replace
         outputs.cls_logits.to(dtype), outputs.deltas.to(dtype), outputs.iou_logits.to(dtype), outputs.level_sizes
     )
-    if gt_labels.shape[1] == 0:  # an image without objects has an empty slot anyway
+    if gt_labels.shape[1] == 0:  # assigners expect at least one slot: here an empty one
         gt_boxes, gt_labels = F.pad(gt_boxes, (0, 0, 0, 1)), F.pad(gt_labels, (0, 1), value=-1)
     negatives = _negative_focal(outputs.cls_logits, weights)
 
@@ -86,7 +86,7 @@ def paa_losses(
     labels = gt_labels.clamp(min=0)[..., None].expand_as(slots)
     flat = (slots * outputs.cls_logits.shape[2] + labels).flatten(1)
     logits = outputs.cls_logits.flatten(1).gather(1, flat).view_as(slot_weights)
-    # where a slot is not positive its anchor stands in, so that no prediction of such a slot can spoil a gradient
+    # in a slot that is not positive the anchor replaces the prediction, which could otherwise spoil a gradient
     predicted = decode(_take(outputs.deltas, slots), anchors[slots])
     predicted = torch.where(slot_weights[..., None] > 0, predicted, anchors[slots])
     truth = gt_boxes[:, :, None]
@@ -122,17 +122,17 @@ def assign(
 
     The arguments are those of `paa_losses`.
     """
-    # the losses take little time beside the assignment, and this can never differ from what is trained on
+    # the losses take little time beside the assignment, and so the result is always the one that is trained on
     return paa_losses(
         outputs, anchors, gt_boxes, gt_labels, assigner=assigner, weights=weights, legacy=legacy
     ).assignment
 
 
 class _NegativeFocal(torch.autograd.Function):
-    """(1 - alpha) x p^gamma x -log(1 - p) summed over the classes: logits (..., C) -> (...).
+    """Focal loss of background: (1 - alpha) x p^gamma x -log(1 - p) summed over classes; logits (..., C) -> (...).
 
-    The derivative is computed in the forward pass, while p is at hand: autograd would keep five tensors of this size,
-    the largest of the whole loss, and go over each again.
+    The derivative is computed in the forward pass, while p is at hand: autograd would keep five tensors of the logits'
+    size, the largest of the whole loss, and read each again.
     """
 
     @staticmethod
@@ -152,20 +152,20 @@ class _NegativeFocal(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         logits, slope = ctx.saved_tensors
-        if torch.is_grad_enabled():  # for a second derivative, in which the slope above would count as constant
+        if torch.is_grad_enabled():  # for a second derivative, in which the saved slope would count as constant
             p = logits.sigmoid()
             slope = (1 - ctx.alpha) * p.pow(ctx.gamma) * (ctx.gamma * (1 - p) * F.softplus(logits) + p)
         return slope * grad[..., None], None, None
 
 
 def _negative_focal(logits: Tensor, weights: LossWeights) -> Tensor:
-    """Return the focal loss of anchors of the background, summed over the classes: logits (..., C) -> (...)."""
+    """Return the focal loss of each anchor as background, summed over the classes: logits (..., C) -> (...)."""
     result: Tensor = _NegativeFocal.apply(logits, weights.alpha, weights.gamma)
     return result
 
 
 def _focal_difference(logits: Tensor, weights: LossWeights) -> Tensor:
-    """Return the focal loss of a class that is the target minus that of one that is not: (...) -> (...)."""
+    """Return each logit's focal loss if its class is the target, minus that if it is not: (...) -> (...)."""
     p = logits.sigmoid()
     positive = weights.alpha * (1 - p).pow(weights.gamma) * F.softplus(-logits)
     negative = (1 - weights.alpha) * p.pow(weights.gamma) * F.softplus(logits)
@@ -198,7 +198,7 @@ def _cost(
 
 
 def _check(assignment: Assignment, gt_labels: Tensor) -> None:
-    """Raise ValueError for an assignment that is not one of these objects."""
+    """Raise ValueError unless the assignment has the shapes that belong to gt_labels (B, G)."""
     given = assignment.anchors.shape, assignment.num_positives.shape
     if len(given[0]) != 3 or given[0][:2] != gt_labels.shape or given[1] != gt_labels.shape:
         b, g = gt_labels.shape

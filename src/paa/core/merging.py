@@ -12,14 +12,20 @@ _ROUNDING = 1e-9
 
 
 def merge_views(
-    boxes: Tensor, scores: Tensor, labels: Tensor, *, threshold: float = 0.66, soft: bool = True, least: float = 0.05
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor,
+    *,
+    threshold: float = 0.66,
+    soft: bool = True,
+    min_score: float = 0.05,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Merge the boxes that agree, class by class (bbox_aug_vote.py of the official code).
 
     boxes (M, 4): continuous xyxy pixels of one image size; scores (M,); labels (M,): int64 from 0. The best box and all
     boxes of its class with IoU >= threshold form a cluster, then the best of the rest, and so on; each cluster becomes
     the mean of its boxes, weighted by score, with its best score. soft: the other boxes of a cluster stay too, with
-    their score x (1 - IoU with the best box) where that is at least `least`, the threshold of the detections. Returns
+    their score x (1 - IoU with the best box) where that is at least `min_score`. Returns
     boxes (R, 4), scores (R,) and labels (R,), best first.
     """
     if len(boxes) == 0:
@@ -34,7 +40,7 @@ def merge_views(
     others = taken.nonzero()[:, 0]
     overlap = iou(exact[best, None], exact[None, others])
     overlap = torch.where(labels[best, None] == labels[others], overlap, -1.0)
-    # the first box that overlaps enough; the one of highest IoU, where rounding hides the box that nms found
+    # the first best box that overlaps enough, or that of highest IoU, where rounding hides the one that nms found
     owner = torch.where(overlap >= threshold, 2.0, overlap).argmax(0)
 
     mass = weights[best].index_add(0, owner, weights[others])
@@ -43,7 +49,7 @@ def merge_views(
     merged, merged_scores, merged_labels = mean.to(boxes.dtype), scores[best], labels[best]
     if soft:
         lowered = (weights[others] * (1 - overlap.gather(0, owner[None])[0])).to(scores.dtype)
-        kept = lowered >= least
+        kept = lowered >= min_score
         merged = torch.cat([merged, boxes[others[kept]]])
         merged_scores = torch.cat([merged_scores, lowered[kept]])
         merged_labels = torch.cat([merged_labels, labels[others[kept]]])

@@ -3,7 +3,7 @@
 The rules are those of scikit-learn's `GaussianMixture(2, weights_init, means_init, precisions_init)`, which all three
 reference implementations call once per object: everything in float64, `tol` 1e-3 on the mean log-likelihood, at most
 100 rounds, 1e-6 added to each variance, and the parameters *after* the last round count.
-Here in numpy, for CPUs; `_kernels/mixture.py` does the same in one kernel, for GPUs.
+This module computes in numpy, for CPUs; `_kernels/mixture.py` does the same in one kernel, for GPUs.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _LOG_2PI = math.log(2 * math.pi)
 
 
 class Mixture(NamedTuple):
-    """Two Gaussians for each of G sets: weights, means and variances (G, 2, 1), float64; row 0 is the low-score one."""
+    """Two Gaussians for each of G sets: weights, means, variances (G, 2, 1), float64; component 0: low scores."""
 
     weights: Any
     means: Any
     variances: Any
 
     def log_densities(self, x: Any, xp: Any) -> Any:
-        """Return the weighted log-density of each component at x (G, 1, K) -> (G, 2, K), by xp: numpy or torch."""
+        """Return the weighted log-density of each component at x (G, 1, K) -> (G, 2, K); xp: numpy or torch."""
         q = x - self.means
         q *= q
         q *= -0.5 / self.variances
@@ -44,9 +44,9 @@ class Mixture(NamedTuple):
 def count_positives(scores: Tensor, count: Tensor) -> Tensor:
     """Return how many of each row's lowest scores are positive (paper, §3.2).
 
-    scores (G, K): ascending; count (G,): int64, how many of them are candidates. Returns (G,) int64: 0 where there is
-    no candidate, all where none is more probable under the low-score component, else up to and with the foreground
-    candidate of highest density (the first, if tied).
+    scores (G, K): ascending; count (G,): int64, how many of them are candidates. Returns (G,) int64: 0 without
+    candidates, all where none is more probable under the low-score component, else those up to and including the
+    foreground candidate of highest density (the first, if tied).
     """
     positives: Tensor = _count_positives(scores, count)
     return positives
@@ -54,7 +54,7 @@ def count_positives(scores: Tensor, count: Tensor) -> Tensor:
 
 @torch.library.custom_op("paa::count_positives", mutates_args=())
 def _count_positives(scores: Tensor, count: Tensor) -> Tensor:
-    """Do what `count_positives` does, as one operator: torch.compile cannot trace numpy's rounds, nor the kernel."""
+    """Compute `count_positives` as one operator: torch.compile can trace neither numpy's rounds nor the kernel."""
     if scores.device.type != "cpu":
         if (kernel := _kernel(scores.device)) is not None:
             return kernel(scores, count)[1]
@@ -67,7 +67,7 @@ def _count_positives(scores: Tensor, count: Tensor) -> Tensor:
     low, high = fit_mixtures(x, count.clamp(min=1)).log_densities(x[:, None], torch).unbind(1)
     density = torch.where(valid & (low >= high), torch.logaddexp(low, high), -torch.inf)
     best, at = density.max(1, keepdim=True)
-    # equal scores are equally dense, whatever the last bit of their densities says
+    # equal scores count as equally dense, even if their densities differ in the last bit
     densest = torch.where(valid & (x == x.gather(1, at)) & (best > -torch.inf), position, k).amin(1)
     return torch.where(densest < k, densest + 1, count)
 
@@ -81,7 +81,7 @@ def _(scores: Tensor, count: Tensor) -> Tensor:
 def fit_mixtures(scores: Tensor, count: Tensor) -> Mixture:
     """Fit one mixture to the first `count` scores of each row by expectation maximisation.
 
-    scores (G, K): ascending, any float type; what lies behind `count` is not read. count (G,): int64, at least 1.
+    scores (G, K): ascending, any float type; those after the first `count` are not read. count (G,): int64, at least 1.
     Starts from weights 1/2, means at the lowest and the highest score, precisions 1. Returns tensors on the scores'
     device.
     """
@@ -99,10 +99,10 @@ def fit_mixtures(scores: Tensor, count: Tensor) -> Mixture:
 
 @functools.cache
 def _kernel(device: torch.device) -> Callable[[Tensor, Tensor], tuple[Mixture, Tensor]] | None:
-    """Return the function that fits and counts on the device without waiting for it; None if none runs there.
+    """Return the kernel that fits and counts on the device, without waiting for it; None if it does not run there.
 
-    Whether the kernel runs depends on the device, the version of triton, and the C compiler that triton asks for, so it
-    is tried, once. Without it the host does the work: the scores are few, and a round in torch is 36 launches.
+    Whether the kernel runs depends on the device, the version of triton, and the C compiler that triton asks for, so
+    it is tried, once. Without it the host does the work: the scores are few, and a round in torch is 36 launches.
     """
     if device.type != "cuda":
         return None
@@ -121,7 +121,7 @@ def _kernel(device: torch.device) -> Callable[[Tensor, Tensor], tuple[Mixture, T
 
 
 def _round(mixture: Mixture, x: Any, valid: Any, share: Any) -> tuple[Mixture, Any]:
-    """One expectation and one maximisation: the new parameters, and the mean log-likelihood (G,) of the old ones.
+    """Run one expectation and one maximisation: the new parameters, and the mean log-likelihood (G,) of the given ones.
 
     x, valid (0 or 1), share (valid / number of scores): (G, 1, K), numpy arrays.
     """
@@ -140,7 +140,7 @@ def _round(mixture: Mixture, x: Any, valid: Any, share: Any) -> tuple[Mixture, A
     return Mixture(mass / mass.sum(1, keepdims=True), means, variances), log_density.sum(2)[:, 0]
 
 
-@np.errstate(invalid="ignore")  # scores that are NaN are the caller's to report
+@np.errstate(invalid="ignore")  # reporting NaN scores is left to the caller
 def _fit_on_host(start: Mixture, x: Tensor, valid: Tensor) -> Mixture:
     """Fit in numpy, whose calls cost a third of torch's at this size; sets that have converged drop out.
 

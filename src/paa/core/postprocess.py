@@ -16,7 +16,7 @@ from paa.core.suppression import suppress
 class DetectedBatch(NamedTuple):
     """The K best boxes of each of B images, best first.
 
-    boxes (B, K, 4): continuous xyxy pixels of the batch; scores (B, K); labels (B, K): int64, -1 where there are fewer.
+    boxes (B, K, 4): continuous xyxy pixels of the batch; scores (B, K); labels (B, K): int64, -1 after the last box.
     """
 
     boxes: Tensor
@@ -30,7 +30,7 @@ def score_voting(
     """Replace each kept box by the weighted mean of the candidates that overlap it (paper, §3.4).
 
     kept (..., 4), continuous xyxy pixels. candidates (..., M, 4): for each kept box, those of its image and class.
-    scores (..., M): of the candidates, 0 where there is none. A candidate of IoU > min_iou has the weight
+    scores (..., M): of the candidates, 0 in an empty slot. A candidate of IoU > min_iou has the weight
     score x exp(-(1 - IoU)^2 / sigma). Returns (..., 4); a box that no candidate overlaps is unchanged.
     """
     overlap = iou(kept[..., None, :], candidates)
@@ -58,11 +58,11 @@ def detect(
     """Return the detections of a batch.
 
     anchors (N, 4); sizes (B, 2): (height, width) to which each image's boxes are clipped. The score of an
-    (anchor, class) is sqrt(class probability x predicted IoU); candidates have a class probability (with
-    `threshold_joint`, as in MMDetection, a score) above `threshold`, and the `per_level` best of each level stay; NMS
-    per class at `nms_iou`; the best `limit` of each image. voting: replace the boxes by `score_voting`. legacy: boxes
-    outside their image are clipped to a pixel and stay, as in the seed and the official code. On a CUDA device the host
-    waits for nothing.
+    (anchor, class) is sqrt(class probability x predicted IoU). Candidates have a class probability (with
+    `threshold_joint`, as in MMDetection, a score) above `threshold` and are among the `per_level` best of their level.
+    NMS per class at `nms_iou` keeps at most `limit` of each image. voting: replace the boxes by `score_voting`. legacy:
+    boxes outside their image are clipped to a pixel and kept, as in the seed and the official code. On a CUDA device
+    the host waits for nothing.
     """
     candidates = select_candidates(outputs, anchors, sizes, threshold, threshold_joint, per_level, legacy)
     boxes, scores, labels = candidates
@@ -77,7 +77,7 @@ def detect(
     if voting:
         voters = _voters if boxes.device.type == "cpu" else _all_as_voters
         voted = score_voting(result, *voters(candidates, kept_labels))
-        result = clip(voted, sizes[:, None], legacy)  # a mean of clipped boxes is inside but for rounding
+        result = clip(voted, sizes[:, None], legacy)  # a mean of clipped boxes is inside the image except for rounding
     return DetectedBatch(
         torch.where(valid[..., None], result, 0.0), torch.where(valid, scores.gather(1, kept), 0.0), kept_labels
     )

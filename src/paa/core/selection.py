@@ -1,4 +1,4 @@
-"""From head outputs to candidates (paper, §3.3): all above the threshold, of these the best of each level.
+"""From head outputs to candidates (paper, §3.3): those above the threshold, and of these the best of each level.
 
 Two implementations of the same rules: a sparse one for CPUs, which touches little more than the few candidates, and a
 dense one for accelerators, whose shapes are fixed, so that the host need not wait for the number of candidates.
@@ -22,8 +22,8 @@ from paa.core.outputs import HeadOutputs
 class Candidates(NamedTuple):
     """The candidates of B images, best first; equal scores in the order of anchors, then of classes.
 
-    boxes (B, M, 4): continuous xyxy pixels, clipped to their image; scores (B, M); labels (B, M): int64. Where an image
-    has fewer than M, the rest have score 0 and label -1.
+    boxes (B, M, 4): continuous xyxy pixels, clipped to their image; scores (B, M); labels (B, M): int64. After an
+    image's last candidate the scores are 0 and the labels -1.
     """
 
     boxes: Tensor
@@ -43,15 +43,15 @@ def select_candidates(
     """Return the `per_level` best candidates of each level, by the implementation that suits the device.
 
     anchors (N, 4); sizes (B, 2): (height, width) of each image. A candidate is an (anchor, class) of class
-    probability (with `joint`, of score) above `threshold` whose box lies at least in part in its image; with `legacy`
-    also one whose box lies outside, and is clipped to a pixel at the border, as the references do.
+    probability (with `joint`, of score) above `threshold` whose box lies at least partly in its image; with `legacy`
+    also one whose box lies outside, clipped to a pixel at the border, as the seed and the official code do.
     """
     select = _select_sparse if outputs.cls_logits.device.type == "cpu" else _select_dense
     return select(outputs, anchors, sizes, threshold, joint, per_level, legacy)
 
 
 def _joint_score(cls_logits: Tensor, iou_logits: Tensor, threshold: float, joint: bool) -> Tensor:
-    """Return sqrt(class probability x predicted IoU), 0 where the threshold is not exceeded. It rises with both."""
+    """Return sqrt(class probability x predicted IoU), 0 if not above the threshold. The score rises with both."""
     probability = cls_logits.float().sigmoid()
     score = (probability * iou_logits.float().sigmoid()).sqrt()
     return torch.where((score if joint else probability) > threshold, score, 0.0)
@@ -66,14 +66,14 @@ def _select_sparse(
     per_level: int,
     legacy: bool = False,
 ) -> Candidates:
-    """Do what `select_candidates` does, on a CPU. M is the number of candidates of the image that has most."""
+    """Compute `select_candidates` on a CPU. M is the number of candidates of the image that has the most."""
     b, n, c = outputs.cls_logits.shape
     levels = len(outputs.level_sizes)
     logits = outputs.cls_logits.flatten()
-    # The joint score is at most sqrt(p), so p > threshold^2 holds for all that exceed a joint threshold.
+    # The joint score is at most sqrt(p), so p > threshold^2 for every joint score above the threshold.
     least = threshold**2 if joint else threshold
     bound = math.log(least / (1 - least)) if 0 < least < 1 else math.copysign(math.inf, least - 0.5)
-    # a little lower, for rounding; in numpy, which takes a tenth of the time of torch's nonzero
+    # the bound a little lower, for rounding; numpy's flatnonzero takes a tenth of the time of torch's nonzero
     position = torch.from_numpy(np.flatnonzero(logits.float().numpy() > bound - 1e-3))
     row, label = position // c, position % c
     image, anchor = row // n, row % n
@@ -103,7 +103,7 @@ def _by_side(boxes: Tensor) -> Tensor:
     return boxes.t().contiguous().t()
 
 
-_POSITIONS = 0xFFFFFFFF
+_POSITIONS = 0xFFFFFFFF  # the lower half of a key, which holds a position
 
 
 def _select_dense(
@@ -115,7 +115,7 @@ def _select_dense(
     per_level: int,
     legacy: bool = False,
 ) -> Candidates:
-    """Do what `select_candidates` does, in fixed shapes, without waiting for the device.
+    """Compute `select_candidates` in fixed shapes, without waiting for the device.
 
     M is `per_level` (or all that a level has) x levels. Takes memory for per_level x C scores of each level of each
     image.

@@ -1,4 +1,4 @@
-"""Non-maximum suppression of each class of each image, which stops at the number of boxes that is asked for."""
+"""Non-maximum suppression of each class of each image, which stops when the requested number of boxes is kept."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from torchvision.ops import nms
 def suppress(boxes: Tensor, labels: Tensor, nms_iou: float, limit: int) -> Tensor:
     """Return the `limit` best boxes of each image that no better box of their class overlaps by more than `nms_iou`.
 
-    boxes (B, M, 4): continuous xyxy pixels, best first; labels (B, M): int64, -1 behind the last box of an image.
-    Returns (B, limit): int64 positions in 0..M - 1, ascending, -1 where there are fewer.
+    boxes (B, M, 4): continuous xyxy pixels, best first; labels (B, M): int64, -1 after the last box of an image.
+    Returns (B, limit): int64 positions in 0..M - 1, ascending, -1 after the last kept box.
     """
     if boxes.device.type != "cpu" and (kernel := _kernel(boxes.device)) is not None:
         return kernel(boxes, labels, nms_iou, limit)
@@ -29,9 +29,9 @@ def suppress(boxes: Tensor, labels: Tensor, nms_iou: float, limit: int) -> Tenso
 def _suppress_one(boxes: Tensor, labels: Tensor, nms_iou: float, limit: int) -> Tensor:
     """Return the positions kept in one image, at most `limit`, by torchvision's NMS.
 
-    Whether a box is kept depends only on boxes of higher score, so the best few hundred mostly suffice; if not, those
-    kept among them are tried again with the next. One call for each image, since the time grows with the square of the
-    number of boxes.
+    Whether a box is kept depends only on boxes of higher score, so the best few hundred mostly suffice; if not, NMS
+    runs again on those kept among them and the next. One call for each image, since the time grows with the square of
+    the number of boxes.
     """
     count = int((labels >= 0).sum())
     best, seen = labels[:0], 0
@@ -49,7 +49,10 @@ def _suppress_one(boxes: Tensor, labels: Tensor, nms_iou: float, limit: int) -> 
 
 @functools.cache
 def _kernel(device: torch.device) -> Callable[[Tensor, Tensor, float, int], Tensor] | None:
-    """Return the function that suppresses on the device without waiting for it; None if none runs there. Tried once."""
+    """Return the kernel that suppresses on the device, without waiting for it; None if it does not run there.
+
+    Tried once for each device.
+    """
     if device.type != "cuda":
         return None
     try:

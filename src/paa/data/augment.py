@@ -30,9 +30,10 @@ class Geometry:
 class TrainTransform:
     """Resizes and augments images and their boxes for training, as `config` says.
 
-    Of a range of `min_sizes` each length is equally likely. A scale jitter below 1 gives a smaller image, one above 1 a
-    random crop, of the size that the image would have without. Brightness, contrast and saturation are multiplied by
-    factors from 1 - color_jitter to 1 + color_jitter. legacy: boxes are scaled as the seed does (`scale_boxes`).
+    Each length in the range of `min_sizes` is equally likely. A scale jitter below 1 gives a smaller image, a jitter
+    above 1 a random crop of the size that the image would have without jitter. Brightness, contrast and saturation are
+    multiplied by factors from 1 - color_jitter to 1 + color_jitter. legacy: boxes are scaled as the seed does
+    (`scale_boxes`).
     """
 
     config: AugmentConfig = AugmentConfig()

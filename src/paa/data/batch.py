@@ -22,7 +22,7 @@ class Batch:
     """B images of a common padded size, and their ground truth.
 
     images (B, 3, H, W): uint8 RGB, in memory (B, H, W, 3), each image at the top left, zeros elsewhere. sizes (B, 2):
-    int64 (height, width) of each image inside. gt_boxes (B, G, 4): float32 continuous xyxy pixels of the padded
+    int64 (height, width) of each image unpadded. gt_boxes (B, G, 4): float32 continuous xyxy pixels of the padded
     batch; gt_labels (B, G): int64 from 0, -1 where image b has fewer than G objects (its box is then zeros). G is at
     least 1. positions (B,): int64, the position of each image in its index. original_sizes (B, 2): int64 (height,
     width) on disk.
@@ -77,7 +77,7 @@ def collate(images: Sequence[Tensor], size: tuple[int, int] | None = None, multi
 def make_batch(
     index: DatasetIndex, positions: Sequence[int], samples: Sequence[Sample], size: tuple[int, int]
 ) -> Batch:
-    """Return the batch of the images at these positions, as they are after resizing, padded to (height, width) `size`.
+    """Return the batch of these resized samples of the images at `positions`, padded to (height, width) `size`.
 
     The ground truth has as many slots as the image with most objects needs, rounded up.
     """

@@ -1,4 +1,4 @@
-"""From what a format's reader found in the files to a checked index: the last step of every reader."""
+"""Building a checked index from what a format's reader found in the files: the last step of every reader."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from paa.errors import DataError, ImageError
 
 _SMALLEST_SIDE = 1e-3  # pixels
 _LARGEST_AREA = 1e15  # square pixels; a larger value cannot be an area
-_MANY = 0.1  # share of the boxes from which on a common fault is taken for a mistake of the whole file
-_HEADERS = 2000  # images whose headers are read to check a size that the annotations give: half a second
+_MANY = 0.1  # share of the boxes above which a fault is taken for a mistake in the whole file
+_HEADERS = 2000  # images; in data sets up to this size, all headers are read to check the given sizes: half a second
 
 
 @dataclass(frozen=True)
-class Found:
-    """What the files say of a split, unchecked: I images and A boxes.
+class RawSplit:
+    """The content of a split's files, unchecked: I images and A boxes.
 
     source: the file or folder that messages name. root: the folder that file_names are relative to, unless absolute.
     sizes (I, 2): (height, width), 0 where the files give none. images (A,): the position of each box's image.
     boxes (A, 4): continuous xyxy in pixels, or with `normalised` in fractions of the image's size. labels (A,): the
-    files' own, which `classes` maps. crowd (A,): crowd or difficult. areas (A,): NaN for the box's own area.
-    describe: names the annotation in a row, for a message.
+    files' own, which `classes.mapping` translates. crowd (A,): crowd or difficult. areas (A,): NaN where the box's own
+    area is to be used. describe: returns a name for the annotation of a row, for messages.
     """
 
     source: Path
@@ -47,53 +47,53 @@ class Found:
     normalised: bool = False
 
 
-def build_index(found: Found, keep_empty: bool, report: ReadReport) -> DatasetIndex:
+def build_index(raw: RawSplit, keep_empty: bool, report: ReadReport) -> DatasetIndex:
     """Return the index of a split: boxes checked, clipped to their images and sorted by image.
 
-    keep_empty: keep images without a box to train on. A box with NaN or a negative side is left out; a box without area
-    inside its image is dropped, with a warning that counts them; what looks wrong in many boxes is a warning too.
+    keep_empty: keep images without a box to train on. A box with NaN or a negative side is left out; boxes without area
+    inside their image are dropped, with a warning that counts them; a fault of many boxes is a warning too.
     Raises DataError if no image is left.
     """
-    sizes, usable = _image_sizes(found, report)
-    height, width = sizes[found.images].T
+    sizes, usable = _image_sizes(raw, report)
+    height, width = sizes[raw.images].T
     limits = np.stack([width, height, width, height], axis=1)
-    pixels = found.boxes * limits if found.normalised else found.boxes
-    labels = found.classes.mapping[found.labels] if len(found.labels) else found.labels
-    valid = _finite_boxes(found, pixels, report) & usable[found.images] & (labels >= 0)
+    pixels = raw.boxes * limits if raw.normalised else raw.boxes
+    labels = raw.classes.mapping[raw.labels] if len(raw.labels) else raw.labels
+    valid = _finite_boxes(raw, pixels, report) & usable[raw.images] & (labels >= 0)
     boxes = np.clip(pixels, 0, limits).astype(np.float32)
     sides = boxes[:, 2:] - boxes[:, :2]
     kept = valid & (sides >= _SMALLEST_SIDE).all(1)
-    _warn_of_positions(found.source, pixels[valid], limits[valid], int(kept.sum()), report)
-    _warn_of_repeated(found, kept, report)
+    _warn_of_positions(raw.source, pixels[valid], limits[valid], int(kept.sum()), report)
+    _warn_of_repeated(raw, kept, report)
 
     rows = np.flatnonzero(kept)
-    rows = rows[np.argsort(found.images[rows], kind="stable")]
-    counts = np.bincount(found.images[rows], minlength=len(found.image_ids))
-    areas = np.where((found.areas >= 0) & (found.areas <= _LARGEST_AREA), found.areas, sides.prod(1))
+    rows = rows[np.argsort(raw.images[rows], kind="stable")]
+    counts = np.bincount(raw.images[rows], minlength=len(raw.image_ids))
+    areas = np.where((raw.areas >= 0) & (raw.areas <= _LARGEST_AREA), raw.areas, sides.prod(1))
     index = DatasetIndex(
-        root=found.root,
-        file_names=np.array([name.encode("utf-8", "surrogateescape") for name in found.file_names], np.bytes_),
-        image_ids=found.image_ids,
+        root=raw.root,
+        file_names=np.array([name.encode("utf-8", "surrogateescape") for name in raw.file_names], np.bytes_),
+        image_ids=raw.image_ids,
         sizes=sizes,
         offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         boxes=boxes[rows],
         labels=labels[rows],
-        crowd=found.crowd[rows],
+        crowd=raw.crowd[rows],
         areas=areas[rows].astype(np.float32),
-        names=found.classes.names,
-        category_ids=found.classes.category_ids,
+        names=raw.classes.names,
+        category_ids=raw.classes.category_ids,
     )
-    return _select_images(found.source, index, usable, keep_empty, report)
+    return _select_images(raw.source, index, usable, keep_empty, report)
 
 
-def _image_sizes(found: Found, report: ReadReport) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
+def _image_sizes(raw: RawSplit, report: ReadReport) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
     """Return the sizes (I, 2) of images from their headers, and which images (I,) are usable.
 
-    An image of another size than its annotations say is left out, as is one whose header cannot be read. Of a large
-    data set only the headers of images without a given size are read.
+    An image whose size differs from that in its annotations is left out, as is an image whose header cannot be read. In
+    a large data set only the headers of images without a given size are read.
     """
-    expected = found.sizes
-    files = [found.root / name for name in found.file_names]
+    expected = raw.sizes
+    files = [raw.root / name for name in raw.file_names]
     sizes, usable = expected.copy(), np.ones(len(files), np.bool_)
     unknown = np.asarray((expected < 1).any(axis=1))
     for i in range(len(files)) if len(files) <= _HEADERS else np.flatnonzero(unknown).tolist():
@@ -110,7 +110,7 @@ def _image_sizes(found: Found, report: ReadReport) -> tuple[npt.NDArray[np.int32
     return sizes, usable
 
 
-def _finite_boxes(found: Found, pixels: npt.NDArray[np.float64], report: ReadReport) -> npt.NDArray[np.bool_]:
+def _finite_boxes(raw: RawSplit, pixels: npt.NDArray[np.float64], report: ReadReport) -> npt.NDArray[np.bool_]:
     """Return which boxes (A,) have finite corners and no negative side; the others are left out."""
     with np.errstate(invalid="ignore"):  # infinite corners
         sides = pixels[:, 2:] - pixels[:, :2]
@@ -120,7 +120,7 @@ def _finite_boxes(found: Found, pixels: npt.NDArray[np.float64], report: ReadRep
         values = {"x": x1, "y": y1, "width": sides[row, 0], "height": sides[row, 1]}
         bad = {k: v for k, v in values.items() if not np.isfinite(v) or (k in ("width", "height") and v < 0)}
         name, value = next(iter(bad.items()))
-        report.leave_out(f"{found.source}: {found.describe(int(row))} has {name} {value:g}")
+        report.leave_out(f"{raw.source}: {raw.describe(int(row))} has {name} {value:g}")
     return valid
 
 
@@ -145,7 +145,7 @@ def _select_images(
 def _warn_of_positions(
     source: Path, boxes: npt.NDArray[np.float64], limits: npt.NDArray[np.int32], kept: int, report: ReadReport
 ) -> None:
-    """Warn of boxes that were dropped, that leave their image, or that have a side below a pixel.
+    """Warn of boxes that were dropped, that leave their image, or that have a side below one pixel.
 
     boxes (A, 4): xyxy pixels. limits (A, 4): the size of each box's image as (width, height, width, height). kept: how
     many boxes were not dropped.
@@ -163,18 +163,18 @@ def _warn_of_positions(
         report.warn(f"{source}: {small} of {count} boxes have a side below one pixel{hint}")
 
 
-def _warn_of_repeated(found: Found, kept: npt.NDArray[np.bool_], report: ReadReport) -> None:
-    repeated = _repeated(found.images[kept], found.labels[kept], found.boxes[kept])
+def _warn_of_repeated(raw: RawSplit, kept: npt.NDArray[np.bool_], report: ReadReport) -> None:
+    repeated = _repeated(raw.images[kept], raw.labels[kept], raw.boxes[kept])
     if len(repeated):
         row = int(np.flatnonzero(kept)[repeated[0]])
-        count, one = len(repeated), found.describe(row)
-        report.warn(f"{found.source}: {count} boxes are in the file more than once; one is {one}")
+        count, one = len(repeated), raw.describe(row)
+        report.warn(f"{raw.source}: {count} boxes are in the file more than once, for example {one}")
 
 
 def _repeated(
     images: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], boxes: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.int64]:
-    """Return the rows (n,) of boxes that an earlier row has too, in the same image and class.
+    """Return the rows (n,) that repeat an earlier row: the same box, image and class.
 
     Only rows of equal hashes are compared, which takes half the time of `numpy.unique`.
     """

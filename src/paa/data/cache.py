@@ -36,7 +36,7 @@ from paa.runtime.files import whole_file
 
 log = logging.getLogger("paa")
 
-_FORMAT = 5  # to be raised when the same file and options give another index than before
+_FORMAT = 5  # raise this number when the same file and options give a different index than before
 _SUFFIX = ".paa-index"
 _SMALLEST = 10_000_000  # bytes of annotations; a smaller file is read in a fraction of a second
 _SETTLED = 2_000_000_000  # nanoseconds; a file that changed later may change again and keep its time stamps
@@ -46,17 +46,17 @@ _COLUMNS = ("file_names", "image_ids", "sizes", "offsets", "boxes", "labels", "c
 
 
 class _State(NamedTuple):
-    """What a file system says of a file, which changes when the file does; times in nanoseconds."""
+    """The attributes of a file that change when its content does; times in nanoseconds."""
 
     size: int
     inode: int
     modified: int
-    moved: int
+    changed: int
 
 
 @dataclass(frozen=True)
 class MappedIndex(DatasetIndex):
-    """An index whose columns are mapped, read-only, from `file`; pickled, it is the file's path, to be mapped again."""
+    """An index whose columns are mapped, read-only, from `file`; its pickle holds only that path."""
 
     file: Path | None = field(default=None, init=False)
 
@@ -69,10 +69,10 @@ class MappedIndex(DatasetIndex):
 def cached(
     file: Path, options: Mapping[str, Any], report: ReadReport, read: Callable[[], DatasetIndex]
 ) -> DatasetIndex:
-    """Return the index that `read` returns, from the cache where it was read before from the same file and options.
+    """Return the index that `read` returns, from the cache if the same file was read before with the same options.
 
-    options: all that the index depends on beside the file, as JSON values. report: what `read` adds to it is cached
-    too, and added again. An entry that is damaged, or cannot be written, is ignored.
+    options: all that the index depends on besides the file, as JSON values. report: what `read` adds to the report is
+    cached with the index, and added again. An entry that is damaged, or cannot be written, is ignored.
     """
     folder, state = _folder(), _state(file)
     if folder is None or state.size < _SMALLEST:
@@ -82,10 +82,10 @@ def cached(
     known = _load(entry, report)
     if known is not None:
         return known
-    settled = time.time_ns() - max(state.modified, state.moved) > _SETTLED
+    settled = time.time_ns() - max(state.modified, state.changed) > _SETTLED
     before = len(report.left_out), len(report.warnings)
     index = read()
-    if not settled or _state(file) != state or report.images_left_out:  # a repaired image would go unnoticed
+    if not settled or _state(file) != state or report.images_left_out:  # the repair of a bad image would go unnoticed
         return index
     try:
         _store(entry, index, report.left_out[before[0] :], report.warnings[before[1] :])
@@ -113,7 +113,7 @@ def map_index(entry: Path) -> MappedIndex:
 def _load(entry: Path, report: ReadReport) -> MappedIndex | None:
     """Return the index in an entry, and add its warnings to the report.
 
-    None without an entry, or if it is damaged, or an image was removed.
+    None if the entry does not exist or is damaged, or if an image was removed.
     """
     try:
         with safe_open(entry, "pt") as stored:
@@ -182,7 +182,7 @@ def _folder() -> Path | None:
     if named:
         return None if named == "off" else Path(named)
     base = os.environ.get("XDG_CACHE_HOME", "")
-    if not Path(base).is_absolute():  # which the specification of XDG_CACHE_HOME ignores
+    if not Path(base).is_absolute():  # the specification of XDG_CACHE_HOME ignores relative paths
         try:
             base = str(Path.home() / ".cache")
         except RuntimeError:  # a user without a home

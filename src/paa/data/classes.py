@@ -15,7 +15,7 @@ from paa.errors import DataError
 
 @dataclass(frozen=True)
 class Classes:
-    """C classes, and what the labels of the files become.
+    """C classes, and how the labels of the files map to them.
 
     names: C class names. category_ids (C,): the files' own ids. mapping: for each label of the files, the position of
     its class in `names`, -1 for a class that is left out.
@@ -32,7 +32,7 @@ def match_classes(
     """Return the classes of the files, in the order of the wanted names if these are given.
 
     source: the file or folder that messages name. own, own_ids: names and ids of the files' classes, by label. A wanted
-    class that the files lack gets an id that no class of theirs has; a class of the files that is not wanted is left
+    class that the files lack gets an id that no other class has; a class of the files that is not wanted is left
     out. Raises DataError for a name that two classes have.
     """
     if len(set(own)) < len(own):

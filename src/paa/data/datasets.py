@@ -1,4 +1,4 @@
-"""What a loader's worker does: read the images of a planned batch, change them, and lay them out in one batch."""
+"""What a loader's worker does: read the images of a planned batch, transform them, and lay them out in one batch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ATTEMPTS = 100  # other images that are tried in place of one that cannot be re
 
 @dataclass
 class Loaded:
-    """What a worker hands over for one plan: a batch, None if all its images were left out, or the error it met.
+    """What a worker hands over for one plan: a batch, None if all its images were left out, or an error.
 
     left_out: the position of each image that was left out, and why. remarks: warnings about images that were read.
     """
@@ -51,15 +51,15 @@ class PlannedDataset(Dataset[Loaded], ABC):
     index: DatasetIndex
     skip_bad: bool
 
-    instead: ClassVar[str]
-    """What happens instead of using an image that cannot be read, in the words of a warning."""
+    consequence: ClassVar[str]
+    """What happens to an image that cannot be read, in the words of a warning."""
 
     @abstractmethod
     def load(self, plan: BatchPlan) -> Loaded:
-        """Return what the plan gives."""
+        """Load the batch of a plan."""
 
     def __getitem__(self, plan: BatchPlan) -> Loaded:
-        """Return what the plan gives; a worker has its batch in shared memory. Lack of memory is the item's error."""
+        """Load the batch of a plan, in a worker into shared memory; a lack of memory becomes the item's error."""
         try:
             with collected_remarks() as remarks:
                 loaded = self.load(plan)
@@ -77,7 +77,7 @@ class PlannedDataset(Dataset[Loaded], ABC):
         return loaded
 
     def read(self, position: int) -> Sample:
-        """Read the image at a position and its objects; ImageError also where its size is not the annotated one."""
+        """Read the image at a position and its objects; ImageError also for a size other than the annotated one."""
         height, width = self.index.sizes[position].tolist()
         image = torch.from_numpy(read_image(self.index.path(position), (height, width))).permute(2, 0, 1)
         boxes, labels = self.index.targets(position)
@@ -89,7 +89,7 @@ class EvalDataset(PlannedDataset):
     """Batches for evaluation: images are only resized; an image that cannot be read is left out of its batch."""
 
     resize: Resize
-    instead = "it is left out"
+    consequence = "it is left out"
 
     def load(self, plan: BatchPlan) -> Loaded:
         """Return the plan's images that can be read, or None if there are none."""
@@ -112,7 +112,7 @@ class TrainDataset(PlannedDataset):
     """Batches for training: images are augmented; an image that cannot be read is replaced by another."""
 
     transform: TrainTransform
-    instead = "another image is used instead"
+    consequence = "another image is used instead"
 
     def load(self, plan: BatchPlan) -> Loaded:
         """Return the plan's images, each changed as its seed says; ImageError where no other image can be read."""
@@ -142,7 +142,7 @@ class TrainDataset(PlannedDataset):
         return self.transform.apply(image, boxes, labels, geometry, random)
 
     def _replacement(self, position: int, seed: ItemSeed, within: tuple[int, int]) -> tuple[int, Sample] | None:
-        """Return another image of the same aspect class and its position, the same for the same seed."""
+        """Return the position and sample of another image of the same aspect class, drawn from the seed, or None."""
         tall = is_tall(self.index)
         random = np.random.default_rng((*seed, 1))
         for other in random.permutation(np.flatnonzero(tall == tall[position]))[:_ATTEMPTS].tolist():

@@ -15,7 +15,7 @@ class LeftOut:
     """The lines of a left_out.txt: the name of a split and a message, each once."""
 
     def __init__(self, path: Path, keep: bool = False) -> None:
-        """keep: add to the lines of an existing file, as a run does that is resumed."""
+        """keep: add to the lines of an existing file, as a resumed run does."""
         self.path = path
         text = path.read_text(encoding="utf-8", errors="replace") if keep and path.exists() else ""
         self._lines: dict[str, None] = dict.fromkeys(text.splitlines())
@@ -25,7 +25,7 @@ class LeftOut:
         """Add the messages on what was left out of a split."""
         for message in messages:
             line = f"{split}: {' '.join(message.splitlines())}"
-            self._lines[line.encode(errors="backslashreplace").decode()] = None  # file names may be no Unicode
+            self._lines[line.encode(errors="backslashreplace").decode()] = None  # file names may be invalid Unicode
 
     def write(self) -> None:
         """Write the file if lines were added since the last time; without any lines, remove it."""

@@ -17,7 +17,7 @@ from paa.data.index import DatasetIndex
 from paa.data.read_report import NAMED
 from paa.data.sampling import BatchPlan, Sampling, TrainBatches, eval_batches, largest_size
 from paa.data.transforms import Resize
-from paa.data.workers import check_shared_memory, received, worker_errors
+from paa.data.workers import check_shared_memory, receive, worker_errors
 from paa.errors import DataError, PaaError
 from paa.runtime.distributed import Process
 
@@ -25,7 +25,7 @@ log = logging.getLogger("paa")
 
 _PREFETCHED = 2  # batches that each worker loads in advance
 _SLACK = 2**15  # bytes: boxes, labels and sizes of a batch, in whole pages
-_warned: set[str] = set()  # images left out; a run has a new loader for each evaluation
+_warned: set[str] = set()  # messages that any loader has logged; a run has a new loader for each evaluation
 
 
 def train_loader(
@@ -63,7 +63,7 @@ def eval_loader(
     `left_out_positions`.
     """
     plans = eval_batches(index, resize, loading.batch_size)
-    # of the first process, so that all processes find the same
+    # the first process's batches, so that all processes compute the same amount
     sizes = sorted(_shared_bytes(len(plan.positions), plan.size) for plan in plans[:: process.world])
     waiting = sum(sizes[-_waiting_batches(loading) :]) if loading.workers else 0
     share = plans[process.rank :: process.world]
@@ -71,7 +71,7 @@ def eval_loader(
 
 
 def _waiting_batches(workers: WorkerConfig) -> int:
-    """Return the most batches in shared memory at a time: those loaded in advance, and the one in use."""
+    """Return how many batches are in shared memory at most: those loaded in advance, and the one in use."""
     return workers.workers * _PREFETCHED + 1 if workers.workers else 0
 
 
@@ -81,9 +81,9 @@ def _shared_bytes(images: int, size: tuple[int, int]) -> int:
 
 
 class Loader:
-    """An iterable of `Batch`es, of known length; raises in this process the ImageError that a worker met.
+    """An iterable of `Batch`es, of known length; raises in this process the ImageError of a worker.
 
-    RunError for workers that cannot be started, end, hand over nothing for too long, or have too little shared memory.
+    RunError if workers cannot be started, end early, hand over no batch in time, or have too little shared memory.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Loader:
             prefetch_factor=_PREFETCHED if workers.workers else None,
             timeout=workers.worker_timeout if workers.workers else 0,
             pin_memory=process.device.type == "cuda",
-            worker_init_fn=_one_thread,
+            worker_init_fn=_use_one_thread,
         )
 
     def __len__(self) -> int:
@@ -123,7 +123,7 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         check_shared_memory(self.shared_bytes)
         with worker_errors(communicates=self._loader.num_workers > 0):
-            for loaded in received(iter(self._loader), self._loader.timeout):
+            for loaded in receive(iter(self._loader), self._loader.timeout):
                 for remark in loaded.remarks:
                     warn_once(remark)
                 for position, message in loaded.left_out:
@@ -142,10 +142,10 @@ class Loader:
             return
         _warned.add(message)
         if len(self._left_out) <= NAMED:
-            log.warning("%s; %s", message, self.dataset.instead)
+            log.warning("%s; %s", message, self.dataset.consequence)
         elif len(self._left_out) == NAMED + 1:
             log.warning("more images cannot be read, and are left out")
 
 
-def _one_thread(worker: int) -> None:
+def _use_one_thread(worker: int) -> None:
     torch.set_num_threads(1)

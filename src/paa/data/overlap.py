@@ -1,4 +1,4 @@
-"""Finding images that are in the training and in the validation set, which makes AP too high."""
+"""Finding images that are in both the training and the validation set, which makes AP too high."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import os
 from paa.data.index import DatasetIndex
 
 
-def shared_images(train: DatasetIndex, val: DatasetIndex) -> str | None:
-    """Return a warning that counts the validation images that are training images too, None if there is none.
+def overlap_warning(train: DatasetIndex, val: DatasetIndex) -> str | None:
+    """Return a warning that counts the validation images that are training images too, None if none is.
 
     Two images are the same if they are the same file: links to folders are followed, copies are not recognised.
     """

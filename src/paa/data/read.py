@@ -19,7 +19,7 @@ from paa.runtime.urls import nothing_at
 log = logging.getLogger("paa")
 
 FORMATS = {format.name.lower(): format for format in (coco.FORMAT, voc.FORMAT, yolo.FORMAT)}
-"""All data formats by the values of `--format`; a new one is added here."""
+"""All data formats by the values of `--format`; add a new format here."""
 
 
 def read_dataset(
@@ -35,10 +35,10 @@ def read_dataset(
 ) -> DatasetIndex:
     """Read a split of the data set at `path`, and log what was read, what was left out and what looks wrong.
 
-    format: "coco", "voc" or "yolo"; None recognises it. images: the folder of the images; None looks for it. names:
-    class names in the order of the labels wanted (a model's), the data set's own by default. keep_empty: keep images
-    without objects. skip_bad: leave out annotations and images that cannot be used, instead of stopping. report: is
-    filled in with what was found.
+    format: "coco", "voc" or "yolo"; None recognises the format. images: the folder of the images; None finds it.
+    names: the class names by label, such as a model's; by default the data set's own. keep_empty: keep images without
+    objects. skip_bad: leave out annotations and images that cannot be used, instead of stopping. report: a report to
+    fill in; by default a new one.
     Raises DataError; AnnotationError for an annotation, ImageError for an image.
     """
     report = ReadReport() if report is None else report
@@ -61,7 +61,7 @@ def read_dataset(
 
 
 def _read(format: Format, request: ReadRequest, report: ReadReport) -> DatasetIndex:
-    """Read a data set; an error is one printable line, with what was left out before: that may be the cause."""
+    """Read a data set; an error becomes one printable line, with the first item left out, as its possible cause."""
     try:
         return format.read(request, report)
     except DataError as error:
@@ -86,12 +86,12 @@ def _recognise(path: Path, report: ReadReport) -> Format:
     """
     levels = {name: level for name, format in FORMATS.items() if (level := format.level(path)) is not None}
     if not levels:
-        raise _no_data_set(path)
+        raise _no_data_set_error(path)
     best = min(levels.values())
     names = [name for name, level in levels.items() if level == best]
     if len(names) > 1:
         found = " and ".join(f"{FORMATS[name].name} in {_folder_of(path, FORMATS[name], best)}" for name in names)
-        raise DataError(f"{path}: data sets of {len(names)} formats, {found}; name the one wanted: --format {names[0]}")
+        raise DataError(f"{path}: data sets of {len(names)} formats, {found}; choose one: --format {names[0]}")
     for name, level in levels.items():
         if level > best:
             other = FORMATS[name]
@@ -99,7 +99,7 @@ def _recognise(path: Path, report: ReadReport) -> Format:
     return FORMATS[names[0]]
 
 
-def _no_data_set(path: Path) -> DataError:
+def _no_data_set_error(path: Path) -> DataError:
     *examples, last = (f"{format.name} ({format.example})" for format in FORMATS.values())
     message = f"{path}: no data set: expected {', '.join(examples)} or {last}"
     for format in FORMATS.values():

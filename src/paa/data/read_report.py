@@ -18,9 +18,9 @@ NAMED = 10  # items left out that are named on the terminal; left_out.txt names 
 class ReadReport:
     """What was found while reading one split: readers fill it in, `lines` describes it to a person.
 
-    skip_bad: leave out what cannot be used, instead of stopping. format: the name of the data set's format, "COCO" for
-    one. annotations, images: the file or folders that these were read from. unlabelled: how many images have no label
-    file. split: the split that the annotation file's name says, where it is another than the one asked for.
+    skip_bad: leave out what cannot be used, instead of stopping. format: the name of the data set's format, such
+    as "COCO". annotations, images: the file or folders that they were read from. unlabelled: how many images have no
+    label file. split: the split that the annotation file's name says, if it is not the requested one.
     images_left_out: how many of the items left out are images. left_out: a line for each item that was left out.
     warnings: a line for each thing that looks wrong and was used nevertheless.
     """

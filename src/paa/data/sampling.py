@@ -23,7 +23,7 @@ from paa.errors import ConfigError
 Positions = npt.NDArray[np.int64]
 ItemSeed = tuple[int, ...]
 
-_EPOCH, _ITEM = 0, 1  # the use of a seed; to NumPy (a, b) and (a, b, 0) are the same seed
+_EPOCH, _ITEM = 0, 1  # what a seed is used for; NumPy takes (a, b) and (a, b, 0) for the same seed
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def global_batches(tall: npt.NDArray[np.bool_], batch_size: int, seed: int) -> I
     kept apart only where each can fill a batch: otherwise a batch of the rarer class would take several epochs to fill.
     """
     classes = tall.astype(np.int64) if _kept_apart(tall, batch_size) else np.zeros(len(tall), np.int64)
-    epochs = -(-batch_size // len(tall))  # at a time, so that each turn yields a batch
+    epochs = -(-batch_size // len(tall))  # epochs shuffled at a time, so that each turn yields a batch
     waiting: Positions = np.zeros(0, np.int64)
     for turn in count():
         random = np.random.default_rng((seed, _EPOCH, turn))
@@ -89,9 +89,9 @@ def largest_size(index: DatasetIndex, transform: TrainTransform, batch_size: int
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which training batches are wanted: those of the steps from `start_step` to the one before `steps`.
+    """Which training batches to load: those of the steps from `start_step` to the one before `steps`.
 
-    batch_size: images a step, over all processes. seed: of shuffling and augmentation.
+    batch_size: images a step, over all processes. seed: for shuffling and augmentation.
     """
 
     batch_size: int
@@ -139,7 +139,7 @@ def eval_batches(index: DatasetIndex, resize: Resize, batch_size: int) -> list[B
     """Return plans of at most batch_size images, each image in one of them, for all processes together.
 
     An image shares a batch only with others of its own padded size: group norm sees the padding, so that another size
-    would change what is detected in it.
+    would change the detections of the image.
     """
     by_size: dict[tuple[int, int], list[int]] = {}
     for i, (height, width) in enumerate(index.sizes.tolist()):

@@ -89,8 +89,8 @@ def crop(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the part of the image in `window` (top, left, height, width), the boxes in it, clipped, and a mask.
 
-    The mask (n,), bool, says which of the boxes given are kept: those of which at least `min_visible` of the area is
-    left, and no side is cut to less than a pixel.
+    The mask (n,), bool, says which of the boxes given are kept: those that keep at least `min_visible` of
+    their area, and have no side cut to less than a pixel.
     """
     top, left, height, width = window
     corner = boxes.new_tensor([left, top, left, top])

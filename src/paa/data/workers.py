@@ -69,7 +69,7 @@ def worker_error(error: Exception) -> RunError | None:
     if not re.search(r"DataLoader (worker \(|timed out)|Pin memory thread", said):
         return None
     if late := re.search(r"timed out after ([\d.]+) seconds", said):
-        return _hung(float(late[1]))
+        return _timeout_error(float(late[1]))
     pids = re.search(r"pid(?:\(s\))? ([\d, ]+)", said)
     worker = f"loader worker {pids[1]}" if pids else "a loader worker"
     signal = re.search(r"killed by signal: ([\w ]+)", said)
@@ -83,10 +83,10 @@ def worker_error(error: Exception) -> RunError | None:
     return _open_files_error(error) or RunError(f"{worker} ended unexpectedly ({one_line(error)}); {_IN_PROCESS}")
 
 
-def received(items: Iterator[Item], timeout: float) -> Iterator[Item]:
+def receive(items: Iterator[Item], timeout: float) -> Iterator[Item]:
     """Yield the items of a DataLoader's iterator; when it fails, end its workers, whatever state they are in.
 
-    RunError if no item comes for `timeout` seconds and some more (0: no limit). torch limits only the wait for a
+    RunError if no item arrives in `timeout` seconds and a little more (0: no limit). torch limits only the wait for a
     worker's message: it waits without limit for the batch that a message announced, and for a stopped worker to end.
     """
     workers: Sequence[BaseProcess] = getattr(items, "_workers", ())
@@ -108,7 +108,7 @@ def received(items: Iterator[Item], timeout: float) -> Iterator[Item]:
         except BaseException as error:
             _end(workers)
             if overdue.is_set():
-                raise _hung(timeout) from error
+                raise _timeout_error(timeout) from error
             raise
         finally:
             timer.cancel()
@@ -134,7 +134,7 @@ def _join(workers: Sequence[BaseProcess]) -> None:
             worker.join(1)
 
 
-def _hung(seconds: float) -> RunError:
+def _timeout_error(seconds: float) -> RunError:
     return RunError(
         f"no loader worker handed over a batch for {seconds:g} s (--worker-timeout): the images' disk or network "
         f"folder may hang; {_IN_PROCESS}"
@@ -145,8 +145,8 @@ def _hung(seconds: float) -> RunError:
 def worker_errors(communicates: bool = False) -> Iterator[None]:
     """Turn failures of loader workers that arise inside into RunErrors of one line; leave all other errors.
 
-    communicates: the code inside only starts workers and receives from them, so that every error of the system
-    concerns them.
+    communicates: the code inside only starts workers and receives from them, so that every error of the
+    operating system is theirs.
     """
     try:
         yield
@@ -163,7 +163,7 @@ def worker_errors(communicates: bool = False) -> Iterator[None]:
 
 
 def _open_files_error(error: Exception) -> RunError | None:
-    """Return the one-line error for what exceeds the limit on open files; None for other errors."""
+    """Return the one-line error if the limit on open files was exceeded; None for other errors."""
     said = str(error)
     if getattr(error, "errno", None) == errno.EMFILE or "Too many open files" in said or "ancdata" in said:
         return RunError(f"too many open files for loader workers: raise the limit (ulimit -n 65536), or {_IN_PROCESS}")

@@ -20,8 +20,8 @@ from paa.runtime.distributed import Process
 class EvaluatedDataset:
     """Detections in a data set, and how they compare with its ground truth.
 
-    index: the images that could be read. table: the detections in them. evaluation: these, matched to the ground truth.
-    left_out: a line for each image left out.
+    index: the images that could be read. table: the detections in them. evaluation: the same detections, matched to
+    the ground truth. left_out: a line for each image left out.
     """
 
     index: DatasetIndex
@@ -48,7 +48,7 @@ def evaluate_dataset(
     loading: LoadingConfig = LoadingConfig(),
     progress: Callable[[int], object] = lambda images: None,
 ) -> EvaluatedDataset | None:
-    """Return how a detector does on a data set; to be called in all processes, which share the images among them.
+    """Return how well a detector does on a data set; all processes must call it, and share the images among them.
 
     Only the first process compares with the ground truth; the others return None. progress is called with the number of
     images done by this process since its last call. Raises as `detect_dataset`, and ConfigError where the detector

@@ -1,7 +1,7 @@
 """COCO's twelve numbers and each class's AP, for any data set that has a columnar index.
 
-hotcoco matches detections to ground truths and averages, by the rules of pycocotools' `COCOeval` and to the last digit:
-crowds, ties, size ranges. The tests compare every number with pycocotools'.
+The library hotcoco matches detections to ground truths and averages, by the rules of pycocotools' `COCOeval` (crowds,
+ties, size ranges) and to the last digit. The tests compare every number with pycocotools'.
 """
 
 from __future__ import annotations
@@ -67,13 +67,13 @@ class Evaluation:
     def verdicts(self, iou: float) -> npt.NDArray[np.int8]:
         """Return (N,): 1 for a detection that found an object, 0 for a wrong one, -1 for one that does not count.
 
-        iou: one of COCO's ten thresholds, else ValueError. Those on a crowd do not count, nor those beyond the limit of
-        detections of a class and image.
+        iou: one of COCO's ten thresholds, else ValueError. Detections on a crowd do not count, nor those beyond the
+        limit of detections of a class and image.
         """
         thresholds = self.run.params.iou_thrs
         if not np.isclose(thresholds, iou).any():
-            raise ValueError(f"an IoU of {', '.join(f'{t:.2f}' for t in thresholds)} expected, {iou} came")
-        # an infinite score: this is not about label errors, for which only detections of a higher score are looked at
+            raise ValueError(f"expected an IoU of {', '.join(f'{t:.2f}' for t in thresholds)}, got {iou}")
+        # score_thr: the least score of what hotcoco reports as label errors, none of which are wanted here
         status = self.run.image_diagnostics(iou, score_thr=float("inf"))["dt_status"]
         verdicts = np.full(len(self.table), -1, np.int8)
         rows = np.fromiter(status, np.int64, len(status)) - 1
@@ -91,7 +91,7 @@ def evaluate(
     """Match detections to ground truths and compute COCO's numbers; prints nothing.
 
     images: the positions in the index to evaluate (default: all); detections in other images are left out.
-    max_detections: how many of an image and class count, at least COCO's 100; above, AR100 is named after it.
+    max_detections: how many of an image and class count, at least COCO's 100; above that, AR100 becomes AR300, say.
     Raises ConfigError if a label is not a class of the data set, ValueError if a position is not an image of it or a
     score is NaN.
     """
@@ -123,7 +123,7 @@ def _select(
 ) -> tuple[DatasetIndex, DetectionTable]:
     """Return the data set with only these images (positions; default: all), by image id, and its detections.
 
-    The order decides between equal scores in different images. Raises as `evaluate`.
+    The order of images decides between equal scores in different ones. Raises as `evaluate`.
     """
     if len(table) and not 0 <= table.labels.min() <= table.labels.max() < len(index.names):
         raise ConfigError(
@@ -131,7 +131,7 @@ def _select(
             "evaluate with the model that was trained for them"
         )
     if len(table) and not 0 <= table.image.min() <= table.image.max() < len(index):
-        raise ValueError(f"positions 0..{len(index) - 1} expected, {table.image.min()}..{table.image.max()} came")
+        raise ValueError(f"expected positions 0..{len(index) - 1}, got {table.image.min()}..{table.image.max()}")
     chosen = np.arange(len(index)) if images is None else np.unique(images)
     chosen = chosen[np.argsort(index.image_ids[chosen])]
     place = np.full(len(index), -1)
@@ -143,7 +143,8 @@ def _select(
 def _datasets(index: DatasetIndex, table: DetectionTable) -> tuple[hotcoco.COCO, hotcoco.COCO]:
     """Return ground truths and detections as hotcoco's data sets.
 
-    Ids are positions and labels: hotcoco takes no negative ids, and detections as float64, which holds none above 2^53.
+    Ids are positions and labels: hotcoco takes no negative ids, and reads those of detections as float64, which is
+    not exact above 2^53.
     """
     truth = hotcoco.COCO.from_arrays(
         [{"id": i} for i in range(len(index))],

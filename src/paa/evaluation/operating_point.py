@@ -1,7 +1,7 @@
 """The best score threshold of each class: the point of its precision-recall curve of highest precision x recall.
 
 AP says how good a detector is over all thresholds; a person who uses the detector picks one. Precision x recall is the
-rectangle under the curve at that point; its share of the AP says how much of the curve one threshold can make use of.
+rectangle under the curve at that point; its share of the AP says how much of the curve a single threshold can use.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def precision_recall(evaluation: Evaluation, iou: float = 0.5) -> tuple[ClassCur
 
 
 def envelope(precision: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return (n,) the best precision at this recall or any higher: the curve that AP is the area of."""
+    """Return, for each point (n,), the best precision at its recall or a higher one: AP is the area under it."""
     return np.maximum.accumulate(precision[::-1])[::-1]
 
 

@@ -34,12 +34,12 @@ def detect_dataset(
     loading: LoadingConfig = LoadingConfig(),
     progress: Callable[[int], object] = lambda images: None,
 ) -> DetectedDataset:
-    """Detect in every image, each in one process, and return all detections to every process.
+    """Detect in every image, shared out among the processes, and return all detections to every process.
 
-    Images are batched with others of their padded size only, so that a batch gives each what it would give alone. An
-    image left out (`loading.skip_bad`) is left out of the data set too, so that it is not evaluated. progress is called
-    with the number of images done by this process since its last call. ImageError for an image that cannot be read,
-    DataError if none can.
+    Only images of the same padded size share a batch, so that the detections in an image do not depend on the others.
+    An image that cannot be read and is skipped (`loading.skip_bad`) is removed from the returned index too, so that it
+    is not evaluated. progress is called with the number of images done by this process since its last call. ImageError
+    for an image that cannot be read, DataError if none can.
     """
     loader = eval_loader(index, resize_for(detector, inference), process, loading)
     tables: list[DetectionTable] = []

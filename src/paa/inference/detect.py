@@ -14,7 +14,7 @@ from paa.model.detector import Detector
 
 
 def resize_for(detector: Detector, config: InferenceConfig) -> Resize:
-    """Return the resizing of images before `detect_batch`: none where `config.views` resize the images themselves."""
+    """Return how images are resized before `detect_batch`: not at all where `config.views` resize them."""
     model = detector.config
     return Resize(model.min_size if config.views is None else None, model.max_size, model.legacy)
 
@@ -26,8 +26,8 @@ def detect_batch(
     """Return the detections of a batch, on the CPU, in the pixels of the original images and clipped to them.
 
     images (B, 3, H, W): uint8 RGB, each at the top left, resized by `resize_for`. sizes (B, 2), original_sizes (B, 2):
-    (height, width) of each in the batch, and before it was resized. All may lie on any device; the work is done on the
-    detector's.
+    (height, width) of each in the batch, and before it was resized. The tensors may be on any device; the detector's
+    device does the work.
     """
     device = detector.mean.device
     moved = images.to(device, non_blocking=True), sizes.to(device, non_blocking=True)
@@ -45,6 +45,6 @@ def detect_batch(
 def to_original(boxes: Tensor, sizes: Tensor, original_sizes: Tensor, legacy: bool) -> Tensor:
     """Return boxes (B, K, 4) of images resized to sizes (B, 2) in the pixels of their originals.
 
-    legacy: the inclusive coordinates are scaled, as the seed does, which may end up to a pixel outside.
+    legacy: scale the inclusive coordinates, as the seed does; boxes may then reach up to a pixel outside the image.
     """
     return stretch(boxes, (original_sizes / sizes).flip(1)[:, None].to(boxes.dtype), legacy)

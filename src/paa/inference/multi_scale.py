@@ -1,4 +1,4 @@
-"""Multi-scale testing: detect in an image at many sizes and mirrored, and merge what is found."""
+"""Multi-scale testing: detect in an image at many sizes and mirrored, and merge the detections."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from paa.data.batch import padded_size
 from paa.data.transforms import hflip, resize, resized_size, scale_boxes
 from paa.model.detector import PADDING, Detector
 
-_VIEW_LIMIT = 100  # detections of each view, in the official code
+_VIEW_LIMIT = 100  # most detections of a view, in the official code
 
 
 @torch.inference_mode()
 def detect_multi_scale(detector: Detector, images: Tensor, sizes: Tensor, config: InferenceConfig) -> DetectedBatch:
-    """Return the detections of images of their original size, as `Detector.detect` does of resized ones.
+    """Return the detections in images of their original size, as `Detector.detect` does for resized ones.
 
     images (B, 3, H, W): uint8 RGB, each image at the top left; sizes (B, 2): (height, width) of each. The result is
-    in the pixels of `images`. Each of `config.views` gives its best 100, or more where more are asked for (a view and
-    its mirror image are one batch); merged, these give the best `config.max_detections`.
+    in the pixels of `images`. Each of `config.views` gives its best 100 detections, or `config.max_detections` if that
+    is more (a view and its mirror image are one batch); of the merged ones, the best `config.max_detections` are kept.
     """
     limit = config.max_detections
     found = DetectedBatch(
@@ -63,7 +63,7 @@ def _detect_image(detector: Detector, image: Tensor, config: InferenceConfig) ->
         labels,
         threshold=views.iou,
         soft=views.merge == "soft-vote",
-        least=config.effective_candidate_threshold,
+        min_score=config.effective_candidate_threshold,
     )
     return scale_boxes(boxes, frame, size, model.legacy), scores, labels
 
@@ -73,7 +73,7 @@ def _detect_view(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return boxes (n, 4), scores (n,) and labels (n,) of an image resized to (height, width) `size`, in its pixels.
 
-    mirror: of its mirror image too, in one batch, the boxes mirrored back.
+    mirror: detect in its mirror image too, in the same batch, and mirror those boxes back.
     """
     no_boxes = torch.zeros((0, 4), device=image.device)
     view, _ = resize(image, no_boxes, size, detector.config.legacy)

@@ -34,14 +34,14 @@ def predict(
 ) -> Iterator[tuple[npt.NDArray[np.uint8], Detections]]:
     """Yield each source's image, (H, W, 3) uint8 RGB as shown, and the detections in it, in the order given.
 
-    Images are batched with others of their padded size only, so that a batch gives each what it would give alone. An
-    image of a rare size holds up those after it; once four batches or 100 million pixels are held, its batch is run
-    incomplete. ImageError if an image cannot be read, ConfigError for a batch size below 1.
+    Only images of the same padded size share a batch, so that the detections in an image do not depend on the others.
+    An image of a rare size holds up those after it; once four batches or 100 million pixels are held, its batch is run
+    before it is full. ImageError if an image cannot be read, ConfigError for a batch size below 1.
     """
     if batch_size < 1:
         raise ConfigError(f"the batch size must be at least 1, got {batch_size}")
     held: deque[_Item] = deque()  # the images not yielded yet, in order
-    waiting: dict[tuple[int, int], list[_Item]] = {}  # those not detected in yet, by padded size
+    waiting: dict[tuple[int, int], list[_Item]] = {}  # the held images not detected in yet, by padded size
     resize = resize_for(detector, config)
     for source in sources:
         item = _prepare(source, resize)
@@ -51,7 +51,7 @@ def predict(
         if len(same_size) == batch_size:
             _detect(detector, waiting.pop(item.padded_size), config)
         elif len(held) > _MOST_BATCHES * batch_size or sum(item.pixels for item in held) > _MOST_PIXELS:
-            _detect(detector, waiting.pop(held[0].padded_size), config)  # the first held image always waits
+            _detect(detector, waiting.pop(held[0].padded_size), config)  # the first held image is waiting too
         while held and (detections := held[0].detections) is not None:
             yield held.popleft().image, detections
     for same_size in waiting.values():
@@ -64,7 +64,7 @@ def predict(
 
 @dataclass
 class _Item:
-    """A source: its image (H, W, 3), the tensor (3, h, w) that goes into a batch, and in the end its detections."""
+    """A source: its image (H, W, 3), the tensor (3, h, w) for a batch, and, once known, its detections."""
 
     image: npt.NDArray[np.uint8]
     resized: Tensor

@@ -23,11 +23,11 @@ Arrays and tensors are RGB (OpenCV's are BGR: `array[:, :, ::-1]`)."""
 
 
 def find_images(paths: Sequence[Path], output: Path | None = None) -> list[Path]:
-    """Return the image files among the paths and, sorted, inside their folders at any depth, without hidden ones.
+    """Return the image files among the paths, and those in folders among them: at any depth, sorted, not hidden.
 
-    Of folders, files with an image's suffix are taken, also those that cannot be decoded here. output: the folder for
-    results; what an earlier run drew into it is not taken as an image. DataError for a path that does not exist, and
-    for a folder without images.
+    In a folder, the suffix decides what is an image, even if it cannot be decoded here. output: the folder for
+    results, of which the drawings of an earlier run are not taken as images. DataError for a path that does not exist,
+    and for a folder without images.
     """
     found: list[Path] = []
     suffixes = decodable_suffixes() | undecodable_suffixes()

@@ -20,7 +20,7 @@ def conv_norm(x: Tensor, conv: Any, norm: nn.Module) -> Tensor:
     """Convolve and normalise: (B, C, H, W) -> (B, C', H', W'), which the caller may change in place.
 
     Batch norm whose statistics are fixed is a factor and a shift of each channel, and becomes part of the convolution:
-    two passes over the outputs less. Where hooks watch one of the two, both are called as modules.
+    this saves two passes over the outputs. If either module has hooks, both are called as modules.
     """
     if is_hooked(conv, norm):
         watched: Tensor = norm(conv(x)).clone()
@@ -34,22 +34,22 @@ def conv_norm(x: Tensor, conv: Any, norm: nn.Module) -> Tensor:
 
 
 def _is_fixed(conv: nn.Module, norm: nn.Module) -> bool:
-    """Return whether batch norm does not change and follows a convolution that it can be part of.
+    """Return whether `norm` is batch norm that does not change, and `conv` a convolution that it can become part of.
 
-    A kind of module that somebody derived from these may compute something else, and is called as it is.
+    False for subclasses that may compute something else: they are called as modules.
     """
     fixed = type(norm) is FrozenBatchNorm or (type(norm) is nn.BatchNorm2d and not norm.training)
     return fixed and isinstance(conv, nn.Conv2d) and type(conv).forward is nn.Conv2d.forward
 
 
 def factor_and_shift(norm: Any) -> tuple[Tensor, Tensor]:
-    """Return what fixed batch norm multiplies each channel by, and what it adds: (C,), (C,)."""
+    """Return the factor (C,) and the shift (C,) of each channel in fixed batch norm."""
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
     return scale, norm.bias - norm.running_mean * scale
 
 
 class FrozenBatchNorm(FrozenBatchNorm2d):  # type: ignore[misc]
-    """torchvision's, but it keeps the input's type: its float32 buffers would undo autocast in all layers behind it."""
+    """torchvision's FrozenBatchNorm2d, but in the input's type: float32 buffers would undo autocast in later layers."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
@@ -59,7 +59,7 @@ class FrozenBatchNorm(FrozenBatchNorm2d):  # type: ignore[misc]
 
 
 def _shortcut(x: Tensor, downsample: nn.Sequential | None) -> Tensor:
-    """Return what a block adds to its convolutions' output: its input, downsampled where it halves or widens."""
+    """Return what a block adds to its convolutions' output: its input, downsampled if the block does."""
     if downsample is None:
         return x
     if is_hooked(downsample):
@@ -69,7 +69,7 @@ def _shortcut(x: Tensor, downsample: nn.Sequential | None) -> Tensor:
 
 
 class _BasicBlock(BasicBlock):  # type: ignore[misc]
-    """torchvision's, with batch norm inside the convolutions where it is fixed."""
+    """torchvision's BasicBlock, with batch norm inside the convolutions where it is fixed."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H', W')."""
@@ -80,7 +80,7 @@ class _BasicBlock(BasicBlock):  # type: ignore[misc]
 
 
 class _Bottleneck(Bottleneck):  # type: ignore[misc]
-    """torchvision's, with batch norm inside the convolutions where it is fixed."""
+    """torchvision's Bottleneck, with batch norm inside the convolutions where it is fixed."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H', W')."""
@@ -115,7 +115,8 @@ RESNETS = {
 class ResNetBackbone(nn.Module):
     """The stem and four stages of a ResNet or ResNeXt, under torchvision's names.
 
-    channels: of c3, c4 and c5.
+    channels: of c3, c4 and c5. Arguments: as the fields of `ModelConfig`. ConfigError for an unknown name, or options
+    that do not fit the backbone.
     """
 
     def __init__(
@@ -154,14 +155,14 @@ class ResNetBackbone(nn.Module):
                 )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return c3, c4, c5 of images (B, 3, H, W)."""
+        """Return c3, c4, c5, of strides 8, 16, 32, of images (B, 3, H, W)."""
         x = self.maxpool(F.relu_(conv_norm(x, self.conv1, self.bn1)))
         c3: Tensor = self.layer2(self.layer1(x))
         c4: Tensor = self.layer3(c3)
         return c3, c4, self.layer4(c4)
 
     def fold(self) -> None:
-        """Make fixed batch norm part of the convolutions' weights, for good; with it go the hooks that watched it."""
+        """Make fixed batch norm part of the convolutions' weights, for good; the batch norms' hooks are lost."""
         pairs = [(self, "conv1", "bn1")]
         for block in self.modules():
             if isinstance(block, (_BasicBlock, _Bottleneck)):
@@ -177,5 +178,5 @@ class ResNetBackbone(nn.Module):
                 setattr(owner, norm_name, nn.Identity())
 
     def stages(self) -> list[nn.Module]:
-        """Return what `Detector.freeze` counts: the stem, then the four stages."""
+        """Return the parts that `Detector.freeze` counts: the stem, then the four stages."""
         return [nn.ModuleList([self.conv1, self.bn1]), self.layer1, self.layer2, self.layer3, self.layer4]

@@ -8,9 +8,9 @@ from torchvision.ops import DeformConv2d
 
 
 class DeformableConv(nn.Module):
-    """Modulated deformable 3x3 convolution on torchvision's operator; initialised as a plain one of half the weights.
+    """Modulated deformable 3x3 convolution by torchvision's operator; at first a plain convolution of half the weights.
 
-    A plain convolution `offset` predicts 27 channels: nine (dy, dx) pairs, then nine mask logits.
+    The convolution `offset`, zero at first, predicts 27 channels: nine (dy, dx) pairs, then nine mask logits.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, groups: int = 1, bias: bool) -> None:

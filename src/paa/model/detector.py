@@ -1,4 +1,4 @@
-"""The detector, a module: images in, head outputs or detections out."""
+"""The detector as a module: images in, head outputs or detections out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from paa.model.timm_backbone import TimmBackbone
 from paa.runtime.device import has_bfloat16
 
 PADDING = 32
-"""Batches are padded to a multiple of this, so that each level of the pyramid is half the one below."""
+"""Batches are padded to a multiple of this, so that each level of the pyramid has half the size of the level below."""
 
 
 class Detector(nn.Module):
@@ -54,7 +54,7 @@ class Detector(nn.Module):
     def freeze(self, stages: int) -> None:
         """Stop training the backbone's first `stages` (1: the stem, 2: the stem and the first stage, ...).
 
-        ConfigError if the backbone has fewer; timm's have none.
+        ConfigError if the backbone has fewer stages; timm's backbones have none.
         """
         if stages > len(self.backbone.stages()):
             raise ConfigError(
@@ -67,7 +67,7 @@ class Detector(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """Set training mode, except of frozen stages, whose batch norm must not update its statistics."""
+        """Set training mode, except for frozen stages, whose batch norm must not update its statistics."""
         super().train(mode)
         frozen = self.backbone.stages()[: self.frozen_stages]
         if self.config.norm == "affine":
@@ -77,9 +77,10 @@ class Detector(nn.Module):
         return self
 
     def normalise(self, images: Tensor, sizes: Tensor) -> Tensor:
-        """Return the network's input from uint8 RGB (B, 3, H, W) of images of sizes (B, 2); the padding becomes zero.
+        """Return the network's input (B, 3, H, W) from uint8 RGB images (B, 3, H, W); the padding becomes zero.
 
-        It has the type of the weights. ConfigError for weights of 16 bits, too few for the pixels of boxes.
+        sizes (B, 2): (height, width) of each image. The result has the weights' type. ConfigError for 16-bit weights,
+        too few for the pixels of boxes.
         """
         dtype = self.mean.dtype
         if dtype not in (torch.float32, torch.float64):
@@ -98,7 +99,7 @@ class Detector(nn.Module):
         return x.sub_(mean).div_(std).mul_(inside_y[:, None, :, None] & inside_x[:, None, None, :])
 
     def forward(self, images: Tensor, sizes: Tensor) -> HeadOutputs:
-        """Return the head's outputs for uint8 RGB images (B, 3, H, W), H and W multiples of 32, sizes (B, 2)."""
+        """Return the head's outputs for uint8 RGB images (B, 3, H, W), H and W multiples of 32, of sizes (B, 2)."""
         outputs: HeadOutputs = self.head(self.fpn(self.backbone(self.normalise(images, sizes))))
         return outputs
 
@@ -115,9 +116,9 @@ class Detector(nn.Module):
     def detect(self, images: Tensor, sizes: Tensor, config: InferenceConfig = InferenceConfig()) -> DetectedBatch:
         """Return the detections of a batch, in its pixels, in float32; see `core.postprocess.detect`.
 
-        images (B, 3, H, W): uint8 RGB, H and W multiples of 32; sizes (B, 2): (height, width) of each image inside. Of
+        images (B, 3, H, W): uint8 RGB, H and W multiples of 32; sizes (B, 2): (height, width) of each image. Of
         `config`, `threshold` and `views` are for `inference.detect.detect_batch`, and `compile` for `PAA.optimise`. The
-        network runs in evaluation mode, and returns to training mode if it was in that.
+        network runs in evaluation mode, and returns to training mode if it was in training mode.
         """
         bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and has_bfloat16(images.device))
         was_training = self.training

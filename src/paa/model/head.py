@@ -58,8 +58,8 @@ class Head(nn.Module):
         nn.init.constant_(self.cls_logits.bias, -math.log(99))  # type: ignore[arg-type]
 
     def forward(self, pyramid: Sequence[Tensor]) -> HeadOutputs:
-        """Return the outputs at all anchors, levels in order, each row by row."""
-        if torch.compiler.is_compiling() or torch.is_grad_enabled():  # in training, memory counts for more
+        """Return the outputs at all anchors, levels in order, each row by row; pyramid: P3..P7, (B, C, h, w)."""
+        if torch.compiler.is_compiling() or torch.is_grad_enabled():  # in training, memory matters more than time
             return self._outputs(pyramid)
         with one_pass():
             return self._outputs(pyramid)

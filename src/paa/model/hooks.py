@@ -1,4 +1,4 @@
-"""Are there hooks on a module? Then it must be called as one, also where a shorter form gives the same numbers."""
+"""Whether a module has hooks: then it must be called as a module, even where a faster form gives the same numbers."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch.nn.modules import module as all_modules
 
 
 def is_hooked(*modules: nn.Module) -> bool:
-    """Return whether there are hooks, forward or backward, on one of these modules or on all modules.
+    """Return whether one of these modules, or all modules (by torch's global hooks), have forward or backward hooks.
 
     The output of such a module must not be changed in place: a forward hook may have kept it, and autograd does not
-    allow it behind a backward hook.
+    allow it after a backward hook.
     """
     return bool(
         all_modules._global_forward_pre_hooks

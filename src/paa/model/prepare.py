@@ -34,8 +34,8 @@ def prepare_for_device(detector: Detector, *, channels_last: bool, fast_convolut
     """Choose memory layout and convolutions for a detector's device, in place; names and values of tensors stay.
 
     The detector can be trained afterwards, and moved to another device. fast_convolutions: on CPUs in float32,
-    Winograd's with a quarter of the multiplications, which lose two or three bits, and faster gradients of strided
-    ones.
+    Winograd's convolutions, with a quarter of the multiplications and two or three bits less precise, and faster
+    gradients of strided convolutions.
     """
     if channels_last:
         detector.to(memory_format=torch.channels_last)
@@ -44,7 +44,7 @@ def prepare_for_device(detector: Detector, *, channels_last: bool, fast_convolut
 
 
 def compile_network(network: nn.Module, compilation: Compilation) -> None:
-    """Have a network compiled, in place, when it is first called; "off" does nothing.
+    """Compile a network, in place, at its first call; "off" does nothing.
 
     At the second image size torch compiles code for any size. `fullgraph` is not set, though there is no graph break:
     with it, a run that meets torch's limit of recompilations ends in an error; without, the network runs uncompiled.

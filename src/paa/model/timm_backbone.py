@@ -1,4 +1,4 @@
-"""Backbones from timm: any model with features of strides 8, 16 and 32; timm is imported when one is built."""
+"""Backbones from timm: any model with features of strides 8, 16 and 32; timm is imported when a backbone is built."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _STRIDES = (8, 16, 32)
 
 
 class TimmBackbone(nn.Module):
-    """A timm model as c3, c4 and c5, its tensors under `body.model.` and timm's own names.
+    """A timm model that gives c3, c4 and c5; its tensors are under `body.model.` and timm's own names.
 
     channels: of c3, c4 and c5. With norm "frozen" its batch norms, if it has any, do not change; other norms are
-    trained. ConfigError if timm has no such model, or its features are not of these strides at any image size.
+    trained. ConfigError if timm has no such model, or its features do not have these strides at every image size.
     """
 
     def __init__(self, name: str, *, norm: str = "frozen") -> None:
@@ -40,7 +40,7 @@ class TimmBackbone(nn.Module):
         self.channels = tuple(self.body.feature_info.channels()[i] for i in self.picked)
         resize = getattr(self.body.model, "set_input_size", None)
         if resize is not None and "always_partition" in inspect.signature(resize).parameters:
-            # Swin made for 224 takes its last stage for a single window, and would never shift it in larger images
+            # a Swin made for 224 pixels takes its last stage for a single window, and never shifts it in larger images
             resize(always_partition=True)
         self._try()
 
@@ -57,7 +57,7 @@ class TimmBackbone(nn.Module):
                 total = torch.stack([feature.sum() for feature in features]).sum()
                 gradients = torch.autograd.grad(total, trained, allow_unused=True) if trained else ()
         except Exception as error:  # a model may fail in any way on a size that it was not made for
-            raise ConfigError(f"timm/{self.name}: does not take images of any size ({one_line(error)})") from error
+            raise ConfigError(f"timm/{self.name}: cannot take images of every size ({one_line(error)})") from error
         finally:
             self.train()
         shapes = [tuple(feature.shape[1:]) for feature in features]
@@ -88,13 +88,13 @@ def create_model(name: str, **options: Any) -> Any:
     except ImportError as error:
         raise ConfigError(f"timm/{name}: {not_installed('timm', 'timm')}") from error
     architecture = name.split(".")[0]
-    # a name with a colon would have timm fetch a model's description from elsewhere
+    # with a colon in the name, timm would fetch a model's description from elsewhere
     if not re.fullmatch(r"\w+(\.\w+)?", name, flags=re.ASCII) or not timm.is_model(architecture):
         near = timm.list_models(f"*{architecture.split('_')[0]}*")[:5] if re.fullmatch(r"\w+", architecture) else []
         hint = f"; similar names: {', '.join(near)}" if near else ""
         raise ConfigError(f"timm has no model {name!r}{hint}")
     try:
-        # Swin's and others' option; those without a fixed size do not know it
+        # an option of Swin and others; models without a fixed size do not know it
         return timm.create_model(name, strict_img_size=False, **options)
     except TypeError as error:
         if "strict_img_size" not in str(error):

@@ -89,7 +89,7 @@ def training_curves(log: Path, out: Path) -> None:
 
 
 def _new_figure(width: float, height: float, out: Path) -> Figure | None:
-    """Return an empty figure of that size in inches; None, and a line that `out` is left out, without matplotlib."""
+    """Return an empty figure of this size in inches; without matplotlib None, and a warning that names `out`."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -146,12 +146,12 @@ def _read_steps(log: Path) -> dict[int, dict[str, float]]:
         if isinstance(line, dict) and line.keys() >= {"step", "lr", *_LOSSES}:
             steps[int(line["step"])] = line
     if not steps:
-        raise RunError(f"{log}: no training steps in it; each is a line of JSON with step, lr and {', '.join(_LOSSES)}")
+        raise RunError(f"{log}: has no training steps; each is a line of JSON with step, lr and {', '.join(_LOSSES)}")
     return dict(sorted(steps.items()))
 
 
 def _plain(axes: Any) -> None:
-    """Remove the parts of the axes that nobody needs to read the values."""
+    """Remove the parts of the axes that are not needed to read the values."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#dddddd", linewidth=0.5)
     axes.set_axisbelow(True)

@@ -1,4 +1,4 @@
-"""Draw boxes on images: the detections of one image, and sheets of images beside their ground truth."""
+"""Draw boxes on images: the detections in one image, and sheets with ground truth and detections side by side."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _draw(
 def _font(size: float) -> ImageFont.FreeTypeFont:
     """Return Pillow's own font, which needs no file on the machine."""
     font = ImageFont.load_default(size=size)
-    assert isinstance(font, ImageFont.FreeTypeFont)  # the other kind comes without a size only
+    assert isinstance(font, ImageFont.FreeTypeFont)  # Pillow returns its bitmap font only where no size is given
     return font
 
 

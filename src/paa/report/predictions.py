@@ -1,4 +1,4 @@
-"""The files of a prediction: every image with its boxes drawn, all detections as JSON, and what was left out."""
+"""The files of a prediction: every image with its boxes drawn, all detections as JSON, and the images left out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from paa.report.drawing import draw_detections
 from paa.report.json_list import JsonListFile
 from paa.runtime.files import check_folder, whole_file, write_text
 
-_LONGEST_JPEG = 65_500
+_MAX_JPEG_SIDE = 65_500
 
 
 class Written(NamedTuple):
@@ -45,7 +45,7 @@ def write_predictions(
     batch_size: int = 1,
     listen: Callable[[Path, int], object] = lambda path, count: None,
 ) -> Written:
-    """Write each image, drawn, and detections.json to `folder`, each when it is done; go through all of them.
+    """Detect in images, and write each one's drawing and its entry in detections.json to `folder` when it is done.
 
     listen: is called with each image and its number of objects when its files are written.
     detections.json is a list of {file, drawn, width, height, detections: [{box: xyxy, score, label, name}]}, valid JSON
@@ -61,7 +61,7 @@ def write_predictions(
     counts: list[int] = []
     left_out: list[str] = []
     listed = 0
-    read: deque[tuple[Path, str]] = deque()  # the path and the drawing's name of each image that is being detected in
+    read: deque[tuple[Path, str]] = deque()  # path and drawing's name of each image that is read and not written yet
 
     def images() -> Iterator[Rgb]:
         for path, name in zip(paths, names):
@@ -101,7 +101,7 @@ def _start(folder: Path) -> JsonListFile:
 
 
 def _list_left_out(folder: Path, left_out: list[str], listed: int) -> int:
-    """Write left_out.txt if there are more lines than the `listed` ones it has; return how many it has then."""
+    """Write left_out.txt if there are more lines than the `listed` ones in it; return how many lines it has then."""
     if len(left_out) > listed:
         write_text(folder / LEFT_OUT, "".join(f"{line}\n" for line in left_out))
     return len(left_out)
@@ -109,7 +109,7 @@ def _list_left_out(folder: Path, left_out: list[str], listed: int) -> int:
 
 def _save_drawing(drawing: Image.Image, path: Path) -> None:
     """Save a drawing as JPEG, whole or not at all; smaller where it is longer than a JPEG can be."""
-    drawing.thumbnail((_LONGEST_JPEG, _LONGEST_JPEG))
+    drawing.thumbnail((_MAX_JPEG_SIDE, _MAX_JPEG_SIDE))
     buffer = BytesIO()
     drawing.save(buffer, "JPEG", quality=92)
     with whole_file(path, durable=False) as temporary:
@@ -117,7 +117,7 @@ def _save_drawing(drawing: Image.Image, path: Path) -> None:
 
 
 def _drawn_names(images: Sequence[Path]) -> list[str]:
-    """Return a name for the drawing of each image, no two alike; images of different folders may share theirs."""
+    """Return a unique name for each image's drawing; images in different folders may have the same name."""
     names: dict[str, None] = {}
     numbers: dict[str, int] = {}  # the last number given to each stem
     for path in images:

@@ -2,10 +2,11 @@
 
 OpenMP's threads share each operation and spin until all have done their part, so one that has to wait for a processor
 holds up all others, which burn processor time meanwhile: neither process time nor its ratio to wall time shows that.
-What shows it is how long threads that could run waited for a processor, which Linux counts for each thread. Measured on
-two cores, of a ResNet-18 trained on two threads (share of the waiting, steps a second): 0.00, 11.1 alone; 0.33, 5.9;
-0.45, 1.6; 0.59, 1.2; 0.77, 0.3 beside one to four busy processes. Beside three, where two threads made 0.4 to 1.3 steps
-a second, one made 3.7 to 4.7, and two that sleep instead of spinning (OMP_WAIT_POLICY=PASSIVE) 3.2 to 6.2.
+But Linux counts for each thread how long it was ready to run and waited for a processor. Measured on two cores, for a
+ResNet-18 trained with two threads (share of the time spent waiting: steps a second): alone 0.00: 11.1; beside one to
+four busy processes 0.33: 5.9, 0.45: 1.6, 0.59: 1.2, 0.77: 0.3. Beside three busy processes, where two threads made 0.4
+to 1.3 steps a second, one thread made 3.7 to 4.7, and two threads that sleep instead of spinning
+(OMP_WAIT_POLICY=PASSIVE) 3.2 to 6.2.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import NamedTuple
 import torch
 
 _SHARE = 0.25  # at 0.33 half the speed was lost
-_LEAST_OF_WALL = 0.1  # waiting for a small part of the wall time, as on a GPU's host, costs little
+_LEAST_OF_WALL = 0.1  # share; waiting for less of the wall time, as on a GPU's host, costs little
 _SHORTEST = 2.0  # seconds between two readings; the kernel's time slices are some milliseconds
 _IN_A_ROW = 2  # readings; something short, such as the start of a backup, deserves no warning
 
@@ -54,21 +55,21 @@ def read_times() -> CpuTimes | None:
 
 
 class CpuShare:
-    """Watches whether this process gets the processors it needs. read: as `read_times`, which a test replaces."""
+    """Watches whether this process gets the processors it needs. read: `read_times`, or its replacement in a test."""
 
     def __init__(self, read: Callable[[], CpuTimes | None] = read_times) -> None:
         self._read = read
         self._before = read()
         self._in_a_row = 0
-        self._said = False
+        self._warned = False
 
     def remark(self) -> str | None:
         """Return a warning for the user, once, when two readings in a row show contention; None otherwise.
 
-        To be called at each line of the log; what is judged is the time since the last call some seconds ago.
+        To be called at each line of the log; judges the time since the last reading, at least two seconds ago.
         """
         before = self._before
-        if self._said or before is None:
+        if self._warned or before is None:
             return None
         after = self._read()
         if after is None or after.clock - before.clock < _SHORTEST:
@@ -80,7 +81,7 @@ class CpuShare:
         self._in_a_row += 1
         if self._in_a_row < _IN_A_ROW:
             return None
-        self._said = True
+        self._warned = True
         waited = after.waited - before.waited
         share = waited / (after.ran - before.ran + waited)
         return (
@@ -92,7 +93,7 @@ class CpuShare:
 def _remedy(threads: int) -> str:
     """Return what would make a training process with this number of threads faster beside other processes."""
     if threads == 1:
-        return "Fewer processes at the same time, its own --workers among them, would make it faster"
+        return "Fewer processes at the same time, its own --workers among them, would make training faster"
     return (
         f"Its {threads} threads wait for each other, which makes it worse: OMP_NUM_THREADS=1, fewer --workers, or "
         "OMP_WAIT_POLICY=PASSIVE, which costs 45% of the speed on an idle machine, may help"

@@ -25,7 +25,7 @@ _times_joined = itertools.count()
 
 @dataclass(frozen=True)
 class Process:
-    """This process: its device, its rank among the `world` processes of the run, `on_host` of them on this machine."""
+    """This process: its device and its rank; the run has `world` processes, `on_host` of them on this machine."""
 
     device: torch.device
     rank: int = 0
@@ -98,7 +98,7 @@ def start(device: str | None) -> Iterator[Process]:
 def _join(backend: str) -> None:
     """Make the group of all processes; ValueError if the environment does not say where they meet.
 
-    A program may do so several times. torchrun's store keeps the addresses of each time, so each has a prefix.
+    A program may join several times. torchrun's store keeps the addresses of each time, so each time has a prefix.
     """
     store, rank, world = next(rendezvous("env://"))
     prefix = f"paa-{next(_times_joined)}"

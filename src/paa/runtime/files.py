@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 
 from paa.errors import RunError, format_bytes, one_line
 
-_LONGEST_NAME = 255  # bytes, of most file systems
+_LONGEST_NAME = 255  # bytes, the limit of most file systems
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def check_folder(path: Path) -> None:
     """Raise RunError unless `path` is a folder that can be written to, or can be made; the folder is not made here."""
     existing = next(p for p in (path, *path.absolute().parents) if p.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise RunError(f"{path}: cannot be written to: {existing} is not a folder one can write to")
+        raise RunError(f"{path}: cannot be written to: {existing} is not a writable folder")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The Hugging Face hub's part of a model, or what stands in its place where huggingface_hub is not installed."""
+"""The Hugging Face hub's model mixin and download, or stand-ins where huggingface_hub is not installed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ except ImportError:
     _MISSING = not_installed("huggingface_hub", "hub")
 
     def hf_hub_download(*arguments: Any, **options: Any) -> str:  # type: ignore[no-redef]
-        """Raise ImportError, which names the extra: nothing can be fetched."""
+        """Raise ImportError, which names the extra to install."""
         raise ImportError(_MISSING)
 
     class PyTorchModelHubMixin:  # type: ignore[no-redef]
-        """A mixin that takes the options of the hub's, and whose methods name the extra in a ConfigError."""
+        """A stand-in that takes the options of the hub's mixin, and whose methods name the extra in a ConfigError."""
 
         def __init_subclass__(cls, **options: Any) -> None:
             super().__init_subclass__()

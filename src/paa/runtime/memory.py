@@ -11,8 +11,8 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4  # malloc
 def keep_memory(keep: bool = True) -> None:
     """Let this process keep the memory that it frees, where the C library is glibc; others are left alone.
 
-    By default glibc maps what is larger than 32 MB, such as the first stage of a ResNet at 800 pixels, again each
-    time, and the system clears it page by page. keep: False sets the limits that glibc itself arrives at.
+    By default glibc maps a block of more than 32 MB, such as the first stage of a ResNet at 800 pixels, anew at each
+    allocation, and the system clears the block page by page. keep: False sets the limits that glibc itself arrives at.
     """
     if platform.libc_ver()[0] != "glibc":
         return

@@ -48,17 +48,17 @@ def train(
     data: the data set, a COCO JSON file or the folder of a COCO, Pascal VOC or YOLO data set; or the fields of
     `DataConfig`, as {"path": "my_images", "val_split": "test"}. recipe: the named configuration to start from. output:
     folder of the run; default: runs/RECIPE-DATA. batch_size: images of a step, over all processes; default: the
-    recipe's. steps, epochs, lr: of the schedule. device: cpu, cuda, cuda:1, ...; default: a GPU if there is one.
+    recipe's. steps, epochs, lr: fields of the schedule. device: cpu, cuda, cuda:1, ...; default: a GPU if there is one.
     resume: "last" resumes the run in `output`, or starts it if it has no checkpoint yet; a path resumes from that
     checkpoint. init: weights to start from, a file of a detector or a backbone, or torchvision/NAME or timm/NAME;
-    init_format: of that file.
+    init_format: the format of that file.
 
     model, augment, schedule, validation, runtime: values for fields of `ModelConfig`, `AugmentConfig`,
     `ScheduleConfig`, `ValidationConfig` and `RuntimeConfig` (`paa.config`). What you set is used as it is; what you do
     not set is the recipe's, adapted to the batch size and the length of the run.
 
-    listener: is called with every record of the log (`print` shows them), and ends the run, after a checkpoint is
-    saved, when it returns `paa.STOP`; `resume="last"` continues such a run. In a program started by torchrun every
+    listener: a function called with every record of the log (`print` shows them). When it returns `paa.STOP`, the run
+    saves a checkpoint and ends; `resume="last"` continues such a run. In a program started by torchrun every
     process calls `train`, and the listener is called in the first.
 
     Raises a `PaaError`: DataError, ConfigError, CheckpointError or RunError.
@@ -100,7 +100,7 @@ def train(
 
 
 def _with_shortcuts(group: str, values: Values, **shortcuts: Any) -> Values:
-    """Return the values of a group with those of its fields that have a keyword too; ConfigError for one set twice."""
+    """Return a group's values, with the keywords of `train` that set its fields; ConfigError for a field set twice."""
     given = {name: value for name, value in shortcuts.items() if value is not None}
     if twice := sorted(given.keys() & values.keys()):
         raise ConfigError(f"{group}.{twice[0]} is set twice: as {twice[0]} and in {group}")

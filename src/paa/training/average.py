@@ -1,4 +1,4 @@
-"""The moving average of a detector's weights, which is evaluated and saved instead of the weights where it is kept."""
+"""The moving average of a detector's weights, which a run with `schedule.ema` evaluates and saves instead of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from paa.model.detector import Detector
 class WeightAverage:
     """The exponential moving average of a detector's weights and batch norm statistics (Polyak & Juditsky 1992).
 
-    Not torch's AveragedModel: at each update that copies its count to the device and waits, and it averages counts too.
+    Not torch's AveragedModel, which at each update copies a counter to the device and waits, and averages counters too.
 
     detector: a copy of the trained one with the averaged weights, in evaluation mode.
     """
@@ -28,12 +28,12 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, updates: int) -> None:
-        """Move the average towards the present weights; updates: how many were made before.
+        """Move the average towards the present weights; updates: how many updates were made before.
 
         The decay is at most (1 + updates) / (10 + updates), TensorFlow's rule: at the start of a run old weights fade
         faster, so that short runs have an average too.
         """
         decay = min(self.decay, (1 + updates) / (10 + updates))
         torch._foreach_lerp_(self.averages, self.weights, 1 - decay)
-        for ours, theirs in self.counts:  # batches that batch norm has seen
+        for ours, theirs in self.counts:  # how many batches a batch norm has seen
             ours.copy_(theirs)

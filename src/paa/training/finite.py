@@ -17,7 +17,7 @@ class FiniteCheck:
     """Stops the run when a loss is not finite, and says at which step and with which images.
 
     A step's losses are copied to the host while the next step runs, and checked then, so that a GPU never waits. last:
-    the run's last checkpoint, which the message names if it was saved.
+    the path of the run's last checkpoint, which the message names if it exists.
     """
 
     def __init__(self, index: DatasetIndex, process: Process, last: Path | None = None) -> None:
@@ -25,11 +25,11 @@ class FiniteCheck:
         self._kept: tuple[int, Tensor, torch.cuda.Event | None, Tensor] | None = None
 
     def add(self, step: int, losses: dict[str, Tensor], positions: Tensor) -> None:
-        """Check the step before, and keep the losses of this one for the next call.
+        """Check the losses of the step before, and keep those of this step for the next call.
 
-        positions (B,): of the step's images in the data set.
+        positions (B,): the positions of the step's images in the data set.
         """
-        self.now()
+        self.check_now()
         # the mean over the processes, so that all of them stop at the same step
         values = self.process.mean(torch.stack([loss.detach() for loss in losses.values()]))
         copied = None
@@ -39,7 +39,7 @@ class FiniteCheck:
             copied.record()
         self._kept = (step, values, copied, positions)
 
-    def now(self) -> None:
+    def check_now(self) -> None:
         """Check the losses that are kept, if there are any; RunError unless they are finite."""
         if self._kept is None:
             return
@@ -57,13 +57,13 @@ class FiniteCheck:
 
     def before_saving(self, step: int, *detectors: Detector) -> None:
         """Check the losses that are kept, and all weights after this step; RunError unless they are finite."""
-        self.now()
+        self.check_now()
         tensors = [named for detector in dict.fromkeys(detectors) for named in detector.state_dict().items()]
         finite = torch.stack([tensor.isfinite().all() for _, tensor in tensors]).tolist()
         if not all(finite):
-            raise RunError(f"step {step} made {tensors[finite.index(False)][0]} not finite. {self._remedy()}")
+            raise RunError(f"step {step} left {tensors[finite.index(False)][0]} infinite or NaN. {self._remedy()}")
 
     def _remedy(self) -> str:
         saved = self.last is not None and self.last.exists()
-        kept = f"{self.last} is from before" if saved else "No checkpoint was saved before"
+        kept = f"{self.last} is from an earlier step" if saved else "No checkpoint was saved before"
         return f"{kept}; a lower learning rate (schedule.lr) or clipped gradients (schedule.clip_norm) may help"

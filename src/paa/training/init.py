@@ -16,7 +16,7 @@ from paa.weights.state import BackboneWeights, Weights
 def resolve_init(
     config: TrainConfig, resume_path: Path | None
 ) -> tuple[TrainConfig, Weights | BackboneWeights | None, list[str]]:
-    """Return the configuration with the model that `init` decides, the weights to start from, and a line a change.
+    """Return the configuration with the model that `init` decides, the weights to start from, a line for each change.
 
     resume_path: the checkpoint of a run that is resumed, which has that model and those weights already.
     """

@@ -1,4 +1,4 @@
-"""The records of a run: made, handed on, and listened to."""
+"""Making the records of a run, and stopping the run when its listener asks for that."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ log = logging.getLogger("paa")
 
 
 class TrainingLog:
-    """Makes the records of a run and hands them on; its methods are called in every process, at the same steps.
+    """Makes the records of a run and has them written; every process calls its methods, at the same steps.
 
-    stopped: the listener has asked for the end of the run, which all processes know.
+    stopped: whether the listener has asked to end the run; the same in all processes.
     """
 
-    def __init__(self, hand_on: Listener, process: Process, schedule: Schedule, batch_size: int) -> None:
-        """hand_on: writes a record, and returns what the run's listener returns. batch_size: of all processes."""
-        self._hand_on, self._process, self._schedule, self._batch_size = hand_on, process, schedule, batch_size
+    def __init__(self, write: Listener, process: Process, schedule: Schedule, batch_size: int) -> None:
+        """write: writes a record, and returns what the run's listener returns. batch_size: of all processes."""
+        self._write, self._process, self._schedule, self._batch_size = write, process, schedule, batch_size
         self._cpu_share = CpuShare()
         self.stopped = False
         self.restart_clock(0)
@@ -55,9 +55,9 @@ class TrainingLog:
         self.restart_clock(step)
 
     def validation(self, step: int, metrics: Record) -> None:
-        """Record what a validation found; metrics: known in the first process only."""
+        """Record the numbers of a validation; metrics: known in the first process only."""
         self._record({"step": step, **metrics})
 
     def _record(self, record: Record) -> None:
-        asked = self._hand_on(record) is STOP
+        asked = self._write(record) is STOP
         self.stopped = self.stopped or any(self._process.gather(asked))

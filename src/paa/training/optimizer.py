@@ -14,7 +14,7 @@ def make_optimizer(detector: Detector, config: ScheduleConfig) -> Optimizer:
 
     Each group's `factor` is its learning rate as a multiple of the schedule's. Biases learn at `bias_lr_factor` times
     the learning rate and without decay (maskrcnn-benchmark's rule, by their names); trained batch norm has no decay
-    either. With AdamW no vector has any: other norms' weights, layer scales (ConvNeXt).
+    either. With AdamW no vector has decay: neither other norms' weights nor layer scales (ConvNeXt).
     """
     adamw = config.optimizer == "adamw"
     norms = {id(p) for m in detector.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters()}

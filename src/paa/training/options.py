@@ -61,9 +61,9 @@ def build_config(
 def changed(config: C, values: Mapping[str, Any], prefix: str) -> C:
     """Return a configuration with other values in some of its fields, each checked against the field's type.
 
-    values: of fields, or, for a field that is a configuration itself, a mapping in turn. Lists are taken for tuples and
-    strings for paths. prefix: of the fields' names in messages, as "schedule.". ConfigError for an unknown field or a
-    value of another type.
+    values: field -> value; for a field that is a configuration itself, another such mapping. Lists may stand for tuples
+    and strings for paths. prefix: put before a field's name in messages, such as "schedule.". ConfigError for an
+    unknown field or a value of another type.
     """
     known = [field.name for field in fields(config)]  # type: ignore[arg-type]
     hints = get_type_hints(type(config))

@@ -13,14 +13,14 @@ from paa.runtime.distributed import Process
 
 _WRAPPER_OPTIONS = inspect.signature(DistributedDataParallel).parameters
 _BUFFER_OPTION = "forward_sync_buffers" if "forward_sync_buffers" in _WRAPPER_OPTIONS else "broadcast_buffers"
-"""The first from torch 2.15 on."""
+"""The option that has buffers copied at each step; it has the first name from torch 2.15 on."""
 
 
 def parallel(detector: Detector, process: Process) -> nn.Module:
     """Return the detector itself, or, where there are several processes, a wrapper that averages their gradients.
 
-    Trained batch norm takes the whole batch's statistics on GPUs; on CPUs torch has no such layer, and each process
-    takes its own images'.
+    On GPUs trained batch norm takes the statistics of the whole batch; on CPUs torch has no such layer, and each
+    process takes those of its own images.
     """
     if process.world == 1:
         return detector
@@ -28,11 +28,11 @@ def parallel(detector: Detector, process: Process) -> nn.Module:
         if detector.config.backbone.startswith("timm/"):
             from timm.layers.norm_act import convert_sync_batchnorm
 
-            # torch's would drop the activations that are part of timm's norms
+            # torch's converter would drop the activations that are part of timm's norms
             convert_sync_batchnorm(detector)  # type: ignore[no-untyped-call]
         else:
             nn.SyncBatchNorm.convert_sync_batchnorm(detector)
     devices = [process.device.index] if process.device.type == "cuda" else None
-    # not at each step: frozen statistics never change, trained ones come from the first process when they are used
+    # not at each step: frozen statistics never change, and before a validation trained ones come from the first process
     sync: dict[str, Any] = {_BUFFER_OPTION: False}
     return DistributedDataParallel(detector, device_ids=devices, **sync)

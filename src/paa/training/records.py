@@ -11,7 +11,7 @@ Record = dict[str, Any]
 """One line of a run's log.
 
 A training record has `step`, `steps` (of the whole run), `loss`, `loss_classification`, `loss_box`, `loss_iou`,
-`positives` (anchors of the batch, per process), `gradient_norm` where gradients are clipped, `lr`,
+`positives` (positive anchors of the batch, mean over the processes), `gradient_norm` where gradients are clipped, `lr`,
 `images_per_second` and `seconds_left`. A validation record has `step`, COCO's twelve numbers (`AP`, `AP50`, ...) from 0
 to 1, None where undefined, and `evaluation_seconds`.
 """
@@ -32,7 +32,7 @@ class TrainResult:
     """Where the checkpoints of a run are, and its last numbers.
 
     last: the latest checkpoint. best: that of the highest AP, None without a validation. log: every record, as a line
-    of JSON. step: steps trained. stopped: a listener ended the run; with `resume="last"` the next run continues it.
+    of JSON. step: steps trained. stopped: whether a listener ended the run, which `resume="last"` then continues.
     training, validation: the last record of each kind, None if there is none.
     """
 

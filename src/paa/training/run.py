@@ -26,9 +26,9 @@ from paa.training.state import TrainingState
 class Run:
     """One process's part of a run; `state` changes with each step, the rest stays.
 
-    config: with the model that `--init` or the checkpoint decided. val_index: None without validation, which otherwise
-    is every `validation_interval` steps. loader: the batches of the steps to come. model: the detector, wrapped where
-    there are several processes. losses: `paa_losses`, compiled if that was asked for.
+    config: with the model that `--init` or the checkpoint decided. val_index: the validation set, which is evaluated
+    every `validation_interval` steps; None without validation. loader: the batches of the steps to come. model: the
+    detector, wrapped where there are several processes. losses: `paa_losses`, compiled if that was asked for.
     """
 
     config: TrainConfig
@@ -46,7 +46,7 @@ class Run:
     note_left_out: NoteLeftOut
 
     def is_due(self, interval: int) -> bool:
-        """Say whether something that is done every `interval` steps, and after the last one, is done now."""
+        """Return whether something that is done every `interval` steps, and after the last step, is due now."""
         step = self.state.step
         return step == self.state.schedule.steps or step % interval == 0
 
@@ -56,9 +56,9 @@ class Run:
             save_checkpoint(path, self.state.state_dict())
 
     def save_step(self) -> None:
-        """Write last.pt after a step, unless that made a weight infinite or NaN (RunError), and note what was left out.
+        """Write last.pt, unless a weight is infinite or NaN (RunError), and add to left_out.txt what was left out.
 
-        In every process: where a validation follows, all of them take the batch norm statistics that are saved.
+        Every process must call it: before a validation all of them take the batch norm statistics that are saved.
         """
         state = self.state
         if state.validation_due:

@@ -14,7 +14,7 @@ from paa.data.images.decoders import limit_pixels
 from paa.data.index import DatasetIndex
 from paa.data.left_out import LeftOut
 from paa.data.loader import Loader, eval_loader, train_loader
-from paa.data.overlap import shared_images
+from paa.data.overlap import overlap_warning
 from paa.data.read import read_dataset
 from paa.data.read_report import ReadReport
 from paa.data.sampling import Sampling
@@ -28,7 +28,7 @@ from paa.training.settings import TrainConfig
 log = logging.getLogger("paa")
 
 NoteLeftOut = Callable[[str, list[str]], list[str]]
-"""Adds what one process left out of a split to left_out.txt, and returns that of all processes; all must call it."""
+"""Adds what this process left out of a split to left_out.txt; every process calls it and gets what all left out."""
 
 
 def read_data(
@@ -50,13 +50,13 @@ def read_data(
         return index, None
     if config.val_data is None and config.path.is_file() and config.path.suffix.lower() == ".json":
         raise ConfigError(
-            f"{config.path} is one annotation file: name the validation set too (val_data), or do without validation "
-            "(validation.batch_size 0)"
+            f"{config.path} is one annotation file: name the validation set too (val_data), or train without "
+            "validation (validation.batch_size 0)"
         )
     images = config.val_images or (config.images if config.val_data is None else None)
     path = config.val_data or config.path
     val_index = read_dataset(path, config.val_split, images=images, names=index.names, report=val_report, **options)
-    if (line := shared_images(index, val_index)) is not None:
+    if (line := overlap_warning(index, val_index)) is not None:
         log.warning(line)
     return index, val_index
 
@@ -99,7 +99,7 @@ def open_left_out(
 ) -> NoteLeftOut:
     """Write what was left out of the training and the validation set to the run's left_out.txt.
 
-    reports: of reading the two. Returns the function that adds what is left out later on.
+    reports: those of reading the two sets. Returns the function that adds what is left out later on.
     """
     train_split, val_split = config.data.train_split, config.data.val_split
     file = LeftOut(folder.left_out, keep=config.resume is not None)

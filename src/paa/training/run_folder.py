@@ -43,7 +43,7 @@ class RunFolder:
         self._held.close()
 
     def keep_open(self, opened: AbstractContextManager[Opened]) -> Opened:
-        """Enter a context that lasts as long as the folder's own, and return what it gives."""
+        """Enter a context that lasts as long as the folder's own, and return the value it yields."""
         return self._held.enter_context(opened)
 
     def lock(self) -> None:
@@ -55,7 +55,7 @@ class RunFolder:
             self._locked = True
 
     def check_empty(self) -> None:
-        """Raise RunError unless a new run can be written here: nothing but a lock is in the folder, if there is one."""
+        """Raise RunError unless a new run can be written here: the folder is missing, or empty but for a lock."""
         check_folder(self.path)
         if self.path.exists() and any(path.name != LOCK for path in self.path.iterdir()):
             raise RunError(
@@ -72,7 +72,8 @@ class RunFolder:
         config = _read_json(self.config) if self.config.exists() else None
         if self.config.exists() and not (isinstance(config, dict) and "recipe" in config):
             raise RunError(
-                f"{self.config}: is not that of a training run, and would be overwritten; give another --output"
+                f"{self.config}: is not the configuration of a training run, and would be overwritten; "
+                "give another --output"
             )
         if self.best.exists():
             raise RunError(
@@ -116,7 +117,7 @@ class RunFolder:
     def forget_after(self, step: int, validated: bool = True) -> list[Record]:
         """Drop the log's records after `step`, which a resumed run writes again; return those of `step` itself.
 
-        validated: the validation of that step is finished, and its record stays.
+        validated: whether the validation of that step is finished, so that its record stays.
         """
         kept = [r for r in self.records() if r["step"] < step or (r["step"] == step and (validated or "AP" not in r))]
         if self.log.exists():
@@ -140,7 +141,7 @@ def _read_json(path: Path) -> Any:
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Write a checkpoint, completely or not at all, also in a power cut; RunError on a full disk."""
-    # to an open file: its bytes do not depend on the temporary name, and the system's error is not lost
+    # an open file, not a path: then the bytes do not depend on the temporary name, and the system's error is not lost
     with whole_file(path) as temporary, temporary.open("wb") as file:
         torch.save(content, file)
 

@@ -1,7 +1,7 @@
 """One process writes a run's folder at a time.
 
-The lock is the file `lock` in the folder: held by `flock` where the file system has it, and naming the process that
-holds it, its host and when it started, for the message to the next one and for file systems without `flock`.
+The lock is the file `lock` in the folder, which its holder also locks by `flock` where the file system can. The file
+names the holder's process and host, and when it started: for the message to others, and for systems without `flock`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _held: set[int] = set()
 
 @contextmanager
 def run_lock(folder: Path) -> Iterator[None]:
-    """Hold the lock of an existing folder; RunError, which names the other process, if one holds it already.
+    """Hold the lock of an existing folder; if another process holds it, RunError, which names that process.
 
     The lock of a process that was killed is taken over, and that is logged.
     """
@@ -73,7 +73,7 @@ def _acquire(path: Path) -> int:
                 os.close(file)
                 continue
             if holder:
-                log.info(f"{path}: left by {_describe(holder)}, which no longer runs: taken over")
+                log.info(f"{path}: left by {_describe(holder)}, which no longer runs: lock taken over")
             _write(file)
             return file
         except BaseException:
@@ -130,21 +130,21 @@ def _is_here(holder: dict[str, Any]) -> bool:
 
 
 def _may_run(holder: dict[str, Any]) -> bool:
-    """Return whether the holder of a lock may still run; that it does not is known only of a process of this host."""
+    """Return whether the holder of a lock may still run; of a process on another host this is never ruled out."""
     if not _is_here(holder):
         return True
     try:
         os.kill(holder["pid"], 0)
     except ProcessLookupError:
         return False
-    except OSError:  # another user's
+    except OSError:  # it runs, and is another user's
         pass
     started = _started(holder["pid"])
     return started is None or (started != _ENDED and holder.get("started") in (None, started))
 
 
 def _started(pid: int) -> str | None:
-    """Return when a process of this host started, as an earlier process may have had the same number; None if unknown.
+    """Return when a process of this host started, which tells it from an earlier one of the same id; None if unknown.
 
     In ticks since the system's start, with the system's boot id. `_ENDED` for a process that has ended and whose parent
     has not noticed that yet.
@@ -166,11 +166,11 @@ def _describe(holder: dict[str, Any]) -> str:
 
 
 def _refusal(path: Path, holder: dict[str, Any], certain: bool) -> str:
-    """Return the error message for a second process. certain: the holder runs; otherwise that is unknown."""
+    """Return the error message for a second process. certain: whether the holder is known to run."""
     if certain:
         return f"{path.parent}: {_describe(holder)} is writing this run; wait for it, stop it, or give another --output"
     return (
-        f"{path.parent}: {_describe(holder)} may be writing this run, which cannot be seen from "
+        f"{path.parent}: {_describe(holder)} may be writing this run, which cannot be checked from "
         f"{socket.gethostname()}; if it is not, remove {path}, or give another --output"
     )
 

@@ -1,4 +1,4 @@
-"""Where the records of a run are written: log.jsonl, TensorBoard's files if it is installed, and what listens."""
+"""Where the records of a run go: log.jsonl, TensorBoard's files if it is installed, and the listener."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ log = logging.getLogger("paa")
 
 @contextmanager
 def open_log(run: RunFolder, state: TrainingState, listener: Listener) -> Iterator[Listener]:
-    """Open a run's log where `state` stands, and give the function that writes a record everywhere.
+    """Open a run's log at the step of `state`, and yield the function that writes a record everywhere.
 
-    That function returns what the listener returns. What a resumed run does again is dropped before, from the log and
-    in TensorBoard.
+    That function returns what the listener returns. Records of steps that a resumed run will repeat are dropped first,
+    from the log and in TensorBoard.
     """
     kept = run.forget_after(state.step, validated=not state.validation_due)
     with _open_board(run, state) as show:
@@ -42,7 +42,7 @@ def open_log(run: RunFolder, state: TrainingState, listener: Listener) -> Iterat
 
 
 def _open_board(run: RunFolder, state: TrainingState) -> AbstractContextManager[Listener]:
-    """Return the context of the function that writes a record to TensorBoard's files; without TensorBoard, to none."""
+    """Return a context that yields a function writing records to TensorBoard's files; without it, doing nothing."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -53,12 +53,12 @@ def _open_board(run: RunFolder, state: TrainingState) -> AbstractContextManager[
 
 @contextmanager
 def _board(writer: type[SummaryWriter], run: RunFolder, state: TrainingState) -> Iterator[Listener]:
-    """Open TensorBoard's files, and give the function that writes a record to them; RunError if they cannot be."""
+    """Open TensorBoard's files, and yield the function that writes a record to them; RunError if that fails."""
     hook = threading.excepthook
     threading.excepthook = partial(_board_hook, hook)
     try:
         with _board_errors(run):
-            board = writer(run.tensorboard, purge_step=state.step)  # hides what was written from this step on
+            board = writer(run.tensorboard, purge_step=state.step)  # hides the points from this step on
     except BaseException:
         threading.excepthook = hook
         raise
@@ -82,7 +82,7 @@ def _board(writer: type[SummaryWriter], run: RunFolder, state: TrainingState) ->
 
 @contextmanager
 def _board_errors(run: RunFolder) -> Iterator[None]:
-    """Raise what the system says of TensorBoard's files as RunError."""
+    """Turn the system's errors with TensorBoard's files into RunError."""
     try:
         yield
     except OSError as error:
@@ -90,6 +90,6 @@ def _board_errors(run: RunFolder) -> Iterator[None]:
 
 
 def _board_hook(hook: Callable[[threading.ExceptHookArgs], object], args: threading.ExceptHookArgs) -> None:
-    """Say nothing of an error in TensorBoard's writing thread: it keeps it, and the next flush raises it again."""
+    """Print no error of TensorBoard's writing thread: the thread keeps it, and the next flush raises it again."""
     if not (isinstance(args.exc_value, OSError) and type(args.thread).__module__.startswith("tensorboard.")):
         hook(args)

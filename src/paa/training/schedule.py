@@ -69,7 +69,7 @@ def make_schedule(config: ScheduleConfig, batch_size: int, images: int, named: C
     _check(config, named)
     scale = config.reference_batch / batch_size
     fixed = set() if "reference_batch" in named else set(named)
-    stretch = 1.0 if "steps" in fixed else scale  # of the run's length, which its decays follow
+    stretch = 1.0 if "steps" in fixed else scale  # the factor of the run's length, which its decays follow
     steps = round(config.steps * stretch)
     lr = config.lr if "lr" in fixed else config.lr / scale
     decays = config.decays if "decays" in fixed else tuple(round(decay * stretch) for decay in config.decays)
@@ -80,7 +80,7 @@ def make_schedule(config: ScheduleConfig, batch_size: int, images: int, named: C
             decays = tuple(round(decay * share) for decay in decays)
     if steps < 1:
         raise ConfigError(
-            f"{config.steps} steps of {config.reference_batch} images are not one of {batch_size}: "
+            f"{config.steps} steps of {config.reference_batch} images are less than one of {batch_size}: "
             "nothing would be trained"
         )
     warmup = config.warmup_steps
@@ -120,11 +120,11 @@ def fit_decays(config: ScheduleConfig, recipe: ScheduleConfig, named: Collection
 
 
 def _check(config: ScheduleConfig, named: Collection[str]) -> None:
-    """Raise ConfigError for two named fields that contradict each other."""
+    """Raise ConfigError for a named field that another one contradicts."""
     contradictions = (
         ("steps", "epochs", config.epochs is not None),
         ("decays", "shape cosine", config.shape == "cosine" and bool(config.decays)),
     )
     for name, other, contradicted in contradictions:
         if name in named and contradicted:
-            raise ConfigError(f"schedule.{name} and schedule.{other} contradict each other: name one of them")
+            raise ConfigError(f"schedule.{name} and schedule.{other} contradict each other: set only one of them")

@@ -14,7 +14,7 @@ from paa.training.schedule import Schedule
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run."""
+    """The configuration of one training run."""
 
     data: DataConfig
     output: Path
@@ -53,12 +53,12 @@ def ineffective(config: TrainConfig, schedule: Schedule) -> list[str]:
         (("init_format",), config.init is None, "there is no init"),
         (("runtime.worker_timeout",), runtime.workers == 0, "there are no loader workers (runtime.workers 0)"),
         (("schedule.warmup", "schedule.warmup_factor"), schedule.warmup_steps == 0, "there is no warm-up"),
-        (("schedule.decays",), bool(late), f"{late} are not before the last step, {schedule.steps}"),
-        (("model.norm_eps",), model.backbone.startswith("timm/"), "timm's models have their own"),
+        (("schedule.decays",), bool(late), f"steps {late} are not before the last one, {schedule.steps}"),
+        (("model.norm_eps",), model.backbone.startswith("timm/"), "timm's models have an epsilon of their own"),
         (
             ("runtime.fast_convolutions",),
             runtime.fast_convolutions and (runtime.compile != "off" or runtime.precision == "bfloat16"),
-            "they are for float32 without torch.compile",
+            "fast convolutions are for float32 without torch.compile",
         ),
     )
     return [

@@ -41,10 +41,10 @@ log = logging.getLogger("paa")
 
 @contextmanager
 def set_up(config: TrainConfig, process: Process, listener: Listener) -> Iterator[Run]:
-    """Give a run that is ready for its next step, which is its first one or, resumed, the one after its checkpoint.
+    """Yield a run that is ready for its next step: its first one or, resumed, the one after its checkpoint.
 
-    Its folder is locked as soon as it exists, and its files are closed at the end. What was read, the schedule and the
-    options without an effect are logged.
+    The run's folder is locked as soon as it exists, and its files are closed at the end. The data that was read, the
+    schedule and options without an effect are logged.
     """
     with RunFolder(config.output) as folder:
         if process.first and folder.path.is_dir():
@@ -111,19 +111,19 @@ def set_up(config: TrainConfig, process: Process, listener: Listener) -> Iterato
 def make_detector(
     config: TrainConfig, names: tuple[str, ...], weights: Weights | BackboneWeights | None, resume_path: Path | None
 ) -> tuple[Detector, list[str]]:
-    """Return a detector with the weights to start from, fresh ones where there are none, and lines that say so."""
+    """Return a detector with the weights to start from, fresh where there are none, and log lines about them."""
     torch.manual_seed(config.runtime.seed)
     detector = Detector(config.recipe.model, names)
     if weights is not None:
         return detector, load_start(detector, weights)
     frozen = config.recipe.model.norm != "batch" or config.recipe.schedule.frozen_stages
     if resume_path is None and frozen:
-        return detector, ["no --init: batch norm or stages are frozen at random weights; r18_nano starts from none"]
+        return detector, ["no --init: batch norm or stages are frozen at random weights; recipe r18_nano needs none"]
     return detector, []
 
 
 def place(detector: Detector, config: TrainConfig, device: torch.device, precision: Precision) -> None:
-    """Freeze what the recipe does not train, move the detector to its device, and lay it out for that, in place."""
+    """Freeze what the recipe does not train, move the detector to its device, and make it fast there, in place."""
     runtime = config.runtime
     detector.freeze(config.recipe.schedule.frozen_stages)
     detector.to(device)
@@ -155,8 +155,8 @@ def validation_interval(config: TrainConfig, schedule: Schedule) -> int:
 def claim_folder(folder: RunFolder, config: TrainConfig, state: TrainingState) -> None:
     """Lock the folder, create it if it does not exist, and remove what a killed process left half-written in it.
 
-    RunError where another process writes to it, where it is not empty and no run of it is resumed, and where another
-    process has trained the run since this one found that it has no checkpoint yet.
+    RunError if another process writes to it, if it is not empty and its run is not the one that is resumed, and if
+    another process has saved a checkpoint in it since this process found none.
     """
     folder.lock()
     if config.resume == "last":

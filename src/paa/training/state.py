@@ -17,16 +17,16 @@ from paa.weights.formats import own
 from paa.weights.state import Checkpoint, load_tensors
 
 _MAY_CHANGE = ("schedule.steps", "schedule.epochs", "schedule.decays")
-"""What may differ when a run is resumed: it may be made longer or shorter."""
+"""Settings that may differ when a run is resumed, so that it can be made longer or shorter."""
 
 
 @dataclass
 class TrainingState:
     """The weights of a run, its optimizer, and how far it has come.
 
-    average: of the weights, None in a run without. run_config: the settings that must be the same when the run is
-    resumed. best: highest AP of a validation so far. validation_due: the validation of this step is not finished, and a
-    run that is resumed here begins with it.
+    average: of the weights, None in a run without one. run_config: the settings that must be the same when the run is
+    resumed. best: highest AP of a validation so far. validation_due: whether the validation of this step is not
+    finished; a run that is resumed here begins with it.
     """
 
     detector: Detector
@@ -44,9 +44,9 @@ class TrainingState:
         return self.detector if self.average is None else self.average.detector
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the content of a checkpoint, from which one can detect, and from which the run can be resumed.
+        """Return the content of a checkpoint, both for detection and for resuming the run.
 
-        Where weights are averaged, the average is the checkpoint's model, and the trained weights lie beside it.
+        Where weights are averaged, the average is the checkpoint's model, and the trained weights are stored beside it.
         """
         training = {
             "step": self.step,
@@ -82,16 +82,16 @@ class TrainingState:
             self.optimizer.load_state_dict(training["optimizer"])
         except ValueError as error:
             raise CheckpointError(
-                f"{source}: another version's optimizer ({error}); start from its weights by --init"
+                f"{source}: another version's optimizer ({error}); to start from its weights use --init"
             ) from error
         self.step, self.best = training["step"], training["best"]
         if training.get("schedule") is not None:  # the oldest checkpoints have none
             self.schedule = Schedule(**{**training["schedule"], "decays": tuple(training["schedule"]["decays"])})
-        self.validation_due = training.get("validation_due", False)  # older checkpoints were written after it
+        self.validation_due = training.get("validation_due", False)  # older checkpoints: written after validating
 
     def _check_run_config(self, saved: Mapping[str, Any], source: str) -> None:
         """Raise ConfigError, which names what differs, unless the checkpoint's run had the settings of this one."""
-        # a setting that did not exist yet when the checkpoint was written had what is the default now
+        # a setting that is newer than the checkpoint had at that time the value that is the default now
         theirs, ours = {**_flat(to_dict(Recipe())), **_flat(saved)}, _flat(self.run_config)
         check_same({name: (theirs.get(name), value) for name, value in ours.items() if name not in _MAY_CHANGE}, source)
 
@@ -103,7 +103,7 @@ def check_same(settings: Mapping[str, tuple[Any, Any]], source: str) -> None:
     """
     changed = [f"{name} {saved}, not {now}" for name, (saved, now) in settings.items() if saved != now]
     if changed:
-        raise ConfigError(f"{source}: its run had {'; '.join(changed)}; to resume it give it the same options and data")
+        raise ConfigError(f"{source}: its run had {'; '.join(changed)}; to resume it, give the same options and data")
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -29,9 +29,9 @@ log = logging.getLogger("paa")
 def train(config: TrainConfig, process: Process, listener: Listener = ignore) -> TrainResult:
     """Train up to the schedule's last step, or until the listener returns `STOP`.
 
-    Lines of the log, checkpoints and validations come when they are due; listener: gets every record of the log, in the
-    first process. Raises DataError, ConfigError, CheckpointError or RunError before anything is written, also where
-    another process writes to the folder, and RunError, with the last good checkpoint kept, when a loss is not finite.
+    listener: gets every record of the log, in the first process. Raises DataError, ConfigError, CheckpointError or
+    RunError (where another process writes to the folder, for example) before anything is written, and RunError, with
+    the last good checkpoint kept, when a loss is not finite.
     """
     with worker_errors(), set_up(config, process, listener) as run:
         state, schedule = run.state, run.state.schedule
@@ -51,7 +51,7 @@ def train(config: TrainConfig, process: Process, listener: Listener = ignore) ->
             run.finite.add(state.step, result.losses, batch.positions)
 
             if run.is_due(config.runtime.log_interval):
-                run.finite.now()
+                run.finite.check_now()
                 run.log.training(state.step, result, gradient_norm)
             state.validation_due = run.val_index is not None and run.is_due(run.validation_interval)
             if state.validation_due or run.log.stopped or run.is_due(config.runtime.checkpoint_interval):
@@ -92,9 +92,9 @@ def train_step(run: Run, batch: Batch) -> tuple[LossResult, Tensor | None]:
 
 
 def validate(run: Run) -> None:
-    """Evaluate the weights in the last checkpoint, and keep them as the best if they are.
+    """Evaluate the weights in the last checkpoint, and save them as the best if their AP is the highest so far.
 
-    Where the process is killed in here, the run begins with this when it is resumed.
+    If the process is killed during a validation, the resumed run begins with that validation.
     """
     state, folder = run.state, run.folder
     try:
@@ -111,7 +111,7 @@ def validate(run: Run) -> None:
 
 
 def evaluate_weights(run: Run) -> dict[str, Any]:
-    """Return COCO's twelve numbers on the validation set and the seconds they took, in the first process only."""
+    """Return COCO's twelve numbers on the validation set and the seconds they took; {} but in the first process."""
     assert run.val_index is not None
     config, started = run.config, time.perf_counter()
     evaluated = evaluate_dataset(

@@ -19,9 +19,9 @@ def convert(
 ) -> Weights:
     """Write the model in a checkpoint to `output`, and return what was written.
 
-    names: the classes, for a checkpoint that has none or other ones. The file remembers its origin: the checkpoint's
-    name, format and SHA-256. CheckpointError if the checkpoint is incomplete, if it has no names and none are given, or
-    if there are not as many names as classes.
+    names: the classes, for a checkpoint that has no names or other ones. The file remembers its origin: the
+    checkpoint's name, format and SHA-256. CheckpointError if the checkpoint is incomplete, if it has no names and none
+    are given, or if the number of names is not that of classes.
     """
     weights = read_weights(path, format)
     if names is not None:
@@ -30,7 +30,7 @@ def convert(
             raise CheckpointError(f"{path}: has {weights.num_classes} classes, {len(names)} names are given")
         weights = weights._replace(names=tuple(names))
     if weights.class_names() is None:
-        raise CheckpointError(f"{path}: has {weights.num_classes} classes without names: give them by --names")
+        raise CheckpointError(f"{path}: has {weights.num_classes} classes without names: give their names with --names")
     detector = build(weights, str(path), Detector)
     digest = hashlib.sha256()
     with path.open("rb") as file:

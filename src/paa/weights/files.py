@@ -1,4 +1,4 @@
-"""A checkpoint file -> plain values and tensors; no file can run code, or take memory out of proportion to its size."""
+"""Read a checkpoint file as plain values and tensors; no file can run code, or take much more memory than its size."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class FileContent(NamedTuple):
     """What a checkpoint file holds.
 
     values: dictionaries, lists, tuples, strings, bytes, numbers, None, and tensors on the CPU; parameters and arrays
-    are tensors too, and objects of other programs are None. metadata: of a safetensors file, otherwise empty.
+    are tensors too, and objects of other programs are None. metadata: that of a safetensors file, otherwise empty.
     kind: "torch", "pickle" or "safetensors".
     """
 
@@ -38,7 +38,7 @@ class FileContent(NamedTuple):
 def read_file(path: Path) -> FileContent:
     """Read a checkpoint of torch (zip and legacy), a pickle of arrays, or safetensors, whatever its name ends with.
 
-    CheckpointError if there is no such file, or if it is of another kind, damaged, or would run code.
+    CheckpointError if there is no such file, or if the file is of another kind, damaged, or would run code.
     """
     if not path.is_file():
         raise CheckpointError(_no_file(path))
@@ -56,16 +56,16 @@ def read_file(path: Path) -> FileContent:
     if not isinstance(content.values, dict):
         held = type(content.values).__name__
         raise CheckpointError(
-            f"{path}: holds a {held}, not a checkpoint: that is a dictionary of named tensors, as model.state_dict() "
-            "returns it"
+            f"{path}: holds a {held}, not a checkpoint, which is a dictionary of named tensors, as "
+            "model.state_dict() returns"
         )
     if not all(isinstance(name, str) for name in content.values):
-        raise CheckpointError(f"{path}: holds a dictionary with keys that are no names, not a checkpoint")
+        raise CheckpointError(f"{path}: holds a dictionary whose keys are not all names, not a checkpoint")
     return content
 
 
 def _no_file(path: Path) -> str:
-    """Return what is at a path that is no file, and which file may be meant."""
+    """Return a message about a path that is not a file, with the file that may be meant."""
     if not path.is_dir():
         return nothing_at(path, "file")
     meant = next((path / name for name in _IN_FOLDERS if (path / name).is_file()), None)
@@ -73,9 +73,9 @@ def _no_file(path: Path) -> str:
 
 
 _IN_FOLDERS = ("best.pt", "last.pt", "model.safetensors")
-"""Checkpoints in the folder of a run, and the model in one of the Hugging Face hub's."""
+"""Checkpoints in the folder of a run, and the model in a folder of the Hugging Face hub."""
 
-_MAGIC = 0x1950A86A20F9469CFC6C  # the first of the pickles of torch's legacy format
+_MAGIC = 0x1950A86A20F9469CFC6C  # the value of the first pickle in torch's legacy format
 
 
 def _read(file: BinaryIO) -> FileContent:
@@ -85,7 +85,7 @@ def _read(file: BinaryIO) -> FileContent:
         raise CheckpointError("an empty file")
     if head.startswith(b"PK\x03\x04"):
         return FileContent(_read_zip(file), {}, "torch")
-    if head[4:9] == b"\0\0\0\0{":  # the upper half of a header's length, below 4 GB, and the header
+    if head[4:9] == b"\0\0\0\0{":  # the upper half of the header's length (below 4 GB), and the header's start
         return _read_safetensors(file)
     if what := describe_start(head):
         raise CheckpointError(what)
@@ -96,7 +96,7 @@ def _read(file: BinaryIO) -> FileContent:
         return FileContent(Maker({}, file.tell()).make(tree), {}, "pickle")
     except CheckpointError:
         raise
-    except Exception as error:  # pickles of protocol 0 are texts too: only a text that is no pickle is called one
+    except Exception as error:  # pickles of protocol 0 are text too, so only text that is no pickle is reported as text
         text = head[:4000].decode("utf-8", "replace")
         if "\ufffd" not in text and "".join(text.split()).isprintable():
             raise CheckpointError("a text, not a checkpoint") from error
@@ -105,7 +105,7 @@ def _read(file: BinaryIO) -> FileContent:
 
 def _read_safetensors(file: BinaryIO) -> FileContent:
     with safe_open(file.name, framework="pt") as opened:
-        # copies, since the tensors are views of the file, and would change when the file is changed
+        # copies, since the tensors are views of the file, and would change with it
         values = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118
         metadata = opened.metadata() or {}
     for name, tensor in values.items():
@@ -134,7 +134,9 @@ def _read_zip(file: BinaryIO) -> Any:
         if entry.filename.startswith(f"{folder}data/"):
             storages[entry.filename.removeprefix(f"{folder}data/")] = _read_entry(file, entry)
         if entry.filename == f"{folder}byteorder" and _read_entry(file, entry).numpy().tobytes() != b"little":
-            raise CheckpointError("its numbers are not little-endian: save it again on another machine")
+            raise CheckpointError(
+                "its numbers are not little-endian: save the checkpoint again on a little-endian machine"
+            )
     tree, _ = unpickle(io.BytesIO(_read_entry(file, pickles[0]).numpy().tobytes()))
     return Maker(storages, size).make(tree)
 
@@ -146,7 +148,7 @@ def _read_entry(file: BinaryIO, entry: zipfile.ZipInfo) -> Tensor:
     file.seek(name_length + extra_length, os.SEEK_CUR)
     data = _read_bytes(file, entry.file_size)
     if entry.CRC and zlib.crc32(data.numpy().data) != entry.CRC:
-        raise CheckpointError("damaged: a checksum in it is wrong; download or copy it again")
+        raise CheckpointError("damaged: a checksum is wrong; download or copy the file again")
     return data
 
 
@@ -154,7 +156,7 @@ def _read_legacy(file: BinaryIO) -> Any:
     """Read the rest of a file of torch.save before 1.6: several pickles, then the storages, each after its length."""
     version, _ = unpickle(file)
     if version != 1001:
-        raise CheckpointError("of an unknown version of torch's legacy format")
+        raise CheckpointError("written in an unknown version of torch's legacy format")
     unpickle(file)  # the sizes of C's types on the machine that wrote the file
     tree, persistent = unpickle(file)
     keys, _ = unpickle(file)

@@ -1,4 +1,4 @@
-"""The tree of a pickle -> plain values and tensors, no larger than the file that they are in."""
+"""Make plain values and tensors of the tree of a pickle, no larger than the file that holds them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from paa.errors import CheckpointError
 from paa.weights.pickles import MAX_STEPS, STORAGES, Call
 
 _MAX_DEPTH = 50
-"""Levels of the values, so that nothing that later walks through them meets Python's limit of recursion."""
+"""Most nested levels of values, so that code that later walks through them stays below Python's limit of recursion."""
 
 _DICTIONARIES = ("dict", "collections.OrderedDict", "collections.Counter", "collections.defaultdict")
 _ARRAY_TYPES = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "f2", "f4", "f8")
@@ -23,17 +23,17 @@ _ARRAY_TYPES = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "f2", "f4", "f8"
 class Maker:
     """Makes the values of a pickle's tree.
 
-    storages: key -> bytes of the tensors in the file. size: of the file, in bytes.
+    storages: key -> bytes of the tensors in the file. size: that of the file, in bytes.
     """
 
     def __init__(self, storages: Mapping[str, Tensor], size: int) -> None:
         self.storages = storages
         self.made: dict[int, Any] = {}
         self.steps = 0
-        self.bytes_left = 2 * size  # an array written by Python 2 is first made bytes of a text, then an array
+        self.bytes_left = 2 * size  # Python 2 wrote arrays as text, which is made bytes and then an array
 
     def make(self, tree: Any, depth: int = 0) -> Any:
-        """Make the plain value of a tree; parts that the tree repeats are copied, so that its size is what it seems."""
+        """Make the plain value of a tree; parts that the tree repeats are made again, and counted again."""
         self.steps += 1
         if depth > _MAX_DEPTH or self.steps > MAX_STEPS:
             raise CheckpointError("nested too deeply, or too many values, for a checkpoint")
@@ -50,7 +50,7 @@ class Maker:
         return self.made[id(tree)]
 
     def make_dictionary(self, call: Call, depth: int) -> dict[Any, Any]:
-        """Make a dictionary of its entries and, as Python 2 wrote OrderedDict and Counter, of its argument's."""
+        """Make a dictionary of a call's entries and, for Python 2's OrderedDict and Counter, those in its argument."""
         entries = list(call.entries)
         for given in call.arguments[:1]:
             if isinstance(given, list):
@@ -60,9 +60,9 @@ class Maker:
         made = {}
         for named, value in zip(entries[::2], entries[1::2], strict=True):
             key = self.make(named, depth + 1)
-            # larger numbers, and tuples, can be chosen such that looking them up takes the square of the time
+            # a file can hold larger numbers, or tuples, chosen so that looking them up takes quadratic time
             if not isinstance(key, (str, bytes)) and not (isinstance(key, (int, float)) and abs(key) < 2**53):
-                raise CheckpointError(f"a dictionary in it has a {type(key).__name__} as a key")
+                raise CheckpointError(f"a dictionary in the file has a {type(key).__name__} as a key")
             made[key] = self.make(value, depth + 1)
         return made
 
@@ -85,7 +85,7 @@ class Maker:
             case "_codecs.encode" | "builtins.bytes" | "builtins.bytearray":
                 return self.make_bytes(call.arguments, depth)
             case "persistent id":
-                raise CheckpointError("refers to something outside of it")
+                raise CheckpointError("refers to something outside of the file")
         return None
 
     def make_bytes(self, arguments: tuple[Any, ...], depth: int) -> bytes:
@@ -133,12 +133,12 @@ class Maker:
 
 
 def _tensor(array: np.ndarray[Any, Any]) -> Tensor:
-    """Return an array as a tensor; torch computes with no unsigned numbers of more than 8 bits."""
+    """Return an array as a tensor; torch cannot compute with unsigned numbers of more than 8 bits."""
     return torch.from_numpy(array.astype(np.int64) if array.dtype.kind == "u" and array.itemsize > 1 else array)
 
 
 def checked_key(key: Any) -> str:
-    """Return a storage's key; a file may use a value as a key that takes very long to look up."""
+    """Return a storage's key; ValueError unless it is a string: other values may take very long to look up."""
     if not isinstance(key, str):
         raise ValueError("a storage without a key")
     return key

@@ -1,9 +1,9 @@
-"""A pickle -> a tree of values and of calls that were not made.
+"""Read a pickle as a tree of values and of calls that are not made.
 
-A pickle is a program for a stack machine. It is run here, but where it would call a function, the call becomes an inert
-node of the tree (`Call`); only the names that checkpoints need may be called at all. `pickle_values.py` makes values
-and tensors of the tree. torch's `weights_only` runs no foreign code either, but it makes the calls that it knows, and
-some of these take as much memory as the file asks for.
+A pickle is a program for a stack machine. This module runs the program, but where it would call a function, the call
+becomes an inert node of the tree (`Call`), and only the names that checkpoints need are accepted. `pickle_values.py`
+makes values and tensors of the tree. torch's `weights_only` runs no foreign code either, but it makes the calls that it
+knows, and some of these take as much memory as the file asks for.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _NAMES = frozenset(STORAGES) | {
     *(f"builtins.{kind.__name__}" for kind in (bool, int, float, complex, str, bytes, bytearray)),
     *(f"builtins.{kind.__name__}" for kind in (tuple, list, dict, set, frozenset, object)),
 }
-"""The other names that checkpoints need; a call of which no value can be made becomes None."""
+"""All other names that checkpoints need; a call that `pickle_values.py` cannot make becomes None."""
 
 _PYTHON_2_NAMES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
@@ -78,7 +78,7 @@ def unpickle(file: BinaryIO) -> tuple[Any, list[Call]]:
         if instruction == pickle.STOP:
             return machine.stack.pop(), machine.persistent
         perform = _INSTRUCTIONS.get(instruction)
-        if perform is None:  # classes looked up by number or called in rarer forms, and bytes that are no instruction
+        if perform is None:  # classes named by a number, rarer forms of calls, or no instruction at all
             raise ValueError(f"instruction {instruction!r}") if instruction else EOFError("cut short")
         perform(machine)
     raise CheckpointError("too many values for a checkpoint")
@@ -105,9 +105,9 @@ class _Machine:
         """Read bytes after the number of them."""
         return take(self.file, self.number(length_form))
 
-    def line(self, longest: int = -1) -> str:
-        """Read a line of at most `longest` characters."""
-        line = self.file.readline(longest)
+    def line(self, max_length: int = -1) -> str:
+        """Read a line of at most `max_length` characters, by default of any length."""
+        line = self.file.readline(max_length)
         if not line.endswith(b"\n"):
             raise EOFError("cut short")
         return line[:-1].decode("latin-1")
@@ -260,7 +260,7 @@ _INSTRUCTIONS: dict[bytes, Callable[[_Machine], object]] = {
 
 
 def _named(module: Any, name: Any) -> Call:
-    """Return a name that a pickle refers to; CheckpointError unless it is one of those that checkpoints need."""
+    """Return a name that a pickle refers to; CheckpointError unless checkpoints need that name."""
     if not isinstance(module, str) or not isinstance(name, str) or len(module) + len(name) > 200:
         raise ValueError("an invalid name")
     full = f"{_PYTHON_2_NAMES.get(module, module)}.{name}".replace("numpy.core.", "numpy._core.")
@@ -273,7 +273,7 @@ def _named(module: Any, name: Any) -> Call:
 
 
 def _called(named: Any, arguments: Any) -> Call:
-    """Return the call of a name; no known one has many arguments, and many shared by many calls would take long."""
+    """Return the call of a name, of at most 100 arguments: more, shared by many calls, would take long to make."""
     if not isinstance(named, Call) or named.arguments is not None:
         raise ValueError("a call of something that is no name")
     if not isinstance(arguments, tuple) or len(arguments) > 100:

@@ -1,4 +1,4 @@
-"""Any file of weights -> its content -> a detector: the format is found out from the file itself."""
+"""Read any file of weights and build its detector: the format is recognised from the file itself."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Format(Protocol):
     """What a module in `formats/` offers; a new one is listed in `FORMATS` and named in `config.WeightsFormat`."""
 
     def recognises(self, file: Checkpoint) -> bool:
-        """Say whether the file is of this format, by its names alone."""
+        """Return whether the file is of this format, by its names alone."""
 
     def read(self, file: Checkpoint) -> Weights | BackboneWeights:
-        """Read a file that is; ConfigError, KeyError and the like for one that contradicts itself or is incomplete."""
+        """Read such a file; ConfigError, KeyError and the like if it contradicts itself or is incomplete."""
 
 
 FORMATS: dict[WeightsFormat, Format] = {
@@ -39,16 +39,16 @@ FORMATS: dict[WeightsFormat, Format] = {
     "caffe2": caffe2,
     "torchvision": torchvision_models,
 }
-"""The first that recognises a file reads it. timm comes before torchvision, whose names its ResNets have."""
+"""The first format that recognises a file reads it; timm before torchvision, as timm's ResNets have the same names."""
 
 LIBRARIES = {"torchvision": torchvision_models.fetch, "timm": timm_models.fetch}
-"""Those that give pre-trained backbones by name: `torchvision/resnet50`."""
+"""Libraries that give pre-trained backbones by name, such as `torchvision/resnet50`."""
 
 
 def read_weights(path: Path, format: WeightsFormat | None = None) -> Weights:
     """Read a detector of any implementation; CheckpointError names what is wrong with the file.
 
-    format: found out from the file, unless it is named.
+    format: by default recognised from the file.
     """
     weights = _read(path, format)
     if isinstance(weights, BackboneWeights):
@@ -61,7 +61,8 @@ def read_weights(path: Path, format: WeightsFormat | None = None) -> Weights:
 def read_start(given: str, backbone: str, format: WeightsFormat | None = None) -> Weights | BackboneWeights:
     """Read what a training run starts from: a file of a detector or a backbone, or `torchvision/NAME`, `timm/NAME`.
 
-    backbone: of the model asked for; where that is timm's, a file that is no detector's is taken as timm's weights.
+    backbone: that of the model to train; if timm/NAME, a file that holds no detector is read as weights of timm's NAME.
+    CheckpointError if nothing can be read.
     """
     library, _, name = given.partition("/")
     if name and library in LIBRARIES and not Path(given).exists():
@@ -70,7 +71,7 @@ def read_start(given: str, backbone: str, format: WeightsFormat | None = None) -
 
 
 def _read(path: Path, format: WeightsFormat | None, timm_name: str = "") -> Weights | BackboneWeights:
-    """Read a file of the format that recognises it, and that has to be `format` unless that is None."""
+    """Read a file by the first format that recognises it; only `format` is tried, unless it is None."""
     content = read_file(path)
     file = Checkpoint(str(path), content.values, content.metadata, timm_name)
     allowed = (reader for name, reader in FORMATS.items() if format in (None, name))
@@ -89,26 +90,26 @@ def _read(path: Path, format: WeightsFormat | None, timm_name: str = "") -> Weig
 
 
 def _unrecognised(file: Checkpoint, format: WeightsFormat | None) -> str:
-    """Return what a checkpoint is that no format recognises, and how it might be read."""
-    hint = "; for timm's name the model too: --model.backbone timm/NAME"
+    """Return a message about a checkpoint that no format recognises: what it may be, and how it might be read."""
+    hint = "; for timm's weights name the model too: --model.backbone timm/NAME"
     if format is not None:
-        return f"not of the format {format}{hint if format == 'timm' else ''}"
+        return f"not in the format {format}{hint if format == 'timm' else ''}"
     unsupported = describe_values(file.values, file.state)
     if unsupported is not None:
-        return f"of none of the known formats: {unsupported}"
+        return f"in none of the known formats: {unsupported}"
     first = ", ".join(str(name) for name in list(file.state)[:2])[:80]
     known = ", ".join(FORMATS)
-    return f"of none of the known formats ({known}): a state dict of {len(file.state)} tensors ({first}, ...){hint}"
+    return f"in none of the known formats ({known}): a state dict of {len(file.state)} tensors ({first}, ...){hint}"
 
 
 def build(weights: Weights, source: str, kind: type[D]) -> D:
     """Build the detector (a `Detector` or a subclass) that has these weights, in evaluation mode on the CPU.
 
-    CheckpointError if a tensor is missing, left over or misshapen, or its configuration is of no model.
+    CheckpointError if a tensor is missing, left over or misshapen, or no model can be built from the configuration.
     """
     names = weights.class_names() or tuple(f"class {label}" for label in range(weights.num_classes))
     try:
-        with torch.device("meta"):  # a file must not make us allocate a model that its tensors do not fill
+        with torch.device("meta"):  # no memory for a model that the file's tensors do not fill
             check_fit(Detector(weights.config, names).state_dict(), weights.tensors, source)
         detector = kind(weights.config, names)
     except (ConfigError, TypeError, ValueError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""Read bytes of a file that may be shorter than it claims, and quote its words in messages."""
+"""Read bytes of a file that may be shorter than it claims, and quote its text in messages."""
 
 from __future__ import annotations
 
@@ -27,6 +27,6 @@ def check_left(file: BinaryIO, count: int) -> None:
 
 
 def short(text: str) -> str:
-    """Return a text of a file so that it fits a message of one line."""
+    """Return text from a file, escaped and shortened, so that it fits a message of one line."""
     line = text.encode("unicode_escape").decode("ascii")
     return line if len(line) <= 100 else f"{line[:97]}..."

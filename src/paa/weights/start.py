@@ -1,4 +1,4 @@
-"""Start a training run from weights: which model they decide, and which tensors are copied into it."""
+"""Start a training run from weights: the model that they decide, and the tensors that are copied into it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from paa.model.detector import Detector
 from paa.weights.state import BackboneWeights, Weights, load_tensors
 
 _FREE = ("norm", "min_size", "max_size")
-"""The fields that a run may choose whatever detector it starts from."""
+"""The fields of `ModelConfig` that a run may choose, whichever detector it starts from."""
 
 _ROWS = ("head.cls_logits.weight", "head.cls_logits.bias")
-"""The tensors with a row for each class."""
+"""The tensors that have a row for each class."""
 
 
 def starting_model(
     weights: Weights | BackboneWeights, model: ModelConfig, chosen: Collection[str] = ()
 ) -> tuple[ModelConfig, dict[str, tuple[Any, Any]]]:
-    """Return the model to train: the one asked for, with the fields that the weights decide; and what that changed.
+    """Return the model to train, which is `model` with the fields that the weights decide, and the fields that changed.
 
     A detector decides all fields but the kind of norm and the size of test images; a backbone decides its name and its
-    input. chosen: fields that the user named; ConfigError if the weights say otherwise. What changed is field -> (asked
-    for, of the weights).
+    input. chosen: fields that the user named; ConfigError if the weights say otherwise. The changed fields are field ->
+    (value in `model`, value in the weights).
     """
     if isinstance(weights, BackboneWeights):
         decided = dict(weights.fields)
@@ -39,7 +39,7 @@ def starting_model(
     changed = {name: (getattr(model, name), value) for name, value in decided.items() if getattr(model, name) != value}
     contradicted = [f"{name} {changed[name][1]}, not {changed[name][0]}" for name in changed if name in chosen]
     if contradicted:
-        raise ConfigError(f"{weights.source}: is of a model with {'; '.join(contradicted)}")
+        raise ConfigError(f"{weights.source}: holds a model with {'; '.join(contradicted)}")
     return dataclasses.replace(model, **decided), changed
 
 
@@ -66,7 +66,7 @@ def _load_backbone(detector: Detector, weights: BackboneWeights) -> list[str]:
     if offsets:
         lines.append(f"the offsets of {len(offsets) // 2} deformable convolutions start fresh (at zero)")
     if weights.dropped:
-        lines.append(f"left out, as no detector has it: {', '.join(weights.dropped[:4])}")
+        lines.append(f"left out, as detectors do not have them: {', '.join(weights.dropped[:4])}")
     return lines
 
 
@@ -77,7 +77,7 @@ def _load_detector(detector: Detector, weights: Weights) -> list[str]:
         if weights.num_classes != len(detector.names):
             raise CheckpointError(
                 f"{source}: has {weights.num_classes} classes without names, the data set has {len(detector.names)}: "
-                "it is unknown which is which; paa convert --names gives them names"
+                "name the file's classes with paa convert --names"
             )
         theirs = detector.names
     position = {name: row for row, name in enumerate(theirs)}
@@ -96,11 +96,11 @@ def _load_detector(detector: Detector, weights: Weights) -> list[str]:
         fresh[taken] = given[rows].to(fresh.dtype)
         tensors[name] = fresh
     load_tensors(detector, tensors, source)
-    lines = [f"all starts from {source}"]
+    lines = [f"the whole detector starts from {source}"]
     new = [name for name in detector.names if name not in position]
     if new:
         lines.append(
-            f"but for {len(new)} of {len(detector.names)} classes, whose rows of {' and '.join(_ROWS)} start fresh: "
+            f"except {len(new)} of {len(detector.names)} classes, whose rows of {' and '.join(_ROWS)} start fresh: "
             f"{', '.join(new[:10])}{', ...' if len(new) > 10 else ''}"
         )
     gone = len(theirs) - len(taken)

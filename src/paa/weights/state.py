@@ -25,8 +25,8 @@ _STATES = ("model", "state_dict", "model_state_dict")
 class Checkpoint:
     """A file of weights before a format has read it.
 
-    source: its path, for messages. values: all that it holds. metadata: of a safetensors file. timm_name: the timm
-    model that the user asked for, "" for any other.
+    source: its path, for messages. values: all that it holds. metadata: that of a safetensors file. timm_name: the timm
+    model that the user asked for, "" if another model.
     """
 
     source: str
@@ -36,7 +36,7 @@ class Checkpoint:
 
     @cached_property
     def state(self) -> Mapping[str, Any]:
-        """The state dict among the values, which may be under a key of its own, without DDP's prefix `module.`."""
+        """The state dict among the values, under one of several keys or none, without DDP's prefix `module.`."""
         state = next((self.values[key] for key in _STATES if isinstance(self.values.get(key), Mapping)), self.values)
         if all(str(name).startswith("module.") for name in state):
             return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
@@ -46,8 +46,8 @@ class Checkpoint:
 class Weights(NamedTuple):
     """A detector that a format has read.
 
-    names: the classes, None where the file has none. tensors: under this project's names. provenance: where they come
-    from: `format` and `file`, and what else a converted file remembers. source: the path of the file.
+    names: the classes, None where the file has none. tensors: under this project's names. provenance: the origin of the
+    weights: `format` and `file`, and what else a converted file remembers. source: the path of the file.
     """
 
     config: ModelConfig
@@ -67,9 +67,9 @@ class Weights(NamedTuple):
 class BackboneWeights(NamedTuple):
     """A pre-trained backbone that a format has read.
 
-    fields: those of `ModelConfig` that it decides (its name, its input, ...). tensors: under the names of `model/`'s
-    backbones. dropped: the names of tensors that no detector has (the classifier's). source: the file, or the library
-    and the model's name.
+    fields: those of `ModelConfig` that the backbone decides (its name, its input, ...). tensors: under the names of
+    `model/`'s backbones. dropped: the names of tensors that no detector has (the classifier's). source: the file, or
+    the library and the model's name.
     """
 
     fields: Mapping[str, Any]
@@ -79,13 +79,13 @@ class BackboneWeights(NamedTuple):
 
 
 def check_fit(own: Mapping[str, Tensor], tensors: Mapping[str, Any], source: str, fresh: Collection[str] = ()) -> None:
-    """Compare names and shapes; CheckpointError lists which are missing, left over or misshapen.
+    """Compare names and shapes; CheckpointError lists the tensors that are missing, left over or misshapen.
 
     own: a module's state, of which the names in `fresh` may be missing.
     """
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor):
-            raise CheckpointError(f"{source}: {name} is no tensor")
+            raise CheckpointError(f"{source}: {name} is not a tensor")
     missing = sorted(n for n in set(own) - set(tensors) - set(fresh) if not n.endswith(COUNTER))
     left_over = sorted(n for n in set(tensors) - set(own) if not n.endswith(COUNTER))
     misshapen = sorted(n for n in set(own) & set(tensors) if own[n].shape != tensors[n].shape)

@@ -25,7 +25,7 @@ _ONNX = re.compile(rb"\x08[\x01-\x1f]\x12.[\w.-]{3}", re.DOTALL)  # a version, a
 _SAVE_WEIGHTS = "where it was saved, save its weights instead: torch.save(model.state_dict(), 'weights.pth')"
 
 _PROGRAMS = {
-    "paa.": "a whole model of this project (torch.save(model)): where it was saved, save it by "
+    "paa.": "a whole model of this project (torch.save(model)): where it was saved, save it with "
     "model.save('model.safetensors') instead",
     "ultralytics.": "a model of Ultralytics (YOLO), another detector",
     "models.yolo.": "a YOLOv5 or YOLOv7, another detector",
@@ -41,7 +41,7 @@ _PROGRAMS = {
     "pytorch_lightning.": "of Lightning, with its own objects: save its state_dict alone",
     "lightning.": "of Lightning, with its own objects: save its state_dict alone",
 }
-"""What a pickle is that names classes or functions of these modules."""
+"""What a pickle is, by the modules of the classes or functions that it names."""
 
 _DETECTORS = {
     "DETR or one of its kind": ("class_embed.", "transformer.decoder.", "decoder.dec_score_head.", "bbox_embed."),
@@ -53,18 +53,18 @@ _DETECTORS = {
     "EfficientDet": ("class_net.", "fpn.resample."),
     "SSD": ("vgg.0.",),
 }
-"""Other detectors, by how names of their tensors start."""
+"""Other detectors, by the prefixes of their tensors' names."""
 
 
 def describe_start(head: bytes) -> str:
-    """Return what a file is whose first bytes are those of another kind; empty if it may be a checkpoint."""
+    """Return what a file is, by its first bytes; empty if it may be a checkpoint."""
     if _ONNX.match(head):
         return "an ONNX model, not a checkpoint: name the file that it was exported from"
     return next((what for start, what in _STARTS.items() if head.lstrip().startswith(start)), "")
 
 
 def describe_archive(names: Collection[str]) -> str:
-    """Return what a zip archive is whose entries have names of another kind; empty if it may be a checkpoint."""
+    """Return what a zip archive is, by the names of its entries; empty if it may be a checkpoint."""
     inside = {name.partition("/")[2] for name in names}
     if "constants.pkl" in inside and any(name.startswith("code/") for name in inside):
         return _PROGRAMS["torch.jit."]
@@ -74,7 +74,7 @@ def describe_archive(names: Collection[str]) -> str:
 
 
 def describe_code(name: str) -> str:
-    """Return what a pickle is that names this class or function, which no checkpoint needs; empty if unknown."""
+    """Return what a pickle is, by a class or function that it names and no checkpoint needs; empty if unknown."""
     known = next((what for start, what in _PROGRAMS.items() if name.startswith(start)), None)
     if known is not None:
         return known
@@ -87,7 +87,7 @@ def describe_code(name: str) -> str:
 
 
 def describe_values(values: Mapping[str, Any], state: Mapping[str, Any]) -> str | None:
-    """Return what a checkpoint is that no format recognises, None for a state dict of an unknown model.
+    """Return what a checkpoint is, if no format recognises it; None for a state dict of an unknown model.
 
     values: all of its content. state: the state dict among the values.
     """
@@ -99,7 +99,7 @@ def describe_values(values: Mapping[str, Any], state: Mapping[str, Any]) -> str 
     if "head.cls_logits.weight" in names and "head.scales" in names:
         return (
             "the weights of this project's detector alone (a state dict), without configuration and class names: "
-            "save it by model.save('model.safetensors'), or fill a paa.PAA(config, names) by load_state_dict"
+            "save it with model.save('model.safetensors'), or fill a paa.PAA(config, names) with load_state_dict"
         )
     for owner, starts in _DETECTORS.items():
         if any(name.startswith(starts) for name in names):

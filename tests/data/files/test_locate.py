@@ -90,7 +90,7 @@ def test_two_folders_that_fit_equally(tmp_path: Path, one: str, two: str, file: 
         assert report.images == str(tmp_path / folder)
 
 
-def test_of_two_folders_the_one_with_more_images_with_a_warning(tmp_path: Path) -> None:
+def test_the_folder_with_more_images_is_taken_with_a_warning(tmp_path: Path) -> None:
     write_images(tmp_path / "thumbs", "a.jpg")
     write_images(tmp_path / "photos", "a.jpg", "b.jpg")
     coco_file(tmp_path / "train.json")
@@ -193,7 +193,7 @@ def test_names_that_differ_a_little(tmp_path: Path, written: str, on_disk: str) 
     assert files(index, tmp_path) == [f"images/{on_disk}"]
 
 
-def test_the_names_of_two_files_one_decoded(tmp_path: Path) -> None:
+def test_two_names_of_which_one_is_the_other_decoded(tmp_path: Path) -> None:
     write_images(tmp_path, "a%20b.jpg", "a b.jpg")
     coco_file(tmp_path / "train.json", images("a%20b.jpg", "a b.jpg"))
     assert files(read(tmp_path)[0], tmp_path) == ["a%20b.jpg", "a b.jpg"]
@@ -285,7 +285,7 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
 
 
 def test_folders_that_tools_and_people_make(tmp_path: Path) -> None:
-    layouts = {  # annotations, images, and folders with images of the same names that are others'
+    layouts = {  # annotations, images, and folders with other images of the same names
         "fiftyone/train/labels.json": ("fiftyone/train/data", "fiftyone/validation/data"),
         "kaggle/train.json": ("kaggle/training_set/training_set", "kaggle/test_set/test_set"),
         "cvat/annotations/instances_Train.json": ("cvat/images/Train", "cvat/images/Validation"),

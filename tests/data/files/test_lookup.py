@@ -48,15 +48,15 @@ def test_the_longest_ending_decides(path: str, found: list[int]) -> None:
         ("A%20b.png", ["x/a%20b.png", "x/a b.png"]),
     ],
 )
-def test_of_equally_long_endings_the_one_to_the_letter(path: str, found: list[str]) -> None:
+def test_an_identical_ending_comes_before_equally_long_ones(path: str, found: list[str]) -> None:
     assert PathLookup(["x/a.png", "y/A.png", "x/a%20b.png", "x/a b.png"]).find(path) == found
 
 
 def test_how_long_the_ending_is() -> None:
     lookup = PathLookup(FILES)
-    assert lookup.longest("/gone/y/seq2/a.png") == (3, [FILES[2]])
-    assert lookup.longest("/gone/seq1/a.png") == (2, [FILES[0]])
-    assert lookup.longest("c.png") == (0, [])
+    assert lookup.find_with_length("/gone/y/seq2/a.png") == (3, [FILES[2]])
+    assert lookup.find_with_length("/gone/seq1/a.png") == (2, [FILES[0]])
+    assert lookup.find_with_length("c.png") == (0, [])
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_folders_whose_names_contain_a_split(tmp_path: Path, form: str) -> None:
     make(tmp_path / "apart", "Annotations/a.xml", "Annotations/b.xml", f"images/{train}/a.png", f"images/{test}/b.png")
     assert names(read_voc(tmp_path / "apart", "test")) == [f"images/{test}/b.png"]
     make(tmp_path / "one", f"{train}/a.xml", f"{train}/a.png", f"{more} 2/b.xml", f"{more} 2/b.png")
-    assert len(read_voc(tmp_path / "one", "train")) == 2  # of one split: parts of a data set
+    assert len(read_voc(tmp_path / "one", "train")) == 2  # both of one split, so parts of one data set
 
 
 def test_lists_come_before_names_that_contain_a_split(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_yolo_folders_whose_names_contain_a_split(tmp_path: Path) -> None:
 
 
 def test_the_folder_of_a_split_is_given(tmp_path: Path) -> None:
-    """As --val-data: its own name says which split it is."""
+    """Given as --val-data, for example: the name of the folder says which split it is."""
     make(tmp_path, "train/a.xml", "train/a.png", "valid/b.xml", "valid/b.png")
     assert names(read_voc(tmp_path / "valid", "val")) == ["b.png"]
     assert "no 'test'" in fails(tmp_path / "valid", split="test")
@@ -84,5 +84,5 @@ def test_options_that_help_where_a_split_is_missing() -> None:
     assert "x: no 'train': it has test; " in str(missing_split(Path("x"), "train", ["test"]))
     assert "--train-split NAME (paa eval: --split)" in str(missing_split(Path("x"), "train", ["test"]))
     assert "--val-batch-size 0" in str(missing_split(Path("x"), "val", []))
-    for own in ("test", "fold_1"):  # of training, validation or paa eval
+    for own in ("test", "fold_1"):  # a split for training, validation or paa eval
         assert "--train-split or --val-split NAME (paa eval: --split)" in str(missing_split(Path("x"), own, []))

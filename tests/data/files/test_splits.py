@@ -38,7 +38,7 @@ def test_folders_named_as_a_split(name: str, split: str) -> None:
         "",
     ],
 )
-def test_folders_named_as_more_or_none(name: str) -> None:
+def test_folders_named_as_several_splits_or_none(name: str) -> None:
     assert split_of(name) is None
 
 

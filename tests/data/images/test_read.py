@@ -240,7 +240,7 @@ def test_invalid_pixel_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.usefixtures("_limit_is_reset")
 def test_pillows_own_limit_does_not_apply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither with an error nor, from half of the limit on, with a warning; the limit that a program set is kept."""
+    """Pillow gives no error and, from half of its limit on, no warning; the limit that a program set is kept."""
     path = save(tmp_path / "a.png", Image.fromarray(RGB))
     for pixels in (590, 100):
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pixels)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from paa.data.images.decoders import opened
+from paa.data.images.decoders import open_image
 from paa.data.images.truncated import repair
 
 PHOTOS = Path(__file__).parents[4] / "shared" / "data"
@@ -32,7 +32,7 @@ def encoded(image: Image.Image, format: str, **options: Any) -> bytes:
 
 
 def pixels(data: bytes) -> npt.NDArray[np.int64]:
-    with opened(data) as image:
+    with open_image(data) as image:
         return np.asarray(image.convert("RGB")).astype(np.int64)
 
 
@@ -144,7 +144,7 @@ def test_kinds_of_png(mode: str) -> None:
     data = encoded(image, "PNG")
     repaired = repair(data[: int(0.9 * len(data))])
     assert repaired is not None
-    with opened(repaired.data) as shown, opened(data) as whole:
+    with open_image(repaired.data) as shown, open_image(data) as whole:
         assert shown.mode == whole.mode
         rows = int((1 - repaired.lost) * 240) - 1
         np.testing.assert_array_equal(np.asarray(shown)[:rows], np.asarray(whole)[:rows])

@@ -159,3 +159,13 @@ def test_second_derivatives(output: str) -> None:
     exact = second_derivatives(copy.deepcopy(conv).double(), x.double(), output)
     for mine, theirs in zip(second_derivatives(winograd_of(conv), x, output), exact, strict=True):
         torch.testing.assert_close(mine.double(), theirs, rtol=1e-3, atol=1e-3 * theirs.abs().max().item())
+
+
+@pytest.mark.parametrize("case", ["small", "bfloat16", "float64"])
+def test_otherwise_it_is_the_direct_convolution(case: str) -> None:
+    conv = nn.Conv2d(96, 96, 3, padding=1)
+    x = torch.randn(1, 96, 8, 8) if case == "small" else torch.randn(1, 96, 32, 32)
+    if case == "float64":
+        conv, x = conv.double(), x.double()
+    with torch.autocast("cpu", torch.bfloat16, enabled=case == "bfloat16"):
+        assert torch.equal(winograd_of(conv)(x), conv(x))

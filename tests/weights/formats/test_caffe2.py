@@ -179,7 +179,7 @@ def test_a_plain_model_starts_from_it_and_normalises_images_as_it_did(blobs: Blo
     fresh = Detector(config, ("cat",)).state_dict()
     lines = load_start(detector, weights)
     assert lines[0] == "the backbone starts from R-50.pkl; the pyramid and the head start fresh"
-    assert lines[1:] == ["left out, as no detector has it: fc1000_w, fc1000_b"]
+    assert lines[1:] == ["left out, as detectors do not have them: fc1000_w, fc1000_b"]
     for stage in (2, 3, 4):
         first = detector.backbone.get_submodule(f"layer{stage}.0")
         assert (first.conv1.stride, first.conv2.stride) == ((2, 2), (1, 1))

@@ -157,5 +157,5 @@ def test_a_model_of_atss_has_the_same_names_and_is_refused(tmp_path: Path, head:
     if not other:
         assert paa.load(tmp_path / "a.pth", "cpu").config.threshold_joint
         return
-    with pytest.raises(CheckpointError, match=r"a\.pth: is a model of ATSS by its configuration"):
+    with pytest.raises(CheckpointError, match=r"a\.pth: is an ATSS model by its configuration"):
         paa.load(tmp_path / "a.pth", "cpu")

@@ -372,7 +372,7 @@ def about(**changes: Any) -> str:
         ("", "its metadata is damaged (JSONDecodeError: "),
         ("[1]", "its metadata is damaged (TypeError: "),
         ("[" * 100_000, "its metadata is damaged ("),
-        (about(version=2), "is of version 2, this program reads version 1: a newer one is needed"),
+        (about(version=2), "is of version 2, this program reads version 1: a newer program is needed"),
         (about(version="left out"), "its metadata is damaged (KeyError: 'version')"),
         (about(config="left out"), "its metadata is damaged (KeyError: 'config')"),
         (about(provenance="left out"), "its metadata is damaged (KeyError: 'provenance')"),
@@ -402,7 +402,7 @@ def test_model_files_with_damaged_metadata(tmp_path: Path, detector: PAA, descri
 
 def test_a_model_file_without_metadata_is_of_no_format(tmp_path: Path, detector: PAA) -> None:
     save_file(detector.state_dict(), tmp_path / "odd.safetensors")
-    assert "of none of the known formats" in expect_one_line(tmp_path / "odd.safetensors")
+    assert "in none of the known formats" in expect_one_line(tmp_path / "odd.safetensors")
 
 
 def test_tensors_that_do_not_fit_are_named(tmp_path: Path, detector: PAA) -> None:
@@ -421,7 +421,7 @@ def test_tensors_that_do_not_fit_are_named(tmp_path: Path, detector: PAA) -> Non
 def test_the_format_can_be_named(tmp_path: Path, detector: PAA) -> None:
     path = write(tmp_path / "a", detector, ".safetensors")
     assert load(path, "cpu", format="paa").names == NAMES
-    with pytest.raises(CheckpointError, match=r"a\.safetensors: not of the format seed$"):
+    with pytest.raises(CheckpointError, match=r"a\.safetensors: not in the format seed$"):
         load(path, "cpu", format="seed")
     assert read_file(path).kind == "safetensors"
 

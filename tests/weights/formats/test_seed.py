@@ -169,7 +169,7 @@ def test_a_failed_load_changes_nothing() -> None:
         ({"weight": torch.zeros(2, 2)}, "1 missing"),
         ({"weight": torch.zeros(2, 2), "bias": torch.zeros(3)}, "1 misshapen"),
         ({"weight": torch.zeros(2, 2), "bias": torch.zeros(2), "scale": torch.ones(1)}, "1 left over"),
-        ({"weight": torch.zeros(2, 2), "bias": [0.0, 0.0]}, "bias is no tensor"),
+        ({"weight": torch.zeros(2, 2), "bias": [0.0, 0.0]}, "bias is not a tensor"),
         ({"weight": torch.zeros(2, 2), "bias": torch.tensor([0.0, float("inf")])}, "bias is not finite"),
     ):
         with pytest.raises(CheckpointError, match=f"^file: .*{says}"):

@@ -180,7 +180,7 @@ def test_the_model_must_be_named(tmp_path: Path, state: State) -> None:
     torch.save(state, tmp_path / "a.pth")
     for read in (lambda: read_start(str(tmp_path / "a.pth"), "resnet50"), lambda: paa.load(tmp_path / "a.pth")):
         with pytest.raises(
-            CheckpointError, match=r"a\.pth: of none of the known formats \(.*--model\.backbone timm/NAME$"
+            CheckpointError, match=r"a\.pth: in none of the known formats \(.*--model\.backbone timm/NAME$"
         ):
             read()
 
@@ -190,5 +190,5 @@ def test_a_model_that_asks_for_another_follows_the_weights(state: State) -> None
     config, changed = starting_model(weights, ModelConfig(backbone="resnet50"))
     assert config.backbone == f"timm/{NAME}"
     assert changed["backbone"] == ("resnet50", f"timm/{NAME}")
-    with pytest.raises(ConfigError, match=rf"a\.pth: is of a model with backbone timm/{NAME}, not resnet50"):
+    with pytest.raises(ConfigError, match=rf"a\.pth: holds a model with backbone timm/{NAME}, not resnet50"):
         starting_model(weights, ModelConfig(backbone="resnet50"), chosen=("backbone",))

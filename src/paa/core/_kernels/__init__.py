@@ -1,1 +1,1 @@
-"""Triton kernels for GPUs, each with the results of the module of its name in `core/`."""
+"""Triton kernels for GPUs, each with the results of the module of the same name in `core/`."""

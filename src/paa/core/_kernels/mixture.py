@@ -18,7 +18,7 @@ from paa.core import mixture
 
 @triton.jit
 def _log_density(x: tl.tensor, weight: tl.tensor, mean: tl.tensor, variance: tl.tensor) -> tl.tensor:
-    """Return the weighted log-density plus log(2 pi) / 2, which cancels wherever densities are compared."""
+    """Return the weighted log-density without the constant -log(2 pi) / 2, which cancels in comparisons."""
     precision = 1 / variance
     deviation = x - mean
     return 0.5 * (tl.log(weight * weight * precision) - precision * deviation * deviation)
@@ -70,7 +70,7 @@ def _fit_and_count(
     change = tl.full([], float("inf"), tl.float64)
     least_change = tl.full([], tolerance, tl.float64)  # older triton compares a bare constant as float32
     rounds = 0
-    # a set without scores, or with one that is NaN, has no likelihood, so it stops at once
+    # the likelihood of a set without scores, or with a NaN among them, is NaN, so the loop ends at once
     while (rounds < max_rounds) & (change >= least_change):
         low = _log_density(x, low_weight, low_mean, low_variance)
         high = _log_density(x, high_weight, high_mean, high_variance)
@@ -92,7 +92,7 @@ def _fit_and_count(
     density = tl.maximum(low, high) + tl.log(1 + tl.exp(-tl.abs(low - high)))
     density = tl.where(valid & (low >= high), density, float("-inf"))
     best = tl.max(density)
-    # equal scores are equally dense, whatever the last bit of their densities says
+    # equal scores count as equally dense, even if their densities differ in the last bit
     peak = tl.min(tl.where(density == best, x, float("inf")))
     up_to_peak = tl.sum((valid & (x < peak)).to(tl.int64)) + 1
     tl.store(positives + row, tl.where(best > float("-inf"), up_to_peak, num_scores))

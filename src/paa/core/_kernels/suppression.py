@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 PIECE = 1024
-"""Boxes at a time, a power of 2: few lanes idle, and a second piece is seldom needed."""
+"""Boxes processed at a time, a power of 2: few lanes idle, and a second piece is seldom needed."""
 
 
 @triton.jit
@@ -36,9 +36,9 @@ def _suppress_by(
     suppressed: tl.tensor,
     nms_iou: tl.constexpr,
 ) -> tl.tensor:
-    """Return `remaining`, with the boxes that box `keeper` overlaps gone too, by torchvision's order of operations.
+    """Return `remaining` without the boxes that box `keeper` suppresses, by torchvision's order of operations.
 
-    remaining: the positions of a piece of boxes, or `suppressed` where a box is gone.
+    remaining: the positions of a piece of boxes, with `suppressed` in the place of each suppressed box.
     """
     threshold = tl.full([], nms_iou, tl.float64)  # older triton compares a bare constant as float32
     keeper_label = tl.load(labels + keeper)
@@ -63,8 +63,9 @@ def _suppress(
     lanes: tl.constexpr,
     nms_iou: tl.constexpr,
 ) -> None:
-    """Suppress in image `program_id`: boxes (B, columns, 4), labels (B, columns) -> kept (B, limit), of -1 before.
+    """Write the positions of the boxes kept in image `program_id` to its row of kept (B, limit), which holds -1 before.
 
+    boxes (B, columns, 4), best first; labels (B, columns), -1 after the last box of an image.
     `nms_iou` is compiled in: as an argument triton would make it float32.
     """
     image = tl.program_id(0).to(tl.int64)
@@ -87,7 +88,7 @@ def _suppress(
             keeper = tl.load(kept + earlier)
             remaining = _suppress_by(remaining, keeper, boxes, labels, x1, y1, x2, y2, label, columns, nms_iou)
             earlier += 1
-        best = tl.min(remaining)  # boxes come best first
+        best = tl.min(remaining)  # the boxes are sorted, best first
         while (num_kept < limit) & (best < columns):
             tl.store(kept + num_kept, best)
             remaining = _suppress_by(remaining, best, boxes, labels, x1, y1, x2, y2, label, columns, nms_iou)

@@ -1,4 +1,4 @@
-"""Files found in folders by names as annotations have them."""
+"""Finding files in folders by the names that annotations give them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from paa.data.files.folders import list_folder
 from paa.data.files.lookup import NameLookup
 
 
-class Place(NamedTuple):
+class FoundFile(NamedTuple):
     """A file that was found. folder, name: where the file is; base: the folder below which it was looked for."""
 
     folder: str
@@ -21,13 +21,13 @@ class Place(NamedTuple):
     @property
     def path(self) -> str:
         """The file's path."""
-        return os.path.join(self.folder, self.name)  # noqa: PTH118 - of a hundred thousand images
+        return os.path.join(self.folder, self.name)  # noqa: PTH118 - faster for a hundred thousand images
 
 
 class FileFinder:
-    """Finds files in folders, also by names that differ a little; what a folder holds is looked at once.
+    """Finds files in folders, also by names that differ a little; each folder is listed once.
 
-    Folders are text, not paths, for the speed of a hundred thousand look-ups.
+    Folders are strings, not `Path`s, for the speed of a hundred thousand look-ups.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class FileFinder:
         self._folder_lookups: dict[str, NameLookup] = {}
         self._inside: dict[tuple[str, str], str | None] = {}
 
-    def find(self, base: str, name: str) -> Place | None:
+    def find(self, base: str, name: str) -> FoundFile | None:
         """Return the file that a relative name with slashes stands for in a folder."""
         inside, _, last = name.rpartition("/")
         folder = self._folder_inside(base, inside)
@@ -44,15 +44,15 @@ class FileFinder:
         if folder not in self._file_lookups:
             self._file_lookups[folder] = NameLookup(list_folder(folder).files)
         found = self._file_lookups[folder].find(last)
-        return None if found is None else Place(folder, found, base)
+        return None if found is None else FoundFile(folder, found, base)
 
     def find_any(self, base: Path, parts: Sequence[str]) -> Path | None:
         """Return the folder or file that the parts of a relative path stand for in a folder."""
         name = "/".join(parts)
         if (folder := self._folder_inside(str(base), name)) is not None:
             return Path(folder)
-        place = self.find(str(base), name)
-        return None if place is None else Path(place.path)
+        found = self.find(str(base), name)
+        return None if found is None else Path(found.path)
 
     def _folder_inside(self, base: str, inside: str) -> str | None:
         if (base, inside) not in self._inside:

@@ -9,7 +9,7 @@ from paa.data.images.decoders import HEIF_SUFFIXES, decodable_suffixes, undecoda
 from paa.data.read_report import ReadReport, first_few
 
 IMAGE_FOLDERS = ("images", "jpegimages", "data", "image", "imgs", "img")
-"""What folders of images are usually called, in small letters, whatever the format."""
+"""What folders of images are usually called, in lower case, whatever the format."""
 
 
 def image_files(folder: Path, report: ReadReport, *, recursive: bool = False) -> list[Path]:

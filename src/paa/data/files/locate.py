@@ -1,4 +1,4 @@
-"""Where the images of an annotation file are: each is looked for by its name, and never guessed where two files fit."""
+"""Locating the images of an annotation file by their names; where two files fit an image, neither is guessed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from paa.data.files.finder import FileFinder, Place
+from paa.data.files.finder import FileFinder, FoundFile
 from paa.data.files.lookup import PathLookup
 from paa.data.files.search import Search
 from paa.data.read_report import ReadReport, printable
@@ -21,7 +21,7 @@ _OPTION = "name the folder of the images: --images DIR (--val-images for validat
 
 @dataclass(frozen=True)
 class Records:
-    """What an annotation file calls its I images. file_names, ids: I of each."""
+    """The names and ids that an annotation file gives its I images."""
 
     file_names: Sequence[str]
     ids: Sequence[int]
@@ -39,26 +39,26 @@ class Located:
 def locate_images(search: Search, records: Records, report: ReadReport) -> Located:
     """Return the files of images; an image that is found nowhere is left out. Raises DataError.
 
-    Folders are looked through in tiers. Of the first tier that has an image, the folder with most of the images counts.
-    An image in none of the tiers is the file with the longest matching ending of its path.
+    Folders are searched in tiers: an image is taken from the first tier that has it, there from the folder with most
+    images. For an image in none of the tiers, the file whose path has the longest matching ending is taken.
     """
     locator = _Locator(search, records, report)
     if search.images is None:
         locator.find_absolute()
     locator.find_in_tiers()
     claimed = locator.find_by_endings()
-    if records.file_names and not locator.places:
+    if records.file_names and not locator.image_files:
         raise locator.nothing_found()
     locator.check_shared_files()
     locator.leave_out_missing(claimed)
-    return _relative(locator.places, len(records.file_names))
+    return _relative(locator.image_files, len(records.file_names))
 
 
 class _Locator:
-    """The images found so far: `places`, by position."""
+    """Finds images step by step. image_files: the files found so far, by the position of the image."""
 
     def __init__(self, search: Search, records: Records, report: ReadReport) -> None:
-        self.places: dict[int, Place] = {}
+        self.image_files: dict[int, FoundFile] = {}
         self._search = search
         self._records = records
         self._report = report
@@ -71,8 +71,8 @@ class _Locator:
         for i, forms in enumerate(self._names):
             if forms[0][:1] == "/" or (forms[0][1:2] == ":" and Path(forms[0]).is_absolute()):
                 folder, _, last = forms[-1].rpartition("/")
-                if (place := self._finder.find(folder or "/", last)) is not None:
-                    self.places[i] = place
+                if (image_file := self._finder.find(folder or "/", last)) is not None:
+                    self.image_files[i] = image_file
 
     def find_in_tiers(self) -> None:
         """Find images in the folders of each tier in turn, until all are found. Raises DataError for equal folders."""
@@ -86,28 +86,28 @@ class _Locator:
             hits = {folder: dict(self._hits(folder, pending)) for folder in folders}
             self._take_best(hits)
 
-    def _hits(self, folder: str, pending: Iterable[int]) -> Iterator[tuple[int, Place]]:
+    def _hits(self, folder: str, pending: Iterable[int]) -> Iterator[tuple[int, FoundFile]]:
         """Yield which of the pending images a folder has, and where."""
         own = folder == str(self._search.file.parent)
         for i in pending:
             for form in self._names[i]:
-                if ".." in form and not own:  # such a name is relative to the annotations, or to nothing here
+                if ".." in form and not own:  # such a name can only be relative to the annotations' folder
                     continue
-                if (place := self._finder.find(folder, form)) is not None:
-                    yield i, place
+                if (image_file := self._finder.find(folder, form)) is not None:
+                    yield i, image_file
                     break
 
-    def _take_best(self, hits: Mapping[str, Mapping[int, Place]]) -> None:
+    def _take_best(self, hits: Mapping[str, Mapping[int, FoundFile]]) -> None:
         """Take each image from the folder that has most images. Raises DataError where two folders have as many."""
         file = self._search.file
-        places: dict[int, Place] = {}
+        image_files: dict[int, FoundFile] = {}
         twice: dict[tuple[str, str], list[int]] = {}
         for folder in sorted(hits, key=lambda folder: -len(hits[folder])):
-            for i, place in hits[folder].items():
-                if i not in places:
-                    places[i] = place
-                elif places[i].path != place.path:
-                    twice.setdefault((places[i].base, folder), []).append(i)
+            for i, image_file in hits[folder].items():
+                if i not in image_files:
+                    image_files[i] = image_file
+                elif image_files[i].path != image_file.path:
+                    twice.setdefault((image_files[i].base, folder), []).append(i)
         for (first, second), images in twice.items():
             name = self._records.file_names[images[0]]
             if len(hits[first]) == len(hits[second]):
@@ -116,42 +116,42 @@ class _Locator:
                 f"{file}: {len(images)} images, {name} first, are in {second} too; those in {first}, which has more of "
                 "the images, are read"
             )
-        self.places.update(places)
+        self.image_files.update(image_files)
 
     def find_by_endings(self) -> dict[int, str]:
         """Find the pending images by the longest matching endings of their paths. Raises DataError where two files tie.
 
-        A file that another image has by a longer ending, or by its whole name, is not taken. Returns these files, by
-        the images that they were not taken for.
+        A file that belongs to another image, by a longer ending or by its whole name, is not taken. Returns such files,
+        by the position of the image that they were not taken for.
         """
         pending = self._pending()
         if not pending:
             return {}
-        files = {place.path: place for place in self._search.all_files()}
+        files = {image_file.path: image_file for image_file in self._search.all_files()}
         nearest = self._nearest(pending, PathLookup(files))
-        taken = {place.path for place in self.places.values()}
+        taken = {image_file.path for image_file in self.image_files.values()}
         longest: dict[str, int] = {}
         for length, path in nearest.values():
             longest[path] = max(longest.get(path, 0), length)
         claimed = {i: path for i, (length, path) in nearest.items() if path in taken or length < longest[path]}
         found = {i: files[path] for i, (_, path) in nearest.items() if i not in claimed}
-        self.places.update(found)
+        self.image_files.update(found)
         self._warn_of_endings(found)
         return claimed
 
     def _nearest(self, pending: Iterable[int], lookup: PathLookup[str]) -> dict[int, tuple[int, str]]:
-        """Return the file with the longest matching ending, after the length of that ending, of each image with one."""
+        """Return for each image that has one the file with the longest matching ending, after that ending's length."""
         nearest: dict[int, tuple[int, str]] = {}
         for i in pending:
             name = self._records.file_names[i]
-            length, fitting = lookup.longest(name)
+            length, fitting = lookup.find_with_length(name)
             if len(fitting) > 1:
                 raise DataError(f"{self._search.file}: {name} may be {fitting[0]} or {fitting[1]}; {_OPTION}")
             if fitting:
                 nearest[i] = length, fitting[0]
         return nearest
 
-    def _warn_of_endings(self, found: Mapping[int, Place]) -> None:
+    def _warn_of_endings(self, found: Mapping[int, FoundFile]) -> None:
         """Warn of images whose names have folders that do not exist."""
         names = self._records.file_names
         shortened = [i for i in found if "/" in names[i] or "\\" in names[i]]
@@ -174,15 +174,15 @@ class _Locator:
         records, file = self._records, self._search.file
         first: dict[str, int] = {}
         repeated: list[tuple[int, int]] = []
-        for i in sorted(self.places):
-            other = first.setdefault(self.places[i].path, i)
+        for i in sorted(self.image_files):
+            other = first.setdefault(self.image_files[i].path, i)
             if other == i:
                 continue
             one, two = self._names[i][-1], self._names[other][-1]
             if one != two and os.path.normpath(one) != os.path.normpath(two):
                 raise DataError(
                     f"{file}: {records.file_names[other]} (image {records.ids[other]}) and {records.file_names[i]} "
-                    f"(image {records.ids[i]}) both lead to {self.places[i].path}; {_OPTION}"
+                    f"(image {records.ids[i]}) both lead to {self.image_files[i].path}; {_OPTION}"
                 )
             repeated.append((other, i))
         if repeated:
@@ -193,7 +193,7 @@ class _Locator:
             )
 
     def leave_out_missing(self, claimed: Mapping[int, str]) -> None:
-        """Leave out the images that were not found. claimed: the nearest file of some, which another image has."""
+        """Leave out the images that were not found. claimed: for some of them, the nearest file, another image's."""
         missing = self._pending()
         for i in missing:
             others = f", nor are {len(missing) - 1} others" if len(missing) > 1 and not self._report.skip_bad else ""
@@ -202,16 +202,16 @@ class _Locator:
             self._report.leave_out(f"{self._search.file}: {image}, is not found{hint}{others}", ImageError)
 
     def _pending(self) -> list[int]:
-        return [i for i in range(len(self._names)) if i not in self.places]
+        return [i for i in range(len(self._names)) if i not in self.image_files]
 
 
 def _forms(name: str) -> tuple[str, ...]:
-    """Return a name as the file has it, and with slashes for backslashes."""
+    """Return a name as it is written, and, if it has backslashes, also with slashes in their place."""
     return (name, name.replace("\\", "/")) if "\\" in name else (name,)
 
 
 def _unseen(folders: Iterable[str], seen: set[str]) -> Iterator[str]:
-    """Yield the folders whose real paths were not seen before; `seen` grows."""
+    """Yield the folders whose real paths were not seen before, and add these to `seen`."""
     for folder in folders:
         real = os.path.realpath(folder)
         if real not in seen:
@@ -219,21 +219,21 @@ def _unseen(folders: Iterable[str], seen: set[str]) -> Iterator[str]:
             yield folder
 
 
-def _relative(places: Mapping[int, Place], count: int) -> Located:
-    """Return the files relative to the folder in which all were looked for, else to the deepest folder they share."""
+def _relative(image_files: Mapping[int, FoundFile], count: int) -> Located:
+    """Return the files relative to the folder in which all were found, else to the deepest folder that they share."""
     found = np.zeros(count, np.bool_)
-    found[list(places)] = True
-    root, inside = _common_root(places.values())
+    found[list(image_files)] = True
+    root, inside = _common_root(image_files.values())
     names = [""] * count
-    for i, place in places.items():
-        folder = inside[place.folder].replace(os.sep, "/")
-        names[i] = place.name if folder == "." else f"{folder}/{place.name}"
+    for i, image_file in image_files.items():
+        folder = inside[image_file.folder].replace(os.sep, "/")
+        names[i] = image_file.name if folder == "." else f"{folder}/{image_file.name}"
     return Located(Path(root), names, found)
 
 
-def _common_root(places: Iterable[Place]) -> tuple[str, dict[str, str]]:
-    """Return a folder that all places lie in, and the path of each place's folder relative to it."""
-    bases, folders = {place.base for place in places}, {place.folder for place in places}
+def _common_root(image_files: Iterable[FoundFile]) -> tuple[str, dict[str, str]]:
+    """Return a folder that all files lie in, and the path of each file's folder relative to it."""
+    bases, folders = {image_file.base for image_file in image_files}, {image_file.folder for image_file in image_files}
     if len({Path(folder).is_absolute() for folder in folders}) > 1:
         full = {folder: str(Path(folder).absolute()) for folder in folders}
         root = os.path.commonpath(full.values())

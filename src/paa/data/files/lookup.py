@@ -52,10 +52,10 @@ class PathLookup(Generic[AnyPath]):
 
     def find(self, path: str) -> list[AnyPath]:
         """Return the files whose paths end most like this one: none, one, or several that fit equally well."""
-        return self.longest(path)[1]
+        return self.find_with_length(path)[1]
 
-    def longest(self, path: str) -> tuple[int, list[AnyPath]]:
-        """Return what `find` returns, after how many parts at the end of the path match."""
+    def find_with_length(self, path: str) -> tuple[int, list[AnyPath]]:
+        """Return how many parts at the end of the path match, and the files that `find` returns."""
         decoded, written = _parts(unquote(path)), _parts(path)
         scored = [
             (_agreement(decoded, written, Path(file).parts), file)
@@ -66,9 +66,9 @@ class PathLookup(Generic[AnyPath]):
 
 
 def _agreement(decoded: Sequence[str], written: Sequence[str], own: Sequence[str]) -> tuple[int, int, int]:
-    """Return how many parts at the end match a file's own, and how many of them are the same to the letter.
+    """Return how many parts at the end of a path match those of a file, and how many of these are identical.
 
-    The last are counted for the path as it is written, and for the decoded one.
+    Identical parts are counted twice: for the path as it is written, and for the decoded path. own: the file's parts.
     """
     length = 0
     while length < min(len(decoded), len(own)) and _matched(decoded[-1 - length]) == _matched(own[-1 - length]):
@@ -95,7 +95,7 @@ def _folded(name: str) -> str:
 
 
 def _unique(names: Sequence[str], form: Callable[[str], str]) -> dict[str, str | None]:
-    """Return names by their form; None where two names have the same."""
+    """Return names by their form; None for a form that two names have."""
     by_form: dict[str, str | None] = {}
     for name in names:
         key = form(name)

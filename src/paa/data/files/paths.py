@@ -13,7 +13,7 @@ def path_parts(path: str) -> list[str]:
 
 
 def path_exists(path: Path) -> bool:
-    """Return whether a file or folder exists; none exists by a name that no file can have, such as a long text."""
+    """Return whether a file or folder exists; False for a name that no file can have, such as a long text."""
     try:
         return path.exists()
     except (OSError, ValueError):

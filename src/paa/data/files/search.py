@@ -1,4 +1,4 @@
-"""In which folders the images of an annotation file are looked for, the most telling ones first."""
+"""Which folders to search for the images of an annotation file, the most likely folders first."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from paa.data.files.finder import Place
+from paa.data.files.finder import FoundFile
 from paa.data.files.folders import subfolders, walk
 from paa.data.files.image_folders import IMAGE_FOLDERS
 from paa.data.files.splits import is_annotation_folder, split_names, split_of, splits_in
@@ -17,21 +17,21 @@ from paa.data.files.splits import is_annotation_folder, split_names, split_of, s
 class Search:
     """Where the images of an annotation file may be.
 
-    file: the annotation file. splits: the splits that its name says. asked: the split that was asked for. bases:
-    folders that hold the images, or folders of them. images: the one folder to look in, where a person named one.
+    file: the annotation file. splits: the splits that its name says. requested: the split to read. bases: folders
+    that hold the images, or folders of images. images: the only folder to search, where a person named one.
     """
 
     file: Path
     splits: frozenset[str]
-    asked: str
+    requested: str
     bases: Sequence[Path]
     images: Path | None = None
 
     def tiers(self) -> Iterator[list[str]]:
-        """Yield lists of folders, the most telling list first; none holds a folder of another split than the file's.
+        """Yield lists of folders, the most likely list first, without folders of splits other than the file's.
 
-        They are: the named folder; folders named as the split; the annotations' own folder; folders with a usual name
-        for images, and their parents; all other folders.
+        The lists are: the named folder; folders named as the split; the annotations' own folder; folders with a usual
+        name for images, and their parents; all other folders.
         """
         bases = self._roots()
         if self.images is not None:
@@ -39,7 +39,7 @@ class Search:
         usual = [folder for base in bases for folder in self._inside(base) if _is_usual(folder)]
         inside = [folder for base in [*bases, *usual] for folder in self._inside(base)]
         exact = self._exact_names()
-        wanted = self.splits or splits_in(self.asked)
+        wanted = self.splits or splits_in(self.requested)
         for named in (
             [folder for folder in inside if Path(folder).name.lower() in exact],
             [folder for folder in inside if splits_in(Path(folder).name) & wanted],
@@ -58,12 +58,12 @@ class Search:
             yield [*usual, *bases]
             yield inside
 
-    def all_files(self) -> Iterator[Place]:
-        """Yield the files of all folders in which images may be, each real folder once."""
+    def all_files(self) -> Iterator[FoundFile]:
+        """Yield the files of all folders that may hold images, each real folder once."""
         seen: set[str] = set()
         for base in self._roots():
             for folder, name in walk(base, self._may_hold_images, seen):
-                yield Place(folder, name, base)
+                yield FoundFile(folder, name, base)
 
     def _roots(self) -> list[str]:
         return [str(base) for base in ([self.images] if self.images else self.bases)]
@@ -78,9 +78,9 @@ class Search:
         return not (self.splits and said and not said & self.splits)
 
     def _exact_names(self) -> frozenset[str]:
-        """Return the names, in small letters, of the folders that an annotation file's name stands for."""
+        """Return the names, in lower case, of the folders that an annotation file's name stands for."""
         if not self.splits:
-            return frozenset(name.lower() for name in split_names(self.asked))
+            return frozenset(name.lower() for name in split_names(self.requested))
         stem = self.file.stem.lower()
         if not splits_in(stem):  # the splits are those that its folder's name says
             return frozenset({self.file.parent.name.lower(), self.file.parent.parent.name.lower()})

@@ -16,8 +16,8 @@ _PART_NUMBER = re.compile(r"(?<!\d)(?!\d{4}(?!\d))\d+")  # any but one of four d
 def split_folders(parent: Path) -> dict[Path, str]:
     """Return the folders directly inside a folder that are named as splits, and the name of each one's split.
 
-    Where there are none, folders count whose names contain a split (`cats_train`, `train-640`), if they are of several
-    splits. A folder with a number that is no year may be one part of a split, and so does not have a split to itself.
+    If no folder is, those whose names contain a split (`cats_train`, `train-640`) count, provided that they are of
+    several splits. A folder with a number other than a year may be one part of a split, so it is not named as a split.
     """
     folders = subfolders(parent)
     if named := {f: f.name for f in folders if split_of(f.name) and not _PART_NUMBER.search(f.name)}:
@@ -33,7 +33,7 @@ def missing_split(source: Path, split: str, found: Sequence[str]) -> DataError:
 
 
 def split_hint(split: str) -> str:
-    """Return the options of `paa train` and `paa eval` that choose another split, or do without."""
+    """Return the options of `paa train` and `paa eval` that choose another split, or none."""
     if split in split_names("train"):
         return "choose another with --train-split NAME (paa eval: --split)"
     if split not in split_names("val"):

@@ -22,12 +22,12 @@ _IMAGES = frozenset({*IMAGE_FOLDERS, "jpg", "png", "set", "split", "files", "zip
 
 
 def words(name: str) -> list[str]:
-    """Return the words of a name in small letters: "my_trainLabels2017" is my, train, labels."""
+    """Return the words of a name in lower case: "my_trainLabels2017" is my, train, labels."""
     return re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
 
 
 def split_names(split: str) -> tuple[str, ...]:
-    """Return the split's name and the other words for it, the one given first."""
+    """Return the split's name and the other words for it, the given name first."""
     for names in SYNONYMS:
         if split in names:
             return (split, *(name for name in names if name != split))
@@ -35,12 +35,12 @@ def split_names(split: str) -> tuple[str, ...]:
 
 
 def main_name(split: str) -> str:
-    """Return the name that stands for all words for a split: "val" for "valid"; any other name is its own."""
+    """Return the name that stands for all words for a split: "val" for "valid"; any other name is returned as it is."""
     return _SPLITS.get(split.lower(), split)
 
 
 def splits_in(name: str) -> frozenset[str]:
-    """Return the splits, of train, val and test, that a name contains as words; "trainval" is both."""
+    """Return the splits, of train, val and test, that a name contains as words; "trainval" has train and val."""
     found = {_SPLITS.get(word) or _OTHER_SPLITS.get(word) for word in words(name)}
     both = {"train", "val"} if "trainval" in found else set()
     return frozenset({split for names in SYNONYMS if (split := names[0]) in found | both})

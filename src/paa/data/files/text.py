@@ -1,4 +1,4 @@
-"""Text files, in any of Unicode's encodings."""
+"""Reading text files in any of Unicode's encodings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from paa.errors import DataError, one_line
 
 _HEAD = 4096  # bytes, enough to tell what a file is
 
-_MARKS = (  # UTF-32's begins with UTF-16's
+_MARKS = (  # UTF-32's before UTF-16's, with which it begins
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -45,7 +45,7 @@ def marked_encoding(content: bytes) -> str | None:
 
 
 def read_head(file: Path) -> bytes:
-    """Return the first 4 KiB of a file, nothing of a file that cannot be read."""
+    """Return the first 4 KiB of a file; nothing if the file cannot be read."""
     try:
         with file.open("rb") as stream:
             return stream.read(_HEAD)

@@ -4,11 +4,11 @@ To add a format:
 
 1. Make a folder here with a `read.py` that has two functions, `level` and `read`, and a `FORMAT` that names them.
 2. `level(path)` recognises the format, from few files.
-3. `read(request, report)` finds the annotations of a split, fills in a `paa.data.build.Found`, and returns
-   `build_index(found, ...)`. `paa.data.files` has what readers share: splits, folders of images, text, names that
+3. `read(request, report)` finds the annotations of a split, fills in a `paa.data.build.RawSplit`, and returns
+   `build_index(raw, ...)`. `paa.data.files` has what readers share: splits, folders of images, text, names that
    differ a little. An item that cannot be used goes to `report.leave_out`, one that looks wrong to `report.warn`.
 4. Add FORMAT to `FORMATS` in `paa.data.read`, and its name to `DataFormat` in `paa.config`, the option's values.
-5. Test it in `tests/data/formats/NAME/`; `tests/data/test_read_formats.py` tests how it is recognised among others.
+5. Test it in `tests/data/formats/NAME/`; `tests/data/test_read_formats.py` tests how a format is recognised.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from paa.data.read_report import ReadReport
 class ReadRequest:
     """Which split of a data set to read, and how.
 
-    path: the data set's file or folder. split: the name that was asked for; formats know other words for train, val and
+    path: the data set's file or folder. split: the name of the split; formats know other words for train, val and
     test. images: the folder of the images, None to look for it. names: class names in the order of the labels wanted (a
     model's), None for the data set's own. keep_empty: keep images without objects.
     """
@@ -45,12 +45,12 @@ def _no_files(path: Path) -> list[Path]:
 class Format(NamedTuple):
     """A data format.
 
-    name: as people write it; in small letters the value of `--format`. example: its usual files, for messages.
-    level: how far below a path a data set of this format lies: 0 for the path's own, 1 for one in a folder inside it,
-    None for none.
-    read: the index of the split that is asked for; the report is filled in with where it was read from and what was
+    name: as people write it; in lower case the value of `--format`. example: its usual files, for messages.
+    level: how far below a path a data set of this format lies: 0 at the path itself, 1 in a folder inside it, None if
+    there is none.
+    read: returns the index of the requested split, and fills in the report: where the split was read from, and what was
     found. Raises DataError, AnnotationError for an annotation, ImageError for an image.
-    lookalikes: files of a folder that look like this format's and are not, for the message that no data set is there.
+    lookalikes: files of a folder that look like this format's but are not, for the message that no data set was found.
     """
 
     name: str

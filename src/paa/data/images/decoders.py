@@ -47,7 +47,7 @@ def undecodable_suffixes() -> frozenset[str]:
 def limit_pixels(number: int | None) -> None:
     """Set how many pixels an image may have, in this process and all that it starts; None: the default.
 
-    The limit keeps a small file, by damage or by intention, from filling the memory. ConfigError for a number below 1.
+    The limit keeps a small file, damaged or malicious, from filling the memory. ConfigError for a number below 1.
     """
     if number is None:
         os.environ.pop(MAX_PIXELS_VARIABLE, None)
@@ -60,7 +60,7 @@ def limit_pixels(number: int | None) -> None:
 def max_pixels() -> int:
     """Return how many pixels an image may have: PAA_MAX_PIXELS, or 178,956,970.
 
-    It is a variable of the environment so that loader processes, however they are started, have the same limit.
+    The limit is an environment variable so that loader processes, however they are started, have the same limit.
     ConfigError for a value that is no whole number above 0.
     """
     given = os.environ.get(MAX_PIXELS_VARIABLE, "")
@@ -72,16 +72,16 @@ def max_pixels() -> int:
 
 
 @contextmanager
-def opened(source: Path | bytes) -> Iterator[Image.Image]:
+def open_image(source: Path | bytes) -> Iterator[Image.Image]:
     """Yield the image of a file, or of a file's bytes, with only its header read yet.
 
-    Unlike Image.open, which applies Pillow's own limit of pixels, shared by all threads and libraries of the process,
-    and warns from half of it on. Raises ImageError for too many pixels, UnidentifiedImageError for a file that no
+    Image.open would apply Pillow's own limit of pixels, which all threads and libraries of the process share, and warn
+    from half of that limit on. Raises ImageError for too many pixels, UnidentifiedImageError for a file that no
     decoder recognises, and any error of a decoder.
     """
     limit = max_pixels()
     own = Image.MAX_IMAGE_PIXELS
-    if own is not None and limit > max(2 * own, _DEFAULT_MAX_PIXELS):  # some decoders check it themselves
+    if own is not None and limit > max(2 * own, _DEFAULT_MAX_PIXELS):  # some decoders check Pillow's limit themselves
         Image.MAX_IMAGE_PIXELS = (limit + 1) // 2
     with BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
         try:
@@ -113,7 +113,7 @@ def _identified(file: IO[bytes], name: str) -> Image.Image:
                 if answer and not isinstance(answer, str):  # a string: its library is not installed
                     file.seek(0)
                     return factory(file, name)
-            except (SyntaxError, IndexError, TypeError, struct.error):  # of a decoder that does not recognise the file
+            except (SyntaxError, IndexError, TypeError, struct.error):  # this decoder does not recognise the file
                 continue
     raise UnidentifiedImageError
 

@@ -31,7 +31,7 @@ _BRANDS = {
 
 
 def describe_file(path: Path) -> str | None:
-    """Return what a file is, in words that can follow its name in a message; None if that is not recognised."""
+    """Return what a file is, in words that can follow its name in a message; None for an unknown kind."""
     try:
         with path.open("rb") as file:
             start = file.read(4096)

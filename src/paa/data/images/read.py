@@ -1,4 +1,4 @@
-"""Reading images of every kind that people have, with messages that say what is wrong with the others."""
+"""Reading images of every kind that people have, with messages that say why other files cannot be read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from paa.data.images.decoders import opened
+from paa.data.images.decoders import open_image
 from paa.data.images.non_images import describe_file
 from paa.data.images.remarks import remark
 from paa.data.images.rgb import EXIF_ORIENTATION, Rgb, array_to_rgb, pil_to_rgb, tensor_to_rgb
@@ -46,7 +46,7 @@ def as_rgb(source: str | Path | Image.Image | npt.NDArray[Any] | Tensor) -> Rgb:
 def read_image(path: Path, size: tuple[int, int] | None = None) -> Rgb:
     """Return the image as a person sees it: (H, W, 3) uint8 RGB, turned as its EXIF orientation says.
 
-    size: the (height, width) that its annotations were made for. Transparent images are laid on white, as most viewers
+    size: the (height, width) in the image's annotations. Transparent images are laid on white, as most viewers
     and annotation tools show them: the colour stored under a transparent pixel is arbitrary. 16-bit grey is scaled to 8
     bits. An animation gives its first frame. A JPEG, PNG, WebP or BMP that lacks its end is read with a warning, if at
     most a quarter of the image is missing. Raises ImageError for a file that cannot be decoded, for too many pixels
@@ -64,9 +64,9 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Rgb:
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """Return the (height, width) as shown, from the file's header, or from all of it where its end is missing.
+    """Return the (height, width) as shown, from the file's header, or from the whole file where its end is missing.
 
-    Raises ImageError, for too many pixels too.
+    Raises ImageError, also for too many pixels.
     """
     try:
         return _size_of(path)
@@ -76,7 +76,7 @@ def read_size(path: Path) -> tuple[int, int]:
         repaired = repair(path.read_bytes()) if path.is_file() and not isinstance(error, PaaError) else None
         if repaired is None:
             raise _unreadable(path, error) from error
-    return _size_of(repaired.data)  # of a file that its decoder does not open without its end, as WebP's
+    return _size_of(repaired.data)  # some decoders, such as WebP's, do not open a file without its end
 
 
 def wrong_size(path: Path, own: tuple[int, int], expected: tuple[int, int]) -> str:
@@ -91,7 +91,7 @@ def wrong_size(path: Path, own: tuple[int, int], expected: tuple[int, int]) -> s
 
 
 def _size_of(source: Path | bytes) -> tuple[int, int]:
-    with opened(source) as image:
+    with open_image(source) as image:
         width, height = image.size
         turned = image.getexif().get(EXIF_ORIENTATION, 1) in _SIDES_EXCHANGED
     return (width, height) if turned else (height, width)
@@ -99,14 +99,14 @@ def _size_of(source: Path | bytes) -> tuple[int, int]:
 
 def _is_turned(path: Path) -> bool:
     """Return whether an image is shown with its sides exchanged."""
-    with opened(path) as image:
+    with open_image(path) as image:
         return image.getexif().get(EXIF_ORIENTATION, 1) in _SIDES_EXCHANGED
 
 
 def _decoded(path: Path) -> Rgb:
-    """Return a file's pixels; where the end of the file is missing, with a remark."""
+    """Return a file's pixels; a remark says so where the end of the file is missing."""
     try:
-        with opened(path) as image:
+        with open_image(path) as image:
             return pil_to_rgb(image)
     except PaaError:
         raise
@@ -114,7 +114,7 @@ def _decoded(path: Path) -> Rgb:
         repaired = repair(path.read_bytes()) if path.is_file() else None
         if repaired is None:
             raise
-    with opened(repaired.data) as image:
+    with open_image(repaired.data) as image:
         rgb = pil_to_rgb(image)
     share = f", {repaired.lost:.0%} of the image" if repaired.lost >= 0.005 else ""
     remark(f"{path}: the end of the file is missing{share}; the rest is used")

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from paa.data.images.decoders import max_pixels, opened
+from paa.data.images.decoders import max_pixels, open_image
 
 _MOST_LOST = 0.25  # of the image
 _MOST_BLURRED = 0.1  # of a progressive JPEG in its last pass, as parts of other passes may be missing too
@@ -60,8 +60,8 @@ _OTHER_BITS = bytes(b for b in np.random.default_rng(0).integers(1, 255, 512).to
 def _repair_jpeg(data: bytes) -> Repaired | None:
     """Add an end marker to a JPEG: the decoder then shows the image down to where the data ends, and grey below.
 
-    That place is found by adding other bits instead: from there on the pixels differ. The first grey pixel would not
-    do, as the image itself may be grey.
+    To find that place, the file is decoded again with other bits at its end: from that place on the pixels differ. The
+    first grey pixel would not do, as the image itself may be grey.
     """
     data = data.rstrip(b"\0")  # of a file whose length was reserved before its content was written
     frame, block, scans, end = _jpeg_scans(data)
@@ -111,7 +111,7 @@ def _jpeg_scans(data: bytes) -> tuple[int, int, list[_Scan], int]:
 
 
 def _is_fine(scans: list[_Scan], every: list[_Scan]) -> bool:
-    """Return whether scans hold every coefficient of all components but for its last bit, which is hardly visible."""
+    """Return whether scans hold all coefficients, but for their last bits, of all components in `every` scan."""
     left = {component: np.full(64, 16) for scan in every for component in scan.components}
     for scan in scans:
         for component in scan.components:
@@ -120,7 +120,7 @@ def _is_fine(scans: list[_Scan], every: list[_Scan]) -> bool:
 
 
 def _pixels(data: bytes) -> npt.NDArray[np.uint8]:
-    with opened(data) as image:
+    with open_image(data) as image:
         return np.asarray(image)
 
 
@@ -152,7 +152,7 @@ def _repair_png(data: bytes) -> Repaired | None:
     packed = b""
     for kind, content, whole in _png_chunks(data):
         if kind == b"IEND" and whole:
-            return None  # complete: what is wrong with it is something else
+            return None  # complete: the file has another fault
         if kind == b"IDAT":
             packed += content
         elif whole and not packed and kind not in _OF_ANIMATIONS:
@@ -189,7 +189,7 @@ def _png_chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def _png_bytes(width: int, height: int, bits: int, interlaced: int) -> int:
-    """Return how many bytes a PNG's rows have at this number of bits a pixel, with a byte for the filter in each."""
+    """Return how many bytes a PNG's rows have at this number of bits per pixel, with a filter byte in each row."""
     passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
     total = 0
     for x, y, across, down in passes if interlaced else [(0, 0, 1, 1)]:
@@ -209,7 +209,7 @@ def _repair_webp(data: bytes) -> Repaired | None:
         if kind in (b"VP8 ", b"VP8L") and length:
             missing = length - len(content)
             if not missing and place + 8 + length + length % 2 >= 8 + struct.unpack_from("<I", data, 4)[0]:
-                return None  # complete: what is wrong with it is something else
+                return None  # complete: the file has another fault
             content += bytes(2 * ((missing + length // 8 + 4096) // 2) + len(content) % 2) if missing else b""
             body = data[8:place] + kind + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
             return Repaired(b"RIFF" + struct.pack("<I", len(body)) + body, missing / length)

@@ -41,7 +41,7 @@ def with_parameters_of(conv: nn.Conv2d, kind: type[nn.Conv2d]) -> nn.Conv2d:
 
 
 def keep_kernels(module: nn.Module) -> None:
-    """Let Winograd's convolutions inside a module keep their transformed kernels: no weight may change afterwards."""
+    """Let Winograd's convolutions in a module keep their transformed kernels; no weight may change afterwards."""
     for child in module.modules():
         if isinstance(child, WinogradConv2d):
             child.constant = True

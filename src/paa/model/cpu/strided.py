@@ -1,6 +1,6 @@
 """3x3 convolutions of stride 2 whose kernels' gradient is a matrix product, for training on CPUs.
 
-On processors with AVX2 and no more, oneDNN's own gradient takes four to seven times as long: 7 % of a ResNet-50's step.
+On processors with AVX2 at most, oneDNN's own gradient takes four to seven times as long: 7 % of a ResNet-50's step.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch.nn.grad import conv2d_input
 from paa.model.cpu.gradients import torch_gradients
 
 _POSITIONS = 2048
-"""Outputs whose 3x3 inputs are copied side by side at once."""
+"""Outputs whose 3x3 inputs are copied side by side at a time."""
 
 
 def kernel_gradient(x: Tensor, gradient: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ def kernel_gradient(x: Tensor, gradient: Tensor) -> Tensor:
 
 
 class _Convolution(torch.autograd.Function):
-    """The convolution and its three gradients, which have no gradients themselves."""
+    """The convolution and its three gradients."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

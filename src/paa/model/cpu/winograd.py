@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from paa.model.cpu.gradients import torch_gradients
 
 _TILE = 4
-"""Outputs of a tile on each side; it has 6 inputs on each side."""
+"""Outputs along each side of a tile; their inputs are 6 along each side."""
 _MIN_INPUTS, _MIN_OUTPUTS, _MIN_TILES = 64, 64, 16
 """With fewer channels or tiles the maps cost more than the products save."""
 _BLOCK = 1 << 15
-"""Tiles x channels that are processed at once, so that they stay in the processor's cache."""
+"""Tiles x channels that are processed at a time, so that they stay in the processor's cache."""
 
 # The linear maps for inputs, kernels and outputs, of the interpolation points 0, 1, -1, 2, -2 and infinity.
 _INPUT = torch.tensor(
@@ -37,7 +37,7 @@ _INPUT = torch.tensor(
 )
 _KERNEL = torch.tensor([[6.0, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
 _OUTPUT = torch.tensor([[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
-_INPUT_2D, _KERNEL_2D, _OUTPUT_2D = (torch.kron(one, one) for one in (_INPUT, _KERNEL, _OUTPUT))
+_INPUT_2D, _KERNEL_2D, _OUTPUT_2D = (torch.kron(matrix, matrix) for matrix in (_INPUT, _KERNEL, _OUTPUT))
 
 
 def transform_kernel(weight: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ def transform_kernel(weight: Tensor) -> Tensor:
 
 
 class _Pass(threading.local):
-    """The transformed kernels of a thread's present forward pass, by the ids of their weights; None outside of one."""
+    """The transformed kernels of a thread's forward pass, by the ids of their weights; None outside of a pass."""
 
     kernels: dict[int, Tensor] | None = None
 
@@ -57,7 +57,7 @@ _pass = _Pass()
 
 @contextmanager
 def one_pass() -> Iterator[None]:
-    """Transform the kernels of each convolution called inside once, not at each call; no weight may change inside.
+    """Within this context, transform each convolution's kernels once, not at each call; no weight may change.
 
     For a head that all levels of a pyramid share.
     """
@@ -69,7 +69,10 @@ def one_pass() -> Iterator[None]:
 
 
 def _padded(x: Tensor, border: int) -> Tensor:
-    """Return x (B, C, H, W) padded with zeros, channels last: (B, tiles down x 4 + 2 border, across likewise, C)."""
+    """Return x (B, C, H, W) padded with zeros, channels last: (B, H' + 2 border, W' + 2 border, C).
+
+    H', W': H and W, rounded up to whole tiles.
+    """
     b, c, h, w = x.shape
     height, width = -(-h // _TILE) * _TILE, -(-w // _TILE) * _TILE
     result = x.new_empty(b, height + 2 * border, width + 2 * border, c)
@@ -82,7 +85,7 @@ def _padded(x: Tensor, border: int) -> Tensor:
 def _blocks(x: Tensor, side: int, channels: int) -> Iterator[tuple[int, slice, Tensor]]:
     """Yield (image, rows of tiles, tiles) of what `_padded` returned, as many at once as the cache holds.
 
-    side: of the tiles, 6 or 4. tiles: a view (side, side, rows, columns, C).
+    side: that of the tiles, 6 or 4. tiles: a view (side, side, rows, columns, C).
     """
     b, height, width, c = x.shape
     rows, columns = height // _TILE, width // _TILE
@@ -135,7 +138,7 @@ def _kernel_gradient(x: Tensor, gradient: Tensor) -> Tensor:
 
 
 class _Convolution(torch.autograd.Function):
-    """The convolution and its three gradients, which have no gradients themselves; kernels: weight's, transformed."""
+    """The convolution and its three gradients; kernels: the transformed weight."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, kernels: Tensor) -> Tensor:
@@ -192,7 +195,7 @@ class WinogradConv2d(nn.Conv2d):
     def _kernels(self, weight: Tensor) -> Tensor:
         """Return the transformed kernels; kept for the next call only inside `one_pass` and for constant weights.
 
-        Nothing about a weight shows that it has not changed since: fused optimizers and writes to `.data` change
+        Otherwise nothing shows that a weight has not changed since: fused optimizers and writes to `.data` change
         neither its version nor its address.
         """
         if weight is not self.weight:

@@ -1,1 +1,1 @@
-"""The formats of checkpoints, one module for each: `recognises` and `read`, as `weights.read.Format` describes them."""
+"""The formats of checkpoints, one module for each, with the functions of `weights.read.Format`."""

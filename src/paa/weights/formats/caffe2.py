@@ -22,13 +22,13 @@ _DROPPED = re.compile(r"(fc1000|pred)_[wb]$|.*_momentum$|weight_order$|lr$")
 
 
 def recognises(file: Checkpoint) -> bool:
-    """Say whether a file has Caffe2's blobs, at the top or under `blobs`."""
+    """Return whether a file has Caffe2's blobs, at the top or under `blobs`."""
     blobs = file.values.get("blobs", file.values)
     return isinstance(blobs, Mapping) and "conv1_w" in blobs and "res2_0_branch2a_w" in blobs
 
 
 def rename(blob: str) -> str | None:
-    """Return this project's name of a Caffe2 blob; None if no backbone has it, the blob's own name if it is unknown."""
+    """Return this project's name of a Caffe2 blob; None if no backbone has that blob, its own name if unknown."""
     if _DROPPED.match(blob):
         return None
     if blob == "conv1_w":
@@ -43,9 +43,9 @@ def rename(blob: str) -> str | None:
 
 
 def read(file: Checkpoint) -> BackboneWeights:
-    """Turn the blobs into a backbone's tensors.
+    """Return a backbone, with the blobs under this project's names.
 
-    MSRA's ResNets halve in their first 1x1 convolution, the ResNeXts in the 3x3 (the rule of the official code).
+    MSRA's ResNets have strides in a block's first 1x1 convolution, the ResNeXts in the 3x3 (as in the official code).
     """
     blobs: Mapping[str, Tensor] = file.values.get("blobs", file.values)
     tensors: dict[str, Tensor] = {}

@@ -1,4 +1,4 @@
-"""The 80 classes of COCO, in the order of their ids: the names of checkpoints that carry none."""
+"""The 80 classes of COCO, in the order of their ids: for checkpoints without class names."""
 
 _LIST = """
     person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign,

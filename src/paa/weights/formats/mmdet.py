@@ -30,7 +30,7 @@ _RENAMES = (
 
 
 def recognises(file: Checkpoint) -> bool:
-    """Say whether a file has the names of MMDetection's PAA or ATSS."""
+    """Return whether a file has the names of MMDetection's PAA or ATSS."""
     return "bbox_head.atss_cls.weight" in file.state
 
 
@@ -42,14 +42,14 @@ def rename(name: str) -> str:
 
 
 def read(file: Checkpoint) -> Weights:
-    """Return the tensors under our names; the class names and the kind of input come from the file's `meta`.
+    """Return the tensors under our names; class names, and whether the style is Caffe's, come from the file's `meta`.
 
-    ConfigError for a model of ATSS, whose tensors have the same names, but which predicts centerness, not the IoU.
+    ConfigError for an ATSS model, whose tensors have the same names, but which predicts centerness, not the IoU.
     """
     state, meta = file.state, file.values.get("meta")
     if re.search(r"['\"]ATSSHead['\"]", _config_text(meta)) and not re.search(r"['\"]PAAHead['\"]", _config_text(meta)):
         raise ConfigError(
-            "is a model of ATSS by its configuration, which predicts centerness where PAA predicts the IoU"
+            "is an ATSS model by its configuration, and ATSS predicts centerness where PAA predicts the IoU"
         )
     tensors = {
         rename(name): tensor
@@ -57,7 +57,9 @@ def read(file: Checkpoint) -> Weights:
         if not name.endswith(COUNTER) and not name.startswith("bbox_head.scales.")
     }
     tensors["head.scales"] = torch.stack([state[f"bbox_head.scales.{i}.scale"].reshape(()) for i in range(5)])
-    for stage in deformable_stages(tensors, "backbone."):  # here a deformable convolution is one module, not two
+    for stage in deformable_stages(
+        tensors, "backbone."
+    ):  # MMDetection's deformable convolution is one module, ours are two
         for name in [n for n in tensors if re.match(rf"backbone\.layer{stage - 1}\.\d+\.conv2\.weight$", n)]:
             tensors[name.replace("conv2.", "conv2.conv.")] = tensors.pop(name)
     for name in [n for n in tensors if re.search(r"_tower\.\d+\.conv\.weight$", n)]:
@@ -80,21 +82,21 @@ def read(file: Checkpoint) -> Weights:
 
 
 def _caffe_style(meta: Any) -> dict[str, Any]:
-    """Return the fields that differ in a model whose configuration says that it is Caffe's."""
+    """Return the fields of `ModelConfig` that differ if the configuration in the file names Caffe's style."""
     if not re.search(r"style\s*=\s*['\"]caffe['\"]", _config_text(meta)):
         return {}
     return {"stride_in_1x1": True, "mean": IMAGENET_MEAN, "std": (1.0, 1.0, 1.0), "bgr": True}
 
 
 def _config_text(meta: Any) -> str:
-    """Return the configuration, which 2.x and 3.x keep as text; "" if there is none."""
+    """Return the configuration, which 2.x and 3.x keep in `meta` as text; "" if missing."""
     if not isinstance(meta, Mapping):
         return ""
     return next((meta[key] for key in ("config", "cfg") if isinstance(meta.get(key), str)), "")
 
 
 def _class_names(meta: Any, classes: int) -> tuple[str, ...] | None:
-    """Return the names that 2.x keeps in `CLASSES` and 3.x in `dataset_meta`, if they are as many as the classes."""
+    """Return the names that 2.x keeps in `CLASSES` and 3.x in `dataset_meta`, if there is one for each class."""
     if not isinstance(meta, Mapping):
         return None
     in_3x = meta.get("dataset_meta")

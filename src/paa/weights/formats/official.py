@@ -1,4 +1,4 @@
-"""Checkpoints of the authors' code (kkhoot/PAA): the seed's tensors, the head under `rpn.`, and anchor buffers."""
+"""Checkpoints of the authors' code (kkhoot/PAA): the seed's tensors, with the head under `rpn.`, and anchor buffers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from paa.weights.state import Checkpoint, Weights
 
 
 def recognises(file: Checkpoint) -> bool:
-    """Say whether a file has the official code's names, and no second stage as torchvision's Faster R-CNN has."""
+    """Return whether a file has the official code's names, and no second stage as torchvision's Faster R-CNN has."""
     second_stage = any(str(name).startswith("roi_heads.") for name in file.state)
     return "rpn.head.cls_logits.weight" in file.state and not second_stage
 
@@ -17,8 +17,8 @@ def recognises(file: Checkpoint) -> bool:
 def read(file: Checkpoint) -> Weights:
     """Return the tensors under our names, without the anchors' buffers, which `core.anchors` computes.
 
-    The ResNeXt-152 is tested at a short side of 864 (the official configuration file says so), all others at 800. The
-    provenance has the training step, if the file has it.
+    The ResNeXt-152 is tested at min_size 864 (by the official configuration file), all others at 800. The provenance
+    has the training step, if the file does.
     """
     under_seed_names = {
         f"head.{name.removeprefix('rpn.head.')}" if name.startswith("rpn.head.") else name: tensor

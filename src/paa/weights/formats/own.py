@@ -36,11 +36,11 @@ _RENAMED = {
     "pictures of the data set": "images of the data set",
     "told": "run_config",
 }
-"""Names in files that version 0.1.0 wrote, and their names today."""
+"""Names in files of early versions, and their names today."""
 
 
 def current_names(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings in a file, nested or not, under the names that they have today."""
+    """Return a file's settings, nested or not, under today's names."""
     return {
         _RENAMED.get(name, name): current_names(value) if isinstance(value, Mapping) else value
         for name, value in settings.items()
@@ -48,12 +48,12 @@ def current_names(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def recognises(file: Checkpoint) -> bool:
-    """Say whether a file is a model or a training checkpoint of this project."""
+    """Return whether a file is a model or a training checkpoint of this project."""
     return _KEY in file.metadata or file.values.get("format") == FORMAT
 
 
 def read(file: Checkpoint) -> Weights:
-    """Return the model in a model file or a training checkpoint; ConfigError if it contradicts itself."""
+    """Return the model in a model file or a training checkpoint; ConfigError if the file contradicts itself."""
     values = file.values
     if _KEY in file.metadata:
         return _read_model(values, file.metadata[_KEY])
@@ -68,7 +68,7 @@ def read(file: Checkpoint) -> Weights:
 def write(
     config: ModelConfig, names: tuple[str, ...], tensors: Mapping[str, Any], training: Any = None
 ) -> dict[str, Any]:
-    """Return the values of a training checkpoint, as `read` takes them."""
+    """Return the values of a training checkpoint, as `read` expects them; ConfigError for invalid names."""
     check_names(names)
     content = {"format": FORMAT, "config": to_dict(config), "names": list(names), "model": dict(tensors)}
     return content if training is None else {**content, "training": training}
@@ -81,7 +81,10 @@ def write_model(
     tensors: Mapping[str, Tensor],
     provenance: Mapping[str, str],
 ) -> None:
-    """Write a model file, whole or not at all; CheckpointError unless it is named `*.safetensors`."""
+    """Write a model file, whole or not at all.
+
+    CheckpointError unless it is named `*.safetensors` in a folder that exists, ConfigError for invalid names.
+    """
     if path.suffix != ".safetensors":
         raise CheckpointError(f"{path}: a model is saved as safetensors: name it {path.stem or 'model'}.safetensors")
     check_names(names)
@@ -90,7 +93,7 @@ def write_model(
     about = {"version": _VERSION, "config": to_dict(config), "names": list(names), "provenance": dict(provenance)}
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with whole_file(path) as temporary:
-        # one key only: safetensors writes several in no fixed order, and equal models would give different files
+        # one key only: safetensors writes several in varying order, so that equal models would give different files
         save_file(plain, temporary, {_KEY: json.dumps(about, ensure_ascii=False)})
 
 
@@ -102,7 +105,9 @@ def _read_model(tensors: Mapping[str, Tensor], described: str) -> Weights:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(f"its metadata is damaged ({type(error).__name__}: {error})") from error
     if version != _VERSION:
-        raise ConfigError(f"is of version {version!r}, this program reads version {_VERSION}: a newer one is needed")
+        raise ConfigError(
+            f"is of version {version!r}, this program reads version {_VERSION}: a newer program is needed"
+        )
     if not isinstance(config, dict) or not isinstance(provenance, dict):
         raise ConfigError("its metadata is damaged: config and provenance are not dictionaries")
     history = {str(name): str(value) for name, value in provenance.items()}
@@ -110,7 +115,7 @@ def _read_model(tensors: Mapping[str, Tensor], described: str) -> Weights:
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Raise ConfigError unless these can name the classes of a model: at least one name, none empty, no two equal."""
+    """Raise ConfigError unless these names can be a model's classes: at least one, none empty, no two equal."""
     if not names or not all(name.strip() for name in names):
         raise ConfigError("a model without class names, or with an empty one, cannot be saved or read")
     if len(set(names)) < len(names):

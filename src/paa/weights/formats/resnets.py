@@ -1,4 +1,4 @@
-"""Which ResNet or ResNeXt a set of tensors belongs to, from their names and shapes."""
+"""Recognise the ResNet or ResNeXt that tensors belong to, by their names and shapes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from paa.model.backbone import RESNETS, ResNetShape
 
 
 def name_resnet(tensors: Mapping[str, Tensor], prefix: str = "") -> str:
-    """Return the name of the backbone whose tensors these are, under torchvision's names after `prefix`.
+    """Return the name, in `RESNETS`, of the backbone that these tensors belong to.
 
-    ConfigError if it is none of `RESNETS`.
+    tensors: under torchvision's names after `prefix`. ConfigError if the backbone is none of `RESNETS`.
     """
     blocks = [
         len({m[1] for name in tensors if (m := re.match(rf"{re.escape(prefix)}layer{stage}\.(\d+)\.conv1\.", name))})
@@ -24,7 +24,7 @@ def name_resnet(tensors: Mapping[str, Tensor], prefix: str = "") -> str:
     kind = Bottleneck if f"{prefix}layer1.0.conv3.weight" in tensors else BasicBlock
     first, second = (tensors.get(f"{prefix}layer1.0.conv{n}.weight") for n in (1, 2))
     if first is None or second is None or first.dim() != 4 or second.dim() != 4:
-        raise ConfigError("holds no ResNet: layer1.0.conv1 and conv2 are missing or no convolutions")
+        raise ConfigError("holds no ResNet: layer1.0.conv1 and conv2 are missing or not convolutions")
     width, per_group = len(first), second.shape[1]
     groups = width // per_group if per_group and width % per_group == 0 else 0
     found = ResNetShape(kind, (blocks[0], blocks[1], blocks[2], blocks[3]), groups, per_group)

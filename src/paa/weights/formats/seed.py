@@ -27,7 +27,7 @@ _RENAMES = (
 
 
 def recognises(file: Checkpoint) -> bool:
-    """Say whether a file has the seed's names."""
+    """Return whether a file has the seed's names."""
     return "backbone.body.stem.conv1.weight" in file.state and "head.cls_logits.weight" in file.state
 
 
@@ -46,8 +46,8 @@ def read(file: Checkpoint) -> Weights:
 def legacy_weights(state: Mapping[str, Tensor], format: str) -> Weights:
     """Return what `read` does, from tensors under the seed's names; format: for the provenance.
 
-    All of these models are of the legacy kind. ResNets halve in their first 1x1 convolution (MSRA's weights), ResNeXts
-    in the 3x3.
+    All of these models are legacy ones (`ModelConfig.legacy`). ResNets have strides in a block's first 1x1 convolution
+    (MSRA's weights), ResNeXts in the 3x3.
     """
     tensors = {rename(name): tensor for name, tensor in state.items() if not name.startswith("head.scales.")}
     scales = [state[f"head.scales.{level}.scale"] for level in range(5)]

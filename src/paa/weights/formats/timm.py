@@ -1,4 +1,4 @@
-"""timm's pre-trained weights, by name (`timm/convnext_tiny`) or from a file of the architecture the model names."""
+"""timm's pre-trained weights, by name (`timm/convnext_tiny`) or from a file, for the timm model that the user names."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from paa.weights.state import BackboneWeights, Checkpoint
 
 
 def recognises(file: Checkpoint) -> bool:
-    """Say whether the user asked for a model of timm's, since nothing in the file shows which model it is."""
+    """Return whether the user asked for a timm model: nothing in the file shows which model its tensors belong to."""
     return bool(file.timm_name)
 
 
 def read(file: Checkpoint) -> BackboneWeights:
-    """Return a file's tensors as those of the timm model that was asked for, as timm distributes them."""
+    """Return the timm model that the user asked for, with the tensors of a file as timm distributes it."""
     if not file.state:  # timm would fetch its own weights instead
         raise CheckpointError(f"{file.source}: holds no tensors")
     return _load(file.timm_name, {"pretrained_cfg_overlay": {"state_dict": dict(file.state)}}, file.source)
 
 
 def fetch(name: str) -> BackboneWeights:
-    """Return timm's weights of a model, fetched once; a tag chooses among several: convnext_tiny.in12k_ft_in1k."""
+    """Return timm's weights of a model, fetched once; a tag chooses one of several: convnext_tiny.in12k_ft_in1k."""
     return _load(name, {}, f"timm/{name}")
 
 
 def _load(name: str, options: dict[str, Any], source: str) -> BackboneWeights:
     """Have timm load the weights into the whole model: it checks them, and renames the tensors of older files.
 
-    CheckpointError if the weights cannot be fetched, or are not that model's.
+    CheckpointError if the weights cannot be fetched, or do not fit that model.
     """
     try:
         model = create_model(name, pretrained=True, **options)

@@ -16,12 +16,12 @@ from paa.weights.state import BackboneWeights, Checkpoint
 
 
 def recognises(file: Checkpoint) -> bool:
-    """Say whether a file has torchvision's names of a ResNet, with or without the classifier."""
+    """Return whether a file has torchvision's names of a ResNet, with or without the classifier."""
     return all(name in file.state for name in ("conv1.weight", "layer1.0.conv1.weight", "layer4.0.conv1.weight"))
 
 
 def read(file: Checkpoint) -> BackboneWeights:
-    """Return a backbone; its images are RGB, scaled by ImageNet's mean and deviation, and it halves in the 3x3."""
+    """Return a backbone; images are RGB, scaled by ImageNet's mean and deviation, and strides are in the 3x3."""
     return _backbone(file.state, file.source)
 
 
@@ -42,8 +42,8 @@ def _backbone(state: Mapping[str, Tensor], source: str) -> BackboneWeights:
 def fetch(name: str) -> BackboneWeights:
     """Return torchvision's default weights of a backbone, fetched once and kept in torch's cache.
 
-    name: resnet50, or with one of its sets of weights: resnet50.IMAGENET1K_V1. CheckpointError if torchvision has none
-    of that name, or they cannot be fetched.
+    name: a backbone, resnet50, or one of its sets of weights, resnet50.IMAGENET1K_V1. CheckpointError if torchvision
+    has no weights of that name, or they cannot be fetched.
     """
     architecture, _, chosen = name.partition(".")
     source = f"torchvision/{name}"

@@ -128,7 +128,7 @@ def test_the_same_as_field_by_field_or_nothing(tmp_path: Path, seed: int) -> Non
     path.write_text(json.dumps({"images": images, "annotations": made, "categories": [{"id": 3, "name": "cat"}]}))
     fast, report = read_columns(path), ReadReport(skip_bad=True)
     careful = read_fields(path, report)
-    assert fast is not None or seed % 4  # what has nothing odd is read
+    assert fast is not None or seed % 4  # a file without odd values is read
     if fast is None:
         return
     assert report.left_out == report.warnings == []

@@ -304,7 +304,7 @@ def test_masks_in_the_folder_of_annotations(tmp_path: Path) -> None:
     assert "1 of 2 images have no annotation file" in report.warnings[0]
 
 
-def test_an_empty_folder_of_lists_is_none(tmp_path: Path) -> None:
+def test_an_empty_folder_of_lists_does_not_count(tmp_path: Path) -> None:
     make(tmp_path, *FLAT)
     (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
     assert len(read_voc(tmp_path, "train")) == 2

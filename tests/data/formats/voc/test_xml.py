@@ -145,12 +145,12 @@ def test_difficult(tmp_path: Path, word: str, expected: bool) -> None:
     assert report.warnings == []
 
 
-def test_difficult_of_no_known_word(tmp_path: Path) -> None:
+def test_an_unknown_word_for_difficult(tmp_path: Path) -> None:
     report = ReadReport()
     index = read_voc(write(tmp_path, text(more="<difficult>hard</difficult>").encode()), "train", report)
     assert index.crowd.tolist() == [False]
     assert report.warnings == [
-        f"{tmp_path}: 1 objects have a `difficult` that is neither 0 nor 1; one is a.xml object 1"
+        f"{tmp_path}: 1 objects have a `difficult` that is neither 0 nor 1, for example a.xml object 1"
     ]
 
 
@@ -183,7 +183,7 @@ def test_a_rotated_box_beside_an_upright_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", ["inf", "nan", "-80", "", "eighty", "0"])
-def test_a_size_that_is_none(tmp_path: Path, size: str) -> None:
+def test_an_invalid_size(tmp_path: Path, size: str) -> None:
     content = text().replace("<width>80", f"<width>{size}")
     assert read_voc(write(tmp_path, content.encode()), "train").sizes.tolist() == [[60, 80]]
 

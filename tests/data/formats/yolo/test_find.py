@@ -51,7 +51,7 @@ def test_two_descriptions(tmp_path: Path, files: tuple[str, ...], both: tuple[st
     assert level(tmp_path) == 0
     message = fails(tmp_path)
     assert all(str(tmp_path / name) in message for name in both)
-    assert message.endswith("give the one wanted with --data")
+    assert message.endswith("choose one with --data")
     assert len(read_yolo(tmp_path / files[0], "train")) == 1
 
 
@@ -125,7 +125,7 @@ def test_names(tmp_path: Path, text: str, expected: tuple[str, str]) -> None:
 @pytest.mark.parametrize(
     "text", ["{1: a, 2: b}", "{a: b}", "cat dog", "[]", "[[cat], dog]", "[{0: cat}]", "{}", "", "[cat, '']"]
 )
-def test_names_that_are_none(tmp_path: Path, text: str) -> None:
+def test_invalid_names(tmp_path: Path, text: str) -> None:
     usual(tmp_path)
     (tmp_path / "data.yaml").write_text(f"train: images/train\nnames: {text}\n")
     assert "'names' must be a list of class names" in fails(tmp_path)
@@ -184,7 +184,7 @@ def test_darknet(tmp_path: Path, prefix: str) -> None:
 def test_darknet_that_is_wrong(tmp_path: Path) -> None:
     make(tmp_path, "obj_train_data/a.png", "obj_train_data/a.txt", "train.txt", train="data/obj_train_data/a.png")
     (tmp_path / "obj.data").write_text(DARKNET)
-    assert "names data/obj.names as its class names, which does not exist" in fails(tmp_path)
+    assert "the file of class names (names = data/obj.names) does not exist" in fails(tmp_path)
     (tmp_path / "obj.names").write_text("cat\ndog\n")
     report = ReadReport()
     read_yolo(tmp_path, "train", report)
@@ -290,7 +290,7 @@ def test_different_class_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("line", ["names", "train", "path"])
 def test_a_text_too_long_for_a_file(tmp_path: Path, line: str) -> None:
-    """Class names that are one text, for example."""
+    """Such as class names that are one text instead of a list."""
     usual(tmp_path)
     settings = {"train": "images/train", "names": "[cat, dog]", line: " ".join(["person"] * 80)}
     (tmp_path / "data.yaml").write_text("".join(f"{key}: {value}\n" for key, value in settings.items()))

@@ -61,13 +61,13 @@ def test_images_without_label_files(tmp_path: Path, without: int, warns: bool) -
     assert report.unlabelled == without
     says = (
         f"{tmp_path / 'data.yaml'}: {without} of {2 + without} images have no label file, and so no objects; "
-        f"expected such as {tmp_path / 'labels' / 'z0.txt'}"
+        f"expected a file such as {tmp_path / 'labels' / 'z0.txt'}"
     )
     assert (says in report.warnings) == warns
     assert f"{without} without a label file" in report.lines("train", index)[1]
 
 
-def test_an_empty_label_file_is_one(tmp_path: Path) -> None:
+def test_an_empty_label_file_counts(tmp_path: Path) -> None:
     write_pair(tmp_path, text="\n")
     report = ReadReport()
     assert boxes_of_first(tmp_path, report) == []

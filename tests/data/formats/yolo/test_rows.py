@@ -110,7 +110,7 @@ def test_rows_that_are_repeated(tmp_path: Path) -> None:
     write_pair(tmp_path, text=ROW * 3)
     report = ReadReport()
     assert len(boxes_of_first(tmp_path, report)) == 3
-    assert "2 boxes are in the file more than once; one is " in report.warnings[-2]
+    assert "2 boxes are in the file more than once, for example " in report.warnings[-2]
     write_pair(tmp_path, text=f"{ROW}1{ROW[1:]}")  # of two classes
     report = ReadReport()
     boxes_of_first(tmp_path, report)

@@ -108,7 +108,7 @@ def test_two_splits_that_end_at_one_folder(tmp_path: Path) -> None:
     assert len(read_yolo(tmp_path, "val")) == 1
 
 
-def test_an_ending_in_another_splits_folder_is_none(tmp_path: Path) -> None:
+def test_an_ending_in_another_splits_folder_does_not_count(tmp_path: Path) -> None:
     make(tmp_path, "test/images/a.png", "test/labels/a.txt")
     message = fails(describe(tmp_path, "../train/images", "../valid/images"), split="val")
     assert "'val' names ../valid/images, which does not exist" in message

@@ -17,7 +17,7 @@ from paa.errors import DataError
 
 
 class Categories(NamedTuple):
-    """The classes, and the file's ids of them in ascending order: their labels before `classes` maps them."""
+    """The classes, and their ids in the file, ascending; an id's position is the label that `classes.mapping` takes."""
 
     classes: Classes
     ids: npt.NDArray[np.int64]
@@ -50,7 +50,7 @@ def read_categories(content: Content, wanted: Sequence[str] | None, report: Read
 
 
 def list_categories(file: Path, categories: Any) -> list[Category]:
-    """Return the categories by ascending id, one that is repeated once. Raises DataError."""
+    """Return the categories by ascending id, a repeated category once. Raises DataError."""
     if not isinstance(categories, list):
         raise DataError(f"{file}: 'categories' must be a list of objects with id and name")
     by_id: dict[int, Category] = {}

@@ -43,7 +43,7 @@ class _Substitutes:
     areas: list[str] = field(default_factory=list)
 
     def warn(self, file: Path, report: ReadReport) -> None:
-        """Warn of all, with the first by its name."""
+        """Warn of both kinds, naming the first annotation of each."""
         if self.boxes:
             count, first = len(self.boxes), self.boxes[0]
             report.warn(f"{file}: {count} annotations have no bbox but a mask, whose box is taken; first {first}")

@@ -1,4 +1,4 @@
-"""Data sets as COCO JSON: one file for each split, images in folders near it."""
+"""Reading COCO data sets: one JSON file for each split, images in folders near the file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from paa.data.build import Found, build_index
+from paa.data.build import RawSplit, build_index
 from paa.data.cache import cached
 from paa.data.files.locate import Located, Records, locate_images
 from paa.data.files.search import Search
@@ -23,11 +23,10 @@ from paa.errors import DataError
 
 
 def read(request: ReadRequest, report: ReadReport) -> DatasetIndex:
-    """Read an annotation file, or that of the split in a folder.
+    """Read an annotation file, or the file of the split in a folder.
 
-    The images are looked for (`paa.data.files.locate`). Without names that are wanted, classes are in the order of
-    their ids. A file whose name says a split is that split, whichever was asked for. Raises DataError, AnnotationError
-    and ImageError.
+    `paa.data.files.locate` finds the images. Without wanted names, classes are in the order of their ids. A file whose
+    name says a split is read as that split, whichever was requested. Raises DataError, AnnotationError and ImageError.
     """
     found = find_split_file(request.path, request.split, report)
     report.annotations = str(found.file)
@@ -56,31 +55,31 @@ def _read_file(search: Search, request: ReadRequest, report: ReadReport) -> Data
     categories = read_categories(content, request.names, report)
     records = Records([content.file_names[i] for i in images.tolist()], content.image_ids[images].tolist())
     located = locate_images(search, records, report)
-    found = _found(content, categories, images, located, report)
-    return build_index(found, request.keep_empty, report)
+    raw = _raw_split(content, categories, images, located, report)
+    return build_index(raw, request.keep_empty, report)
 
 
-def _found(
+def _raw_split(
     content: Content,
     categories: Categories,
     images: npt.NDArray[np.int64],
     located: Located,
     report: ReadReport,
-) -> Found:
+) -> RawSplit:
     """Return the located images and their annotations.
 
     images: the positions in the content of those that were looked for.
     """
     file, table = content.file, content.annotations
     images = images[located.found]
-    known = _known(content, content.image_ids[images], categories.ids, report)
+    known = _known_rows(content, content.image_ids[images], categories.ids, report)
     corners = table["bbox"][known.rows]
     with np.errstate(over="ignore", invalid="ignore"):  # boxes that are not finite are left out later
         corners[:, 2:] += corners[:, :2]
     sizes = content.sizes[images].astype(np.int32)
     if unknown := int((sizes < 1).any(axis=1).sum()):
         report.warn(f"{file}: {unknown} images have no height or width; those of the image files are taken")
-    return Found(
+    return RawSplit(
         source=file,
         root=located.root,
         classes=categories.classes,
@@ -96,7 +95,7 @@ def _found(
     )
 
 
-class _Known(NamedTuple):
+class _KnownRows(NamedTuple):
     """The rows of annotations whose image and category are known, and the positions of these; each (n,)."""
 
     rows: npt.NDArray[np.int64]
@@ -104,9 +103,9 @@ class _Known(NamedTuple):
     labels: npt.NDArray[np.int64]
 
 
-def _known(
+def _known_rows(
     content: Content, image_ids: npt.NDArray[np.int64], category_ids: npt.NDArray[np.int64], report: ReadReport
-) -> _Known:
+) -> _KnownRows:
     """Return the annotations of these images and categories.
 
     An annotation of an image that the file does not have, or of an unknown category, is left out. category_ids (C,):
@@ -116,17 +115,17 @@ def _known(
     order = np.argsort(image_ids)
     places, known_image = _positions(table["image_id"], image_ids[order])
     labels, known_category = _positions(table["category_id"], category_ids)
-    left_out = ~known_image & np.isin(table["image_id"], content.image_ids)  # with their images
+    left_out = ~known_image & np.isin(table["image_id"], content.image_ids)  # annotations left out with their images
     for row in np.flatnonzero(~(known_image & known_category | left_out)):
         column = "category" if known_image[row] else "image"
         value = table[f"{column}_id"][row]
         report.leave_out(f"{content.file}: {_describe(table, row)} has unknown {column} {value}")
     rows = np.flatnonzero(known_image & known_category)
-    return _Known(rows, order[places[rows]], labels[rows])
+    return _KnownRows(rows, order[places[rows]], labels[rows])
 
 
 def _one_of_each_id(content: Content, report: ReadReport) -> npt.NDArray[np.int64]:
-    """Return the positions of images, each id once; an id that two files share is left out. Raises DataError."""
+    """Return the positions of one image for each id; an id that two files share is left out. Raises DataError."""
     ids = content.image_ids
     unique, first, inverse, counts = np.unique(ids, return_index=True, return_inverse=True, return_counts=True)
     usable = np.ones(len(unique), np.bool_)

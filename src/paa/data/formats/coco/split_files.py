@@ -41,7 +41,7 @@ class SplitFile:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A .json file. base: the data set's folder. folder_splits: what the names of the folders below `base` say."""
+    """A .json file. base: the data set's folder. folder_splits: those that folders below `base` say."""
 
     file: Path
     base: Path
@@ -69,10 +69,10 @@ class _Candidate:
 
 
 def level(path: Path) -> int | None:
-    """Return 0 if the path is COCO JSON or holds it as a data set's own, 1 if a folder inside it does, else None."""
+    """Return how far below `path` COCO JSON lies: 0 at the path itself, 1 in a folder inside, else None."""
     if path.is_file():
         return 0 if path.suffix.lower() == ".json" or is_coco(path) else None
-    if any(is_coco(candidate.file) for candidate in _own(path)):
+    if any(is_coco(candidate.file) for candidate in _own_candidates(path)):
         return 0
     return 1 if any(True for _ in _children_with_coco(path)) else None
 
@@ -80,17 +80,17 @@ def level(path: Path) -> int | None:
 def find_split_file(path: Path, split: str, report: ReadReport) -> SplitFile:
     """Return the file of a split. Raises DataError if there is none, or two that fit equally well."""
     if path.is_file():
-        return _given(path)
-    candidates = [c for c in _own(path) if is_coco(c.file)]
+        return _given_file(path)
+    candidates = [c for c in _own_candidates(path) if is_coco(c.file)]
     children = list(_children_with_coco(path))
     if candidates:
         for child in children:
             report.warn(f"another COCO data set lies in {child} and is not read")
     else:
-        candidates = [c for child in children for c in _own(child) if is_coco(c.file)]
+        candidates = [c for child in children for c in _own_candidates(child) if is_coco(c.file)]
     chosen = _best_fit(path, split, candidates, report) or _only_file(path, split, candidates)
     if chosen is None:
-        raise _no_file(path, split, candidates)
+        raise _no_file_error(path, split, candidates)
     bases = [chosen.base]
     if chosen.base != path:
         bases.append(path)
@@ -100,7 +100,7 @@ def find_split_file(path: Path, split: str, report: ReadReport) -> SplitFile:
 
 
 def is_coco(file: Path) -> bool:
-    """Return whether a file looks like COCO annotations, by its keys alone, also if it is damaged."""
+    """Return whether a file has the keys of COCO annotations, even if the file is damaged."""
     try:
         stat = file.stat()
     except OSError:
@@ -110,7 +110,7 @@ def is_coco(file: Path) -> bool:
 
 def other_json(path: Path) -> list[Path]:
     """Return the .json files that lie where annotation files do, and are not COCO."""
-    return [candidate.file for candidate in _own(path) if not is_coco(candidate.file)]
+    return [candidate.file for candidate in _own_candidates(path) if not is_coco(candidate.file)]
 
 
 class _Keys(msgspec.Struct):
@@ -136,7 +136,7 @@ def _has_keys(file: Path, state: tuple[int, ...]) -> bool:
     return images == b"[" and any(bytes(memoryview(other)[:1]) == b"[" for other in others)
 
 
-def _own(path: Path) -> Iterator[_Candidate]:
+def _own_candidates(path: Path) -> Iterator[_Candidate]:
     """Yield the .json files of a data set's folder: its own, and those of folders for annotations or for a split."""
     yield from _candidates(path, path)
     for child, splits in _annotation_folders(path).items():
@@ -166,12 +166,12 @@ def _children_with_coco(path: Path) -> Iterator[Path]:
     """Yield the folders inside a folder that are COCO data sets of their own."""
     own = _annotation_folders(path)
     for child in subfolders(path):
-        if child not in own and any(is_coco(candidate.file) for candidate in _own(child)):
+        if child not in own and any(is_coco(candidate.file) for candidate in _own_candidates(child)):
             yield child
 
 
-def _given(file: Path) -> SplitFile:
-    """Return what a given file says by its name, else by its folder's, and where its images may be."""
+def _given_file(file: Path) -> SplitFile:
+    """Return a given file as the one to read: its splits by its name, else by its folder's, and its image folders."""
     folder = file.parent.absolute()  # for its name: the path may be "train.json" alone
     bases, said = [file.parent], splits_in(file.stem) or _splits_of_folder(folder.name)
     if is_annotation_folder(folder.name):
@@ -196,7 +196,7 @@ def _best_fit(path: Path, split: str, candidates: Sequence[_Candidate], report: 
     equal = [c for *rank, c in fits if tuple(rank) == best]
     if len(equal) > 1:
         files = first_few(c.file for c in equal)
-        raise DataError(f"{path}: several files for {split!r}: {files}; give the one wanted with --data")
+        raise DataError(f"{path}: several files for {split!r}: {files}; choose one with --data")
     for fit, _, other in fits:
         if fit <= _SYNONYM and other is not equal[0]:
             report.warn(f"{other.file} fits {split!r} too and is not read; {equal[0].file} is")
@@ -214,12 +214,12 @@ def _only_file(path: Path, split: str, candidates: Sequence[_Candidate]) -> _Can
         return None
     if len(candidates) > 1:
         files = first_few(c.file for c in candidates)
-        raise DataError(f"{path}: several files that may be {split!r}: {files}; give the one wanted with --data")
+        raise DataError(f"{path}: several files that may be {split!r}: {files}; choose one with --data")
     return candidates[0] if candidates else None
 
 
-def _no_file(path: Path, split: str, candidates: Sequence[_Candidate]) -> DataError:
-    """Return the error for a folder without a file of the split: which files there are instead."""
+def _no_file_error(path: Path, split: str, candidates: Sequence[_Candidate]) -> DataError:
+    """Return the error for a folder without a file of the split, which names the files that exist."""
     others = other_json(path)
     for file in others:
         fit = _Candidate(file, path).fit(split)

@@ -13,7 +13,7 @@ from paa.data.images.decoders import decodable_suffixes
 
 
 class ImageFinder:
-    """Images of a folder by the keys of annotation files, and by what these say of their image."""
+    """Finds images of a folder by an annotation file's key, or by the image that the file's content names."""
 
     def __init__(self, folder: ImageFolder) -> None:
         self._by_key: dict[str, list[Path]] = {}
@@ -28,7 +28,7 @@ class ImageFinder:
         self._paths = PathLookup(folder.files)
 
     def by_key(self, key: str) -> list[Path]:
-        """Return the images that an annotation file is named after (`a.xml`, `a.jpg.xml`), of its own folder first."""
+        """Return the images that an annotation file is named after (`a.xml`, `a.jpg.xml`), in its own folder first."""
         stem = key.rpartition("/")[2]
         found = self._by_key.get(key) or self._by_stem.get(stem) or self._by_name.get(stem)
         if not found and (near := self._stems.find(stem)):
@@ -44,7 +44,7 @@ class ImageFinder:
 
 
 def narrowed(images: Sequence[Path], annotation: Annotation) -> list[Path]:
-    """Return the one of several images that the annotation's path or filename names, all if that settles nothing."""
+    """Return the one of several images that the annotation's path or filename names; all if neither decides."""
     for text in (annotation.path, annotation.filename) if len(images) > 1 else ():
         if len(fitting := PathLookup(images).find(text)) == 1:
             return fitting

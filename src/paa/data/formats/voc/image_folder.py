@@ -21,7 +21,7 @@ _NEVER = (*ANNOTATION_FOLDERS, "imagesets", "segmentationclass", "segmentationob
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """A folder of images, and with `deep` those below it.
+    """The images of a folder, with `deep` also those of the folders below.
 
     files: the images that can be decoded. splits: for each image, the folder named as a split that it lies in, "" for
     none. remarks: on images that cannot be decoded.
@@ -37,9 +37,9 @@ class ImageFolder:
 def find_image_folder(place: Place, keys: Iterable[str], named: Path | None) -> ImageFolder:
     """Return the folder that holds the images of the annotation files with these keys.
 
-    named: the folder that a person named, in which the images of a split may have a folder of their own. Else it is the
-    folder near the annotations with images of the keys' names, the more usual one first. Raises DataError where there
-    are none, and where two folders fit equally well.
+    named: the folder that a person named, in which the images of a split may have a folder of their own. Otherwise the
+    folder near the annotations that has images of the keys' names, more usual folders first. Raises DataError if no
+    images are found, or two folders fit equally well.
     """
     if named is not None:
         own = [one for one, split in split_folders(named).items() if place.split and is_split(split, place.split)]
@@ -61,7 +61,7 @@ def find_image_folder(place: Place, keys: Iterable[str], named: Path | None) -> 
 
 
 def _only_one(place: Place, folders: Sequence[ImageFolder]) -> ImageFolder:
-    """Return the one folder with images; none has the annotations' name, but the annotations may say which."""
+    """Return the only folder with images, though no image has a key's name: annotation files may name their images."""
     with_images = [folder for folder in folders if folder.files]
     if len(with_images) > 1:
         raise _ambiguous(place, with_images)
@@ -85,7 +85,7 @@ def _stems_and_folders(place: Place, keys: Iterable[str]) -> tuple[set[str], set
 
 
 def _tiers(place: Place) -> list[list[tuple[Path, bool]]]:
-    """Return folders in which the images may be, the most usual first, and whether the folders below count too."""
+    """Return folders that may hold the images, in tiers, the most usual first, and whether the folders below count."""
     subs = [folder for folder in subfolders(place.base) if folder.name.lower() not in _NEVER]
     standard = [(folder, True) for folder in subs if folder.name.lower() == _STANDARD]
     usual = [(folder, True) for folder in subs if folder.name.lower() in _USUAL]
@@ -99,7 +99,7 @@ def _tiers(place: Place) -> list[list[tuple[Path, bool]]]:
 
 
 def _list_images(folder: Path, deep: bool, only: set[Path] | None = None) -> ImageFolder:
-    """Return a folder's images. only: of these folders alone; other folders of annotations may hold masks."""
+    """Return a folder's images. only: the folders that count, as other folders may hold masks."""
     remarks = ReadReport()
     files = image_files(folder, remarks, recursive=deep)
     files = [file for file in files if only is None or file.parent in only]
@@ -117,7 +117,7 @@ def _innermost(folders: Sequence[ImageFolder]) -> list[ImageFolder]:
 
 
 def _joined(base: Path, folders: Sequence[ImageFolder]) -> ImageFolder:
-    """Return folders that are named as splits as one."""
+    """Return several folders that are named as splits as one `ImageFolder`."""
     files = [file for folder in folders for file in folder.files]
     splits = {file: folder.folder.name for folder in folders for file in folder.files}
     return ImageFolder(base, files, splits, [remark for folder in folders for remark in folder.remarks])

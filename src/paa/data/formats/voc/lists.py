@@ -50,7 +50,7 @@ def list_lines(file: Path) -> list[str]:
 
 
 class ListedNames:
-    """Annotation files by the names that lists have for them.
+    """Finds annotation files by the names that lists give them.
 
     keys: the files by their path below the folder of annotations, without suffix. image_stems: the names of all images.
     """
@@ -65,7 +65,7 @@ class ListedNames:
         self._image_stems = image_stems
 
     def find(self, line: str) -> Sequence[Path]:
-        """Return the files that a line names, none or several for a name that fits none or several.
+        """Return the files that a line names: several for an ambiguous name, none for an unknown one.
 
         A line may have folders, a suffix, other capitals, or a number behind the name, as in the list of one class.
         """

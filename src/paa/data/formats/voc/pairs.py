@@ -27,7 +27,7 @@ def read_pairs(section: Section, split: str, stems: set[str], report: ReadReport
     """Return the pairs of a section in the split, in the order of its list, else of its files.
 
     stems: the names of all annotation files, also of other sections; an image of another name has no annotations. An
-    annotation file without an image, or with another's, is left out.
+    annotation file without an image, or with the image of another file, is left out.
     """
     for remark in section.images.remarks:
         report.warn(remark)
@@ -57,7 +57,7 @@ class _Pairing:
 
     @cached_property
     def owners(self) -> dict[Path, Path]:
-        """The images that an annotation file is named after, and that file."""
+        """For each image that an annotation file is named after, that file."""
         section = self._section
         return {image: file for file in section.files for image in self._finder.by_key(section.place.key(file))}
 
@@ -68,7 +68,7 @@ class _Pairing:
         strangers: list[Path] = []
         for file in files:
             named_after = self._finder.by_key(section.place.key(file))
-            if named_after and not any(map(section.has_in_split, named_after)):
+            if named_after and not any(map(section.is_in_split, named_after)):
                 continue
             content = section.content(file)
             if isinstance(content, DataError):
@@ -78,7 +78,7 @@ class _Pairing:
                 if section.list is not None:
                     problem = "is listed, but is no VOC annotation (its root is not <annotation>)"
                     self._report.leave_out(f"{file}: {problem}")
-            elif (image := self._image_of(content, named_after)) is not None and section.has_in_split(image):
+            elif (image := self._image_of(content, named_after)) is not None and section.is_in_split(image):
                 pairs.append(Pair(content, image))
         if strangers and section.list is None:
             self._report.warn(
@@ -108,9 +108,9 @@ def _no_image(section: Section, annotation: Annotation, images: Sequence[Path]) 
 
 
 def _warn_of_unlabelled(section: Section, images: Sequence[Path], stems: set[str], report: ReadReport) -> None:
-    without = [image for image in images if image.stem not in stems and section.has_in_split(image)]
+    without = [image for image in images if image.stem not in stems and section.is_in_split(image)]
     if without:
-        total = sum(map(section.has_in_split, section.images.files))
+        total = sum(map(section.is_in_split, section.images.files))
         report.warn(
             f"{section.images.folder}: {len(without)} of {total} images have no annotation file, and are not read; "
             f"the first is {without[0].name}"

@@ -25,10 +25,10 @@ _DEPTH = 3  # folders below one that is named as a split
 
 @dataclass(frozen=True)
 class Place:
-    """A folder of annotation files.
+    """A folder of annotation files: `annotations`, with `deep` also the folders below.
 
-    base: the folder of the data set they belong to. keys: the folder that their names in lists are relative to.
-    split: the name of the split's folder that they lie in, "" if they lie in none. deep: they lie in folders below.
+    base: the folder of the data set that the files belong to. keys: the folder that their names in lists are relative
+    to. split: the name of the folder of a split in which they lie, "" for none.
     """
 
     base: Path
@@ -89,7 +89,7 @@ def choose_places(places: Sequence[Place], report: ReadReport) -> list[Place]:
 
 
 def places_of_split(places: Sequence[Place], split: str) -> list[Place]:
-    """Return the places of one data set in folders named as a split, by the very name before another word for it.
+    """Return the places of one data set in folders named as a split, those of exactly this name before others.
 
     Raises DataError where folders of two other words fit equally well.
     """
@@ -103,8 +103,7 @@ def places_of_split(places: Sequence[Place], split: str) -> list[Place]:
 
 def _ambiguous(one: Place, other: Place) -> DataError:
     return DataError(
-        f"{one.base}: VOC annotations both in {one.annotations} and in {other.annotations}; "
-        "give the folder of those wanted with --data"
+        f"{one.base}: VOC annotations both in {one.annotations} and in {other.annotations}; choose one with --data"
     )
 
 

@@ -1,4 +1,4 @@
-"""Data sets as Pascal VOC: one XML file for each image, beside the images or in a folder of their own."""
+"""Reading Pascal VOC data sets: one XML file for each image, beside the images or in a folder of their own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from paa.data.build import Found, build_index
+from paa.data.build import RawSplit, build_index
 from paa.data.classes import match_classes
 from paa.data.files.paths import relative_name
 from paa.data.formats.interface import Format, ReadRequest
@@ -21,7 +21,7 @@ from paa.errors import DataError
 
 
 def level(path: Path) -> int | None:
-    """Return how far below `path` VOC annotations lie: 0 for its own, 1 for those of a folder inside it, else None."""
+    """Return how far below `path` VOC annotations lie: 0 at the path itself, 1 in a folder inside, else None."""
     depth, places = find_places(path)
     return depth if places else None
 
@@ -30,7 +30,7 @@ def read(request: ReadRequest, report: ReadReport) -> DatasetIndex:
     """Read a split of a folder of XML files and images, or of several such folders inside it.
 
     Lists in ImageSets/Main decide what a split is; else folders named as splits, of the annotations or of the images;
-    without either, "train" is everything. Without names that are wanted, the classes are all that occur in any split,
+    without either, "train" is everything. Without wanted names, the classes are all that occur in any split,
     sorted. Boxes in the files are 1-based and inclusive; `difficult` becomes crowd. Raises DataError and
     AnnotationError.
     """
@@ -46,7 +46,7 @@ def read(request: ReadRequest, report: ReadReport) -> DatasetIndex:
     pairs = [pair for section in wanted for pair in read_pairs(section, split, stems, report)]
     if not pairs:
         raise DataError(f"{path}: no images in {split!r}")
-    return build_index(_found(request, pairs, sections, report), request.keep_empty, report)
+    return build_index(_raw_split(request, pairs, sections, report), request.keep_empty, report)
 
 
 FORMAT = Format("VOC", "Annotations/*.xml", level, read)
@@ -62,14 +62,16 @@ class _Object(NamedTuple):
     box: list[float]
 
 
-def _found(request: ReadRequest, pairs: Sequence[Pair], sections: Iterable[Section], report: ReadReport) -> Found:
+def _raw_split(
+    request: ReadRequest, pairs: Sequence[Pair], sections: Iterable[Section], report: ReadReport
+) -> RawSplit:
     path = request.path
     own = _class_names(request, pairs, sections)
     label_of = {name: label for label, name in enumerate(own)}
     objects = _objects(path, pairs, report)
     boxes = np.array([item.box for item in objects], np.float64).reshape(-1, 4)
     boxes[:, :2] -= 1
-    return Found(
+    return RawSplit(
         source=path,
         root=path,
         classes=match_classes(path, own, range(1, len(own) + 1), request.names, report),
@@ -86,7 +88,7 @@ def _found(request: ReadRequest, pairs: Sequence[Pair], sections: Iterable[Secti
 
 
 def _class_names(request: ReadRequest, pairs: Sequence[Pair], sections: Iterable[Section]) -> list[str]:
-    """Return the names in all files of the data set, sorted; in the split's alone, where the names wanted are given."""
+    """Return the names in all files of the data set, sorted; if the wanted names are given, only in the split's."""
     if request.names is not None:
         annotations = [pair.annotation for pair in pairs]
     else:
@@ -112,5 +114,5 @@ def _objects(path: Path, pairs: Sequence[Pair], report: ReadReport) -> list[_Obj
             else:
                 objects.append(_Object(i, place, item.name, bool(item.difficult), item.box))
     if odd:
-        report.warn(f"{path}: {len(odd)} objects have a `difficult` that is neither 0 nor 1; one is {odd[0]}")
+        report.warn(f"{path}: {len(odd)} objects have a `difficult` that is neither 0 nor 1, for example {odd[0]}")
     return objects

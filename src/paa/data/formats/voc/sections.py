@@ -24,8 +24,8 @@ class Section:
 
     list: the list of the split that is read, None where there is none and all files count. splits: the names of the
     splits that the place has. wanted: whether files of the place belong to the split that is read. images: the folder
-    of their images, without images if none is wanted. image_splits: the folders of images that are the split, where
-    these decide, not lists or folders of annotations.
+    of their images, without images if none is wanted. image_splits: the names of the image folders that make up the
+    split, where neither lists nor folders of annotations decide what a split is.
     """
 
     place: Place
@@ -51,8 +51,8 @@ class Section:
         contents = map(self.content, self.files)
         return (content for content in contents if isinstance(content, Annotation))
 
-    def has_in_split(self, image: Path) -> bool:
-        """Return whether an image of the section's folder belongs to the split."""
+    def is_in_split(self, image: Path) -> bool:
+        """Return whether an image of the section's image folder belongs to the split."""
         return not self.image_splits or self.images.splits[image] in self.image_splits
 
 
@@ -96,5 +96,5 @@ def _section(place: Place, in_folder_of_split: bool, request: ReadRequest) -> Se
 
 
 def _is_all_of_split(place: Place, split: str) -> bool:
-    """Return whether a data set without splits is this one: train, or what the data set's folder is named."""
+    """Return whether all of a data set without splits is this split: train, or the one its folder is named as."""
     return split in split_names("train") or is_split(with_name(place.base).name, split)

@@ -16,7 +16,7 @@ from paa.errors import DataError, one_line
 _ENCODING = re.compile(rb"""\s*<\?xml[^>]*?encoding\s*=\s*["']([\w.:-]+)""")
 _ROOT = re.compile(r"<(?:[\w.-]+:)?(\w+)")
 _PROLOGUE = re.compile(r"<!--.*?-->|<\?.*?\?>|<![^>]*>", re.DOTALL)
-_WIDER = {  # the character sets that files are really written in which declare a narrower one
+_WIDER = {  # by the declared character set, the wider one that such files are really written in
     "gb2312": "gb18030",
     "gbk": "gb18030",
     "shift_jis": "cp932",
@@ -30,9 +30,9 @@ _LARGEST = 2**31 - 1
 
 @dataclass(frozen=True)
 class VocObject:
-    """An object. box: the file's numbers, None where it has none that can be used; then `problem` says why.
+    """An object. box: xmin, ymin, xmax, ymax as in the file; None if they cannot be used, and `problem` says why.
 
-    difficult: None for a word that is not known.
+    difficult: None for an unknown word.
     """
 
     name: str | None
@@ -60,7 +60,7 @@ def is_voc(file: Path) -> bool:
     head = read_head(file)
     try:
         text = head.decode(_encoding(head), "ignore")
-    except (LookupError, ValueError):  # an unknown encoding, of which the reader tells
+    except (LookupError, ValueError):  # an unknown encoding, which `read_annotation` reports
         text = head.decode("latin-1")
     match = _ROOT.search(_PROLOGUE.sub("", text))
     return match is not None and match.group(1).lower() == "annotation"

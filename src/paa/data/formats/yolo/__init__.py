@@ -1,1 +1,1 @@
-"""YOLO: one text file an image."""
+"""YOLO: one text file for each image."""

@@ -19,11 +19,11 @@ def data_files(folder: Path) -> list[Path]:
 
 
 def read_data_file(file: Path, report: ReadReport) -> Description:
-    """Return what darknet's file says. Raises DataError."""
+    """Return the description in darknet's file. Raises DataError."""
     settings = _settings(file)
     names_file = next((place for place in _places(file.parent, settings.get("names", "")) if place.is_file()), None)
     if names_file is None:
-        raise DataError(f"{file}: names {settings.get('names') or 'no file'} as its class names, which does not exist")
+        raise DataError(f"{file}: the file of class names (names = {settings.get('names', '')}) does not exist")
     names = read_names(names_file)
     if settings.get("classes", str(len(names))) != str(len(names)):
         report.warn(f"{file}: classes is {settings['classes']}, but {names_file} has {len(names)} names")
@@ -40,6 +40,6 @@ def _settings(file: Path) -> dict[str, str]:
 
 
 def _places(base: Path, text: str) -> list[Path]:
-    """Return where a file of darknet's may be, whose paths are relative to the program's folder: all path endings."""
+    """Return where a file may be: at any ending of its path, which is relative to the folder of darknet's program."""
     parts = text.replace("\\", "/").split("/")
     return [base / "/".join(parts[start:]) for start in range(len(parts))] if text else []

@@ -19,7 +19,7 @@ from paa.errors import DataError
 SUFFIXES = (".yaml", ".yml")
 
 _ABOVE = 2  # folders above a description that its `path` may be relative to
-_USUAL = ("data", "dataset")  # names of the file
+_USUAL = ("data", "dataset")  # names of the file, without suffix
 _NOTHING = frozenset({"", "null", "~", "none"})  # as text, which is how all values are loaded
 _NAMES_KEY = re.compile(r"""^[{\s]*["']?names["']?\s*:""", re.MULTILINE)
 
@@ -39,7 +39,7 @@ def wrong_yaml_files(folder: Path) -> list[Path]:
 
 
 def read_yaml(file: Path, above: Path, report: ReadReport) -> Description:
-    """Return what a YAML file says. above: the data set's folder, where the file lies in a folder inside it."""
+    """Return the description in a YAML file. above: the data set's folder, if the file lies in a folder inside it."""
     data = _load(file)
     if not isinstance(data, dict) or not any(key in data for key in (*SPLIT_NAMES, "names", "path")):
         raise DataError(f"{file}: expected keys such as train, val and names")

@@ -1,4 +1,4 @@
-"""What a YOLO data set says of itself, whichever file says it."""
+"""The description of a YOLO data set, whichever file holds it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from paa.errors import DataError
 
 @dataclass(frozen=True)
 class Description:
-    """What a YOLO data set says of itself.
+    """A description of a YOLO data set: its class names, and where the images of its splits are.
 
-    source: the file or folder that says it, for messages. root: the folder that `entries` are relative to. bases:
-    folders below which an entry is looked for that is not in the root. names: class names, by label. entries: the
+    source: the file or folder that holds the description, for messages. root: the folder that `entries` are relative
+    to. bases: folders to search for an entry that is not in the root. names: class names, by label. entries: the
     folders, lists and images of each split, as they are written. path: the root as it is written. keypoints: how many
     numbers follow the box in a row, 0 for none.
     """

@@ -1,4 +1,4 @@
-"""Which description of a YOLO data set is meant."""
+"""Finding the description of a YOLO data set."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from paa.errors import DataError
 
 
 def level(path: Path) -> int | None:
-    """Return how far below `path` a YOLO data set lies: 0 for its own, 1 for one in a folder inside it, else None."""
+    """Return how far below `path` a YOLO data set lies: 0 at the path itself, 1 in a folder inside, else None."""
     if path.is_file():
         return 0 if path.suffix.lower() in (*SUFFIXES, ".data") else None
     if _is_described(path):
@@ -25,13 +25,13 @@ def level(path: Path) -> int | None:
 def find_description(path: Path, images: Path | None, report: ReadReport) -> Description:
     """Return the description of the data set at `path`: the file, one in the folder, or one in a folder inside it.
 
-    images: the folder of its images, if that was named. Raises DataError for none, and for two that fit equally well.
+    images: the folder of its images, if a person named it. Raises DataError if no description or several fit.
     """
     if path.is_file():
         return _read(path, path.parent, report)
     folders = [path] if _is_described(path) else [child for child in subfolders(path) if _is_described(child)]
     if len(folders) > 1:
-        raise DataError(f"{path}: several YOLO data sets: {first_few(folders)}; give the one wanted with --data")
+        raise DataError(f"{path}: several YOLO data sets: {first_few(folders)}; choose one with --data")
     if not folders:
         raise DataError(
             f"{path}: no data.yaml with keys such as train, val and names, nor obj.data or classes.txt with label files"
@@ -39,7 +39,7 @@ def find_description(path: Path, images: Path | None, report: ReadReport) -> Des
     files = yaml_files(folders[0]) or wrong_yaml_files(folders[0]) or data_files(folders[0])
     if len(files) > 1:
         named = first_few(files)
-        raise DataError(f"{path}: several files describe a data set: {named}; give the one wanted with --data")
+        raise DataError(f"{path}: several files describe a data set: {named}; choose one with --data")
     return _read(files[0], path, report) if files else read_plain(folders[0], images)
 
 
@@ -50,4 +50,4 @@ def _read(file: Path, above: Path, report: ReadReport) -> Description:
 def _is_described(folder: Path) -> bool:
     if yaml_files(folder) or data_files(folder) or holds_plain(folder):
         return True
-    return bool(wrong_yaml_files(folder)) and holds_labels(folder)  # without labels it may belong to anything
+    return bool(wrong_yaml_files(folder)) and holds_labels(folder)  # without labels the file may belong to anything

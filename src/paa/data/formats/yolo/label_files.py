@@ -13,7 +13,7 @@ from paa.data.images.decoders import decodable_suffixes, undecodable_suffixes
 from paa.data.read_report import ReadReport, first_few
 from paa.errors import DataError
 
-_OTHER_TEXTS = frozenset(  # text files beside labels that are none
+_OTHER_TEXTS = frozenset(  # names of text files beside label files that are not label files
     {"classes", "predefined_classes", "labels", "train", "val", "valid", "validation", "test", "images", "notes", "obj"}
 )
 
@@ -30,12 +30,12 @@ def find_labels(
     labels = _one_image_each({image: finder.find(image) for image in images}, report)
     unlabelled = [image for image, file in labels.items() if file is None]
     if len(unlabelled) == len(labels):
-        raise DataError(f"{source}: no labels for {split!r}: expected such as {finder.expected(images[0])}")
+        raise DataError(f"{source}: no labels for {split!r}: expected a file such as {finder.expected(images[0])}")
     report.unlabelled = len(unlabelled)
     if len(unlabelled) > len(labels) / 2:
         report.warn(
-            f"{source}: {len(unlabelled)} of {len(labels)} images have no label file, and so no objects; expected such "
-            f"as {finder.expected(unlabelled[0])}"
+            f"{source}: {len(unlabelled)} of {len(labels)} images have no label file, and so no objects; expected a "
+            f"file such as {finder.expected(unlabelled[0])}"
         )
     unused = finder.without_image(description.root)
     if unused:
@@ -75,7 +75,7 @@ class _LabelFinder:
         return self._candidates(image.parent)[0].folder / f"{image.stem}.txt"
 
     def without_image(self, base: Path) -> list[Path]:
-        """Return the label files beside those found that have the name of no image below `base`."""
+        """Return the label files, in folders where others were found, that have the name of no image below `base`."""
         unused = [
             folder.folder / name
             for folder in self._folders.values()

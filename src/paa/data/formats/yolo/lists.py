@@ -17,8 +17,8 @@ from paa.data.read_report import ReadReport
 class ImageList:
     """The images that a list names.
 
-    file: the list. bases: the folders that paths may be relative to, beside the list's own; instead of all these, the
-    folder `images` where a person named it.
+    file: the list. bases: the folders that paths may be relative to, besides the list's own. images: the folder that a
+    person named, which is used instead of all these.
     """
 
     def __init__(self, file: Path, bases: Sequence[Path], images: Path | None, report: ReadReport) -> None:
@@ -63,11 +63,11 @@ class ImageList:
         return next((found for start in self._starts if (found := self._find(start / native))), None)
 
     def _find(self, path: Path) -> Path | None:
-        place = self._finder.find(str(path.parent), path.name)
-        return Path(place.path) if place else None
+        found = self._finder.find(str(path.parent), path.name)
+        return Path(found.path) if found else None
 
     def _by_ending(self, text: str) -> Sequence[Path]:
-        """Return the images with the longest matching ending, none of a split that the line does not name."""
+        """Return the images with the longest matching ending, without those of splits that the line does not name."""
         if self._endings is None:
             files = dict.fromkeys(file for base in self._bases for file in files_in(base, recursive=True))
             self._endings = PathLookup(file for file in files if file.suffix.lower() != ".txt")

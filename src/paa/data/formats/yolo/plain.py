@@ -28,7 +28,7 @@ def holds_plain(folder: Path) -> bool:
 
 
 def holds_labels(folder: Path) -> bool:
-    """Return whether label files are in the folder or where they usually are inside it, from few of its files."""
+    """Return whether label files are in the folder, or in a usual folder inside it; opens few files."""
     texts = (place / name for place in _label_folders(folder) for name in names_ending(place, (".txt",))[:_LOOKED_AT])
     return any(map(_is_label, texts))
 

@@ -1,4 +1,4 @@
-"""Data sets as YOLO: a description, images, and for each image a text file with rows of class and box."""
+"""Reading YOLO data sets: a description, images, and for each image a text file with rows of class and box."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from paa.data.build import Found, build_index
+from paa.data.build import RawSplit, build_index
 from paa.data.classes import match_classes
 from paa.data.files.paths import relative_name
 from paa.data.formats.interface import Format, ReadRequest
@@ -34,7 +34,7 @@ def read(request: ReadRequest, report: ReadReport) -> DatasetIndex:
     rows = _rows(find_labels(description, request.split, files, report), reader)
     reader.warn_of_keypoints(source)
     flat = [row for of_image in rows.values() for row in of_image]
-    found = Found(
+    raw = RawSplit(
         source=source,
         root=root,
         classes=match_classes(source, own, range(len(own)), request.names, report),
@@ -49,7 +49,7 @@ def read(request: ReadRequest, report: ReadReport) -> DatasetIndex:
         describe=lambda row: flat[row].place,
         normalised=True,
     )
-    return build_index(found, request.keep_empty, report)
+    return build_index(raw, request.keep_empty, report)
 
 
 def _rows(labels: Mapping[Path, Path | None], reader: RowReader) -> dict[Path, list[Row]]:

@@ -47,7 +47,7 @@ class RowReader:
         return [row for row in rows if row is not None]
 
     def warn_of_keypoints(self, source: Path) -> None:
-        """Warn if nearly all polygons look like boxes with keypoints behind them; one alone may do so by chance."""
+        """Warn if nearly all polygons look like boxes with keypoints behind them; a single polygon may by chance."""
         if self._like_keypoints > max(1, _MOST * self._polygons):
             self._report.warn(
                 f"{source}: {self._like_keypoints} of {self._polygons} polygons look like boxes with keypoints behind "
@@ -97,7 +97,7 @@ def _corners(values: list[float]) -> list[float]:
 
 
 def _is_like_keypoints(values: list[float], size: int) -> bool:
-    """Return whether the first four numbers are a box, and the rest points of `size` numbers spread over it."""
+    """Return whether the first four numbers are a box, and the rest points of `size` numbers spread over that box."""
     left, top, right, bottom = _corners(values[:4])
     rest = values[4:]
     if len(rest) % size or any(visible not in (0, 1, 2) for visible in (rest[2::3] if size == 3 else ())):

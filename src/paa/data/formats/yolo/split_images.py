@@ -24,7 +24,7 @@ _UPWARDS = re.compile(r"^(?:\.\./)+")
 def split_images(description: Description, split: str, images: Path | None, report: ReadReport) -> list[Path]:
     """Return the images of a split, each once, in the order of its folders and lists.
 
-    images: the folder that holds them, instead of those that the description names. Raises DataError for a split or a
+    images: the folder of the images, instead of those that the description names. Raises DataError for a split or a
     place that is missing, and for two places that fit equally well.
     """
     source, entries = description.source, description.entries
@@ -59,10 +59,10 @@ def _keys(description: Description, split: str) -> list[str]:
 
 
 class _Places:
-    """Where the folders, lists and images are that a description names.
+    """Finds the folders, lists and images that a description names.
 
     An entry may be written for another machine. Then the longest ending of its path that exists in the data set is
-    taken, unless it lies in the folder of another split, or another split's entry would end there too.
+    taken, unless it lies in the folder of another split, or another split's entry would lead to the same place.
     """
 
     def __init__(self, description: Description, images: Path | None, report: ReadReport) -> None:
@@ -104,9 +104,9 @@ class _Places:
         return literal[0] if literal else None
 
     def _by_ending(self, key: str, item: str, text: str) -> tuple[Path, bool]:
-        """Return the place of the longest ending of a path, and whether more was cut off than usual.
+        """Return the place of the longest ending of a path that exists, and whether an unusual part was cut off.
 
-        Raises DataError for none, and for two that fit equally well.
+        Raises DataError if no place fits, or two fit equally well.
         """
         source = self._description.source
         parts = _downward_parts(f"{self._description.path}/{text}")
