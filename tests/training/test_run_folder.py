@@ -213,7 +213,7 @@ def test_check_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     check_folder(Path("new"))
     for path in (Path("file"), tmp_path / "file", tmp_path / "file" / "deep" / "er"):
-        with pytest.raises(RunError, match=r"file.*: cannot be written to: .*file is not a folder"):
+        with pytest.raises(RunError, match=r"file.*: cannot be written to: .*file is not a writable folder"):
             check_folder(path)
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # as for a user who may not write
     with pytest.raises(RunError, match="cannot be written to"):

@@ -84,7 +84,7 @@ def test_a_run_needs_its_own_folder(tmp_path: Path, micro: Micro) -> None:
         train(micro(tmp_path / "empty"), CPU)
     (tmp_path / "file").write_text("mine")
     for output in (tmp_path / "file", tmp_path / "file" / "run"):
-        with pytest.raises(RunError, match="is not a folder"):
+        with pytest.raises(RunError, match="is not a writable folder"):
             train(micro(output), CPU)
     assert (tmp_path / "file").read_text() == "mine"
 
