@@ -22,20 +22,20 @@ def path_of(stem: str) -> Path:
 
 @pytest.mark.parametrize("mode", ["fast", "folded"])
 @pytest.mark.parametrize("stem", ["model_res50_1x", "model_res101_dcn_2x", "mmdet_r50"])
-def test_golden_models_in_other_ways(stem, mode, monkeypatch):
-    """The same numbers within the same bounds, in Winograd's way also where images are too small for it."""
+def test_golden_models_fast_and_folded(stem, mode, monkeypatch):
+    """The same numbers within the same bounds; Winograd's convolutions also where images are too small for them."""
     taken = []
     transform = winograd.transform_kernel
     monkeypatch.setattr(winograd, "transform_kernel", lambda weight: taken.append(1) or transform(weight))
-    monkeypatch.setattr(winograd, "_LEAST_TILES", 1)
+    monkeypatch.setattr(winograd, "_MIN_TILES", 1)
     report = parity.check_file(path_of(stem), mode)
     assert report.passed, report.line()
     assert len(taken) >= 10
 
 
 @pytest.mark.parametrize("mode", ["fast", "traced"])
-def test_golden_training_in_other_ways(mode, monkeypatch):
-    monkeypatch.setattr(winograd, "_LEAST_TILES", 1)
+def test_golden_training_fast_and_traced(mode, monkeypatch):
+    monkeypatch.setattr(winograd, "_MIN_TILES", 1)
     report = parity.check_file(path_of("train_res50_1x"), mode)
     assert report.passed, report.line()
 
