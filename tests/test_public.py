@@ -26,6 +26,10 @@ def test_listed_names_exist_and_are_documented(module: ModuleType) -> None:
             assert thing.__doc__, name
 
 
+def test_dir_lists_the_public_names_alone() -> None:
+    assert [name for name in dir(paa) if not name.startswith("__")] == sorted(paa.__all__)
+
+
 def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'paa' has no attribute 'Paa'"):
         paa.Paa  # noqa: B018

@@ -200,6 +200,7 @@ WRONG: dict[str, tuple[Any, Any, type[Exception], str]] = {
         AnnotationError,
         "targets[1] must have a tensor 'boxes'; its keys are: bbox, labels",
     ),
+    "no dictionary": ([IMAGE], [BOX], AnnotationError, "targets[0] must be a dictionary, got Tensor"),
     "one box": (
         [IMAGE],
         [{"boxes": BOX[0], "labels": LABEL}],

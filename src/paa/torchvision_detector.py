@@ -169,6 +169,8 @@ def _check_targets(targets: Sequence[Target], num_images: int) -> None:
     if len(targets) != num_images:
         raise AnnotationError(f"{num_images} images, but {len(targets)} targets: one is needed for each image")
     for i, target in enumerate(targets):
+        if not isinstance(target, Mapping):
+            raise AnnotationError(f"targets[{i}] must be a dictionary, got {type(target).__name__}")
         for name in ("boxes", "labels"):
             if not isinstance(target.get(name), Tensor):
                 keys = ", ".join(sorted(map(str, target))) or "none"

@@ -270,6 +270,7 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, code, says in (
         ([], 2, "usage: paa COMMAND"),
         (["--help"], 0, "recipes: r50_1x"),
+        (["--help-all"], 0, "recipes: r50_1x"),
         (["help"], 0, "paa predict CHECKPOINT"),
         (["--version"], 0, paa.__version__),
         (["train", "--help"], 0, "--schedule.lr"),
@@ -583,7 +584,7 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, shapes: Path, capsys: pyte
         ("--model.mean nan 0 0", "model.mean must be finite"),
         ("--model.min-size 0", "model.min_size must be from 1 to 10000"),
         ("--model.norm-eps -1", "model.norm_eps must be from 0 to 1"),
-        ("--augment.min-sizes", "augment.min_sizes must be at least 1"),
+        ("--augment.min-sizes", "augment.min_sizes must be one or two numbers, got ()"),
         ("--augment.min-sizes 0", "augment.min_sizes must be at least 1"),
         ("--augment.min-sizes 64 32 80", "augment.min_sizes must be one or two numbers"),
         ("--augment.max-size 0", "augment.max_size must be at least 1"),

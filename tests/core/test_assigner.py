@@ -182,3 +182,41 @@ def test_a_result_of_the_wrong_shape_is_named() -> None:
     )
     with pytest.raises(ValueError, match=re.escape(expected)):
         paa_losses(scene.outputs, ANCHORS, scene.gt_boxes, scene.gt_labels, assigner=without_images)
+
+
+def test_weights_of_the_wrong_shape_are_named() -> None:
+    def one_weight_for_an_object(outputs: HeadOutputs, *given: Tensor | Cost) -> Assignment:
+        return PaaAssigner()(outputs, *given)._replace(weights=torch.ones(2, 3))
+
+    scene = draw_scene(26, (3, 1), 3)
+    expected = "the assigner returned weights (2, 3) for anchors (2, 3, 45); expected one weight for each anchor"
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        paa_losses(scene.outputs, ANCHORS, scene.gt_boxes, scene.gt_labels, assigner=one_weight_for_an_object)
+
+
+def test_a_result_that_is_no_assignment_is_named() -> None:
+    def forgets_to_return(*given: HeadOutputs | Tensor | Cost) -> None:
+        pass
+
+    scene = draw_scene(26, (3, 1), 3)
+    with pytest.raises(ValueError, match=re.escape("the assigner returned NoneType; expected a paa.core.Assignment")):
+        paa_losses(
+            scene.outputs,
+            ANCHORS,
+            scene.gt_boxes,
+            scene.gt_labels,
+            assigner=forgets_to_return,  # type: ignore[arg-type]
+        )
+
+
+def test_a_rule_without_slots_makes_everything_background() -> None:
+    def no_slots(outputs: HeadOutputs, anchors: Tensor, gt_boxes: Tensor, gt_labels: Tensor, cost: Cost) -> Assignment:
+        none = torch.zeros_like(gt_labels)
+        return Assignment(none[..., None][..., :0], gt_boxes[..., :0], none, none)
+
+    scene = draw_scene(26, (3, 1), 3)
+    background = paa_losses(scene.outputs, ANCHORS, scene.gt_boxes, torch.full_like(scene.gt_labels, -1)).losses
+    losses = paa_losses(scene.outputs, ANCHORS, scene.gt_boxes, scene.gt_labels, assigner=no_slots).losses
+    assert losses.keys() == background.keys()
+    for name, value in losses.items():
+        torch.testing.assert_close(value, background[name])

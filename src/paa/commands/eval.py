@@ -34,7 +34,7 @@ class Eval:
     format: Format | None = None
     """Format of the data set; default: recognised from what the path holds."""
     output: Path | None = None
-    """Folder for the numbers, COCO results, precision-recall images and a sheet of images."""
+    """Folder for the numbers, COCO results, precision-recall curves and a sheet of images."""
     device: str | None = None
     """cpu, cuda, cuda:1, ...; default: a GPU if there is one."""
     limit: int | None = None

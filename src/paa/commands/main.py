@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(given: list[str]) -> None:
-    if not given or given[0] in ("-h", "--help", "help"):
+    if not given or given[0] in (*HELP, HELP_ALL, "help"):
         print(USAGE)
         sys.exit(0 if given else 2)
     if given[0] == "--version":

@@ -63,7 +63,7 @@ def paa_losses(
     GIoU. average: the mean of a tensor over all processes (torch.distributed), for the normalisers; a single process
     needs none. Losses are computed in float32, or in float64 if the outputs are float64. A batch without objects is
     ordinary input: the classification loss still lowers the scores, the other two are zero, with a graph. ValueError
-    if the assigner's result has the wrong shapes.
+    if the assigner's result is not an `Assignment` or has the wrong shapes.
     """
     dtype = torch.promote_types(outputs.deltas.dtype, torch.float32)
     outputs = HeadOutputs(  # torch 2.8 cannot compile _replace
@@ -175,7 +175,8 @@ def _focal_difference(logits: Tensor, weights: LossWeights) -> Tensor:
 def _take(per_anchor: Tensor, anchors: Tensor) -> Tensor:
     """Pick rows of (B, N, D) at anchors (B, ...) -> (B, ..., D)."""
     flat = anchors.flatten(1)
-    return per_anchor.gather(1, flat[..., None].expand(-1, -1, per_anchor.shape[2])).view(*anchors.shape, -1)
+    size = per_anchor.shape[2]
+    return per_anchor.gather(1, flat[..., None].expand(-1, -1, size)).view(*anchors.shape, size)
 
 
 @torch.no_grad()
@@ -198,11 +199,18 @@ def _cost(
 
 
 def _check(assignment: Assignment, gt_labels: Tensor) -> None:
-    """Raise ValueError unless the assignment has the shapes that belong to gt_labels (B, G)."""
+    """Raise ValueError unless this is an assignment with the shapes that belong to gt_labels (B, G)."""
+    if not isinstance(assignment, Assignment):
+        raise ValueError(f"the assigner returned {type(assignment).__name__}; expected a paa.core.Assignment")
     given = assignment.anchors.shape, assignment.num_positives.shape
     if len(given[0]) != 3 or given[0][:2] != gt_labels.shape or given[1] != gt_labels.shape:
         b, g = gt_labels.shape
         raise ValueError(
             f"the assigner returned anchors {tuple(given[0])} and num_positives {tuple(given[1])} for {b} images of "
             f"{g} object slots; expected ({b}, {g}, slots) and ({b}, {g})"
+        )
+    if assignment.weights is not None and assignment.weights.shape != given[0]:
+        raise ValueError(
+            f"the assigner returned weights {tuple(assignment.weights.shape)} for anchors {tuple(given[0])}; "
+            "expected one weight for each anchor"
         )

@@ -65,6 +65,8 @@ def changed(config: C, values: Mapping[str, Any], prefix: str) -> C:
     and strings for paths. prefix: put before a field's name in messages, such as "schedule.". ConfigError for an
     unknown field or a value of another type.
     """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{prefix.removesuffix('.')} cannot be {values!r}: expected a dictionary of its fields")
     known = [field.name for field in fields(config)]  # type: ignore[arg-type]
     hints = get_type_hints(type(config))
     new: dict[str, Any] = {}

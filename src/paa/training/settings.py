@@ -83,7 +83,7 @@ def check_settings(config: TrainConfig, world: int) -> None:
         "runtime.worker_timeout": (0, runtime.worker_timeout),
         "runtime.log_interval": (1, runtime.log_interval),
         "runtime.checkpoint_interval": (1, runtime.checkpoint_interval),
-        "augment.min_sizes": (1, min(augment.min_sizes, default=0)),
+        "augment.min_sizes": (1, min(augment.min_sizes, default=None)),
         "augment.max_size": (1, augment.max_size),
         "augment.color_jitter": (0, augment.color_jitter),
         "schedule.steps": (1, schedule.steps),
@@ -102,7 +102,7 @@ def check_settings(config: TrainConfig, world: int) -> None:
     rules: tuple[tuple[str, object, str, bool], ...] = (
         ("batch_size", config.batch_size, f"a multiple of {world}, the processes", config.batch_size % world == 0),
         ("runtime.seed", runtime.seed, "from 0 to 2^63 - 1", 0 <= runtime.seed < 2**63),
-        ("augment.min_sizes", augment.min_sizes, "one or two numbers", len(augment.min_sizes) <= 2),
+        ("augment.min_sizes", augment.min_sizes, "one or two numbers", 1 <= len(augment.min_sizes) <= 2),
         ("augment.hflip", augment.hflip, "from 0 to 1", 0 <= augment.hflip <= 1),
         ("augment.scale_jitter", zoom, "above 0, the lower first", 0 < zoom[0] <= zoom[1] < math.inf),
         ("schedule.frozen_stages", schedule.frozen_stages, "from 0 to 5", 0 <= schedule.frozen_stages <= 5),
