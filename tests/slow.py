@@ -9,6 +9,7 @@ SLOW = (
     "core/test_assigner.py",  # torch.compile
     "data/test_loader.py",  # worker processes
     "data/test_workers.py",
+    "model/test_hooks.py",
     "model/test_prepare.py",  # torch.compile
     "model/test_timm_backbone.py",
     "runtime/test_distributed.py",

@@ -300,6 +300,7 @@ def test_the_head_is_shared_but_for_scales() -> None:
     assert torch.equal(outputs.cls_logits[:, 7], maps[:, :, 1, 2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18 batch norm", "resnet50 seed", "resnet50 dcn"])
 def test_in_float64(name: str) -> None:
     """Head outputs, losses and gradients have that type; detections, in float32, are those of a float32 model."""

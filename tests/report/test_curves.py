@@ -78,7 +78,7 @@ def test_a_later_line_of_the_same_step_counts(tmp_path):
 def test_a_log_without_steps_is_explained(tmp_path):
     log = tmp_path / "log.jsonl"
     log.write_text('{"AP": 0.4}\n')
-    with pytest.raises(RunError, match=r"log\.jsonl: no training steps"):
+    with pytest.raises(RunError, match=r"log\.jsonl: has no training steps"):
         training_curves(log, tmp_path / "training.png")
 
 
