@@ -9,9 +9,11 @@ SLOW = (
     "core/test_assigner.py",  # torch.compile
     "data/test_loader.py",  # worker processes
     "data/test_workers.py",
+    "inference/test_multi_scale.py",
     "model/test_hooks.py",
     "model/test_prepare.py",  # torch.compile
     "model/test_timm_backbone.py",
+    "report/test_predictions.py",
     "runtime/test_distributed.py",
     "runtime/test_extras.py",
     "runtime/test_memory.py",

@@ -74,6 +74,7 @@ def test_shapes_and_gradients(name: str) -> None:
     assert all(p.grad.abs().sum() > 0 for p in detector.fpn.lateral.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_an_image_in_a_batch_is_as_alone(name: str) -> None:
     """Alone it has the same padding."""
