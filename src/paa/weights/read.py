@@ -11,7 +11,7 @@ from paa.config import WeightsFormat
 from paa.errors import CheckpointError, ConfigError, one_line
 from paa.model.detector import Detector
 from paa.weights.files import read_file
-from paa.weights.formats import caffe2, mmdet, official, own, seed
+from paa.weights.formats import caffe2, efficientnet_lite, mmdet, official, own, seed
 from paa.weights.formats import timm as timm_models
 from paa.weights.formats import torchvision as torchvision_models
 from paa.weights.state import BackboneWeights, Checkpoint, Weights, check_fit, load_tensors
@@ -59,11 +59,15 @@ def read_weights(path: Path, format: WeightsFormat | None = None) -> Weights:
 
 
 def read_start(given: str, backbone: str, format: WeightsFormat | None = None) -> Weights | BackboneWeights:
-    """Read what a training run starts from: a file of a detector or a backbone, or `torchvision/NAME`, `timm/NAME`.
+    """Read what a training run starts from: a file of a detector or a backbone, or a backbone's weights by name.
+
+    The names are `efficientnet_lite0` (1, 2), `torchvision/NAME` and `timm/NAME`.
 
     backbone: that of the model to train; if timm/NAME, a file that holds no detector is read as weights of timm's NAME.
     CheckpointError if nothing can be read.
     """
+    if given in efficientnet_lite.NAMES and not Path(given).exists():
+        return efficientnet_lite.fetch(given)
     library, _, name = given.partition("/")
     if name and library in LIBRARIES and not Path(given).exists():
         return LIBRARIES[library](name)

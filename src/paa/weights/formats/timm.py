@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+from torch import Tensor
 
 from paa.errors import CheckpointError, one_line
 from paa.model.timm_backbone import create_model
@@ -18,7 +21,12 @@ def read(file: Checkpoint) -> BackboneWeights:
     """Return the timm model that the user asked for, with the tensors of a file as timm distributes it."""
     if not file.state:  # timm would fetch its own weights instead
         raise CheckpointError(f"{file.source}: holds no tensors")
-    return _load(file.timm_name, {"pretrained_cfg_overlay": {"state_dict": dict(file.state)}}, file.source)
+    return load_into(file.timm_name, file.state, file.source)
+
+
+def load_into(name: str, state: Mapping[str, Tensor], source: str) -> BackboneWeights:
+    """Return timm's model `name` with the tensors of a state dict; CheckpointError if they do not fit."""
+    return _load(name, {"pretrained_cfg_overlay": {"state_dict": dict(state)}}, source)
 
 
 def fetch(name: str) -> BackboneWeights:
