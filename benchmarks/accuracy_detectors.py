@@ -1,0 +1,258 @@
+"""The detectors that benchmarks/accuracy.py compares, with one interface: this project's, and three of torchvision's.
+
+All have the same backbone with the same start, and pyramids and heads of the same width. What is not named here is each
+library's default.
+
+- PAA: this project's.
+- FCOS: as `fcos_resnet50_fpn`, on the same pyramid. It keeps scores from 0.05 on as the other two (its default, 0.2,
+  lowers COCO's numbers), and its group norms have groups of 8 channels, as ours (by default groups of 2 at this width).
+- RetinaNet: as `retinanet_resnet50_fpn_v2`, with group norm in the heads (as FCOS) and the GIoU loss, on the same
+  pyramid.
+- Faster R-CNN: as `fasterrcnn_resnet50_fpn`, on a pyramid with strides from 4 to 64. The hidden layers of its box head
+  are as many times as wide as the pyramid as by default (1024 for 256).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.retinanet import RetinaNetHead
+from torchvision.ops import FeaturePyramidNetwork
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+
+from paa.config import IMAGENET_MEAN, IMAGENET_STD, InferenceConfig, ModelConfig
+from paa.core import Assigner, LossWeights, PaaAssigner
+from paa.core.losses import paa_losses
+from paa.data.batch import Batch
+from paa.inference.detect import detect_batch
+from paa.model.backbone import ResNetBackbone
+from paa.model.detector import Detector
+from paa.model.fpn import FeaturePyramid
+from paa.model.prepare import prepare_for_device
+from paa.model.timm_backbone import TimmBackbone
+from paa.weights.read import read_start
+from paa.weights.start import load_start, starting_model
+from paa.weights.state import BackboneWeights
+
+Found = list[tuple[Tensor, Tensor, Tensor]]
+"""For each image: boxes (n, 4) in the pixels of the original image, scores (n,), labels (n,)."""
+
+
+class Start(NamedTuple):
+    """The backbone, its batch norm (as in `ModelConfig`), its weights (None: random), and its input."""
+
+    backbone: str
+    norm: str
+    weights: BackboneWeights | None
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+
+def from_imagenet() -> Start:
+    """EfficientNet-Lite0 with ImageNet weights, and batch norm whose statistics stay as they are."""
+    weights = read_start("efficientnet_lite0", "")
+    assert isinstance(weights, BackboneWeights)
+    fields = weights.fields
+    return Start(fields["backbone"], "affine", weights, fields["mean"], fields["std"])
+
+
+def from_random() -> Start:
+    """ResNet-18 with random weights, and trained batch norm."""
+    return Start("resnet18", "batch", None)
+
+
+STARTS: dict[str, Callable[[], Start]] = {"imagenet": from_imagenet, "random": from_random}
+
+
+class Ours(nn.Module):
+    """This project's detector; the arguments after the names are for the study of its parts."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        start: Start,
+        names: tuple[str, ...],
+        *,
+        assigner: Assigner = PaaAssigner(),
+        weights: LossWeights = LossWeights(),
+        inference: InferenceConfig = InferenceConfig(),
+        change: Callable[[Detector], object] = lambda detector: None,
+    ) -> None:
+        """change: changes the new detector in place."""
+        super().__init__()
+        config = replace(config, backbone=start.backbone, norm=start.norm)
+        if start.weights is not None:
+            config, _ = starting_model(start.weights, config)
+        self.detector = Detector(config, names)
+        if start.weights is not None:
+            load_start(self.detector, start.weights)
+        change(self.detector)
+        prepare_for_device(self.detector, channels_last=True, fast_convolutions=True)
+        self.assigner, self.weights, self.inference = assigner, weights, inference
+
+    @property
+    def backbone(self) -> nn.Module:
+        return self.detector.backbone
+
+    def losses(self, batch: Batch) -> Tensor:
+        outputs = self.detector(batch.images, batch.sizes)
+        result = paa_losses(
+            outputs,
+            self.detector.anchors(outputs),
+            batch.gt_boxes,
+            batch.gt_labels,
+            assigner=self.assigner,
+            weights=self.weights,
+        )
+        return torch.stack(list(result.losses.values())).sum()
+
+    def detect(self, batch: Batch) -> Found:
+        found = detect_batch(self.detector, batch.images, batch.sizes, batch.original_sizes, self.inference)
+        return [(boxes[labels >= 0], scores[labels >= 0], labels[labels >= 0]) for boxes, scores, labels in zip(*found)]
+
+
+class TorchvisionPeer(nn.Module):
+    """One of torchvision's detectors, with images that are not resized again. first_label: the label of class 0."""
+
+    def __init__(self, model: nn.Module, backbone: nn.Module, norm: str, first_label: int = 0) -> None:
+        super().__init__()
+        self.model = model.to(memory_format=torch.channels_last)
+        self.backbone, self.norm, self.first_label = backbone, norm, first_label
+
+    def train(self, mode: bool = True) -> TorchvisionPeer:
+        super().train(mode)
+        if self.norm != "batch":
+            for module in self.backbone.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
+
+    def losses(self, batch: Batch) -> Tensor:
+        targets = []
+        for boxes, labels in zip(batch.gt_boxes, batch.gt_labels):
+            valid = labels >= 0
+            targets.append({"boxes": boxes[valid], "labels": labels[valid] + self.first_label})
+        return torch.stack(list(self.model(_images(batch), targets).values())).sum()
+
+    @torch.inference_mode()
+    def detect(self, batch: Batch) -> Found:
+        found = self.model(_images(batch))
+        scale = (batch.original_sizes / batch.sizes.cpu()).flip(1).repeat(1, 2)
+        limit = batch.original_sizes.flip(1).repeat(1, 2)
+        results = []
+        for b, each in enumerate(found):
+            boxes = torch.minimum((each["boxes"].cpu() * scale[b]).clamp(min=0), limit[b])
+            results.append((boxes, each["scores"].cpu(), each["labels"].cpu() - self.first_label))
+        return results
+
+
+def _images(batch: Batch) -> list[Tensor]:
+    return [image[:, :h, :w].float() / 255 for image, (h, w) in zip(batch.images, batch.sizes.tolist())]
+
+
+class Pyramid(nn.Module):
+    """A backbone and this project's pyramid, as torchvision's detectors take them."""
+
+    def __init__(self, backbone: ResNetBackbone | TimmBackbone, channels: int) -> None:
+        super().__init__()
+        self.backbone, self.out_channels = backbone, channels
+        self.fpn = FeaturePyramid(backbone.channels, channels, p7_relu=True)
+
+    def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
+        return OrderedDict((str(i), level) for i, level in enumerate(self.fpn(self.backbone(x))))
+
+
+class FinePyramid(nn.Module):
+    """A backbone and torchvision's pyramid, with strides 4 to 64, as Faster R-CNN has it."""
+
+    def __init__(self, backbone: ResNetBackbone | TimmBackbone, channels: int) -> None:
+        super().__init__()
+        self.backbone, self.out_channels = backbone, channels
+        with torch.no_grad():
+            widths = [feature.shape[1] for feature in self.features(torch.zeros(1, 3, 64, 64))]
+        self.fpn = FeaturePyramidNetwork(widths, channels, extra_blocks=LastLevelMaxPool())
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Return the features of strides 4, 8, 16 and 32."""
+        if isinstance(self.backbone, TimmBackbone):
+            strides = self.backbone.body.feature_info.reduction()
+            features = self.backbone.body(x)
+            return [features[strides.index(stride)] for stride in (4, 8, 16, 32)]
+        stride_4: list[Tensor] = []
+        hook = self.backbone.layer1.register_forward_hook(lambda module, given, output: stride_4.append(output))
+        coarser = self.backbone(x)
+        hook.remove()
+        return [*stride_4, *coarser]
+
+    def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
+        names = ("0", "1", "2", "3")
+        levels: OrderedDict[str, Tensor] = self.fpn(OrderedDict(zip(names, self.features(x))))
+        return levels
+
+
+def make_ours(start: Start, names: tuple[str, ...], channels: int) -> Ours:
+    return Ours(ModelConfig(channels=channels), start, names)
+
+
+def make_fcos(start: Start, names: tuple[str, ...], channels: int) -> TorchvisionPeer:
+    backbone = _backbone(start)
+    model = FCOS(Pyramid(backbone, channels), len(names), score_thresh=0.05, **_input(start))
+    _groups_of_8(model.head)
+    return TorchvisionPeer(model, backbone, start.norm)
+
+
+def make_retinanet(start: Start, names: tuple[str, ...], channels: int) -> TorchvisionPeer:
+    backbone = _backbone(start)
+    sizes = tuple(tuple(int(side * 2 ** (i / 3)) for i in range(3)) for side in (32, 64, 128, 256, 512))
+    anchors = AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes))
+    head = RetinaNetHead(channels, 9, len(names), norm_layer=partial(nn.GroupNorm, channels // 8))
+    head.regression_head._loss_type = "giou"
+    pyramid = Pyramid(backbone, channels)
+    model = RetinaNet(pyramid, len(names), anchor_generator=anchors, head=head, **_input(start))
+    return TorchvisionPeer(model, backbone, start.norm)
+
+
+def make_faster_rcnn(start: Start, names: tuple[str, ...], channels: int) -> TorchvisionPeer:
+    backbone = _backbone(start)
+    box_head = TwoMLPHead(channels * 7**2, 4 * channels)
+    predictor = FastRCNNPredictor(4 * channels, len(names) + 1)
+    model = FasterRCNN(FinePyramid(backbone, channels), box_head=box_head, box_predictor=predictor, **_input(start))
+    return TorchvisionPeer(model, backbone, start.norm, first_label=1)
+
+
+DETECTORS: dict[str, Callable[[Start, tuple[str, ...], int], Ours | TorchvisionPeer]] = {
+    "PAA": make_ours,
+    "FCOS": make_fcos,
+    "RetinaNet": make_retinanet,
+    "Faster R-CNN": make_faster_rcnn,
+}
+
+
+def _backbone(start: Start) -> ResNetBackbone | TimmBackbone:
+    if not start.backbone.startswith("timm/"):
+        return ResNetBackbone(start.backbone, norm=start.norm)
+    backbone = TimmBackbone(start.backbone.removeprefix("timm/"), norm=start.norm)
+    if start.weights is not None:
+        backbone.load_state_dict(dict(start.weights.tensors))
+    return backbone
+
+
+def _input(start: Start) -> dict[str, object]:
+    """Return the arguments of a torchvision detector for its input: normalised as ours, and not resized."""
+    mean, std = ([value / 255 for value in values] for values in (start.mean, start.std))
+    return {"image_mean": mean, "image_std": std, "_skip_resize": True}
+
+
+def _groups_of_8(head: nn.Module) -> None:
+    for module in head.modules():
+        if isinstance(module, nn.GroupNorm):
+            module.num_groups = module.num_channels // 8

@@ -1,0 +1,155 @@
+"""What is each part of the detector worth, and which defaults are best? Defaults of training point at lines of this.
+
+Each variant changes one thing of this project's detector (or, with `FCOS:` before its name, the terms of torchvision's
+FCOS), and is trained as in accuracy.py. Nothing here sees a test image: a fifth of the training images, chosen by their
+names, are held out of training and tested on. Each run is one JSON line, with the variant's name; a run that is in the
+file already is not run again.
+
+    python benchmarks/study.py --data DIR [--variants base "no voting" ...] [--sets bccd ...] [--starts imagenet]
+        [--epochs 12] [--seeds 0 1] [--output docs/study.jsonl]
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from datetime import date
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import machine
+from accuracy import SPLITS, TERMS, Cell, append, run_cell
+from accuracy_detectors import STARTS, Ours, Start, make_fcos
+from paa.config import InferenceConfig, ModelConfig
+from paa.core import Assignment, LossWeights, PaaAssigner, iou
+from paa.core.assignment import Cost
+from paa.core.outputs import HeadOutputs
+from paa.model.detector import Detector
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What differs from the default: fields of `Terms`, of the model, of the detector; FCOS: not ours, but FCOS."""
+
+    terms: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+    ours: dict[str, Any] = field(default_factory=dict)
+    fcos: bool = False
+
+    def make(self, start: Start, names: tuple[str, ...], channels: int) -> Any:
+        if self.fcos:
+            return make_fcos(start, names, channels)
+        return Ours(ModelConfig(channels=channels, **self.model), start, names, **self.ours)
+
+
+def start_scales(value: float, detector: Detector) -> None:
+    """Let the learned scale of each level's deltas start at `value`."""
+    torch.nn.init.constant_(detector.head.scales, value)
+
+
+def by_iou(
+    outputs: HeadOutputs, anchors: Tensor, gt_boxes: Tensor, gt_labels: Tensor, cost: Cost, /, best: bool = True
+) -> Assignment:
+    """RetinaNet's rule: positive from an IoU of 0.5 on, and the best anchor of each object. (No anchor is ignored.)"""
+    overlap = iou(gt_boxes[:, :, None], anchors).masked_fill((gt_labels < 0)[..., None], -1)
+    owner = overlap.argmax(1, keepdim=True)
+    objects = torch.arange(gt_labels.shape[1], device=owner.device)[:, None]
+    quality, chosen = torch.where(owner == objects, overlap, -1).topk(min(100, overlap.shape[2]))
+    scores = torch.where(quality > 0, 1 - quality, torch.inf)
+    candidates = (quality > 0).sum(2)
+    return Assignment(chosen, scores, candidates, (quality >= 0.5).sum(2).clamp(min=1).minimum(candidates))
+
+
+def by_atss(outputs: HeadOutputs, anchors: Tensor, gt_boxes: Tensor, gt_labels: Tensor, cost: Cost, /) -> Assignment:
+    """ATSS (Zhang et al. 2020): of the 9 nearest anchors on each level, those above mean + deviation of their IoUs."""
+    overlap = iou(gt_boxes[:, :, None], anchors).masked_fill((gt_labels < 0)[..., None], -1)
+    centre = (anchors[:, :2] + anchors[:, 2:]) / 2
+    truth = (gt_boxes[..., :2] + gt_boxes[..., 2:]) / 2
+    distance = (truth[:, :, None] - centre).norm(dim=-1)
+    starts = outputs.level_starts()
+    near = []
+    for first, last in pairwise(starts):
+        near.append(distance[..., first:last].topk(min(9, last - first), largest=False)[1] + first)
+    chosen = torch.cat(near, 2)
+    quality = overlap.gather(2, chosen)
+    threshold = quality.mean(2, keepdim=True) + quality.std(2, keepdim=True)
+    inside = (centre[chosen] > gt_boxes[:, :, None, :2]).all(-1) & (centre[chosen] < gt_boxes[:, :, None, 2:]).all(-1)
+    good = (quality >= threshold) & inside & (gt_labels >= 0)[..., None]
+    # an anchor that is good for two objects goes to the one of higher IoU
+    claimed = torch.full_like(overlap, -1.0).scatter_(2, chosen, torch.where(good, quality, -1.0))
+    winner = claimed.amax(1, keepdim=True)
+    good &= quality >= winner.expand_as(claimed).gather(2, chosen)
+    scores, order = torch.where(good, 1 - quality, torch.inf).sort(2)
+    return Assignment(chosen.gather(2, order), scores, good.sum(2), good.sum(2))
+
+
+VARIANTS: dict[str, Variant] = {
+    "base": Variant(),
+    **{f"warm-up {n}": Variant({"warmup_steps": n}) for n in (0, 25, 50, 200)},
+    **{f"lr {x:g}": Variant({"lr": x}) for x in (2.5e-4, 1e-3, 2e-3)},
+    **{f"scales {x}": Variant(ours={"change": functools.partial(start_scales, float(x))}) for x in (2, 4, 8)},
+    "no voting": Variant(ours={"inference": InferenceConfig(voting=False)}),
+    "rule by IoU": Variant(ours={"assigner": by_iou}),
+    "rule ATSS": Variant(ours={"assigner": by_atss}),
+    **{f"candidates {n}": Variant(ours={"assigner": PaaAssigner(per_level=n)}) for n in (5, 15)},
+    "match 0.3": Variant(ours={"assigner": PaaAssigner(match_iou=0.3)}),
+    **{f"box {x}": Variant(ours={"weights": LossWeights(box=x)}) for x in (2.0, 3.0)},
+    "jitter": Variant({"scale_jitter": (0.7, 1.4), "color_jitter": 0.2}),
+    "FCOS: base": Variant(fcos=True),
+    **{f"FCOS: lr {x:g}": Variant({"lr": x}, fcos=True) for x in (2.5e-4, 1e-3, 2e-3)},
+    **{f"FCOS: warm-up {n}": Variant({"warmup_steps": n}, fcos=True) for n in (0, 25)},
+}
+
+
+def is_done(variant: str, cell: Cell, path: Path) -> bool:
+    """Return whether the file has the line of this run."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    wanted = {**asdict(cell), "variant": variant}
+    return any(wanted.items() <= json.loads(line).items() for line in lines)
+
+
+def main() -> None:
+    """Run what was asked for and is not in the file yet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS), metavar="NAME")
+    parser.add_argument("--sets", nargs="+", default=list(SPLITS))
+    parser.add_argument("--starts", nargs="+", default=["imagenet"], choices=list(STARTS))
+    parser.add_argument("--epochs", nargs="+", type=int, default=[12])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "docs" / "study.jsonl")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    logging.getLogger("paa").setLevel(logging.ERROR)
+    runs: list[tuple[str, Cell]] = [
+        (variant, Cell(data, "FCOS" if VARIANTS[variant].fcos else "PAA", start, epochs, seed))
+        for epochs in arguments.epochs
+        for start in arguments.starts
+        for seed in arguments.seeds
+        for variant in arguments.variants
+        for data in arguments.sets
+    ]
+    for name, cell in runs:
+        if is_done(name, cell, arguments.output):
+            continue
+        variant = VARIANTS[name]
+        terms = replace(TERMS[cell.start], **variant.terms)
+        make: Callable[..., Any] = variant.make
+        line = run_cell(cell, terms, arguments.data, make, arguments.device, development=True)
+        about = {"device": arguments.device, "commit": machine.commit(), "date": date.today().isoformat()}
+        append(arguments.output, {"variant": name, **line, **about})
+        print(name, {key: line[key] for key in (*asdict(cell), "AP", "AP50", "AP75", "seconds")}, flush=True)
+
+
+if __name__ == "__main__":
+    main()
