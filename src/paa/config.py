@@ -131,7 +131,7 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A model, how its images are augmented, and its optimisation."""
+    """A model, how its images are augmented, its optimisation, and the weights that it is meant to start from."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     """The detector."""
@@ -139,6 +139,8 @@ class Recipe:
     """Resizing and augmentation."""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     """Optimizer and learning rate."""
+    init: str | None = None
+    """Weights to start from, unless a person names others; none in recipes that leave the choice to the person."""
 
 
 @dataclass(frozen=True)

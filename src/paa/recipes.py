@@ -1,8 +1,11 @@
-"""Named configurations: the references' (the seed's, the official code's, MMDetection's) and two of this project."""
+"""Named configurations: the references' (the seed's, the official code's, MMDetection's), this project's, and files."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+
+import msgspec
 
 from paa.config import CAFFE_MEAN, AugmentConfig, ModelConfig, Recipe, ScheduleConfig
 from paa.errors import ConfigError
@@ -33,6 +36,26 @@ def _epochs(epochs: int, *decays: int) -> ScheduleConfig:
 
 
 RECIPES: dict[str, Recipe] = {
+    # Decided from the data, the device and the weights at hand (training/auto.py); these values are where it begins.
+    "auto": Recipe(
+        ModelConfig(backbone="timm/tf_efficientnet_lite0", norm="affine", channels=64, min_size=256, max_size=427),
+        AugmentConfig(min_sizes=(256,), max_size=427),
+        ScheduleConfig(
+            decays=(),
+            reference_batch=8,
+            lr=5e-4,
+            optimizer="adamw",
+            weight_decay=0.05,
+            bias_lr_factor=1.0,
+            backbone_lr_factor=0.1,
+            warmup_steps=100,
+            warmup_factor=0.01,
+            warmup="linear",
+            shape="cosine",
+            frozen_stages=0,
+            clip_norm=10.0,
+        ),
+    ),
     "r50_1x": Recipe(_CAFFE),
     "r50_1.5x": Recipe(_CAFFE, schedule=ScheduleConfig(steps=135_000, decays=(90_000, 120_000))),
     "r101_2x": Recipe(_R101, _MULTI_SCALE, _2X),
@@ -96,8 +119,24 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
+AUTO = "auto"
+"""The recipe that `training.auto` decides."""
+
+
 def find_recipe(name: str) -> Recipe:
-    """Return the recipe of that name; ConfigError lists the known recipes if the name is unknown."""
-    if name not in RECIPES:
-        raise ConfigError(f"unknown recipe {name!r}; known: {', '.join(RECIPES)}")
-    return RECIPES[name]
+    """Return the recipe of that name, or that of a file such as a run's recipe.json.
+
+    The values of `auto` are those that it starts from. ConfigError lists the known recipes if the name is unknown, and
+    says what is wrong with a file.
+    """
+    if name in RECIPES:
+        return RECIPES[name]
+    path = Path(name)
+    if path.suffix != ".json":
+        raise ConfigError(f"unknown recipe {name!r}; known: {', '.join(RECIPES)}, or a file: runs/NAME/recipe.json")
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Recipe)
+    except OSError as error:
+        raise ConfigError(f"{path}: no such recipe file ({error.strerror})") from error
+    except msgspec.MsgspecError as error:
+        raise ConfigError(f"{path}: not a recipe ({error})") from error

@@ -85,10 +85,11 @@ def test_defaults_are_the_commands(config_of: Any) -> None:
     config = config_of("some/set", device="cpu")
     assert config == TrainConfig(
         DataConfig(Path("some/set")),
-        Path("runs/r50_1x-set"),
-        RECIPES["r50_1x"],
-        batch_size=16,
+        Path("runs/auto-set"),
+        RECIPES["auto"],
+        batch_size=8,
         runtime=RuntimeConfig(device="cpu"),
+        auto=True,
         named=("data.path", "runtime.device"),
     )
     nano = config_of("set", "r18_nano", steps=100, device="cpu", model={"min_size": 320})

@@ -22,7 +22,7 @@ from paa.commands.help import HELP, HELP_ALL, show_help
 from paa.commands.predict import Predict
 from paa.commands.train import Train
 from paa.errors import PaaError
-from paa.recipes import RECIPES, find_recipe
+from paa.recipes import AUTO, RECIPES, find_recipe
 from paa.runtime.terminal import safe_output
 
 COMMANDS: dict[str, Any] = {
@@ -37,7 +37,7 @@ USAGE = f"""paa {__version__}: Probabilistic Anchor Assignment with IoU Predicti
 
 usage: paa COMMAND [options]     (paa COMMAND --help: the usual options, --help-all: every option)
 
-  paa train --data PATH --recipe NAME           train on a COCO, Pascal VOC or YOLO data set
+  paa train --data PATH                         train on a COCO, Pascal VOC or YOLO data set
   paa eval CHECKPOINT --data PATH               COCO's numbers, operating points
   paa predict CHECKPOINT IMAGE_OR_FOLDER...     draw and write detections
   paa convert CHECKPOINT OUT.safetensors        any implementation's checkpoint, as this project's model file
@@ -64,7 +64,7 @@ def parse(arguments: Sequence[str]) -> Train | Eval | Predict | Convert | Demo:
 
 def _recipe_of(arguments: list[str]) -> str:
     """Return the recipe named on the command line, whose values are the defaults of the other options."""
-    name = "r50_1x"
+    name = AUTO
     for i, argument in enumerate(arguments):
         if argument == "--recipe" and i + 1 < len(arguments):
             name = arguments[i + 1]

@@ -19,7 +19,7 @@ from paa.config import (
     ValidationConfig,
     WeightsFormat,
 )
-from paa.recipes import RECIPES
+from paa.recipes import find_recipe
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,8 +48,8 @@ class Train:
     """Train a detector on a data set. Options that start with model, augment or schedule override the recipe."""
 
     data: Annotated[DataOptions, arg(name="")]
-    recipe: str = "r50_1x"
-    """Named configuration to start from."""
+    recipe: str = "auto"
+    """Named configuration to start from, or a file such as a run's recipe.json; auto: decided from data and device."""
     output: Path | None = None
     """Folder of the run; default: runs/RECIPE-DATA."""
     batch_size: int = 16
@@ -92,7 +92,7 @@ class Train:
     @classmethod
     def of_recipe(cls, recipe: str, named: tuple[str, ...]) -> Train:
         """Return the command with a recipe's values, before its options are parsed."""
-        values = RECIPES[recipe]
+        values = find_recipe(recipe)
         return cls(
             DataOptions(tyro.MISSING),
             recipe=recipe,
@@ -100,6 +100,7 @@ class Train:
             model=values.model,
             augment=values.augment,
             schedule=values.schedule,
+            init=values.init,
             named=named,
         )
 
@@ -120,7 +121,7 @@ class Train:
 
         return build_config(
             self.recipe,
-            Recipe(self.model, self.augment, self.schedule),
+            Recipe(self.model, self.augment, self.schedule, self.init),
             DataConfig(**vars(self.data)),
             ValidationConfig(**vars(self.validation) | {"batch_size": max(self.validation.batch_size, 0)}),
             self.runtime,

@@ -22,7 +22,7 @@ _NONE: Values = {}
 
 def train(
     data: str | Path | Values,
-    recipe: str = "r50_1x",
+    recipe: str = "auto",
     *,
     output: str | Path | None = None,
     batch_size: int | None = None,
@@ -46,9 +46,10 @@ def train(
         detector = paa.load(result.best)
 
     data: the data set, a COCO JSON file or the folder of a COCO, Pascal VOC or YOLO data set; or the fields of
-    `DataConfig`, as {"path": "my_images", "val_split": "test"}. recipe: the named configuration to start from. output:
-    folder of the run; default: runs/RECIPE-DATA. batch_size: images of a step, over all processes; default: the
-    recipe's. steps, epochs, lr: fields of the schedule. device: cpu, cuda, cuda:1, ...; default: a GPU if there is one.
+    `DataConfig`, as {"path": "my_images", "val_split": "test"}. recipe: the named configuration to start from, or a
+    file such as a run's recipe.json; "auto" decides from the data, the device and the weights at hand. output: folder
+    of the run; default: runs/RECIPE-DATA. batch_size: images of a step, over all processes; default: the recipe's.
+    steps, epochs, lr: fields of the schedule. device: cpu, cuda, cuda:1, ...; default: a GPU if there is one.
     resume: "last" resumes the run in `output`, or starts it if it has no checkpoint yet; a path resumes from that
     checkpoint. init: weights to start from, a file of a detector or a backbone, or torchvision/NAME or timm/NAME;
     init_format: the format of that file.
@@ -81,6 +82,7 @@ def train(
             changed(original.model, groups["model"], "model."),
             changed(original.augment, groups["augment"], "augment."),
             changed(original.schedule, groups["schedule"], "schedule."),
+            original.init,
         ),
         changed(DataConfig(Path()), groups["data"], "data."),
         changed(ValidationConfig(), groups["validation"], "validation."),

@@ -11,7 +11,7 @@ import msgspec
 
 from paa.config import DataConfig, Recipe, RuntimeConfig, ValidationConfig, WeightsFormat
 from paa.errors import ConfigError
-from paa.recipes import find_recipe
+from paa.recipes import AUTO, RECIPES, find_recipe
 from paa.training.schedule import fit_decays
 from paa.training.settings import TrainConfig
 
@@ -44,6 +44,9 @@ def build_config(
     if output is None and isinstance(resume, Path):
         output = resume.parent
     data_name = data.path.stem if data.path.suffix else data.path.resolve().name
+    named = list(named)
+    if recipe_name not in RECIPES:  # a file: its warm-up is not a default that short runs have less of
+        recipe_name, named = Path(recipe_name).stem, [*named, "schedule.warmup_steps"]
     return TrainConfig(
         data=data,
         output=output or Path("runs") / f"{recipe_name}-{data_name}",
@@ -52,8 +55,9 @@ def build_config(
         validation=validation,
         runtime=runtime,
         resume=resume,
-        init=init,
+        init=recipe.init if init is None else init,
         init_format=init_format,
+        auto=recipe_name == AUTO,
         named=tuple(dict.fromkeys(named)),
     )
 

@@ -15,6 +15,7 @@ import torch
 import torchvision
 
 import paa
+from paa.config import Recipe, to_dict
 from paa.data.left_out import LEFT_OUT
 from paa.errors import RunError
 from paa.runtime.files import cannot_write, check_folder, remove_temporaries, temporaries, whole_file, write_text
@@ -25,11 +26,11 @@ Opened = TypeVar("Opened")
 
 
 class RunFolder:
-    """config.json, log.jsonl, tensorboard/, last.pt, best.pt and left_out.txt of one run."""
+    """config.json, recipe.json, log.jsonl, tensorboard/, last.pt, best.pt and left_out.txt of one run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.config, self.log = path / "config.json", path / "log.jsonl"
+        self.config, self.recipe, self.log = path / "config.json", path / "recipe.json", path / "log.jsonl"
         self.last, self.best, self.tensorboard = path / "last.pt", path / "best.pt", path / "tensorboard"
         self.left_out = path / LEFT_OUT
         self._held = ExitStack()
@@ -93,11 +94,17 @@ class RunFolder:
 
     def clean(self) -> None:
         """Remove the files that a killed process left half-written; only the process that holds the lock may."""
-        remove_temporaries(self.path, [file.name for file in (self.config, self.log, self.last, self.best)])
+        remove_temporaries(
+            self.path, [file.name for file in (self.config, self.recipe, self.log, self.last, self.best)]
+        )
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Write the resolved configuration, with the versions and the git state of the code that runs."""
         write_text(self.config, json.dumps({**config, "environment": environment()}, indent=2) + "\n")
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Write the recipe of the run, from which `--recipe` starts the same run again."""
+        write_text(self.recipe, json.dumps(to_dict(recipe), indent=2) + "\n")
 
     def append(self, record: Record) -> None:
         """Append one line to the log; RunError if it cannot be written."""

@@ -31,6 +31,8 @@ class TrainConfig:
     timm/NAME, which are fetched. The model follows the file."""
     init_format: WeightsFormat | None = None
     """Format of that file; default: recognised from its content."""
+    auto: bool = False
+    """Decide the recipe from the data set, the device and the weights at hand; fields that are named are kept."""
     named: tuple[str, ...] = ()
     """The fields that a person set, as `model.backbone`, `schedule.steps`, `runtime.workers` or `batch_size`: their
     values are used as they are, or refused; other values are adapted to the weights, the data and the batch size."""

@@ -6,11 +6,12 @@ import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from paa.config import Precision, to_dict
+from paa.config import Precision, Recipe, to_dict
 from paa.core.losses import paa_losses
 from paa.data.index import DatasetIndex
 from paa.data.read_report import ReadReport
@@ -18,6 +19,7 @@ from paa.errors import RunError
 from paa.model.detector import Detector
 from paa.model.prepare import compile_network, prepare_for_device, resolve_precision
 from paa.runtime.distributed import Process
+from paa.training.auto import resolve_auto
 from paa.training.average import WeightAverage
 from paa.training.finite import FiniteCheck
 from paa.training.init import resolve_init
@@ -50,11 +52,12 @@ def set_up(config: TrainConfig, process: Process, listener: Listener) -> Iterato
         if process.first and folder.path.is_dir():
             folder.lock()
         resume_path = folder.checkpoint_to_resume() if config.resume == "last" else config.resume
-        config, weights, init_messages = resolve_init(config, resume_path)
         check_settings(config, process.world)
 
         reports = ReadReport(), ReadReport()
         index, val_index = read_data(config.data, config.validation.batch_size > 0, *reports)
+        config, auto_messages = resolve_auto(config, index, process, resume_path)
+        config, weights, init_messages = resolve_init(config, resume_path)
         val_index = None if val_index is None else first_images(val_index, config.validation.limit)
         precision = resolve_precision(config.runtime.precision, process.device)
         named = config.named_in("schedule")
@@ -82,8 +85,9 @@ def set_up(config: TrainConfig, process: Process, listener: Listener) -> Iterato
             claim_folder(folder, config, state)
             about = {"processes": process.world, "schedule": to_dict(state.schedule), "first_checkpoint": min(saving)}
             folder.write_config({**to_dict(config), **about})
+            folder.write_recipe(as_recipe(config, state.schedule))
             record = folder.keep_open(open_log(folder, state, listener))
-            for line in init_messages + messages if state.step == 0 else []:
+            for line in auto_messages + init_messages + messages if state.step == 0 else []:
                 log.info(line)
             log.info(state.schedule.line(config.batch_size, len(index)))
             for line in ineffective(config, state.schedule) + ([lr_jump] if lr_jump else []):
@@ -145,6 +149,20 @@ def make_run_config(config: TrainConfig, index: DatasetIndex, precision: Precisi
         "images of the data set": len(index),
         "annotations of the data set": len(index.boxes),
     }
+
+
+def as_recipe(config: TrainConfig, schedule: Schedule) -> Recipe:
+    """Return the recipe of a run, from which the same run starts again: nothing in it is scaled or decided later."""
+    resolved = replace(
+        config.recipe.schedule,
+        steps=schedule.steps,
+        epochs=None,
+        decays=schedule.decays,
+        reference_batch=config.batch_size,
+        lr=schedule.lr,
+        warmup_steps=schedule.warmup_steps,
+    )
+    return replace(config.recipe, schedule=resolved, init=config.init)
 
 
 def validation_interval(config: TrainConfig, schedule: Schedule) -> int:

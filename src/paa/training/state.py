@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from torch.optim import Optimizer
@@ -13,6 +14,7 @@ from paa.errors import CheckpointError, ConfigError
 from paa.model.detector import Detector
 from paa.training.average import WeightAverage
 from paa.training.schedule import Schedule
+from paa.weights.files import read_file
 from paa.weights.formats import own
 from paa.weights.state import Checkpoint, load_tensors
 
@@ -66,10 +68,7 @@ class TrainingState:
         `run_config` stays; CheckpointError if the content is no checkpoint of a run, ConfigError if that run had other
         settings.
         """
-        if not own.recognises(Checkpoint(source, content)) or "training" not in content:
-            raise CheckpointError(
-                f"{source}: no training checkpoint of this project; to start from its weights use --init"
-            )
+        _check_is_of_run(content, source)
         if tuple(content["names"]) != self.detector.names:
             classes = f"{content['names']}, the data set has {list(self.detector.names)}"
             raise ConfigError(f"{source}: was trained on classes {classes}")
@@ -94,6 +93,19 @@ class TrainingState:
         # a setting that is newer than the checkpoint had at that time the value that is the default now
         theirs, ours = {**_flat(to_dict(Recipe())), **_flat(saved)}, _flat(self.run_config)
         check_same({name: (theirs.get(name), value) for name, value in ours.items() if name not in _MAY_CHANGE}, source)
+
+
+def read_run_config(path: Path) -> dict[str, Any]:
+    """Return the settings of the run that a checkpoint is of, under today's names; CheckpointError if it has none."""
+    content = read_file(path).values
+    _check_is_of_run(content, str(path))
+    saved: dict[str, Any] = own.current_names(content["training"])["run_config"]
+    return saved
+
+
+def _check_is_of_run(content: Mapping[str, Any], source: str) -> None:
+    if not own.recognises(Checkpoint(source, content)) or "training" not in content:
+        raise CheckpointError(f"{source}: no training checkpoint of this project; to start from its weights use --init")
 
 
 def check_same(settings: Mapping[str, tuple[Any, Any]], source: str) -> None:

