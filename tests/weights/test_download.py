@@ -55,6 +55,21 @@ def test_a_file_is_fetched_once(cache: Path, caplog: pytest.LogCaptureFixture) -
     ]
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_for_terminals(
+    cache: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    caplog.set_level(logging.INFO, "paa")
+    monkeypatch.setattr(module, "_PROGRESS_EVERY", 0)
+    monkeypatch.setattr(module, "_PIECE", 100_000)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    with serve(file(CONTENT)) as server:
+        fetch(server, cache)
+    assert [message for message in caplog.messages if "% of 293.0 kB" in message][-1:] == (
+        ["100 % of 293.0 kB"] if terminal else []
+    )
+
+
 def test_a_file_that_was_put_there_by_hand_needs_no_server(tmp_path: Path) -> None:
     (tmp_path / "a.pth").write_bytes(CONTENT)
     download("http://127.0.0.1:9/a.pth", tmp_path / "a.pth", PREFIX)
@@ -196,7 +211,7 @@ def test_a_server_that_hangs_is_given_up(cache: Path, monkeypatch: pytest.Monkey
         fetch(server, cache)
     assert server.ranges == [None, None, "bytes=150000-"]
     with serve(hang) as server:
-        assert refusal(server, cache / "b") == "no answer for 0 seconds"
+        assert refusal(server, cache / "b") == "no answer for 0.1 seconds"
 
 
 def test_a_server_that_hardly_sends_anything_is_given_up(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

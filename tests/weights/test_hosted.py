@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from paa.errors import CheckpointError
 from paa.weights.hosted import MODELS, SERVER, HostedModel, local_file, similar
 from paa.weights.read import read_start
 from paa.weights.state import Weights
+from tests.processes import in_two_processes
 from tests.weights.golden_states import assert_golden, golden_state
 from tests.weights.servers import Server, file, serve, status
 
@@ -94,6 +96,24 @@ def test_every_command_takes_a_name(
     converted = paa.load(tmp_path / "tiny.safetensors", "cpu")
     assert converted.provenance["file"] == MODELS[TINY].cached.name
     assert converted.provenance["sha256"].startswith(MODELS[TINY].sha256_prefix)
+    assert len(tiny.requests) == 1
+
+
+def main_with(name: str, model: HostedModel, environment: dict[str, str], arguments: list[str]) -> None:
+    """Run a command in a process of its own, where one more model has a name."""
+    os.environ.update(environment)
+    MODELS[name] = model
+    main(arguments)
+
+
+def test_the_processes_of_a_run_share_one_download(
+    tiny: Server, tmp_path: Path, shapes: Path, options: list[str]
+) -> None:
+    environment = {name: os.environ[name] for name in ("PAA_WEIGHTS_MIRROR", "TORCH_HOME")}
+    arguments = ["train", "--init", TINY, "--data", str(shapes), *options, "--output", str(tmp_path / "run")]
+    ended = in_two_processes(tmp_path, main_with, TINY, MODELS[TINY], environment, arguments)
+    assert [done.code for done in ended] == [0, 0], ended
+    assert sum(done.stderr.count("fetching ") for done in ended) <= 1
     assert len(tiny.requests) == 1
 
 

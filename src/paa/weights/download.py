@@ -32,6 +32,7 @@ SLOWEST = 1024
 PAUSES = (0.5, 1.0, 2.0)
 """Seconds before each new attempt; an attempt that brings a megabyte starts the count anew."""
 
+_PROGRESS_EVERY = 10.0  # seconds, on a terminal
 _PIECE = 2**20  # bytes that are read and written at a time
 _PASSING = {408, 425, 429}  # HTTP's client errors that a later attempt may not meet
 
@@ -218,7 +219,7 @@ def _copy(response: http.client.HTTPResponse, file: BinaryIO, size: int, total: 
             if size - then < SLOWEST * TIMEOUT:
                 raise ConnectionError(f"only {size - then} bytes in {now - since:.0f} seconds")
             since, then = now, size
-        if total and now - shown > 5 and sys.stderr.isatty():
+        if total and now - shown >= _PROGRESS_EVERY and sys.stderr.isatty():
             log.info("%d %% of %s", 100 * size // total, format_bytes(total))
             shown = now
     return size
@@ -258,7 +259,7 @@ def _reason(error: Exception) -> str:
         return f"HTTP {error.code} {error.reason}"
     cause = error.reason if isinstance(error, URLError) else error
     if isinstance(cause, TimeoutError):
-        return f"no answer for {TIMEOUT:.0f} seconds"
+        return f"no answer for {TIMEOUT:g} seconds"
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror
     return one_line(cause) if isinstance(cause, Exception) else str(cause)
