@@ -186,8 +186,10 @@ class PAA(
 def load(path: str | Path, device: str | None = None, *, format: WeightsFormat | None = None) -> PAA:
     """Return the model in a checkpoint of any implementation of PAA, ready to predict.
 
-    device: cpu, cuda, ...; by default a GPU if there is one. format: detected from the file unless given.
-    CheckpointError for a file that is not such a checkpoint.
+    path: a file, or the name of one of MMDetection's models on COCO, which is fetched at its first use, as
+    `mmdet/r50_mstrain_3x` (`paa weights` lists them). device: cpu, cuda, ...; by default a GPU if there is one. format:
+    detected from the file unless given. CheckpointError for a file that is not such a checkpoint, or a model that
+    cannot be fetched.
     """
     chosen = pick_device(device)
     weights = read_weights(Path(path), format)

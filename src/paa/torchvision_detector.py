@@ -113,10 +113,11 @@ def paa_resnet50_fpn(
 ) -> TorchvisionDetector:
     """Return a PAA model with a ResNet-50, in place of `torchvision.models.detection.fcos_resnet50_fpn`.
 
-    weights: a checkpoint of any implementation of PAA, which decides the backbone, the classes and the sizes of images;
-    otherwise the model is new. For a new model: num_classes, 91 by default; weights_backbone: a file,
-    `torchvision/NAME` or a member of torchvision's ResNet50_Weights (downloaded at the first use), or None for random
-    weights; min_size, max_size: pixels of the short side, and at most of the long side, of resized images.
+    weights: a checkpoint of any implementation of PAA, or a name as `mmdet/r50_mstrain_3x`; it decides the backbone,
+    the classes and the sizes of images. Otherwise the model is new. For a new model: num_classes, 91 by default;
+    weights_backbone: a file, `torchvision/NAME` or a member of torchvision's ResNet50_Weights (downloaded at the first
+    use), or None for random weights; min_size, max_size: pixels of the short side, and at most of the long side, of
+    resized images.
     trainable_backbone_layers: how many of the backbone's five layers are trained, from the last on; by default 3, and 5
     with random weights.
     score_thresh, nms_thresh, detections_per_img: the least score of a detection, the IoU above which NMS removes the

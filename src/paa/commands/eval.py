@@ -24,7 +24,8 @@ class Eval:
     """Evaluate a checkpoint on a data set: COCO's twelve numbers, each class, the best operating points."""
 
     checkpoint: Positional[Path]
-    """A checkpoint of this project, the seed, the official code or MMDetection."""
+    """A checkpoint of this project, the seed, the official code or MMDetection, or a name, as mmdet/r50_1x (paa weights
+    lists them)."""
     data: Path
     """The data set: a COCO JSON file, or the folder of a COCO, Pascal VOC or YOLO data set."""
     checkpoint_format: DetectorFormat | None = None

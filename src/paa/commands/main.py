@@ -21,6 +21,7 @@ from paa.commands.eval import Eval
 from paa.commands.help import HELP, HELP_ALL, show_help
 from paa.commands.predict import Predict
 from paa.commands.train import Train
+from paa.commands.weights import ListWeights
 from paa.errors import PaaError
 from paa.recipes import AUTO, RECIPES, find_recipe
 from paa.runtime.terminal import safe_output
@@ -30,6 +31,7 @@ COMMANDS: dict[str, Any] = {
     "eval": Eval,
     "predict": Predict,
     "convert": Convert,
+    "weights": ListWeights,
     "demo": Demo,
 }
 
@@ -41,12 +43,13 @@ usage: paa COMMAND [options]     (paa COMMAND --help: the usual options, --help-
   paa eval CHECKPOINT --data PATH               COCO's numbers, operating points
   paa predict CHECKPOINT IMAGE_OR_FOLDER...     draw and write detections
   paa convert CHECKPOINT OUT.safetensors        any implementation's checkpoint, as this project's model file
+  paa weights                                   list the pre-trained weights that have a name
   paa demo                                      train, evaluate and draw on drawn shapes, in minutes, on a CPU
 
 recipes: {", ".join(RECIPES)}"""
 
 
-def parse(arguments: Sequence[str]) -> Train | Eval | Predict | Convert | Demo:
+def parse(arguments: Sequence[str]) -> Train | Eval | Predict | Convert | ListWeights | Demo:
     """Return the command of a command line; ends the program with code 2, or 0 for help."""
     command, rest = arguments[0], list(arguments[1:])
     kind, prog = COMMANDS[command], f"paa {command}"
@@ -58,7 +61,7 @@ def parse(arguments: Sequence[str]) -> Train | Eval | Predict | Convert | Demo:
         if option in rest:
             show_help(kind, prog, usual, default)
     options: dict[str, Any] = {} if default is None else {"default": default}
-    result: Train | Eval | Predict | Convert | Demo = tyro.cli(kind, args=rest, prog=prog, **options)
+    result: Train | Eval | Predict | Convert | ListWeights | Demo = tyro.cli(kind, args=rest, prog=prog, **options)
     return result
 
 

@@ -23,7 +23,8 @@ class Predict:
     """Draw what a checkpoint detects on images, and write the detections as JSON."""
 
     checkpoint: Positional[Path]
-    """A checkpoint of this project, the seed, the official code or MMDetection."""
+    """A checkpoint of this project, the seed, the official code or MMDetection, or a name, as mmdet/r50_1x (paa weights
+    lists them)."""
     paths: Positional[tuple[Path, ...]]
     """Images, or folders of images."""
     checkpoint_format: DetectorFormat | None = None

@@ -57,7 +57,8 @@ class Train:
     resume: str | None = None
     """Resume the run in --output from its last checkpoint, or from the one named here."""
     init: str | None = None
-    """Weights to start from: the file of a detector or a backbone, or torchvision/NAME or timm/NAME."""
+    """Weights to start from: the file of a detector or a backbone, or a name, as mmdet/r50_mstrain_3x,
+    efficientnet_lite0, torchvision/NAME, timm/NAME (paa weights lists them)."""
     init_format: WeightsFormat | None = None
     """Format of that file; default: recognised from what the file holds."""
     named: Suppress[tuple[str, ...]] = ()

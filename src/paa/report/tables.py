@@ -28,8 +28,8 @@ _MEANINGS = {
     "ARm": "medium objects",
     "ARl": "large objects",
 }
-_LEFT = {"measure", "meaning", "class"}  # columns aligned to the left
-_LONG = {"meaning", "class"}  # columns wrapped where the terminal is narrow; numbers never are
+_LEFT = {"measure", "meaning", "class", "name", "where"}  # columns aligned to the left
+_LONG = {"meaning", "class", "where"}  # columns wrapped where the terminal is narrow; numbers never are
 
 
 def evaluation_tables(evaluated: EvaluatedDataset, title: str = "COCO's numbers") -> list[tuple[str, list[Row]]]:

@@ -51,8 +51,8 @@ def train(
     of the run; default: runs/RECIPE-DATA. batch_size: images of a step, over all processes; default: the recipe's.
     steps, epochs, lr: fields of the schedule. device: cpu, cuda, cuda:1, ...; default: a GPU if there is one.
     resume: "last" resumes the run in `output`, or starts it if it has no checkpoint yet; a path resumes from that
-    checkpoint. init: weights to start from, a file of a detector or a backbone, or torchvision/NAME or timm/NAME;
-    init_format: the format of that file.
+    checkpoint. init: weights to start from, a file of a detector or a backbone, or a name, as mmdet/r50_mstrain_3x,
+    efficientnet_lite0, torchvision/NAME, timm/NAME (`paa weights` lists them); init_format: the format of that file.
 
     model, augment, schedule, validation, runtime: values for fields of `ModelConfig`, `AugmentConfig`,
     `ScheduleConfig`, `ValidationConfig` and `RuntimeConfig` (`paa.config`). What you set is used as it is; what you do

@@ -6,7 +6,6 @@ names the holder's process and host, and when it started: for the message to oth
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -18,17 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from paa.errors import RunError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from paa.runtime.locks import try_lock
 
 log = logging.getLogger("paa")
 
 LOCK = "lock"
 _ATTEMPTS = 20
-_NO_FLOCK = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL}
 _ENDED = "ended"
 _held: set[int] = set()
 
@@ -65,7 +59,7 @@ def _acquire(path: Path) -> int:
             except FileNotFoundError:
                 continue  # released meanwhile
         try:
-            locked = _flock(file)
+            locked = try_lock(file)
             holder = {} if created else _read(file)
             if locked is False or (locked is None and not created and _may_run(holder)):
                 raise RunError(_refusal(path, holder, certain=locked is False or _is_here(holder)))
@@ -80,21 +74,6 @@ def _acquire(path: Path) -> int:
             os.close(file)
             raise
     raise RunError(f"{path}: other processes lock and release it all the time; give another --output")
-
-
-def _flock(file: int) -> bool | None:
-    """Lock an open file and return whether that succeeded; None if the file system cannot lock files."""
-    if fcntl is None:
-        return None
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):  # some network file systems give the second
-        return False
-    except OSError as error:
-        if error.errno in _NO_FLOCK:
-            return None
-        raise
-    return True
 
 
 def _is_file_at(file: int, path: Path) -> bool:

@@ -10,6 +10,7 @@ from paa.config import WeightsFormat
 from paa.errors import CheckpointError
 from paa.model.detector import Detector
 from paa.weights.formats.own import check_names, write_model
+from paa.weights.hosted import local_file
 from paa.weights.read import build, read_weights
 from paa.weights.state import Weights
 
@@ -19,9 +20,9 @@ def convert(
 ) -> Weights:
     """Write the model in a checkpoint to `output`, and return what was written.
 
-    names: the classes, for a checkpoint that has no names or other ones. The file remembers its origin: the
-    checkpoint's name, format and SHA-256. CheckpointError if the checkpoint is incomplete, if it has no names and none
-    are given, or if the number of names is not that of classes.
+    path: a file, or a name of `weights.hosted.MODELS`. names: the classes, for a checkpoint that has no names or other
+    ones. The file remembers its origin: the checkpoint's name, format and SHA-256. CheckpointError if the checkpoint is
+    incomplete, if it has no names and none are given, or if the number of names is not that of classes.
     """
     weights = read_weights(path, format)
     if names is not None:
@@ -33,7 +34,7 @@ def convert(
         raise CheckpointError(f"{path}: has {weights.num_classes} classes without names: give their names with --names")
     detector = build(weights, str(path), Detector)
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with local_file(path).open("rb") as file:
         while piece := file.read(2**20):
             digest.update(piece)
     provenance = {"sha256": digest.hexdigest(), **weights.provenance}

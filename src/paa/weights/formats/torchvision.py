@@ -14,6 +14,9 @@ from paa.model.backbone import RESNETS
 from paa.weights.formats.resnets import name_resnet
 from paa.weights.state import BackboneWeights, Checkpoint
 
+NAMES = tuple(name for name in RESNETS if name != "resnext152_32x8d")
+"""The backbones that torchvision has weights of."""
+
 
 def recognises(file: Checkpoint) -> bool:
     """Return whether a file has torchvision's names of a ResNet, with or without the classifier."""
@@ -47,9 +50,8 @@ def fetch(name: str) -> BackboneWeights:
     """
     architecture, _, chosen = name.partition(".")
     source = f"torchvision/{name}"
-    known = [each for each in RESNETS if each != "resnext152_32x8d"]
-    if architecture not in known:
-        raise CheckpointError(f"{source}: no such weights; known: {', '.join(known)}")
+    if architecture not in NAMES:
+        raise CheckpointError(f"{source}: no such weights; known: {', '.join(NAMES)}")
     sets = get_model_weights(architecture)
     if chosen and chosen not in sets.__members__:
         raise CheckpointError(f"{source}: no such weights; {architecture} has {', '.join(sets.__members__)}")
