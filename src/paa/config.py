@@ -102,7 +102,7 @@ class ScheduleConfig:
     """Batch size for which learning rate, steps and decays are written; if you set it, the values of these that you
     set are scaled too."""
     lr: float = 0.01
-    """Learning rate; if you set it, exactly that, otherwise in proportion to the batch size."""
+    """Learning rate; if you set it, exactly that, otherwise scaled with the batch size."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """SGD with momentum 0.9, or AdamW."""
     weight_decay: float = 1e-4
@@ -152,7 +152,7 @@ class DataConfig:
     train_split: str = "train"
     """Split to train on."""
     val_split: str = "val"
-    """Split to validate on."""
+    """Split to validate on; unless you set it, a share of the training images (val_fraction) if there is none."""
     val_data: Path | None = None
     """The data set of the validation split; default: the training data set."""
     keep_empty: bool = True
@@ -161,6 +161,8 @@ class DataConfig:
     """Leave out unusable annotations and images (see left_out.txt) instead of stopping."""
     images: Path | None = None
     """Folder of the images; default: found from the annotations."""
+    val_fraction: float = 0.15
+    """Share of the training images to validate on, if there is no validation split, or you set it."""
     val_images: Path | None = None
     """Folder of the validation images; default: that of the training images, unless another data set is named."""
     max_pixels: int | None = None

@@ -53,7 +53,7 @@ class Train:
     output: Path | None = None
     """Folder of the run; default: runs/RECIPE-DATA."""
     batch_size: int = 16
-    """Images of a step, over all processes; the recipe's learning rate, steps and decays scale with it."""
+    """Images of a step, over all processes; learning rate, steps and decays scale with it."""
     resume: str | None = None
     """Resume the run in --output from its last checkpoint, or from the one named here."""
     init: str | None = None
@@ -71,6 +71,7 @@ class Train:
     usual: ClassVar[tuple[str, ...]] = (
         "data.path",
         "data.val_data",
+        "data.val_fraction",
         "data.skip_bad",
         "recipe",
         "output",

@@ -45,7 +45,7 @@ def ineffective(config: TrainConfig, schedule: Schedule) -> list[str]:
     model, runtime = config.recipe.model, config.runtime
     late = [decay for decay in schedule.decays if decay >= schedule.steps]
     validation = (
-        *("data.val_data", "data.val_split", "data.val_images"),
+        *("data.val_data", "data.val_split", "data.val_fraction", "data.val_images"),
         *("validation.interval", "validation.limit", "validation.voting"),
     )
     rules: tuple[tuple[tuple[str, ...], bool, str], ...] = (
@@ -98,9 +98,13 @@ def check_settings(config: TrainConfig, world: int) -> None:
     for name, (lowest, value) in least.items():
         if value is not None and not lowest <= value < math.inf:
             raise ConfigError(f"{name} must be at least {lowest}, got {value}")
+    other = [name for name in ("data.val_split", "data.val_data", "data.val_images") if name in config.named]
+    if other and "data.val_fraction" in config.named:
+        raise ConfigError(f"data.val_fraction and {other[0]} contradict each other: set only one of them")
     zoom, epochs, clip = augment.scale_jitter or (1.0, 1.0), schedule.epochs, schedule.clip_norm
     rules: tuple[tuple[str, object, str, bool], ...] = (
         ("batch_size", config.batch_size, f"a multiple of {world}, the processes", config.batch_size % world == 0),
+        ("data.val_fraction", config.data.val_fraction, "between 0 and 1", 0 < config.data.val_fraction < 1),
         ("runtime.seed", runtime.seed, "from 0 to 2^63 - 1", 0 <= runtime.seed < 2**63),
         ("augment.min_sizes", augment.min_sizes, "one or two numbers", 1 <= len(augment.min_sizes) <= 2),
         ("augment.hflip", augment.hflip, "from 0 to 1", 0 <= augment.hflip <= 1),

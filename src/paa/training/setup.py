@@ -54,7 +54,8 @@ def set_up(config: TrainConfig, process: Process, listener: Listener) -> Iterato
         check_settings(config, process.world)
 
         reports = ReadReport(), ReadReport()
-        index, val_index = read_data(config.data, config.validation.batch_size > 0, *reports)
+        validate = config.validation.batch_size > 0
+        index, val_index = read_data(config.data, validate, *reports, config.named_in("data"))
         val_index = None if val_index is None else first_images(val_index, config.validation.limit)
         precision = resolve_precision(config.runtime.precision, process.device)
         named = config.named_in("schedule")
@@ -142,6 +143,7 @@ def make_run_config(config: TrainConfig, index: DatasetIndex, precision: Precisi
         "seed": config.runtime.seed,
         "precision": precision,
         "init": config.init,
+        "val_fraction": config.data.val_fraction,
         "images of the data set": len(index),
         "annotations of the data set": len(index.boxes),
     }

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from paa.config import Recipe, to_dict
+from paa.config import DataConfig, Recipe, to_dict
 from paa.errors import CheckpointError, ConfigError
 from paa.model.detector import Detector
 from paa.training.average import WeightAverage
@@ -92,7 +92,8 @@ class TrainingState:
     def _check_run_config(self, saved: Mapping[str, Any], source: str) -> None:
         """Raise ConfigError, which names what differs, unless the checkpoint's run had the settings of this one."""
         # a setting that is newer than the checkpoint had at that time the value that is the default now
-        theirs, ours = {**_flat(to_dict(Recipe())), **_flat(saved)}, _flat(self.run_config)
+        defaults = {**_flat(to_dict(Recipe())), "val_fraction": DataConfig.val_fraction}
+        theirs, ours = {**defaults, **_flat(saved)}, _flat(self.run_config)
         check_same({name: (theirs.get(name), value) for name, value in ours.items() if name not in _MAY_CHANGE}, source)
 
 
