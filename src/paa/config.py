@@ -181,6 +181,8 @@ class ValidationConfig:
     """Validate on this many images only, the first ones; default: all."""
     voting: bool = True
     """Score voting (paper, section 3.4)."""
+    patience: int | None = None
+    """Stop after this many validations in a row without a higher AP; default: never."""
 
 
 @dataclass(frozen=True)

@@ -289,6 +289,22 @@ def test_a_listener_stops_both(tmp_path: Path, shapes: Path) -> None:
     assert differences(*checkpoints) == []
 
 
+def main_without_progress(arguments: list[str]) -> None:
+    """Run a command whose validations all find the same AP, which the first process alone knows."""
+    engine.evaluate_weights = lambda run: {"AP": 0.5, "AP50": 0.5} if run.process.first else {}
+    main(arguments)
+
+
+def test_two_processes_are_out_of_patience_together(tmp_path: Path, shapes: Path, options: list[str]) -> None:
+    more = ["--batch-size", 2, "--schedule.steps", 9, "--val-batch-size", 1, "--val-interval", 1, "--patience", 2]
+    command = [str(word) for word in ("train", "--data", shapes, *options, *more, "--output", tmp_path / "run")]
+    ended = in_two_processes(tmp_path, main_without_progress, command)
+    for done in ended:
+        assert done.code == 0, done.stderr
+    assert [record["step"] for record in read_log(tmp_path / "run")] == [1, 1, 2, 2, 3, 3]
+    assert sum("stopped at step 3 of 9" in done.stderr for done in ended) == 1
+
+
 def main_counting_graphs(output: Path, arguments: list[str]) -> None:
     """Run a command with torch.compile stopping before it makes code, and write how many graphs were traced."""
     import torch._dynamo.utils

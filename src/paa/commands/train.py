@@ -79,6 +79,7 @@ class Train:
         "resume",
         "init",
         "validation.batch_size",
+        "validation.patience",
         "runtime.device",
         "runtime.precision",
         "runtime.workers",

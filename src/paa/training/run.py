@@ -50,6 +50,17 @@ class Run:
         step = self.state.step
         return step == self.state.schedule.steps or step % interval == 0
 
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether as many validations in a row as `validation.patience` says had no higher AP than one before."""
+        patience = self.config.validation.patience
+        return patience is not None and self.val_index is not None and self.state.since_best >= patience
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run ends before its last step: its listener asked for that, or its patience is at an end."""
+        return self.log.stopped or self.out_of_patience
+
     def save(self, path: Path) -> None:
         """Write a checkpoint of the run as it stands, in the first process."""
         if self.process.first:
@@ -85,7 +96,7 @@ class Run:
             best=folder.best if has_best else None,
             log=folder.log,
             step=state.step,
-            stopped=self.log.stopped and (state.step < state.schedule.steps or state.validation_due),
+            stopped=self.stopped and (state.step < state.schedule.steps or state.validation_due),
             training=last_training,
             validation=last_validation,
         )

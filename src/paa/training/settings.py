@@ -46,7 +46,7 @@ def ineffective(config: TrainConfig, schedule: Schedule) -> list[str]:
     late = [decay for decay in schedule.decays if decay >= schedule.steps]
     validation = (
         *("data.val_data", "data.val_split", "data.val_fraction", "data.val_images"),
-        *("validation.interval", "validation.limit", "validation.voting"),
+        *("validation.interval", "validation.limit", "validation.voting", "validation.patience"),
     )
     rules: tuple[tuple[tuple[str, ...], bool, str], ...] = (
         (validation, config.validation.batch_size == 0, "there is no validation (validation.batch_size 0)"),
@@ -79,6 +79,7 @@ def check_settings(config: TrainConfig, world: int) -> None:
         "validation.batch_size": (0, validation.batch_size),
         "validation.interval": (0, validation.interval),
         "validation.limit": (1, validation.limit),
+        "validation.patience": (1, validation.patience),
         "runtime.workers": (0, runtime.workers),
         "runtime.worker_timeout": (0, runtime.worker_timeout),
         "runtime.log_interval": (1, runtime.log_interval),

@@ -25,8 +25,8 @@ class TrainingState:
     """The weights of a run, its optimizer, and how far it has come.
 
     average: of the weights, None in a run without one. run_config: the settings that must be the same when the run is
-    resumed. best: highest AP of a validation so far. validation_due: whether the validation of this step is not
-    finished; a run that is resumed here begins with it.
+    resumed. best: highest AP of a validation so far. since_best: how many validations came after that one.
+    validation_due: whether the validation of this step is not finished; a run that is resumed here begins with it.
     """
 
     detector: Detector
@@ -36,6 +36,7 @@ class TrainingState:
     run_config: dict[str, Any]
     step: int = 0
     best: float = -1.0
+    since_best: int = 0
     validation_due: bool = False
 
     @property
@@ -51,6 +52,7 @@ class TrainingState:
         training = {
             "step": self.step,
             "best": self.best,
+            "since_best": self.since_best,
             "schedule": asdict(self.schedule),
             "validation_due": self.validation_due,
             "run_config": self.run_config,
@@ -85,6 +87,7 @@ class TrainingState:
                 f"{source}: another version's optimizer ({error}); to start from its weights use --init"
             ) from error
         self.step, self.best = training["step"], training["best"]
+        self.since_best = training.get("since_best", 0)
         if training.get("schedule") is not None:  # the oldest checkpoints have none
             self.schedule = Schedule(**{**training["schedule"], "decays": tuple(training["schedule"]["decays"])})
         self.validation_due = training.get("validation_due", False)  # older checkpoints: written after validating

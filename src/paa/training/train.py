@@ -27,7 +27,7 @@ log = logging.getLogger("paa")
 
 
 def train(config: TrainConfig, process: Process, listener: Listener = ignore) -> TrainResult:
-    """Train up to the schedule's last step, or until the listener returns `STOP`.
+    """Train up to the schedule's last step, until the listener returns `STOP`, or until the run is out of patience.
 
     listener: gets every record of the log, in the first process. Raises DataError, ConfigError, CheckpointError or
     RunError (where another process writes to the folder, for example) before anything is written, and RunError, with
@@ -40,7 +40,7 @@ def train(config: TrainConfig, process: Process, listener: Listener = ignore) ->
         run.log.restart_clock(state.step)
 
         for batch in run.loader:
-            if run.log.stopped:
+            if run.stopped:
                 break
             batch = batch.to(process.device)
             set_lr(state.optimizer, schedule.lr_at(state.step))
@@ -60,6 +60,11 @@ def train(config: TrainConfig, process: Process, listener: Listener = ignore) ->
                 validate(run)
                 run.log.restart_clock(state.step)
 
+        if run.out_of_patience and state.step < schedule.steps:
+            log.info(
+                f"stopped at step {state.step} of {schedule.steps}: AP was highest, {state.best:.3f}, "
+                f"{state.since_best} validations ago; {run.folder.best} is the one to use"
+            )
         left_out = run.note_left_out(config.data.train_split, run.loader.left_out)
         for line in left_out_lines(left_out, f"{config.data.train_split}, while training"):
             log.info(line)
@@ -103,10 +108,12 @@ def validate(run: Run) -> None:
         raise type(error)(f"{error} (validating step {state.step}, which {folder.last} holds)") from error
     run.log.validation(state.step, metrics)
     state.validation_due = False
-    ap = metrics.get("AP") or 0.0
+    ap = run.process.gather(metrics.get("AP") or 0.0)[0]
     if ap > state.best:
-        state.best = ap
+        state.best, state.since_best = ap, 0
         run.save(folder.best)
+    else:
+        state.since_best += 1
     run.save(folder.last)
 
 
