@@ -35,7 +35,7 @@ class ModelConfig:
     """The configuration of a detector, which its checkpoints hold."""
 
     backbone: str = "resnet50"
-    """resnet18, 34, 50, 101 or 152, resnext101_32x8d or 64x4d, resnext152_32x8d, or timm/NAME."""
+    """resnet18 to resnet152, resnext101_32x8d or 64x4d, resnext152_32x8d, timm/NAME."""
     norm: Literal["frozen", "affine", "batch"] = "frozen"
     """frozen: batch norm's statistics and weights never change; affine: only its weights are trained, for pre-trained
     backbones; batch: all is trained, for training from scratch."""
@@ -162,7 +162,7 @@ class DataConfig:
     images: Path | None = None
     """Folder of the images; default: found from the annotations."""
     val_fraction: float = 0.15
-    """Share of the training images to validate on, if there is no validation split, or you set it."""
+    """Share of the training images to validate on, if there is no validation split."""
     val_images: Path | None = None
     """Folder of the validation images; default: that of the training images, unless another data set is named."""
     max_pixels: int | None = None
