@@ -33,6 +33,7 @@ SLOW = (
     "training/test_run_lock.py",
     "training/test_setup.py",
     "training/test_state.py",
+    "training/test_step.py",
     "training/test_train.py",
     "training/test_two_processes.py",
     "training/test_validation.py",

@@ -70,6 +70,20 @@ def test_processes_share_the_same_global_batches(tmp_path: Path, world: int) -> 
         assert plan.size[0] % 32 == plan.size[1] % 32 == 0
 
 
+@pytest.mark.parametrize(("world", "parts"), [(1, 2), (1, 8), (2, 2)])
+def test_the_parts_of_a_step_are_padded_alike(tmp_path: Path, world: int, parts: int) -> None:
+    index = make_index(tmp_path, [(30, 40)] * 9 + [(40, 30)] * 10)
+    for rank in range(world):
+        shares = list(TrainBatches(index, TRANSFORM, Sampling(8, steps=20, seed=5), rank, world))
+        plans = TrainBatches(index, TRANSFORM, Sampling(8, steps=20, start_step=3, seed=5, parts=parts), rank, world)
+        assert len(plans) == 17 * parts
+        for share, *of_step in zip(shares[3:], *[iter(plans)] * parts, strict=True):
+            assert {len(plan.positions) for plan in of_step} == {8 // world // parts}
+            assert sum((plan.positions for plan in of_step), ()) == share.positions
+            assert sum((plan.seeds for plan in of_step), ()) == share.seeds
+            assert {plan.size for plan in of_step} == {share.size}
+
+
 @pytest.mark.parametrize("start", [0, 1, 7, 19, 20])
 def test_resumes_anywhere(tmp_path: Path, start: int) -> None:
     index = make_index(tmp_path, [(30, 40)] * 9 + [(40, 30)] * 10)
@@ -93,6 +107,8 @@ def test_invalid_batch_sizes_and_seeds(tmp_path: Path) -> None:
     for batch_size, seed in ((0, 0), (3, 0), (4, -1)):
         with pytest.raises(ConfigError):
             TrainBatches(index, TRANSFORM, Sampling(batch_size, steps=10, seed=seed), world=2)
+    with pytest.raises(ConfigError, match="a batch of 4 images cannot be shared equally by 2 processes in 3 parts"):
+        TrainBatches(index, TRANSFORM, Sampling(4, steps=10, parts=3), world=2)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])

@@ -26,6 +26,8 @@ from tests.training.runs import Micro
         ({"schedule": {"ema": 1.0}}, 1, "schedule.ema must be between 0 and 1, got 1.0"),
         ({"schedule": {"ema": math.nan}}, 1, "schedule.ema must be between 0 and 1, got nan"),
         ({"schedule": {"backbone_lr_factor": -1.0}}, 1, "schedule.backbone_lr_factor must be at least 0, got -1.0"),
+        ({"accumulate": 0}, 1, "accumulate must be at least 1, got 0"),
+        ({"batch_size": 6, "accumulate": 2}, 2, "batch_size must be a multiple of 4, the processes (2) x accumulate"),
         ({"data": {"val_fraction": 1.0}}, 1, "data.val_fraction must be between 0 and 1, got 1.0"),
         ({"named": ("data.val_fraction", "data.val_data")}, 1, "data.val_fraction and data.val_data contradict each"),
         ({"augment": {"scale_jitter": (2.0, 1.0)}}, 1, "augment.scale_jitter must be above 0, the lower first"),

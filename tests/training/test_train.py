@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +73,9 @@ def test_the_average_is_evaluated_and_saved(tmp_path: Path, micro: Micro, monkey
     evaluated: list[dict[str, torch.Tensor]] = []
     train_step, evaluate_weights = engine.train_step, engine.evaluate_weights
 
-    def spy_on_step(run: Run, batch: Batch) -> Any:
+    def spy_on_step(run: Run, parts: Sequence[Batch]) -> Any:
         weights.extend([] if weights else [copy(run.state.detector)])
-        result = train_step(run, batch)
+        result = train_step(run, parts)
         weights.append(copy(run.state.detector))
         return result
 

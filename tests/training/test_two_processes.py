@@ -54,17 +54,18 @@ def run_two(folder: Path, *arguments: object) -> str:
     return "".join(done.stdout for done in ended)
 
 
-def test_torchrun_trains_as_one_process(tmp_path: Path, shapes: Path, options: list[str]) -> None:
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_torchrun_trains_as_one_process(tmp_path: Path, shapes: Path, options: list[str], accumulate: int) -> None:
     """Holds for frozen batch norm; trained batch norm takes the statistics of its own process's half of a batch."""
 
-    def arguments(output: str) -> list[str]:
+    def arguments(output: str, accumulate: int = 1) -> list[str]:
         more = ["--batch-size", 4, "--schedule.reference-batch", 4, "--schedule.frozen-stages", 2]
         more += ["--schedule.ema", 0.2, "--val-batch-size", 1, "--output", tmp_path / output]
-        return [str(word) for word in ("train", "--data", shapes, *options, *more)]
+        return [str(word) for word in ("train", "--data", shapes, *options, *more, "--accumulate", accumulate)]
 
     main(arguments("one"))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "paa"]
-    done = subprocess.run([*torchrun, *arguments("two")], capture_output=True, text=True, check=False)
+    done = subprocess.run([*torchrun, *arguments("two", accumulate)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("checkpoints: ") == 1
 

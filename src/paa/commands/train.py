@@ -54,6 +54,8 @@ class Train:
     """Folder of the run; default: runs/RECIPE-DATA."""
     batch_size: int = 16
     """Images of a step, over all processes; learning rate, steps and decays scale with it."""
+    accumulate: int = 1
+    """Compute a step's batch in this many parts, with the same result, to need less memory."""
     resume: str | None = None
     """Resume the run in --output from its last checkpoint, or from the one named here."""
     init: str | None = None
@@ -76,6 +78,7 @@ class Train:
         "recipe",
         "output",
         "batch_size",
+        "accumulate",
         "resume",
         "init",
         "validation.batch_size",
@@ -128,6 +131,7 @@ class Train:
             self.runtime,
             output=self.output,
             batch_size=self.batch_size,
+            accumulate=self.accumulate,
             resume=None if self.resume is None else "last" if self.resume == "last" else Path(self.resume),
             init=self.init,
             init_format=self.init_format,

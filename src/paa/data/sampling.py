@@ -31,7 +31,7 @@ class BatchPlan:
     """One batch of one process: positions of images, a seed for each in training, the (height, width) to pad to.
 
     In training the padded size is the global batch's: group norm sees the padding, which must not depend on the number
-    of processes.
+    of processes, or of parts of a step.
     """
 
     positions: tuple[int, ...]
@@ -91,35 +91,42 @@ def largest_size(index: DatasetIndex, transform: TrainTransform, batch_size: int
 class Sampling:
     """Which training batches to load: those of the steps from `start_step` to the one before `steps`.
 
-    batch_size: images a step, over all processes. seed: for shuffling and augmentation.
+    batch_size: images a step, over all processes. seed: for shuffling and augmentation. parts: the number of batches in
+    which each process gets its share of a step, one after the other, for gradients that are accumulated.
     """
 
     batch_size: int
     steps: int
     start_step: int = 0
     seed: int = 0
+    parts: int = 1
 
 
 class TrainBatches(Sampler[BatchPlan]):
-    """The plans of one process, `rank` of `world`, for each step of training."""
+    """The plans of one process, `rank` of `world`, for each part of each step of training."""
 
     def __init__(
         self, index: DatasetIndex, transform: TrainTransform, sampling: Sampling, rank: int = 0, world: int = 1
     ) -> None:
-        """Raise ConfigError for a batch that the processes cannot share equally, or a negative seed."""
-        if sampling.batch_size < 1 or sampling.batch_size % world:
-            raise ConfigError(f"a batch of {sampling.batch_size} images cannot be shared equally by {world} processes")
+        """Raise ConfigError for a batch that cannot be shared equally, or a negative seed."""
+        size, parts = sampling.batch_size, sampling.parts
+        if size < 1 or parts < 1 or size % (world * parts):
+            raise ConfigError(
+                f"a batch of {size} images cannot be shared equally by {world} processes"
+                + (f" in {parts} parts" if parts != 1 else "")
+            )
         if sampling.seed < 0:
             raise ConfigError(f"the seed must not be negative, got {sampling.seed}")
         self.index = index
         self.transform = transform
         self.sampling = sampling
         self.range = range(sampling.start_step, sampling.steps)
-        share = sampling.batch_size // world
-        self.share = slice(rank * share, (rank + 1) * share)
+        images = size // (world * parts)
+        starts = range(rank * images * parts, (rank + 1) * images * parts, images)
+        self.shares = [slice(start, start + images) for start in starts]
 
     def __len__(self) -> int:
-        return len(self.range)
+        return len(self.range) * len(self.shares)
 
     def __iter__(self) -> Iterator[BatchPlan]:
         batch_size, seed = self.sampling.batch_size, self.sampling.seed
@@ -127,7 +134,8 @@ class TrainBatches(Sampler[BatchPlan]):
         for step, batch in zip(self.range, islice(batches, self.range.start, None)):
             seeds = tuple((seed, _ITEM, step, place) for place in range(batch_size))
             sizes = [self._size(int(position), item_seed) for position, item_seed in zip(batch, seeds)]
-            yield BatchPlan(tuple(batch[self.share].tolist()), seeds[self.share], padded_size(sizes))
+            for share in self.shares:
+                yield BatchPlan(tuple(batch[share].tolist()), seeds[share], padded_size(sizes))
 
     def _size(self, position: int, item_seed: ItemSeed) -> tuple[int, int]:
         """Return the (height, width) that an image will have after augmentation with this seed."""

@@ -104,7 +104,7 @@ def make_loader(index: DatasetIndex, config: TrainConfig, process: Process, star
     return train_loader(
         index,
         TrainTransform(recipe.augment, recipe.model.legacy),
-        Sampling(config.batch_size, steps, start_step, runtime.seed),
+        Sampling(config.batch_size, steps, start_step, runtime.seed, config.accumulate),
         process,
         runtime,
         skip_bad=config.data.skip_bad,

@@ -7,11 +7,8 @@ import time
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from paa.config import InferenceConfig, LoadingConfig
-from paa.core.losses import LossResult
-from paa.data.batch import Batch
 from paa.data.read_report import left_out_lines
 from paa.data.workers import worker_errors
 from paa.errors import PaaError
@@ -22,6 +19,7 @@ from paa.training.records import Listener, TrainResult, ignore
 from paa.training.run import Run
 from paa.training.settings import TrainConfig
 from paa.training.setup import set_up
+from paa.training.step import train_step
 
 log = logging.getLogger("paa")
 
@@ -39,20 +37,20 @@ def train(config: TrainConfig, process: Process, listener: Listener = ignore) ->
             validate(run)
         run.log.restart_clock(state.step)
 
-        for batch in run.loader:
+        for batches in zip(*[iter(run.loader)] * config.accumulate):  # the parts of a step come one after the other
             if run.stopped:
                 break
-            batch = batch.to(process.device)
+            parts = [batch.to(process.device) for batch in batches]
             set_lr(state.optimizer, schedule.lr_at(state.step))
-            result, gradient_norm = train_step(run, batch)
+            result = train_step(run, parts)
             if state.average is not None:
                 state.average.update(state.step)
             state.step += 1
-            run.finite.add(state.step, result.losses, batch.positions)
+            run.finite.add(state.step, result.losses, torch.cat([part.positions for part in parts]))
 
             if run.is_due(config.runtime.log_interval):
                 run.finite.check_now()
-                run.log.training(state.step, result, gradient_norm)
+                run.log.training(state.step, *result)
             state.validation_due = run.val_index is not None and run.is_due(run.validation_interval)
             if state.validation_due or run.log.stopped or run.is_due(config.runtime.checkpoint_interval):
                 run.save_step()
@@ -69,31 +67,6 @@ def train(config: TrainConfig, process: Process, listener: Listener = ignore) ->
         for line in left_out_lines(left_out, f"{config.data.train_split}, while training"):
             log.info(line)
         return run.result()
-
-
-def train_step(run: Run, batch: Batch) -> tuple[LossResult, Tensor | None]:
-    """Predict, assign, take the gradients of the losses, and change the weights.
-
-    Returns the losses, and the norm of the gradients where they are clipped.
-    """
-    detector, optimizer, clip_norm = run.state.detector, run.state.optimizer, run.config.recipe.schedule.clip_norm
-    with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=run.precision == "bfloat16"):
-        outputs = run.model(batch.images, batch.sizes)
-    result = run.losses(
-        outputs,
-        detector.anchors(outputs),
-        batch.gt_boxes,
-        batch.gt_labels,
-        legacy=detector.config.legacy,
-        average=run.process.mean,
-    )
-    optimizer.zero_grad()
-    torch.stack(list(result.losses.values())).sum().backward()
-    norm = None
-    if clip_norm is not None:
-        norm = nn.utils.clip_grad_norm_([p for p in detector.parameters() if p.requires_grad], clip_norm)
-    optimizer.step()
-    return result, norm
 
 
 def validate(run: Run) -> None:
