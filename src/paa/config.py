@@ -73,7 +73,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How images are resized and augmented for training; all sizes in pixels."""
+    """How images are resized, augmented and repeated for training; all sizes in pixels."""
 
     min_sizes: tuple[int, ...] = (800,)
     """One short side, or the two ends of a range."""
@@ -85,6 +85,9 @@ class AugmentConfig:
     """Random zoom between these factors, with random crops (for training from scratch); none by default."""
     color_jitter: float = 0.0
     """Strength of random brightness, contrast and saturation; 0 is off."""
+    repeat_threshold: float = 0.0
+    """Take images of a class more often if fewer than this share of the images have it (repeat-factor sampling); 0 is
+    off. The schedule's epochs still count each image once."""
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,11 @@ from paa.data import datasets
 from paa.data.images.decoders import MAX_PIXELS_VARIABLE
 from paa.data.index import DatasetIndex
 from paa.data.read import read_dataset
+from paa.data.sampling import repeat_factors
 from paa.data.validation_split import split_off
 from paa.errors import ConfigError, ImageError, MissingSplitError
 from paa.training.records import ignore
-from paa.training.run_data import first_images, read_data
+from paa.training.run_data import first_images, read_data, repeat_line
 from paa.training.setup import set_up
 from paa.training.train import train
 from tests.data.data_files import box, coco_json
@@ -110,6 +111,24 @@ def test_a_class_that_is_only_validated(tmp_path: Path, caplog: pytest.LogCaptur
     with caplog.at_level(logging.WARNING, "paa"):
         read_data(DataConfig(path, val_fraction=float(fraction)), validate=True)
     assert "all objects of class dog are in the validation images: none is trained on" in caplog.text
+
+
+def test_repeated_images_are_counted(
+    shapes: Path, tmp_path: Path, micro: Micro, caplog: pytest.LogCaptureFixture
+) -> None:
+    index, _ = read_data(DataConfig(shapes), validate=False)
+    assert "repeats nothing: each class is in 0.01 of the images or more" in repeat_line(index, 0.01)
+    with caplog.at_level(logging.INFO, "paa"):
+        run = train(micro(tmp_path / "run", augment={"repeat_threshold": 1.0}), CPU)
+    (line,) = [record.getMessage() for record in caplog.records if "repeat" in record.getMessage()]
+    factors = repeat_factors(index, 1.0)
+    assert line == (
+        f"repeat-factor sampling: an epoch has about {factors.sum():.0f} images, {(factors > 1).sum()} of the 8 more "
+        f"than once, up to {factors.max():.3g} times; schedule.epochs counts 8"
+    )
+    assert run.step == 4
+    with pytest.raises(ConfigError, match=r"repeat_threshold 1\.0, not 0\.0"):
+        train(micro(tmp_path / "run", resume="last"), CPU)
 
 
 def test_a_limit_of_pixels(monkeypatch: pytest.MonkeyPatch, shapes: Path, tmp_path: Path, micro: Micro) -> None:

@@ -17,7 +17,7 @@ from paa.data.loader import Loader, eval_loader, train_loader
 from paa.data.overlap import overlap_warning
 from paa.data.read import read_dataset
 from paa.data.read_report import ReadReport, first_few
-from paa.data.sampling import Sampling
+from paa.data.sampling import Sampling, repeat_factors
 from paa.data.transforms import Resize
 from paa.data.validation_split import split_off
 from paa.data.workers import check_shared_memory
@@ -96,6 +96,17 @@ def _split(index: DatasetIndex, config: DataConfig, reason: str) -> tuple[Datase
 def first_images(index: DatasetIndex, limit: int | None) -> DatasetIndex:
     """Return the first `limit` images of a data set, or all of them where there is no limit."""
     return index if limit is None else index.select(np.arange(min(limit, len(index))))
+
+
+def repeat_line(index: DatasetIndex, threshold: float) -> str:
+    """Return a line for people about the images that an epoch of repeat-factor sampling has."""
+    factors = repeat_factors(index, threshold)
+    if factors.max() == 1:
+        return f"repeat-factor sampling repeats nothing: each class is in {threshold:g} of the images or more"
+    return (
+        f"repeat-factor sampling: an epoch has about {factors.sum():.0f} images, {(factors > 1).sum()} of the "
+        f"{len(index)} more than once, up to {factors.max():.3g} times; schedule.epochs counts {len(index)}"
+    )
 
 
 def make_loader(index: DatasetIndex, config: TrainConfig, process: Process, start_step: int, steps: int) -> Loader:

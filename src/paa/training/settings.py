@@ -115,6 +115,7 @@ def check_settings(config: TrainConfig, world: int) -> None:
         ("augment.min_sizes", augment.min_sizes, "one or two numbers", 1 <= len(augment.min_sizes) <= 2),
         ("augment.hflip", augment.hflip, "from 0 to 1", 0 <= augment.hflip <= 1),
         ("augment.scale_jitter", zoom, "above 0, the lower first", 0 < zoom[0] <= zoom[1] < math.inf),
+        ("augment.repeat_threshold", augment.repeat_threshold, "from 0 to 1", 0 <= augment.repeat_threshold <= 1),
         ("schedule.frozen_stages", schedule.frozen_stages, "from 0 to 5", 0 <= schedule.frozen_stages <= 5),
         ("schedule.epochs", epochs, "above 0", epochs is None or 0 < epochs < math.inf),
         ("schedule.clip_norm", clip, "above 0", clip is None or clip > 0),

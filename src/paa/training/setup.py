@@ -26,7 +26,14 @@ from paa.training.optimizer import make_optimizer
 from paa.training.parallel import parallel
 from paa.training.records import Listener, ignore
 from paa.training.run import Run
-from paa.training.run_data import check_shared_memory_of, first_images, make_loader, open_left_out, read_data
+from paa.training.run_data import (
+    check_shared_memory_of,
+    first_images,
+    make_loader,
+    open_left_out,
+    read_data,
+    repeat_line,
+)
 from paa.training.run_folder import RunFolder
 from paa.training.run_log import open_log
 from paa.training.schedule import Schedule, make_schedule, resume_schedule
@@ -87,6 +94,8 @@ def set_up(config: TrainConfig, process: Process, listener: Listener) -> Iterato
             for line in init_messages + messages if state.step == 0 else []:
                 log.info(line)
             log.info(state.schedule.line(config.batch_size, len(index)))
+            if threshold := config.recipe.augment.repeat_threshold:
+                log.info(repeat_line(index, threshold))
             for line in ineffective(config, state.schedule) + ([lr_jump] if lr_jump else []):
                 log.warning(line)
         note_left_out = open_left_out(folder, config, process, reports)
