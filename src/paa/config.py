@@ -185,7 +185,7 @@ class ValidationConfig:
     voting: bool = True
     """Score voting (paper, section 3.4)."""
     patience: int | None = None
-    """Stop after this many validations in a row without a higher AP; default: never."""
+    """Stop after this many validations in a row without a higher AP than before; default: never."""
 
 
 @dataclass(frozen=True)

@@ -119,6 +119,16 @@ def test_the_best_is_kept(
     assert model.names == ("circle", "square", "triangle", "star")
 
 
+@pytest.mark.parametrize(("values", "steps"), [([None, 0.0, 0.1, 0.1], 4), ([0.0, 0.2, 0.2, 0.3], 3)])
+def test_patience_begins_with_the_first_object_that_is_found(
+    tmp_path: Path, micro: Micro, monkeypatch: pytest.MonkeyPatch, values: list[float | None], steps: int
+) -> None:
+    coming = iter(values)
+    monkeypatch.setattr(engine, "evaluate_weights", lambda *_: {"AP": next(coming), "AP50": None})
+    run = train(micro(tmp_path / "run", validation={"batch_size": 1, "interval": 1, "patience": 1}), CPU)
+    assert (run.step, run.stopped) == (steps, steps < 4)
+
+
 def test_frozen_statistics_and_trained_weights(tmp_path: Path, micro: Micro, checkpoint: Path) -> None:
     """Starts from a model whose batch norm is frozen."""
     changes = {

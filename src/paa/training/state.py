@@ -25,8 +25,9 @@ class TrainingState:
     """The weights of a run, its optimizer, and how far it has come.
 
     average: of the weights, None in a run without one. run_config: the settings that must be the same when the run is
-    resumed. best: highest AP of a validation so far. since_best: how many validations came after that one.
-    validation_due: whether the validation of this step is not finished; a run that is resumed here begins with it.
+    resumed. best: highest AP of a validation so far. since_best: how many validations came after that one; 0 as long as
+    no AP was above 0. validation_due: whether the validation of this step is not finished; a run that is resumed here
+    begins with it.
     """
 
     detector: Detector

@@ -60,7 +60,7 @@ def train(config: TrainConfig, process: Process, listener: Listener = ignore) ->
 
         if run.out_of_patience and state.step < schedule.steps:
             log.info(
-                f"stopped at step {state.step} of {schedule.steps}: AP was highest, {state.best:.3f}, "
+                f"stopped at step {state.step} of {schedule.steps}: AP was highest, {100 * state.best:.1f}, "
                 f"{state.since_best} validations ago; {run.folder.best} is the one to use"
             )
         left_out = run.note_left_out(config.data.train_split, run.loader.left_out)
@@ -85,7 +85,7 @@ def validate(run: Run) -> None:
     if ap > state.best:
         state.best, state.since_best = ap, 0
         run.save(folder.best)
-    else:
+    elif state.best > 0:  # patience begins with the first object that is found
         state.since_best += 1
     run.save(folder.last)
 
