@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shutil
 import signal
@@ -122,6 +123,35 @@ def test_a_listener_stops_a_run(
     resumed = train(micro(tmp_path / "run", resume="last", **VALIDATED), CPU)
     assert (resumed.step, resumed.stopped, resumed.validation) == (4, False, whole[-1])
     assert_same(resumed, validated)
+
+
+@pytest.mark.parametrize(("patience", "steps"), [(1, 3), (2, 4)])
+def test_a_run_without_a_better_validation_stops(
+    tmp_path: Path,
+    micro: Micro,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    validated: TrainResult,
+    patience: int,
+    steps: int,
+) -> None:
+    """A process that is killed and resumed counts the same validations; without patience the run goes on to its end."""
+    monkeypatch.setattr(engine, "evaluate_weights", fake_validation)
+    impatient: dict[str, Any] = {"validation": {**VALIDATED["validation"], "patience": patience}}
+    with pytest.raises(KilledError):
+        train(micro(tmp_path / "run", **impatient), CPU, kill_at(3))
+    for _ in range(2):  # the second time nothing is left to do
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "paa"):
+            run = train(micro(tmp_path / "run", resume="last", **impatient), CPU)
+        assert (run.step, run.stopped) == (steps, steps < 4)
+        assert timeless(read_log(run.log)) == timeless(read_log(validated.log))[: 2 * steps]
+        said = [record.getMessage() for record in caplog.records if "stopped at" in record.getMessage()]
+        best = f"AP was highest, 50.0, 1 validations ago; {run.best} is the one to use"
+        assert said == ([f"stopped at step 3 of 4: {best}"] if steps < 4 else [])
+    assert run.best is not None
+    assert load(run.best)["training"]["step"] == (2 if steps < 4 else 4)
+    assert_same(train(micro(tmp_path / "run", resume="last", **VALIDATED), CPU), validated)
 
 
 @pytest.mark.parametrize("killed_in", ["evaluation", "record", "best", "last"])

@@ -53,7 +53,9 @@ class Train:
     output: Path | None = None
     """Folder of the run; default: runs/RECIPE-DATA."""
     batch_size: int = 16
-    """Images of a step, over all processes; the recipe's learning rate, steps and decays scale with it."""
+    """Images of a step, over all processes; learning rate, steps and decays scale with it."""
+    accumulate: int = 1
+    """Compute a step's batch in this many parts, with the same result, to need less memory."""
     resume: str | None = None
     """Resume the run in --output from its last checkpoint, or from the one named here."""
     init: str | None = None
@@ -72,13 +74,16 @@ class Train:
     usual: ClassVar[tuple[str, ...]] = (
         "data.path",
         "data.val_data",
+        "data.val_fraction",
         "data.skip_bad",
         "recipe",
         "output",
         "batch_size",
+        "accumulate",
         "resume",
         "init",
         "validation.batch_size",
+        "validation.patience",
         "runtime.device",
         "runtime.precision",
         "runtime.workers",
@@ -128,6 +133,7 @@ class Train:
             self.runtime,
             output=self.output,
             batch_size=self.batch_size,
+            accumulate=self.accumulate,
             resume=None if self.resume is None else "last" if self.resume == "last" else Path(self.resume),
             init=self.init,
             init_format=self.init_format,
