@@ -59,6 +59,8 @@ class ModelConfig:
     """Divides the pixels, red, green, blue."""
     bgr: bool = False
     """Feed the channels in the order blue, green, red (Caffe2's weights)."""
+    anchor_scale: float = 8.0
+    """Side of an anchor, in strides of its level: 8 (64 to 1024 pixels), or less for smaller objects."""
     anchor_offset: float = 0.5
     """Centre of a cell in strides: 0.5, or 0 for MMDetection's checkpoints."""
     legacy: bool = False
@@ -371,6 +373,7 @@ def check_model(config: ModelConfig) -> None:
         ("norm_eps", config.norm_eps, "above 0 in trained batch norm", config.norm != "batch" or config.norm_eps > 0),
         ("mean", config.mean, "finite", all(math.isfinite(v) for v in config.mean)),
         ("std", config.std, "above 0", all(0 < v < math.inf for v in config.std)),
+        ("anchor_scale", config.anchor_scale, "from 0.5 to 32", 0.5 <= config.anchor_scale <= 32),
         ("anchor_offset", config.anchor_offset, "from 0 to 1", 0 <= config.anchor_offset <= 1),
         ("min_size", config.min_size, f"from 1 to {most}", 1 <= config.min_size <= most),
         ("max_size", config.max_size, f"from 1 to {most}", 1 <= config.max_size <= most),

@@ -266,7 +266,8 @@ def test_a_process_that_is_killed(
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     assert differences(load(killed / "last.pt"), load(whole / "last.pt")) == []
     assert timeless(read_log(killed / "log.jsonl")) == timeless(read_log(whole / "log.jsonl"))
-    assert {path.name for path in killed.iterdir()} == {"config.json", "log.jsonl", "tensorboard", "last.pt"}
+    files = {"config.json", "recipe.json", "log.jsonl", "tensorboard", "last.pt"}
+    assert {path.name for path in killed.iterdir()} == files
 
 
 def test_resumes_from_an_earlier_checkpoint(tmp_path: Path, micro: Micro, whole: TrainResult) -> None:
@@ -306,7 +307,7 @@ def test_a_run_is_not_resumed_with_other_settings(
     assert (whole.last.read_bytes(), whole.log.read_text()) == before
 
 
-@pytest.mark.parametrize("found", ["nothing", "an empty folder", "config.json", "a log"])
+@pytest.mark.parametrize("found", ["nothing", "an empty folder", "config.json", "recipe.json", "a log"])
 def test_resuming_a_run_without_a_checkpoint_starts_it(
     tmp_path: Path, micro: Micro, whole: TrainResult, found: str
 ) -> None:
@@ -315,7 +316,7 @@ def test_resuming_a_run_without_a_checkpoint_starts_it(
         (tmp_path / "run").mkdir()
     if found == "config.json":
         (tmp_path / "run").mkdir()
-        shutil.copy(whole.folder / "config.json", tmp_path / "run")
+        shutil.copy(whole.folder / "config.json", "recipe.json", tmp_path / "run")
     if found == "a log":
         with pytest.raises(KilledError):
             train(micro(tmp_path / "run"), CPU, kill_at(2))
