@@ -21,8 +21,8 @@ def make_anchors(
 ) -> Tensor:
     """Return anchors (N, 4), xyxy pixels, of side scale x stride: levels in order, each row by row.
 
-    level_sizes: (rows, columns) of each level. scale: 8 in the paper and in all implementations' checkpoints. The centre
-    of column j is (j + offset) x stride + shift pixels: offset 0.5 and shift 0 for new models, 0.5 and 0.5 for the
+    level_sizes: (rows, columns) of each level. scale: 8 in the paper and in all implementations' checkpoints. Centre
+    of column j: (j + offset) x stride + shift pixels: offset 0.5 and shift 0 for new models, 0.5 and 0.5 for the
     seed's and the official checkpoints, 0 and 0 for MMDetection's.
     """
     levels = []
