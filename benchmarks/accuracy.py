@@ -22,7 +22,6 @@ import hashlib
 import io
 import json
 import logging
-import math
 import os
 import time
 from collections.abc import Callable
@@ -39,7 +38,7 @@ from torch import nn
 from torch.optim import AdamW
 
 import machine
-from accuracy_detectors import DETECTORS, STARTS, Found, Ours, Start, TorchvisionPeer
+from accuracy_detectors import DETECTORS, STARTS, Found, Ours, Start, Terms, TorchvisionPeer
 from paa.config import AugmentConfig, LoadingConfig, WorkerConfig
 from paa.data.augment import TrainTransform
 from paa.data.index import DatasetIndex
@@ -51,7 +50,7 @@ from paa.evaluation.coco_results import xywh
 from paa.runtime.distributed import Process
 
 Contender = Ours | TorchvisionPeer
-Maker = Callable[[Start, tuple[str, ...], int], Contender]
+Maker = Callable[[Start, DatasetIndex, Terms], Contender]
 
 SPLITS = {
     "bccd": ("trainval", "test"),
@@ -75,37 +74,6 @@ class Cell:
     seed: int
 
 
-@dataclass(frozen=True)
-class Terms:
-    """What is equal for all detectors."""
-
-    size: int = 160
-    """Short side of the images, in pixels; their long side is at most 5/3 of it."""
-    channels: int = 64
-    """Width of the pyramid and the heads."""
-    batch_size: int = 8
-    lr: float = 5e-4
-    backbone_lr_factor: float = 0.1
-    weight_decay: float = 0.05
-    warmup_steps: int = 100
-    """Linear warm-up, at most a quarter of the run; then a cosine to zero."""
-    clip_norm: float = 10.0
-    hflip: float = 0.5
-    scale_jitter: tuple[float, float] | None = None
-    color_jitter: float = 0.0
-    evaluations: int = 4
-    """Evaluations of a run, the last one at its end."""
-
-    @property
-    def max_size(self) -> int:
-        return self.size * 5 // 3
-
-    def lr_at(self, step: int, steps: int) -> float:
-        warmup = min(self.warmup_steps, steps // 4)
-        rising = 1.0 if step >= warmup else 0.01 + 0.99 * step / warmup
-        return self.lr * rising * 0.5 * (1 + math.cos(math.pi * step / steps))
-
-
 TERMS = {
     "imagenet": Terms(),
     "random": Terms(lr=1e-3, backbone_lr_factor=1.0),
@@ -119,7 +87,7 @@ def run_cell(
     """Train and test one detector; return the line of the run."""
     train, test = read_splits(data / cell.data, development)
     torch.manual_seed(cell.seed)
-    contender = make(STARTS[cell.start](), train.names, terms.channels).to(device).train()
+    contender = make(STARTS[cell.start](), train, terms).to(device).train()
     optimizer = make_optimizer(contender, terms)
     steps = max(1, round(cell.epochs * len(train) / terms.batch_size))
     augment = AugmentConfig(

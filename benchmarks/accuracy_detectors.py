@@ -3,7 +3,7 @@
 All have the same backbone with the same start, and pyramids and heads of the same width. What is not named here is each
 library's default.
 
-- PAA: this project's.
+- PAA: this project's, with anchors as the recipe `auto` chooses them for the training images.
 - FCOS: as `fcos_resnet50_fpn`, on the same pyramid. It keeps scores from 0.05 on as the other two (its default, 0.2,
   lowers COCO's numbers), and its group norms have groups of 8 channels, as ours (by default groups of 2 at this width).
 - RetinaNet: as `retinanet_resnet50_fpn_v2`, with group norm in the heads (as FCOS) and the GIoU loss, on the same
@@ -14,9 +14,10 @@ library's default.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -33,18 +34,51 @@ from paa.config import IMAGENET_MEAN, IMAGENET_STD, InferenceConfig, ModelConfig
 from paa.core import Assigner, LossWeights, PaaAssigner
 from paa.core.losses import paa_losses
 from paa.data.batch import Batch
+from paa.data.index import DatasetIndex
 from paa.inference.detect import detect_batch
 from paa.model.backbone import ResNetBackbone
 from paa.model.detector import Detector
 from paa.model.fpn import FeaturePyramid
 from paa.model.prepare import prepare_for_device
 from paa.model.timm_backbone import TimmBackbone
+from paa.training.auto import choose_anchor_scale, facts_of
 from paa.weights.read import read_start
 from paa.weights.start import load_start, starting_model
 from paa.weights.state import BackboneWeights
 
 Found = list[tuple[Tensor, Tensor, Tensor]]
 """For each image: boxes (n, 4) in the pixels of the original image, scores (n,), labels (n,)."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What is equal for all detectors."""
+
+    size: int = 160
+    """Short side of the images, in pixels; their long side is at most 5/3 of it."""
+    channels: int = 64
+    """Width of the pyramid and the heads."""
+    batch_size: int = 8
+    lr: float = 5e-4
+    backbone_lr_factor: float = 0.1
+    weight_decay: float = 0.05
+    warmup_steps: int = 100
+    """Linear warm-up, at most a quarter of the run; then a cosine to zero."""
+    clip_norm: float = 10.0
+    hflip: float = 0.5
+    scale_jitter: tuple[float, float] | None = None
+    color_jitter: float = 0.0
+    evaluations: int = 4
+    """Evaluations of a run, the last one at its end."""
+
+    @property
+    def max_size(self) -> int:
+        return self.size * 5 // 3
+
+    def lr_at(self, step: int, steps: int) -> float:
+        warmup = min(self.warmup_steps, steps // 4)
+        rising = 1.0 if step >= warmup else 0.01 + 0.99 * step / warmup
+        return self.lr * rising * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 class Start(NamedTuple):
@@ -201,37 +235,39 @@ class FinePyramid(nn.Module):
         return levels
 
 
-def make_ours(start: Start, names: tuple[str, ...], channels: int) -> Ours:
-    return Ours(ModelConfig(channels=channels), start, names)
+def make_ours(start: Start, data: DatasetIndex, terms: Terms) -> Ours:
+    scale = choose_anchor_scale(facts_of(data), terms.size)
+    return Ours(ModelConfig(channels=terms.channels, anchor_scale=scale), start, data.names)
 
 
-def make_fcos(start: Start, names: tuple[str, ...], channels: int) -> TorchvisionPeer:
+def make_fcos(start: Start, data: DatasetIndex, terms: Terms) -> TorchvisionPeer:
     backbone = _backbone(start)
-    model = FCOS(Pyramid(backbone, channels), len(names), score_thresh=0.05, **_input(start))
+    model = FCOS(Pyramid(backbone, terms.channels), len(data.names), score_thresh=0.05, **_input(start))
     _groups_of_8(model.head)
     return TorchvisionPeer(model, backbone, start.norm)
 
 
-def make_retinanet(start: Start, names: tuple[str, ...], channels: int) -> TorchvisionPeer:
+def make_retinanet(start: Start, data: DatasetIndex, terms: Terms) -> TorchvisionPeer:
     backbone = _backbone(start)
     sizes = tuple(tuple(int(side * 2 ** (i / 3)) for i in range(3)) for side in (32, 64, 128, 256, 512))
     anchors = AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes))
-    head = RetinaNetHead(channels, 9, len(names), norm_layer=partial(nn.GroupNorm, channels // 8))
+    classes, channels = len(data.names), terms.channels
+    head = RetinaNetHead(channels, 9, classes, norm_layer=partial(nn.GroupNorm, channels // 8))
     head.regression_head._loss_type = "giou"
     pyramid = Pyramid(backbone, channels)
-    model = RetinaNet(pyramid, len(names), anchor_generator=anchors, head=head, **_input(start))
+    model = RetinaNet(pyramid, classes, anchor_generator=anchors, head=head, **_input(start))
     return TorchvisionPeer(model, backbone, start.norm)
 
 
-def make_faster_rcnn(start: Start, names: tuple[str, ...], channels: int) -> TorchvisionPeer:
-    backbone = _backbone(start)
+def make_faster_rcnn(start: Start, data: DatasetIndex, terms: Terms) -> TorchvisionPeer:
+    backbone, channels = _backbone(start), terms.channels
     box_head = TwoMLPHead(channels * 7**2, 4 * channels)
-    predictor = FastRCNNPredictor(4 * channels, len(names) + 1)
+    predictor = FastRCNNPredictor(4 * channels, len(data.names) + 1)
     model = FasterRCNN(FinePyramid(backbone, channels), box_head=box_head, box_predictor=predictor, **_input(start))
     return TorchvisionPeer(model, backbone, start.norm, first_label=1)
 
 
-DETECTORS: dict[str, Callable[[Start, tuple[str, ...], int], Ours | TorchvisionPeer]] = {
+DETECTORS: dict[str, Callable[[Start, DatasetIndex, Terms], Ours | TorchvisionPeer]] = {
     "PAA": make_ours,
     "FCOS": make_fcos,
     "RetinaNet": make_retinanet,

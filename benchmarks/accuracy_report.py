@@ -16,8 +16,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from accuracy import SPLITS, TERMS, Terms
-from accuracy_detectors import DETECTORS, STARTS
+from accuracy import SPLITS, TERMS
+from accuracy_detectors import DETECTORS, STARTS, Terms
 
 DOCS = Path(__file__).parents[1] / "docs"
 COLOURS = {"PAA": "#c0392b", "FCOS": "#2c7fb8", "RetinaNet": "#41ab5d", "Faster R-CNN": "#8c6bb1"}

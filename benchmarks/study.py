@@ -27,12 +27,14 @@ from torch import Tensor
 
 import machine
 from accuracy import SPLITS, TERMS, Cell, append, run_cell
-from accuracy_detectors import STARTS, Ours, Start, make_fcos
+from accuracy_detectors import STARTS, Ours, Start, Terms, make_fcos
 from paa.config import InferenceConfig, ModelConfig
 from paa.core import Assignment, LossWeights, PaaAssigner, iou
 from paa.core.assignment import Cost
 from paa.core.outputs import HeadOutputs
+from paa.data.index import DatasetIndex
 from paa.model.detector import Detector
+from paa.training.auto import choose_anchor_scale, facts_of
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,11 @@ class Variant:
     ours: dict[str, Any] = field(default_factory=dict)
     fcos: bool = False
 
-    def make(self, start: Start, names: tuple[str, ...], channels: int) -> Any:
+    def make(self, start: Start, data: DatasetIndex, terms: Terms) -> Any:
         if self.fcos:
-            return make_fcos(start, names, channels)
-        return Ours(ModelConfig(channels=channels, **self.model), start, names, **self.ours)
+            return make_fcos(start, data, terms)
+        model = {"channels": terms.channels, "anchor_scale": choose_anchor_scale(facts_of(data), terms.size)}
+        return Ours(ModelConfig(**model | self.model), start, data.names, **self.ours)
 
 
 def start_scales(value: float, detector: Detector) -> None:
@@ -96,7 +99,7 @@ VARIANTS: dict[str, Variant] = {
     **{f"warm-up {n}": Variant({"warmup_steps": n}) for n in (0, 25, 50, 200)},
     **{f"lr {x:g}": Variant({"lr": x}) for x in (2.5e-4, 1e-3, 2e-3)},
     **{f"scales {x}": Variant(ours={"change": functools.partial(start_scales, float(x))}) for x in (2, 4, 8)},
-    **{f"anchors {x:g}": Variant(model={"anchor_scale": float(x)}) for x in (2, 3, 4, 6)},
+    **{f"anchors {x:g}": Variant(model={"anchor_scale": float(x)}) for x in (2, 3, 4, 6, 8)},
     "no voting": Variant(ours={"inference": InferenceConfig(voting=False)}),
     "rule by IoU": Variant(ours={"assigner": by_iou}),
     "rule ATSS": Variant(ours={"assigner": by_atss}),

@@ -37,17 +37,21 @@ def data(shapes: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def batch(data: Path) -> Batch:
-    train, _ = read_splits(data / "raccoon", development=False)
-    loader = eval_loader(train, Resize(64, 106), CPU, LoadingConfig(workers=0, batch_size=2))
+def index(data: Path) -> DatasetIndex:
+    return read_splits(data / "raccoon", development=False)[0]
+
+
+@pytest.fixture
+def batch(index: DatasetIndex) -> Batch:
+    loader = eval_loader(index, Resize(64, 106), CPU, LoadingConfig(workers=0, batch_size=2))
     return next(iter(loader))
 
 
 @pytest.mark.parametrize("detector", DETECTORS)
-def test_a_detectors_boxes_are_in_the_original_images_pixels(detector: str, batch: Batch) -> None:
+def test_a_detectors_boxes_are_in_the_original_images_pixels(detector: str, index: DatasetIndex, batch: Batch) -> None:
     """Trained on one batch until it knows it, every detector finds the objects where they are."""
     torch.manual_seed(0)
-    contender = DETECTORS[detector](STARTS["random"](), tuple("abcd"), 32).train()
+    contender = DETECTORS[detector](STARTS["random"](), index, SMALL).train()
     optimizer = torch.optim.AdamW(contender.parameters(), lr=2e-3)
     for _ in range(60):
         optimizer.zero_grad()
@@ -119,8 +123,8 @@ def test_the_page_has_means_and_extremes(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("rule", [study.by_iou, study.by_atss])
-def test_the_studys_rules_give_no_anchor_to_two_objects(rule: Any, batch: Batch) -> None:
-    model = DETECTORS["PAA"](STARTS["random"](), tuple("abcd"), 32).detector
+def test_the_studys_rules_give_no_anchor_to_two_objects(rule: Any, index: DatasetIndex, batch: Batch) -> None:
+    model = DETECTORS["PAA"](STARTS["random"](), index, SMALL).detector
     outputs = model(batch.images, batch.sizes)
     none = torch.zeros(len(batch), outputs.deltas.shape[1])
     assignment = rule(outputs, model.anchors(outputs), batch.gt_boxes, batch.gt_labels, lambda matches: none)

@@ -13,7 +13,7 @@ import paa
 from paa.config import DataConfig, RuntimeConfig, ValidationConfig
 from paa.data.read import read_dataset
 from paa.recipes import RECIPES, find_recipe
-from paa.training.auto import CPU, GPU, DataFacts, choose_size, choose_steps, decide, facts_of
+from paa.training.auto import CPU, GPU, DataFacts, choose_anchor_scale, choose_size, choose_steps, decide, facts_of
 from paa.training.options import build_config
 from paa.training.settings import TrainConfig
 from tests.training.runs import differences, load
@@ -45,6 +45,11 @@ def test_small_objects_get_larger_images_but_none_is_enlarged(budget: Any) -> No
     assert sizes == sorted(sizes)
     assert (sizes[0], sizes[-1]) == (budget.sizes[0], budget.sizes[-1])
     assert choose_size(replace(FACTS, small_object=0.001, min_side=100), budget) == budget.sizes[0]
+
+
+def test_anchors_are_as_large_as_small_objects_within_bounds() -> None:
+    for small, scale in ((0.01, 3), (0.125, 4), (0.19, 6), (0.25, 8), (0.9, 8)):
+        assert choose_anchor_scale(replace(FACTS, small_object=small), 256) == scale
 
 
 def test_a_run_is_as_long_as_the_budget_within_bounds() -> None:

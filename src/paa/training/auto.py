@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from paa.config import Recipe
+from paa.core.anchors import STRIDES
 from paa.data.index import DatasetIndex
 from paa.runtime.distributed import Process
 from paa.training.settings import TrainConfig
@@ -113,6 +114,7 @@ def decide(config: TrainConfig, facts: DataFacts, on_gpu: bool, at_hand: str | N
     steps = choose_steps(facts, size, batch_size, budget)
     decided: dict[str, object] = {
         **({} if init else _FROM_SCRATCH),
+        "model.anchor_scale": choose_anchor_scale(facts, size),
         "model.min_size": size,
         "model.max_size": round(size * _ASPECT),
         "augment.min_sizes": (size,),
@@ -127,6 +129,9 @@ def decide(config: TrainConfig, facts: DataFacts, on_gpu: bool, at_hand: str | N
         _about_start(init, config.init, recipe.model.backbone),
         f"image size {size}: {'as named' if _named_size(config) else _about_size(facts, size)}",
     ]
+    if "model.anchor_scale" not in named:
+        side = recipe.model.anchor_scale * STRIDES[0]
+        lines.append(f"anchors from {side:.0f} pixels on, about the size of the small objects")
     if "schedule.steps" in decided.keys() - named:
         epochs = steps * batch_size / facts.images
         lines.append(f"{steps} steps of {batch_size} images, {epochs:.0f} epochs: {budget.takes}")
@@ -156,6 +161,15 @@ def choose_size(facts: DataFacts, budget: Budget) -> int:
     enough = [size for size in budget.sizes if size * facts.small_object >= _SMALL]
     filled = [size for size in budget.sizes if size <= facts.min_side] or [budget.sizes[0]]
     return min(enough[0], filled[-1]) if enough else filled[-1]
+
+
+def choose_anchor_scale(facts: DataFacts, size: int) -> float:
+    """Return the anchors' side in strides at which the smallest anchor is as large as small objects, from 3 to 8.
+
+    The paper's 8 is for COCO at 800 pixels. In smaller images an object that is much smaller than the smallest anchor
+    overlaps no anchor by the 0.1 that a candidate needs.
+    """
+    return float(min(8, max(3, round(size * facts.small_object / STRIDES[0]))))
 
 
 def choose_steps(facts: DataFacts, size: int, batch_size: int, budget: Budget) -> int:
