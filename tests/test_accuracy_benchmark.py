@@ -20,6 +20,7 @@ from accuracy import Cell, Terms, read_splits
 from accuracy_detectors import DETECTORS, STARTS
 from paa.config import LoadingConfig
 from paa.data.batch import Batch
+from paa.data.index import DatasetIndex
 from paa.data.loader import eval_loader
 from paa.data.transforms import Resize
 from paa.runtime.distributed import Process
