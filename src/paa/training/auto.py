@@ -135,7 +135,7 @@ def decide(config: TrainConfig, facts: DataFacts, on_gpu: bool, at_hand: str | N
     if "schedule.steps" in decided.keys() - named:
         epochs = steps * batch_size / facts.images
         lines.append(f"{steps} steps of {batch_size} images, {epochs:.0f} epochs: {budget.takes}")
-    resolved = replace(config, recipe=replace(recipe, init=init), init=init, batch_size=batch_size, auto=False)
+    resolved = replace(config, recipe=replace(recipe, init=init), init=init, batch_size=batch_size)
     return resolved, [f"auto: {line}" for line in lines]
 
 
@@ -152,7 +152,6 @@ def _as_decided_before(config: TrainConfig, resume_path: Path) -> TrainConfig:
         recipe=_with(recipe, kept),
         init=config.init or saved.get("init"),
         batch_size=config.batch_size if "batch_size" in config.named else saved["batch_size"],
-        auto=False,
     )
 
 

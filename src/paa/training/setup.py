@@ -22,6 +22,7 @@ from paa.runtime.distributed import Process
 from paa.training.auto import resolve_auto
 from paa.training.average import WeightAverage
 from paa.training.finite import FiniteCheck
+from paa.training.fit_batch import fit_batch
 from paa.training.init import resolve_init
 from paa.training.log import TrainingLog
 from paa.training.optimizer import make_optimizer
@@ -66,6 +67,7 @@ def set_up(config: TrainConfig, process: Process, listener: Listener) -> Iterato
         index, val_index = read_data(config.data, validate, *reports, config.named_in("data"))
         config, auto_messages = resolve_auto(config, index, process, resume_path)
         config, weights, init_messages = resolve_init(config, resume_path)
+        config = fit_batch(config, index, process)
         val_index = None if val_index is None else first_images(val_index, config.validation.limit)
         precision = resolve_precision(config.runtime.precision, process.device)
         named = config.named_in("schedule")
