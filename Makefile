@@ -4,10 +4,16 @@
 PYTHON ?= python3
 BENCH_FLAGS ?=
 ONLY ?=
+DATA ?=
+RECIPE ?= r50_1x
+INIT ?=
+GPUS ?=
+OUTPUT ?=
+FLAGS ?=
 BIN := .venv/bin
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: help demo test lint format quick lowest bench
+.PHONY: help demo test lint format quick lowest bench coco
 
 help:
 	@echo "make demo    train and evaluate on drawn shapes, and draw the detections, in minutes, without a GPU"
@@ -18,6 +24,8 @@ help:
 	@echo "make lowest  pytest with the lowest versions that pyproject.toml allows, in .venv-lowest (Python 3.10 to 3.12)"
 	@echo "make bench   run the benchmarks in benchmarks/ and write docs/benchmarks.md"
 	@echo "             (BENCH_FLAGS='--device cuda --threads 4' are passed on; ONLY='assignment loading' runs only these)"
+	@echo "make coco    train a recipe on COCO and hold its AP against the references': DATA=/path/to/coco RECIPE=r50_1x"
+	@echo "             (INIT=R-50.pkl GPUS=8 OUTPUT=runs/coco-r50_1x FLAGS='--precision auto'; docs/reproduce-coco.md)"
 	@echo "PYTHON=python3.12 picks the interpreter of a new environment"
 
 demo: .venv/installed
@@ -48,6 +56,10 @@ lowest: .venv-lowest/installed
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/run.py $(if $(ONLY),--only $(ONLY)) $(BENCH_FLAGS)
+
+coco: .venv/installed
+	$(BIN)/python tools/coco.py --data '$(DATA)' --recipe $(RECIPE) $(if $(INIT),--init '$(INIT)') \
+		$(if $(GPUS),--gpus $(GPUS)) $(if $(OUTPUT),--output '$(OUTPUT)') $(FLAGS)
 
 .venv/installed: pyproject.toml constraints.txt
 .venv-lowest/installed: pyproject.toml constraints-lowest.txt
