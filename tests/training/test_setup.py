@@ -155,7 +155,7 @@ def test_the_settings_that_a_resumed_run_must_share(tmp_path: Path, micro: Micro
 def test_what_is_logged_at_the_start(
     tmp_path: Path, micro: Micro, whole: TrainResult, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A resumed run logs where it resumes, nothing about weights to start from, and warns of a jumping learning rate."""
+    """A resumed run says where it resumes, nothing of weights to start from, and warns where its lr jumps."""
     fresh = "no --init: batch norm or stages are frozen at random weights; recipe r18_nano needs none"
     schedule = "schedule: 4 steps of 2 images (1 epochs), learning rate 0.002, a tenth of it from steps 3 on, warm-up 2"
     folder = shutil.copytree(whole.folder, tmp_path / "run")
