@@ -190,8 +190,8 @@ def make_optimizer(contender: Contender, terms: Terms) -> AdamW:
     )
 
 
-def evaluate(contender: Contender, index: DatasetIndex, terms: Terms, process: Process) -> dict[str, float]:
-    """Return COCO's twelve numbers by pycocotools, in percent (NaN where undefined)."""
+def evaluate(contender: Contender, index: DatasetIndex, terms: Terms, process: Process) -> dict[str, float | None]:
+    """Return COCO's twelve numbers by pycocotools, in percent; None where there is no object of that size."""
     found: Found = []
     positions: list[int] = []
     for batch in eval_loader(index, Resize(terms.size, terms.max_size), process, LoadingConfig(workers=0)):
@@ -212,7 +212,8 @@ def evaluate(contender: Contender, index: DatasetIndex, terms: Terms, process: P
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return {name: round(100 * float(value), 3) for name, value in zip(NUMBERS, evaluation.stats)}
+    values = [float(value) for value in evaluation.stats]
+    return {name: round(100 * value, 3) if value >= 0 else None for name, value in zip(NUMBERS, values)}
 
 
 def as_coco(index: DatasetIndex) -> dict[str, Any]:

@@ -126,6 +126,8 @@ class TorchvisionPeer(nn.Module):
     def __init__(self, model: nn.Module, backbone: nn.Module, norm: str, first_label: int = 0) -> None:
         super().__init__()
         self.model = model.to(memory_format=torch.channels_last)
+        # its option to skip resizing is for training only
+        self.model.transform.resize = lambda image, target=None: (image, target)
         self.backbone, self.norm, self.first_label = backbone, norm, first_label
 
     def train(self, mode: bool = True) -> TorchvisionPeer:
@@ -247,9 +249,9 @@ def _backbone(start: Start) -> ResNetBackbone | TimmBackbone:
 
 
 def _input(start: Start) -> dict[str, object]:
-    """Return the arguments of a torchvision detector for its input: normalised as ours, and not resized."""
+    """Return the arguments of a torchvision detector that normalise its input as ours is."""
     mean, std = ([value / 255 for value in values] for values in (start.mean, start.std))
-    return {"image_mean": mean, "image_std": std, "_skip_resize": True}
+    return {"image_mean": mean, "image_std": std}
 
 
 def _groups_of_8(head: nn.Module) -> None:

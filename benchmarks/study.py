@@ -96,6 +96,7 @@ VARIANTS: dict[str, Variant] = {
     **{f"warm-up {n}": Variant({"warmup_steps": n}) for n in (0, 25, 50, 200)},
     **{f"lr {x:g}": Variant({"lr": x}) for x in (2.5e-4, 1e-3, 2e-3)},
     **{f"scales {x}": Variant(ours={"change": functools.partial(start_scales, float(x))}) for x in (2, 4, 8)},
+    **{f"anchors {x:g}": Variant(model={"anchor_scale": float(x)}) for x in (2, 3, 4, 6)},
     "no voting": Variant(ours={"inference": InferenceConfig(voting=False)}),
     "rule by IoU": Variant(ours={"assigner": by_iou}),
     "rule ATSS": Variant(ours={"assigner": by_atss}),

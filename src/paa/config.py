@@ -35,7 +35,7 @@ class ModelConfig:
     """The configuration of a detector, which its checkpoints hold."""
 
     backbone: str = "resnet50"
-    """resnet18, 34, 50, 101 or 152, resnext101_32x8d or 64x4d, resnext152_32x8d, or timm/NAME."""
+    """resnet18 to resnet152, resnext101_32x8d or 64x4d, resnext152_32x8d, timm/NAME."""
     norm: Literal["frozen", "affine", "batch"] = "frozen"
     """frozen: batch norm's statistics and weights never change; affine: only its weights are trained, for pre-trained
     backbones; batch: all is trained, for training from scratch."""
@@ -59,6 +59,8 @@ class ModelConfig:
     """Divides the pixels, red, green, blue."""
     bgr: bool = False
     """Feed the channels in the order blue, green, red (Caffe2's weights)."""
+    anchor_scale: float = 8.0
+    """Side of an anchor, in strides of its level: 8 (64 to 1024 pixels), or less for smaller objects."""
     anchor_offset: float = 0.5
     """Centre of a cell in strides: 0.5, or 0 for MMDetection's checkpoints."""
     legacy: bool = False
@@ -73,7 +75,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How images are resized and augmented for training; all sizes in pixels."""
+    """How images are resized, augmented and repeated for training; all sizes in pixels."""
 
     min_sizes: tuple[int, ...] = (800,)
     """One short side, or the two ends of a range."""
@@ -85,6 +87,9 @@ class AugmentConfig:
     """Random zoom between these factors, with random crops (for training from scratch); none by default."""
     color_jitter: float = 0.0
     """Strength of random brightness, contrast and saturation; 0 is off."""
+    repeat_threshold: float = 0.0
+    """Take images of a class more often if fewer than this share of the images have it (repeat-factor sampling); 0 is
+    off. The schedule's epochs still count each image once."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,7 @@ class ScheduleConfig:
     """Batch size for which learning rate, steps and decays are written; if you set it, the values of these that you
     set are scaled too."""
     lr: float = 0.01
-    """Learning rate; if you set it, exactly that, otherwise in proportion to the batch size."""
+    """Learning rate; if you set it, exactly that, otherwise scaled with the batch size."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """SGD with momentum 0.9, or AdamW."""
     weight_decay: float = 1e-4
@@ -154,7 +159,7 @@ class DataConfig:
     train_split: str = "train"
     """Split to train on."""
     val_split: str = "val"
-    """Split to validate on."""
+    """Split to validate on; unless you set it, a share of the training images (val_fraction) if there is none."""
     val_data: Path | None = None
     """The data set of the validation split; default: the training data set."""
     keep_empty: bool = True
@@ -163,6 +168,8 @@ class DataConfig:
     """Leave out unusable annotations and images (see left_out.txt) instead of stopping."""
     images: Path | None = None
     """Folder of the images; default: found from the annotations."""
+    val_fraction: float = 0.15
+    """Share of the training images to validate on, if there is no validation split."""
     val_images: Path | None = None
     """Folder of the validation images; default: that of the training images, unless another data set is named."""
     max_pixels: int | None = None
@@ -181,6 +188,8 @@ class ValidationConfig:
     """Validate on this many images only, the first ones; default: all."""
     voting: bool = True
     """Score voting (paper, section 3.4)."""
+    patience: int | None = None
+    """Stop after this many validations in a row without a higher AP than before; default: never."""
 
 
 @dataclass(frozen=True)
@@ -364,6 +373,7 @@ def check_model(config: ModelConfig) -> None:
         ("norm_eps", config.norm_eps, "above 0 in trained batch norm", config.norm != "batch" or config.norm_eps > 0),
         ("mean", config.mean, "finite", all(math.isfinite(v) for v in config.mean)),
         ("std", config.std, "above 0", all(0 < v < math.inf for v in config.std)),
+        ("anchor_scale", config.anchor_scale, "from 0.5 to 32", 0.5 <= config.anchor_scale <= 32),
         ("anchor_offset", config.anchor_offset, "from 0 to 1", 0 <= config.anchor_offset <= 1),
         ("min_size", config.min_size, f"from 1 to {most}", 1 <= config.min_size <= most),
         ("max_size", config.max_size, f"from 1 to {most}", 1 <= config.max_size <= most),

@@ -28,6 +28,10 @@ class DataError(PaaError):
     """A data set that is missing, empty, or not in the format that was named or recognised."""
 
 
+class MissingSplitError(DataError):
+    """A split that a data set does not have."""
+
+
 class AnnotationError(DataError):
     """An annotation that cannot be used: an unknown image or class, a box with NaN or negative sides."""
 

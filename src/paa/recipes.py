@@ -38,7 +38,15 @@ def _epochs(epochs: int, *decays: int) -> ScheduleConfig:
 RECIPES: dict[str, Recipe] = {
     # Decided from the data, the device and the weights at hand (training/auto.py); these values are where it begins.
     "auto": Recipe(
-        ModelConfig(backbone="timm/tf_efficientnet_lite0", norm="affine", channels=64, min_size=256, max_size=427),
+        ModelConfig(
+            backbone="timm/tf_efficientnet_lite0",
+            norm="affine",
+            channels=64,
+            mean=(127.5, 127.5, 127.5),
+            std=(127.5, 127.5, 127.5),
+            min_size=256,
+            max_size=427,
+        ),
         AugmentConfig(min_sizes=(256,), max_size=427),
         ScheduleConfig(
             decays=(),

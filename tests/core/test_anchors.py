@@ -41,3 +41,9 @@ def test_other_strides_and_a_wrong_number_of_levels() -> None:
     assert make_anchors([(1, 2)], [4]).tolist() == [[-14.0, -14.0, 18.0, 18.0], [-10.0, -14.0, 22.0, 18.0]]
     with pytest.raises(ValueError, match="zip"):
         make_anchors(SIZES[:4])
+
+
+def test_a_scale_gives_anchors_of_that_many_strides_at_the_same_centres() -> None:
+    usual, small = make_anchors(SIZES), make_anchors(SIZES, scale=4)
+    torch.testing.assert_close(usual[:, :2] + usual[:, 2:], small[:, :2] + small[:, 2:])
+    torch.testing.assert_close(2 * (small[:, 2:] - small[:, :2]), usual[:, 2:] - usual[:, :2])

@@ -115,7 +115,7 @@ def test_coco_upper_case_json_suffix(tmp_path: Path) -> None:
     is_read(tmp_path, tmp_path, AB)
     assert f"there is {path}" in fails(tmp_path, DataError, "val")
     with pytest.raises(ConfigError, match="one annotation file"):
-        read_data(DataConfig(path=path), True)
+        read_data(DataConfig(path=path), True, named=["val_split"])
 
 
 def test_both_coco_and_voc(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import math
 from collections import Counter
+from dataclasses import replace
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -9,7 +11,8 @@ import pytest
 
 from paa.config import AugmentConfig
 from paa.data.augment import Geometry, TrainTransform
-from paa.data.sampling import Sampling, TrainBatches, eval_batches, global_batches
+from paa.data.index import DatasetIndex
+from paa.data.sampling import Sampling, TrainBatches, eval_batches, global_batches, repeat_factors
 from paa.data.transforms import Resize
 from paa.errors import ConfigError
 from tests.data.data_files import make_index
@@ -56,6 +59,62 @@ def test_classes_are_mixed_over_an_epoch() -> None:
     assert 30 < sum(a != b for a, b in pairwise(kinds)) < 90
 
 
+def labelled(folder: Path, *labels: list[int], crowd: int = 0) -> DatasetIndex:
+    """Return an index of images with one box of each of these labels; the first `crowd` boxes are of crowds."""
+    index = make_index(folder, [(30, 40)] * len(labels), boxes_each=1)
+    rows = np.concatenate(labels).astype(np.int64)
+    return replace(
+        index,
+        offsets=np.concatenate([[0], np.cumsum([len(each) for each in labels])]),
+        boxes=np.tile(index.boxes[:1], (len(rows), 1)),
+        labels=rows,
+        crowd=np.arange(len(rows)) < crowd,
+        areas=np.ones(len(rows), np.float32),
+        names=("common", "rare", "nowhere"),
+        category_ids=np.arange(3),
+    )
+
+
+def test_repeat_factors(tmp_path: Path) -> None:
+    """Of the paper's formula: sqrt(t / f) for the rarest class of an image, and 1 for images without a rare class."""
+    index = labelled(tmp_path, [0], [0, 1, 1], [0], [], [0], [0], [0], [0], [0], [0])  # rare: 0.1, common: 0.9
+    assert repeat_factors(index, 0.4).tolist() == pytest.approx([1, 2, *[1] * 8])
+    assert repeat_factors(index, 0.1).tolist() == pytest.approx([1] * 10)
+    assert repeat_factors(index, 1.0).tolist() == pytest.approx(
+        [f := math.sqrt(1 / 0.9), math.sqrt(10), f, 1, f, f, f, f, f, f]
+    )
+    of_crowds = labelled(tmp_path, [1], [0], [0], [0], crowd=1)
+    assert repeat_factors(of_crowds, 0.5).tolist() == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(("tall", "wide"), [(40, 57), (97, 0), (3, 2)])
+def test_images_are_repeated_as_their_factors_say(tall: int, wide: int) -> None:
+    aspect, size, epochs = classes(tall, wide), 8, 300
+    factors = np.where(np.arange(len(aspect)) % 5 == 0, 2.3, 1.0)
+    batches = list(islice(global_batches(aspect, size, 3, factors), int(epochs * factors.sum() / size)))
+    counts = np.bincount(np.concatenate(batches), minlength=len(aspect)) / epochs
+    assert counts == pytest.approx(factors, rel=0.1)
+    if min(tall, wide) >= size:
+        assert all(len(set(aspect[batch].tolist())) == 1 for batch in batches)
+    again = islice(global_batches(aspect, size, 3, factors), len(batches))
+    assert all(np.array_equal(a, b) for a, b in zip(batches, again))
+
+
+def test_factors_of_one_are_each_image_once() -> None:
+    batches = list(islice(global_batches(classes(40, 60), 10, 0, np.ones(100)), 10))
+    assert sorted(np.concatenate(batches).tolist()) == list(range(100))
+
+
+def test_repeated_images_in_a_resumed_run_of_two_processes(tmp_path: Path) -> None:
+    index = labelled(tmp_path, *[[0]] * 18, [0, 1])
+    transform = TrainTransform(AugmentConfig((40, 60), 90, repeat_threshold=0.3))
+    whole = list(TrainBatches(index, transform, Sampling(4, steps=60, seed=5)))
+    counts = Counter(position for plan in whole for position in plan.positions)
+    assert counts[18] > 1.8 * max(counts[position] for position in range(18))
+    rest = [list(TrainBatches(index, transform, Sampling(4, 60, 17, 5), rank, 2)) for rank in (0, 1)]
+    assert [a.positions + b.positions for a, b in zip(*rest)] == [plan.positions for plan in whole[17:]]
+
+
 @pytest.mark.parametrize("world", [1, 2, 4])
 def test_processes_share_the_same_global_batches(tmp_path: Path, world: int) -> None:
     index = make_index(tmp_path, [(30, 40)] * 9 + [(40, 30)] * 10)
@@ -68,6 +127,20 @@ def test_processes_share_the_same_global_batches(tmp_path: Path, world: int) -> 
         assert sum((share.seeds for share in shares), ()) == plan.seeds
         assert {share.size for share in shares} == {plan.size}
         assert plan.size[0] % 32 == plan.size[1] % 32 == 0
+
+
+@pytest.mark.parametrize(("world", "parts"), [(1, 2), (1, 8), (2, 2)])
+def test_the_parts_of_a_step_are_padded_alike(tmp_path: Path, world: int, parts: int) -> None:
+    index = make_index(tmp_path, [(30, 40)] * 9 + [(40, 30)] * 10)
+    for rank in range(world):
+        shares = list(TrainBatches(index, TRANSFORM, Sampling(8, steps=20, seed=5), rank, world))
+        plans = TrainBatches(index, TRANSFORM, Sampling(8, steps=20, start_step=3, seed=5, parts=parts), rank, world)
+        assert len(plans) == 17 * parts
+        for share, *of_step in zip(shares[3:], *[iter(plans)] * parts, strict=True):
+            assert {len(plan.positions) for plan in of_step} == {8 // world // parts}
+            assert sum((plan.positions for plan in of_step), ()) == share.positions
+            assert sum((plan.seeds for plan in of_step), ()) == share.seeds
+            assert {plan.size for plan in of_step} == {share.size}
 
 
 @pytest.mark.parametrize("start", [0, 1, 7, 19, 20])
@@ -93,6 +166,8 @@ def test_invalid_batch_sizes_and_seeds(tmp_path: Path) -> None:
     for batch_size, seed in ((0, 0), (3, 0), (4, -1)):
         with pytest.raises(ConfigError):
             TrainBatches(index, TRANSFORM, Sampling(batch_size, steps=10, seed=seed), world=2)
+    with pytest.raises(ConfigError, match="a batch of 4 images cannot be shared equally by 2 processes in 3 parts"):
+        TrainBatches(index, TRANSFORM, Sampling(4, steps=10, parts=3), world=2)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])

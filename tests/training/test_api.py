@@ -137,7 +137,7 @@ def test_every_option_can_be_set(config_of: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "options", "says"),
     [
-        (("set", "r51"), {}, "unknown recipe 'r51'; known: r50_1x, "),
+        (("set", "r51"), {}, "unknown recipe 'r51'; known: auto, r50_1x, "),
         (("set",), {"schedule": {"step": 3}}, "unknown option schedule.step; known: schedule.steps, "),
         (("set",), {"validation": 5}, "validation cannot be 5: expected a dictionary of its fields"),
         (("set",), {"model": {"colour": 3}}, "unknown option model.colour; known: model.backbone, "),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +101,8 @@ def test_a_weight_that_is_not_finite_is_not_saved(
 ) -> None:
     real, calls = engine.train_step, iter(range(1000))
 
-    def train_step(run: Run, batch: Batch) -> Any:
-        result = real(run, batch)
+    def train_step(run: Run, parts: Sequence[Batch]) -> Any:
+        result = real(run, parts)
         if next(calls) == 2:
             with torch.no_grad():
                 run.state.detector.fpn.p6.weight[0, 0] = math.inf
@@ -119,11 +120,11 @@ def test_an_average_that_is_not_finite_is_not_saved(
     """One step's infinite weight stays in the average."""
     real, calls = engine.train_step, iter(range(1000))
 
-    def train_step(run: Run, batch: Batch) -> Any:
+    def train_step(run: Run, parts: Sequence[Batch]) -> Any:
         call, weight = next(calls), run.state.detector.fpn.p6.weight
         with torch.no_grad():
             weight.nan_to_num_(0, 0, 0)
-            result = torch.enable_grad()(real)(run, batch)
+            result = torch.enable_grad()(real)(run, parts)
             weight[0, 0] = math.inf if call == 1 else 0
         return result
 

@@ -6,8 +6,8 @@ import logging
 
 import pytest
 import torch
+from torch import Tensor
 
-from paa.core.losses import LossResult
 from paa.training import log as module
 from paa.training.log import TrainingLog
 from paa.training.records import STOP, Record, ignore
@@ -17,10 +17,9 @@ from tests.training.runs import CPU
 SCHEDULE = Schedule(10, (), 0.1, 2, 0.5, "constant", "step")
 
 
-def result(losses: tuple[float, float, float], positives: float) -> LossResult:
+def result(losses: tuple[float, float, float], positives: float) -> tuple[dict[str, Tensor], Tensor]:
     names = ("classification", "box", "iou")
-    made = {name: torch.tensor(loss) for name, loss in zip(names, losses)}
-    return LossResult(made, assignment=None, num_positives=torch.tensor(positives))  # type: ignore[arg-type]
+    return {name: torch.tensor(loss) for name, loss in zip(names, losses)}, torch.tensor(positives)
 
 
 def test_training_records(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,11 +30,11 @@ def test_training_records(monkeypatch: pytest.MonkeyPatch) -> None:
     log = TrainingLog(heard.append, CPU, SCHEDULE, batch_size=4)
     log.restart_clock(1)  # a run that is resumed
     now[0] += 2
-    log.training(2, result((0.5, 0.25, 0.125), 7), None)
+    log.training(2, *result((0.5, 0.25, 0.125), 7), None)
     now[0] += 100  # a validation
     log.restart_clock(2)
     now[0] += 8
-    log.training(4, result((1.0, 1.0, 1.0), 3), torch.tensor(2.5))
+    log.training(4, *result((1.0, 1.0, 1.0), 3), torch.tensor(2.5))
     losses = {"loss_classification": 0.5, "loss_box": 0.25, "loss_iou": 0.125}
     assert heard[0] == {
         "step": 2,
@@ -72,5 +71,5 @@ def test_contention_is_a_warning(monkeypatch: pytest.MonkeyPatch, caplog: pytest
     log = TrainingLog(ignore, CPU, SCHEDULE, batch_size=4)
     monkeypatch.setattr(log._cpu_share, "remark", lambda: next(remarks))
     for step in (1, 2):
-        log.training(step, result((1, 1, 1), 1), None)
+        log.training(step, *result((1, 1, 1), 1), None)
     assert [(r.levelno, r.getMessage()) for r in caplog.records] == [(logging.WARNING, "the processors are contended")]

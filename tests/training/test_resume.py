@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shutil
 import signal
@@ -124,6 +125,35 @@ def test_a_listener_stops_a_run(
     assert_same(resumed, validated)
 
 
+@pytest.mark.parametrize(("patience", "steps"), [(1, 3), (2, 4)])
+def test_a_run_without_a_better_validation_stops(
+    tmp_path: Path,
+    micro: Micro,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    validated: TrainResult,
+    patience: int,
+    steps: int,
+) -> None:
+    """A process that is killed and resumed counts the same validations; without patience the run goes on to its end."""
+    monkeypatch.setattr(engine, "evaluate_weights", fake_validation)
+    impatient: dict[str, Any] = {"validation": {**VALIDATED["validation"], "patience": patience}}
+    with pytest.raises(KilledError):
+        train(micro(tmp_path / "run", **impatient), CPU, kill_at(3))
+    for _ in range(2):  # the second time nothing is left to do
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "paa"):
+            run = train(micro(tmp_path / "run", resume="last", **impatient), CPU)
+        assert (run.step, run.stopped) == (steps, steps < 4)
+        assert timeless(read_log(run.log)) == timeless(read_log(validated.log))[: 2 * steps]
+        said = [record.getMessage() for record in caplog.records if "stopped at" in record.getMessage()]
+        best = f"AP was highest, 50.0, 1 validations ago; {run.best} is the one to use"
+        assert said == ([f"stopped at step 3 of 4: {best}"] if steps < 4 else [])
+    assert run.best is not None
+    assert load(run.best)["training"]["step"] == (2 if steps < 4 else 4)
+    assert_same(train(micro(tmp_path / "run", resume="last", **VALIDATED), CPU), validated)
+
+
 @pytest.mark.parametrize("killed_in", ["evaluation", "record", "best", "last"])
 @pytest.mark.parametrize("step", [2, 4])
 def test_a_run_killed_in_a_validation_ends_as_one_never_stopped(
@@ -236,7 +266,8 @@ def test_a_process_that_is_killed(
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     assert differences(load(killed / "last.pt"), load(whole / "last.pt")) == []
     assert timeless(read_log(killed / "log.jsonl")) == timeless(read_log(whole / "log.jsonl"))
-    assert {path.name for path in killed.iterdir()} == {"config.json", "log.jsonl", "tensorboard", "last.pt"}
+    files = {"config.json", "recipe.json", "log.jsonl", "tensorboard", "last.pt"}
+    assert {path.name for path in killed.iterdir()} == files
 
 
 def test_resumes_from_an_earlier_checkpoint(tmp_path: Path, micro: Micro, whole: TrainResult) -> None:
@@ -276,7 +307,7 @@ def test_a_run_is_not_resumed_with_other_settings(
     assert (whole.last.read_bytes(), whole.log.read_text()) == before
 
 
-@pytest.mark.parametrize("found", ["nothing", "an empty folder", "config.json", "a log"])
+@pytest.mark.parametrize("found", ["nothing", "an empty folder", "config.json", "recipe.json", "a log"])
 def test_resuming_a_run_without_a_checkpoint_starts_it(
     tmp_path: Path, micro: Micro, whole: TrainResult, found: str
 ) -> None:
@@ -285,7 +316,7 @@ def test_resuming_a_run_without_a_checkpoint_starts_it(
         (tmp_path / "run").mkdir()
     if found == "config.json":
         (tmp_path / "run").mkdir()
-        shutil.copy(whole.folder / "config.json", tmp_path / "run")
+        shutil.copy(whole.folder / "config.json", "recipe.json", tmp_path / "run")
     if found == "a log":
         with pytest.raises(KilledError):
             train(micro(tmp_path / "run"), CPU, kill_at(2))

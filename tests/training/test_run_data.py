@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from paa.config import DataConfig
 from paa.data import datasets
 from paa.data.images.decoders import MAX_PIXELS_VARIABLE
-from paa.errors import ConfigError, ImageError
+from paa.data.index import DatasetIndex
+from paa.data.read import read_dataset
+from paa.data.sampling import repeat_factors
+from paa.data.validation_split import split_off
+from paa.errors import ConfigError, ImageError, MissingSplitError
 from paa.training.records import ignore
-from paa.training.run_data import first_images, read_data
+from paa.training.run_data import first_images, read_data, repeat_line
 from paa.training.setup import set_up
 from paa.training.train import train
+from tests.data.data_files import box, coco_json
 from tests.training.runs import CPU, Micro, damage_an_image, read_log
 
 
@@ -38,14 +46,89 @@ def test_the_validation_set(shapes: Path, tmp_path: Path) -> None:
     index, val_index = read_data(DataConfig(shapes), validate=True)
     assert val_index is not None
     assert (len(index), len(val_index), val_index.names) == (8, 2, index.names)
-    with pytest.raises(
-        ConfigError, match=r"train\.json is one annotation file: name the validation set too \(val_data\)"
-    ):
-        read_data(DataConfig(shapes / "train.json"), validate=True)
     assert read_data(DataConfig(shapes / "train.json"), validate=False)[1] is None
     _, other = read_data(DataConfig(shapes / "train.json", val_data=shapes / "val.json"), validate=True)
     assert other is not None
     assert [other.path(i) for i in range(2)] == [val_index.path(i) for i in range(2)]
+
+
+def paths(*indices: DatasetIndex | None) -> list[Path]:
+    return [index.path(i) for index in indices if index is not None for i in range(len(index))]
+
+
+def test_a_data_set_without_a_validation_split_gets_one(
+    shapes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """From its training images only, though it has test images; unless validation data is named."""
+    data = shutil.copytree(shapes, tmp_path / "data")
+    (data / "val.json").rename(data / "test.json")
+    with caplog.at_level(logging.INFO, "paa"):
+        train, val = read_data(DataConfig(data), validate=True)
+    (line,) = [record.getMessage() for record in caplog.records if "validation" in record.getMessage()]
+    assert val is not None
+    assert line.startswith(f"validation on {len(val)} of the 8 images of 'train', as the data set has no split 'val'")
+    whole, _ = read_data(DataConfig(data), validate=False)
+    assert sorted(paths(train, val)) == sorted(paths(whole))
+    of_file = read_data(DataConfig(data / "train.json"), validate=True)
+    assert [paths(each) for each in of_file] == [paths(train), paths(val)]
+
+    with pytest.raises(MissingSplitError, match=r"no COCO annotations for 'val'.*--val-fraction"):
+        read_data(DataConfig(data), True, named=["val_split"])
+    with pytest.raises(
+        ConfigError, match=r"train\.json is one annotation file: name the validation set too \(val_data\)"
+    ):
+        read_data(DataConfig(data / "train.json"), True, named=["val_split"])
+    with pytest.raises(MissingSplitError):
+        read_data(DataConfig(data, val_data=data), validate=True)
+
+
+def test_a_named_fraction_splits_in_any_case(shapes: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "paa"):
+        train, val = read_data(DataConfig(shapes, val_fraction=0.5), True, named=["val_fraction"])
+    assert val is not None
+    assert len(paths(train, val)) == 8
+    assert set(paths(train)).isdisjoint(paths(val))
+    assert "as --val-fraction says: a share of 0.5" in caplog.text
+
+
+def test_a_resumed_run_has_the_same_split(tmp_path: Path, shapes: Path, micro: Micro) -> None:
+    def config(**changes: Any) -> Any:
+        data = {"path": shapes / "train.json", "val_fraction": 0.3, **changes}
+        return micro(tmp_path / "run", data=data, validation={"batch_size": 1}, named=("data.val_fraction",))
+
+    before = paths(*read_data(config().data, True, named=["val_fraction"]))
+    train(config(), CPU)
+    with set_up(replace(config(), resume="last"), CPU, ignore) as run:
+        assert paths(run.loader.dataset.index, run.val_index) == before
+    with pytest.raises(ConfigError, match=r"val_fraction 0\.3, not 0\.6"):
+        train(replace(config(val_fraction=0.6), resume="last"), CPU)
+
+
+def test_a_class_that_is_only_validated(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    boxes = [box(i, i, (5, 5, 20, 20), 3 if i < 9 else 7) for i in range(1, 10)]
+    path = coco_json(tmp_path / "train.json", boxes, count=9)
+    fraction = next(f for f in np.arange(0.01, 1, 0.01) if 9 in split_off(read_dataset(path), f)[1].image_ids)
+    with caplog.at_level(logging.WARNING, "paa"):
+        read_data(DataConfig(path, val_fraction=float(fraction)), validate=True)
+    assert "all objects of class dog are in the validation images: none is trained on" in caplog.text
+
+
+def test_repeated_images_are_counted(
+    shapes: Path, tmp_path: Path, micro: Micro, caplog: pytest.LogCaptureFixture
+) -> None:
+    index, _ = read_data(DataConfig(shapes), validate=False)
+    assert "repeats nothing: each class is in 0.01 of the images or more" in repeat_line(index, 0.01)
+    with caplog.at_level(logging.INFO, "paa"):
+        run = train(micro(tmp_path / "run", augment={"repeat_threshold": 1.0}), CPU)
+    (line,) = [record.getMessage() for record in caplog.records if "repeat" in record.getMessage()]
+    factors = repeat_factors(index, 1.0)
+    assert line == (
+        f"repeat-factor sampling: an epoch has about {factors.sum():.0f} images, {(factors > 1).sum()} of the 8 more "
+        f"than once, up to {factors.max():.3g} times; schedule.epochs counts 8"
+    )
+    assert run.step == 4
+    with pytest.raises(ConfigError, match=r"repeat_threshold 1\.0, not 0\.0"):
+        train(micro(tmp_path / "run", resume="last"), CPU)
 
 
 def test_a_limit_of_pixels(monkeypatch: pytest.MonkeyPatch, shapes: Path, tmp_path: Path, micro: Micro) -> None:

@@ -72,8 +72,9 @@ def test_no_validation_needs_no_validation_set(tmp_path: Path, shapes: Path, mic
     run = train(micro(tmp_path / "run", data={"path": data}), CPU)
     assert all("AP" not in record for record in read_log(run.log))
     assert run.best is None
+    config = micro(tmp_path / "other", data={"path": data}, validation={"batch_size": 2}, named=("data.val_split",))
     with pytest.raises(DataError, match="no COCO annotations for 'val'"):
-        train(micro(tmp_path / "other", data={"path": data}, validation={"batch_size": 2}), CPU)
+        train(config, CPU)
     assert not (tmp_path / "other").exists()
 
 
@@ -147,6 +148,7 @@ def test_the_settings_that_a_resumed_run_must_share(tmp_path: Path, micro: Micro
             "seed": 7,
             "precision": "bfloat16",
             "init": None,
+            "val_fraction": 0.15,
             "images of the data set": 8,
             "annotations of the data set": 22,
         }

@@ -37,7 +37,7 @@ def make_state(seed: int, recipe: Recipe = AVERAGED) -> TrainingState:
     average = None if recipe.schedule.ema is None else WeightAverage(detector, recipe.schedule.ema)
     state = TrainingState(
         detector, average, make_optimizer(detector, recipe.schedule), make_schedule(recipe.schedule, 16, 100),
-        {**to_dict(recipe), "batch_size": 16, "images of the data set": 100},
+        {**to_dict(recipe), "batch_size": 16, "val_fraction": 0.15, "images of the data set": 100},
     )  # fmt: skip
     for parameter in detector.parameters():
         parameter.grad = torch.rand_like(parameter) if parameter.requires_grad else None
@@ -78,7 +78,8 @@ def without_new_options(content: Content) -> Content:
     """Return the content of a checkpoint as it was written before an option existed."""
     training, run_config = content["training"], content["training"]["run_config"]
     schedule = {name: value for name, value in run_config["schedule"].items() if name != "backbone_lr_factor"}
-    return {**content, "training": {**training, "run_config": {**run_config, "schedule": schedule}}}
+    old = {**{name: value for name, value in run_config.items() if name != "val_fraction"}, "schedule": schedule}
+    return {**content, "training": {**training, "run_config": old}}
 
 
 def without_later_keys(content: Content) -> Content:

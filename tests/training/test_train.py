@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +73,9 @@ def test_the_average_is_evaluated_and_saved(tmp_path: Path, micro: Micro, monkey
     evaluated: list[dict[str, torch.Tensor]] = []
     train_step, evaluate_weights = engine.train_step, engine.evaluate_weights
 
-    def spy_on_step(run: Run, batch: Batch) -> Any:
+    def spy_on_step(run: Run, parts: Sequence[Batch]) -> Any:
         weights.extend([] if weights else [copy(run.state.detector)])
-        result = train_step(run, batch)
+        result = train_step(run, parts)
         weights.append(copy(run.state.detector))
         return result
 
@@ -116,6 +117,16 @@ def test_the_best_is_kept(
     assert load(run.last)["training"]["step"] == 3
     model = paa.load(run.best, "cpu")
     assert model.names == ("circle", "square", "triangle", "star")
+
+
+@pytest.mark.parametrize(("values", "steps"), [([None, 0.0, 0.1, 0.1], 4), ([0.0, 0.2, 0.2, 0.3], 3)])
+def test_patience_begins_with_the_first_object_that_is_found(
+    tmp_path: Path, micro: Micro, monkeypatch: pytest.MonkeyPatch, values: list[float | None], steps: int
+) -> None:
+    coming = iter(values)
+    monkeypatch.setattr(engine, "evaluate_weights", lambda *_: {"AP": next(coming), "AP50": None})
+    run = train(micro(tmp_path / "run", validation={"batch_size": 1, "interval": 1, "patience": 1}), CPU)
+    assert (run.step, run.stopped) == (steps, steps < 4)
 
 
 def test_frozen_statistics_and_trained_weights(tmp_path: Path, micro: Micro, checkpoint: Path) -> None:

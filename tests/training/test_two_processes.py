@@ -93,6 +93,16 @@ def test_torchrun_trains_as_one_process(tmp_path: Path, shapes: Path, options: l
     assert json.loads((tmp_path / "two" / "config.json").read_text())["processes"] == 2
 
 
+def test_two_processes_with_parts_train_as_one_without(tmp_path: Path, shapes: Path, options: list[str]) -> None:
+    more = ["--batch-size", 4, "--schedule.reference-batch", 4, "--schedule.frozen-stages", 2, "--val-batch-size", 0]
+    command = [str(word) for word in ("train", "--data", shapes, *options, *more, "--output")]
+    main([*command, str(tmp_path / "one")])
+    run_two(tmp_path, *command, tmp_path / "two", "--accumulate", 2)
+    one, two = (load_checkpoint(tmp_path / name / "last.pt")["model"] for name in ("one", "two"))
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-6, msg=name)
+
+
 def check_finite_losses(data: Path, output: Path) -> None:
     """Report a loss of NaN in the second process, and write the message that each process raises."""
     with start("cpu") as process:
@@ -287,6 +297,22 @@ def test_a_listener_stops_both(tmp_path: Path, shapes: Path) -> None:
     assert (resumed[3]["loss"], resumed[4]["AP50"]) == (whole[3]["loss"], whole[4]["AP50"])
     checkpoints = [load_checkpoint(tmp_path / name / "last.pt") for name in ("whole", "run")]
     assert differences(*checkpoints) == []
+
+
+def main_without_progress(arguments: list[str]) -> None:
+    """Run a command whose validations all find the same AP, which the first process alone knows."""
+    engine.evaluate_weights = lambda run: {"AP": 0.5, "AP50": 0.5} if run.process.first else {}
+    main(arguments)
+
+
+def test_two_processes_are_out_of_patience_together(tmp_path: Path, shapes: Path, options: list[str]) -> None:
+    more = ["--batch-size", 2, "--schedule.steps", 9, "--val-batch-size", 1, "--val-interval", 1, "--patience", 2]
+    command = [str(word) for word in ("train", "--data", shapes, *options, *more, "--output", tmp_path / "run")]
+    ended = in_two_processes(tmp_path, main_without_progress, command)
+    for done in ended:
+        assert done.code == 0, done.stderr
+    assert [record["step"] for record in read_log(tmp_path / "run")] == [1, 1, 2, 2, 3, 3]
+    assert sum("stopped at step 3 of 9" in done.stderr for done in ended) == 1
 
 
 def main_counting_graphs(output: Path, arguments: list[str]) -> None:

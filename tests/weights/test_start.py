@@ -217,6 +217,7 @@ def test_a_detector_decides_all_but_the_norm_and_the_size_of_test_images() -> No
         mean=CAFFE_MEAN,
         std=(1.0, 1.0, 1.0),
         bgr=True,
+        anchor_scale=4.0,
         anchor_offset=0.0,
         legacy=True,
         threshold_joint=True,

@@ -49,16 +49,17 @@ class Train:
 
     data: Annotated[DataOptions, arg(name="")]
     recipe: str = "auto"
-    """Named configuration to start from, or a file such as a run's recipe.json; auto: decided from data and device."""
+    """Named configuration, or a file such as a run's recipe.json."""
     output: Path | None = None
     """Folder of the run; default: runs/RECIPE-DATA."""
     batch_size: int = 16
-    """Images of a step, over all processes; the recipe's learning rate, steps and decays scale with it."""
+    """Images of a step, over all processes."""
+    accumulate: int = 1
+    """Compute a step's batch in this many parts, with the same result, to need less memory."""
     resume: str | None = None
     """Resume the run in --output from its last checkpoint, or from the one named here."""
     init: str | None = None
-    """Weights to start from: the file of a detector or a backbone, or a name, as mmdet/r50_mstrain_3x,
-    efficientnet_lite0, torchvision/NAME, timm/NAME (paa weights lists them)."""
+    """Weights to start from: a file of a detector or a backbone, or a name (paa weights lists them)."""
     init_format: WeightsFormat | None = None
     """Format of that file; default: recognised from what the file holds."""
     named: Suppress[tuple[str, ...]] = ()
@@ -72,13 +73,15 @@ class Train:
     usual: ClassVar[tuple[str, ...]] = (
         "data.path",
         "data.val_data",
+        "data.val_fraction",
         "data.skip_bad",
         "recipe",
         "output",
         "batch_size",
+        "accumulate",
         "resume",
         "init",
-        "validation.batch_size",
+        "validation.patience",
         "runtime.device",
         "runtime.precision",
         "runtime.workers",
@@ -128,6 +131,7 @@ class Train:
             self.runtime,
             output=self.output,
             batch_size=self.batch_size,
+            accumulate=self.accumulate,
             resume=None if self.resume is None else "last" if self.resume == "last" else Path(self.resume),
             init=self.init,
             init_format=self.init_format,

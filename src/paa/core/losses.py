@@ -37,12 +37,14 @@ class LossResult(NamedTuple):
     """The losses of a batch, and the assignment behind them.
 
     losses: `classification`, `box` and `iou`, scalars whose sum is trained on. num_positives: how many positives there
-    are (or, where the assigner weighs them, their total weight), averaged over processes.
+    are (or, where the assigner weighs them, their total weight), averaged over processes. iou_sum: the sum of their
+    IoUs with their objects, likewise.
     """
 
     losses: dict[str, Tensor]
     assignment: Assignment
     num_positives: Tensor
+    iou_sum: Tensor
 
 
 def paa_losses(
@@ -104,7 +106,7 @@ def paa_losses(
         "box": weights.box * box_loss.sum() / iou_sum,
         "iou": weights.iou * iou_loss.sum() / num_positives,
     }
-    return LossResult(losses, assignment, normalisers[0])
+    return LossResult(losses, assignment, *normalisers)
 
 
 @torch.no_grad()

@@ -37,7 +37,7 @@ def train_loader(
     *,
     skip_bad: bool = False,
 ) -> Loader:
-    """Return this process's share of the training batches.
+    """Return this process's share of the training batches, each step's in `sampling.parts` batches.
 
     The batch of a step is the same wherever the run started and however many workers load it. skip_bad: an image that
     cannot be read is replaced by another of its aspect class. Raises DataError for a data set without objects.
@@ -45,8 +45,9 @@ def train_loader(
     if len(index) == 0 or bool(index.crowd.all()):
         raise DataError(f"{index.root}: nothing to train on: no objects")
     plans = TrainBatches(index, transform, sampling, process.rank, process.world)
-    largest = _shared_bytes(sampling.batch_size // process.world, largest_size(index, transform, sampling.batch_size))
-    waiting = min(len(plans), _waiting_batches(workers))
+    images = sampling.batch_size // (process.world * sampling.parts)
+    largest = _shared_bytes(images, largest_size(index, transform, sampling.batch_size))
+    waiting = min(len(plans), _waiting_batches(workers, sampling.parts))
     return Loader(TrainDataset(index, skip_bad, transform), plans, process, workers, shared_bytes=waiting * largest)
 
 
@@ -70,9 +71,9 @@ def eval_loader(
     return Loader(EvalDataset(index, loading.skip_bad, resize), share, process, loading, shared_bytes=waiting)
 
 
-def _waiting_batches(workers: WorkerConfig) -> int:
-    """Return how many batches are in shared memory at most: those loaded in advance, and the one in use."""
-    return workers.workers * _PREFETCHED + 1 if workers.workers else 0
+def _waiting_batches(workers: WorkerConfig, in_use: int = 1) -> int:
+    """Return how many batches are in shared memory at most: those loaded in advance, and those in use."""
+    return workers.workers * _PREFETCHED + in_use if workers.workers else 0
 
 
 def _shared_bytes(images: int, size: tuple[int, int]) -> int:

@@ -21,6 +21,7 @@ from paa.data.transforms import Resize
 from paa.errors import ConfigError
 
 Positions = npt.NDArray[np.int64]
+Factors = npt.NDArray[np.float64]
 ItemSeed = tuple[int, ...]
 
 _EPOCH, _ITEM = 0, 1  # what a seed is used for; NumPy takes (a, b) and (a, b, 0) for the same seed
@@ -31,7 +32,7 @@ class BatchPlan:
     """One batch of one process: positions of images, a seed for each in training, the (height, width) to pad to.
 
     In training the padded size is the global batch's: group norm sees the padding, which must not depend on the number
-    of processes.
+    of processes, or of parts of a step.
     """
 
     positions: tuple[int, ...]
@@ -44,9 +45,27 @@ def is_tall(index: DatasetIndex) -> npt.NDArray[np.bool_]:
     return index.sizes[:, 0] >= index.sizes[:, 1]
 
 
-def global_batches(tall: npt.NDArray[np.bool_], batch_size: int, seed: int) -> Iterator[Positions]:
+def repeat_factors(index: DatasetIndex, threshold: float) -> Factors:
+    """Return how often an epoch holds each image (I,), at least 1: repeat-factor sampling (Gupta et al. 2019).
+
+    A class in a share f of the images has the factor sqrt(threshold / f), an image the largest factor of its classes.
+    Crowds do not count.
+    """
+    images = np.repeat(np.arange(len(index)), np.diff(index.offsets))[~index.crowd]
+    once = np.unique(images * len(index.names) + index.labels[~index.crowd])  # each class of an image
+    images, labels = np.divmod(once, len(index.names))
+    shares = np.bincount(labels, minlength=len(index.names)) / len(index)
+    factors = np.ones(len(index))
+    np.maximum.at(factors, images, np.sqrt(threshold / shares[labels]))
+    return factors
+
+
+def global_batches(
+    tall: npt.NDArray[np.bool_], batch_size: int, seed: int, factors: Factors | None = None
+) -> Iterator[Positions]:
     """Yield positions (batch_size,) without end: each epoch holds every image once, each batch one aspect class.
 
+    factors (I,): how often an epoch holds each image instead, in the mean; the fractions are drawn for each epoch.
     The images of a class that an epoch leaves over, fewer than a batch, begin the next batch of that class. Classes are
     kept apart only where each can fill a batch: otherwise a batch of the rarer class would take several epochs to fill.
     """
@@ -55,7 +74,7 @@ def global_batches(tall: npt.NDArray[np.bool_], batch_size: int, seed: int) -> I
     waiting: Positions = np.zeros(0, np.int64)
     for turn in count():
         random = np.random.default_rng((seed, _EPOCH, turn))
-        shuffled = [random.permutation(len(tall)) for _ in range(epochs)]
+        shuffled = [random.permutation(_epoch(len(tall), factors, random)) for _ in range(epochs)]
         queue = np.concatenate([waiting, *shuffled])
         ends: list[int] = []
         batches: list[Positions] = []
@@ -69,6 +88,13 @@ def global_batches(tall: npt.NDArray[np.bool_], batch_size: int, seed: int) -> I
         waiting = queue[np.sort(np.concatenate(left))]
         for place in np.argsort(ends):
             yield batches[place]
+
+
+def _epoch(images: int, factors: Factors | None, random: np.random.Generator) -> int | Positions:
+    """Return what `permutation` takes for an epoch: the number of images, or the positions where some are repeated."""
+    if factors is None:
+        return images
+    return np.repeat(np.arange(images), (factors + random.random(images)).astype(np.int64))
 
 
 def _kept_apart(tall: npt.NDArray[np.bool_], batch_size: int) -> bool:
@@ -91,43 +117,53 @@ def largest_size(index: DatasetIndex, transform: TrainTransform, batch_size: int
 class Sampling:
     """Which training batches to load: those of the steps from `start_step` to the one before `steps`.
 
-    batch_size: images a step, over all processes. seed: for shuffling and augmentation.
+    batch_size: images a step, over all processes. seed: for shuffling and augmentation. parts: the number of batches in
+    which each process gets its share of a step, one after the other, for gradients that are accumulated.
     """
 
     batch_size: int
     steps: int
     start_step: int = 0
     seed: int = 0
+    parts: int = 1
 
 
 class TrainBatches(Sampler[BatchPlan]):
-    """The plans of one process, `rank` of `world`, for each step of training."""
+    """The plans of one process, `rank` of `world`, for each part of each step of training."""
 
     def __init__(
         self, index: DatasetIndex, transform: TrainTransform, sampling: Sampling, rank: int = 0, world: int = 1
     ) -> None:
-        """Raise ConfigError for a batch that the processes cannot share equally, or a negative seed."""
-        if sampling.batch_size < 1 or sampling.batch_size % world:
-            raise ConfigError(f"a batch of {sampling.batch_size} images cannot be shared equally by {world} processes")
+        """Raise ConfigError for a batch that cannot be shared equally, or a negative seed."""
+        size, parts = sampling.batch_size, sampling.parts
+        if size < 1 or parts < 1 or size % (world * parts):
+            raise ConfigError(
+                f"a batch of {size} images cannot be shared equally by {world} processes"
+                + (f" in {parts} parts" if parts != 1 else "")
+            )
         if sampling.seed < 0:
             raise ConfigError(f"the seed must not be negative, got {sampling.seed}")
         self.index = index
         self.transform = transform
         self.sampling = sampling
+        threshold = transform.config.repeat_threshold
+        self.factors = repeat_factors(index, threshold) if threshold else None
         self.range = range(sampling.start_step, sampling.steps)
-        share = sampling.batch_size // world
-        self.share = slice(rank * share, (rank + 1) * share)
+        images = size // (world * parts)
+        starts = range(rank * images * parts, (rank + 1) * images * parts, images)
+        self.shares = [slice(start, start + images) for start in starts]
 
     def __len__(self) -> int:
-        return len(self.range)
+        return len(self.range) * len(self.shares)
 
     def __iter__(self) -> Iterator[BatchPlan]:
         batch_size, seed = self.sampling.batch_size, self.sampling.seed
-        batches = global_batches(is_tall(self.index), batch_size, seed)
+        batches = global_batches(is_tall(self.index), batch_size, seed, self.factors)
         for step, batch in zip(self.range, islice(batches, self.range.start, None)):
             seeds = tuple((seed, _ITEM, step, place) for place in range(batch_size))
             sizes = [self._size(int(position), item_seed) for position, item_seed in zip(batch, seeds)]
-            yield BatchPlan(tuple(batch[self.share].tolist()), seeds[self.share], padded_size(sizes))
+            for share in self.shares:
+                yield BatchPlan(tuple(batch[share].tolist()), seeds[share], padded_size(sizes))
 
     def _size(self, position: int, item_seed: ItemSeed) -> tuple[int, int]:
         """Return the (height, width) that an image will have after augmentation with this seed."""

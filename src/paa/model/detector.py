@@ -107,6 +107,7 @@ class Detector(nn.Module):
         """Return the anchors (N, 4) that the outputs are for, in their order."""
         return make_anchors(
             outputs.level_sizes,
+            scale=self.config.anchor_scale,
             offset=self.config.anchor_offset,
             shift=0.5 if self.config.legacy else 0.0,
             device=outputs.deltas.device,

@@ -26,6 +26,7 @@ def train(
     *,
     output: str | Path | None = None,
     batch_size: int | None = None,
+    accumulate: int | None = None,
     steps: int | None = None,
     epochs: float | None = None,
     lr: float | None = None,
@@ -49,7 +50,8 @@ def train(
     `DataConfig`, as {"path": "my_images", "val_split": "test"}. recipe: the named configuration to start from, or a
     file such as a run's recipe.json; "auto" decides from the data, the device and the weights at hand. output: folder
     of the run; default: runs/RECIPE-DATA. batch_size: images of a step, over all processes; default: the recipe's.
-    steps, epochs, lr: fields of the schedule. device: cpu, cuda, cuda:1, ...; default: a GPU if there is one.
+    accumulate: parts in which a step's batch is computed, to need less memory; default: 1. steps, epochs, lr: fields of
+    the schedule. device: cpu, cuda, cuda:1, ...; default: a GPU if there is one.
     resume: "last" resumes the run in `output`, or starts it if it has no checkpoint yet; a path resumes from that
     checkpoint. init: weights to start from, a file of a detector or a backbone, or a name, as mmdet/r50_mstrain_3x,
     efficientnet_lite0, torchvision/NAME, timm/NAME (`paa weights` lists them); init_format: the format of that file.
@@ -75,7 +77,14 @@ def train(
     if "path" not in groups["data"]:
         raise ConfigError("data.path is missing: the file or folder of the data set")
     original = find_recipe(recipe)
-    single = {"output": output, "batch_size": batch_size, "resume": resume, "init": init, "init_format": init_format}
+    single = {
+        "output": output,
+        "batch_size": batch_size,
+        "accumulate": accumulate,
+        "resume": resume,
+        "init": init,
+        "init_format": init_format,
+    }
     config = build_config(
         recipe,
         Recipe(
@@ -89,6 +98,7 @@ def train(
         changed(RuntimeConfig(), groups["runtime"], "runtime."),
         output=None if output is None else Path(output),
         batch_size=batch_size,
+        accumulate=1 if accumulate is None else accumulate,
         resume="last" if resume == "last" else None if resume is None else Path(resume),
         init=None if init is None else str(init),
         init_format=init_format,

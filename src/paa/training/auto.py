@@ -44,9 +44,6 @@ _EPOCHS = (12, 100)
 """The least and the greatest number of passes over the data set."""
 _ASPECT = 5 / 3
 """The long side is at most this times the short one, as 1333 is of 800."""
-_RARE = 0.1
-"""Share of images below which a class is rare: its images are repeated."""
-
 _FROM_SCRATCH: Mapping[str, object] = {
     "model.backbone": "resnet18",
     "model.norm": "batch",
@@ -61,8 +58,7 @@ class DataFacts:
     """What the decisions need to know of a training set.
 
     min_side: the median short side of its images, in pixels. small_object: the side of a square with the area of its
-    small objects (a tenth of all are smaller), as a share of the image's short side. rarest: the share of images that
-    have the rarest class. most_objects: in one image.
+    small objects (a tenth of all are smaller), as a share of the image's short side.
     """
 
     images: int
@@ -70,28 +66,20 @@ class DataFacts:
     classes: int
     min_side: int
     small_object: float
-    rarest: float
-    most_objects: int
 
 
 def facts_of(index: DatasetIndex) -> DataFacts:
     """Return the facts of a data set with at least one object."""
-    counts = np.diff(index.offsets)
-    image = np.repeat(np.arange(len(index)), counts)
+    image = np.repeat(np.arange(len(index)), np.diff(index.offsets))
     kept = ~index.crowd
     sides = np.sqrt((index.boxes[kept, 2:] - index.boxes[kept, :2]).prod(1))
     short = index.sizes.min(1)
-    pairs = np.unique(np.column_stack([index.labels[kept], image[kept]]), axis=0)
-    images_of_class = np.bincount(pairs[:, 0], minlength=len(index.names))
-    present = images_of_class[images_of_class > 0]
     return DataFacts(
         images=len(index),
         objects=int(kept.sum()),
         classes=len(index.names),
         min_side=int(np.median(short)),
         small_object=float(np.quantile(sides / short[image[kept]], 0.1)) if len(sides) else 1.0,
-        rarest=float(present.min() / len(index)) if len(present) else 1.0,
-        most_objects=int(counts.max(initial=0)),
     )
 
 
@@ -135,7 +123,7 @@ def decide(config: TrainConfig, facts: DataFacts, on_gpu: bool, at_hand: str | N
         decided["schedule.steps"] = steps
     recipe = _with(config.recipe, {name: value for name, value in decided.items() if name not in named})
     lines = [
-        f"{facts.images} images, {facts.objects} objects of {facts.classes} classes",
+        f"{facts.images} images, {facts.objects} objects of {facts.classes} class{'es' if facts.classes > 1 else ''}",
         _about_start(init, config.init, recipe.model.backbone),
         f"image size {size}: {'as named' if _named_size(config) else _about_size(facts, size)}",
     ]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from paa.core.losses import LossResult
 from paa.runtime.contention import CpuShare
 from paa.runtime.distributed import Process
 from paa.training.records import STOP, Listener, Record
@@ -34,16 +34,18 @@ class TrainingLog:
         """Measure the speed from here on; step: steps trained so far."""
         self._clock, self._clock_step = time.perf_counter(), step
 
-    def training(self, step: int, result: LossResult, gradient_norm: Tensor | None) -> None:
+    def training(
+        self, step: int, losses: Mapping[str, Tensor], num_positives: Tensor, gradient_norm: Tensor | None
+    ) -> None:
         """Record a step: its losses averaged over processes, learning rate, speed, time left.
 
-        step: counted from 1. gradient_norm: None where gradients are not clipped.
+        step: counted from 1. losses, num_positives, gradient_norm: see `StepResult`.
         """
         speed = (step - self._clock_step) * self._batch_size / (time.perf_counter() - self._clock)
-        losses = self._process.mean(torch.stack([loss.detach() for loss in result.losses.values()])).tolist()
-        record: Record = {"step": step, "steps": self._schedule.steps, "loss": sum(losses)}
-        record.update({f"loss_{name}": loss for name, loss in zip(result.losses, losses)})
-        record["positives"] = result.num_positives.item()
+        means = self._process.mean(torch.stack(list(losses.values()))).tolist()
+        record: Record = {"step": step, "steps": self._schedule.steps, "loss": sum(means)}
+        record.update({f"loss_{name}": loss for name, loss in zip(losses, means)})
+        record["positives"] = num_positives.item()
         if gradient_norm is not None:
             record["gradient_norm"] = gradient_norm.item()
         record["lr"] = self._schedule.lr_at(step - 1)

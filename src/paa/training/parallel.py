@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from torch import nn
@@ -14,6 +15,14 @@ from paa.runtime.distributed import Process
 _WRAPPER_OPTIONS = inspect.signature(DistributedDataParallel).parameters
 _BUFFER_OPTION = "forward_sync_buffers" if "forward_sync_buffers" in _WRAPPER_OPTIONS else "broadcast_buffers"
 """The option that has buffers copied at each step; it has the first name from torch 2.15 on."""
+
+
+def local_gradients(model: nn.Module) -> AbstractContextManager[None]:
+    """Return a context in which backward passes of `parallel`'s model add to this process's own gradients only.
+
+    The first backward pass after the context averages all that was added.
+    """
+    return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
 
 
 def parallel(detector: Detector, process: Process) -> nn.Module:

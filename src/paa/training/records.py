@@ -32,8 +32,9 @@ class TrainResult:
     """Where the checkpoints of a run are, and its last numbers.
 
     last: the latest checkpoint. best: that of the highest AP, None without a validation. log: every record, as a line
-    of JSON. step: steps trained. stopped: whether a listener ended the run, which `resume="last"` then continues.
-    training, validation: the last record of each kind, None if there is none.
+    of JSON. step: steps trained. stopped: whether the run ended before its last step: its listener asked for that, and
+    `resume="last"` continues it, or it ran out of patience (`validation.patience`), and `best` is the checkpoint to
+    use. training, validation: the last record of each kind, None if there is none.
     """
 
     folder: Path

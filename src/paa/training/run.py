@@ -27,7 +27,8 @@ class Run:
     """One process's part of a run; `state` changes with each step, the rest stays.
 
     config: with the model that `--init` or the checkpoint decided. val_index: the validation set, which is evaluated
-    every `validation_interval` steps; None without validation. loader: the batches of the steps to come. model: the
+    every `validation_interval` steps; None without validation. loader: the batches of the steps to come, each
+    step's in `accumulate` parts. model: the
     detector, wrapped where there are several processes. losses: `paa_losses`, compiled if that was asked for.
     """
 
@@ -49,6 +50,17 @@ class Run:
         """Return whether something that is done every `interval` steps, and after the last step, is due now."""
         step = self.state.step
         return step == self.state.schedule.steps or step % interval == 0
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether as many validations in a row as `validation.patience` says had no higher AP than one before."""
+        patience = self.config.validation.patience
+        return patience is not None and self.val_index is not None and self.state.since_best >= patience
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run ends before its last step: its listener asked for that, or its patience is at an end."""
+        return self.log.stopped or self.out_of_patience
 
     def save(self, path: Path) -> None:
         """Write a checkpoint of the run as it stands, in the first process."""
@@ -85,7 +97,7 @@ class Run:
             best=folder.best if has_best else None,
             log=folder.log,
             step=state.step,
-            stopped=self.log.stopped and (state.step < state.schedule.steps or state.validation_due),
+            stopped=self.stopped and (state.step < state.schedule.steps or state.validation_due),
             training=last_training,
             validation=last_validation,
         )

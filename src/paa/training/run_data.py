@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,12 @@ from paa.data.left_out import LeftOut
 from paa.data.loader import Loader, eval_loader, train_loader
 from paa.data.overlap import overlap_warning
 from paa.data.read import read_dataset
-from paa.data.read_report import ReadReport
-from paa.data.sampling import Sampling
+from paa.data.read_report import ReadReport, first_few
+from paa.data.sampling import Sampling, repeat_factors
 from paa.data.transforms import Resize
+from paa.data.validation_split import split_off
 from paa.data.workers import check_shared_memory
-from paa.errors import ConfigError
+from paa.errors import ConfigError, MissingSplitError
 from paa.runtime.distributed import Process
 from paa.training.run_folder import RunFolder
 from paa.training.settings import TrainConfig
@@ -32,9 +33,17 @@ NoteLeftOut = Callable[[str, list[str]], list[str]]
 
 
 def read_data(
-    config: DataConfig, validate: bool, report: ReadReport | None = None, val_report: ReadReport | None = None
+    config: DataConfig,
+    validate: bool,
+    report: ReadReport | None = None,
+    val_report: ReadReport | None = None,
+    named: Collection[str] = (),
 ) -> tuple[DatasetIndex, DatasetIndex | None]:
-    """Read the training set and, if there is validation, the validation set with the same classes."""
+    """Read the training set and, if there is validation, the validation set with the same classes.
+
+    named: the fields that a person set. A data set without a validation split is split (`data.validation_split`),
+    unless other validation data is named, and so is one whose `val_fraction` is named. Never is "test" taken instead.
+    """
     if config.max_pixels is not None:
         limit_pixels(config.max_pixels)
     options: dict[str, Any] = {"format": config.format, "skip_bad": config.skip_bad}
@@ -48,22 +57,56 @@ def read_data(
     )
     if not validate:
         return index, None
+    if "val_fraction" in named:
+        return _split(index, config, "as --val-fraction says")
+    chosen = config.val_data is not None or not {"val_split", "val_images"}.isdisjoint(named)
     if config.val_data is None and config.path.is_file() and config.path.suffix.lower() == ".json":
+        if not chosen:
+            return _split(index, config, f"as {config.path} is one annotation file")
         raise ConfigError(
             f"{config.path} is one annotation file: name the validation set too (val_data), or train without "
             "validation (validation.batch_size 0)"
         )
     images = config.val_images or (config.images if config.val_data is None else None)
     path = config.val_data or config.path
-    val_index = read_dataset(path, config.val_split, images=images, names=index.names, report=val_report, **options)
+    try:
+        val_index = read_dataset(path, config.val_split, images=images, names=index.names, report=val_report, **options)
+    except MissingSplitError:
+        if chosen:
+            raise
+        return _split(index, config, f"as the data set has no split {config.val_split!r}")
     if (line := overlap_warning(index, val_index)) is not None:
         log.warning(line)
     return index, val_index
 
 
+def _split(index: DatasetIndex, config: DataConfig, reason: str) -> tuple[DatasetIndex, DatasetIndex]:
+    """Return the images to train and to validate on, and log how many, and why."""
+    train, val = split_off(index, config.val_fraction)
+    log.info(
+        f"validation on {len(val)} of the {len(index)} images of {config.train_split!r}, {reason}: a share of "
+        f"{config.val_fraction:g}, chosen by a hash of their names (--val-fraction, --val-split and --val-data choose "
+        "others)"
+    )
+    if lost := [index.names[label] for label in np.setdiff1d(index.labels, train.labels)]:
+        log.warning(f"all objects of class {first_few(lost)} are in the validation images: none is trained on")
+    return train, val
+
+
 def first_images(index: DatasetIndex, limit: int | None) -> DatasetIndex:
     """Return the first `limit` images of a data set, or all of them where there is no limit."""
     return index if limit is None else index.select(np.arange(min(limit, len(index))))
+
+
+def repeat_line(index: DatasetIndex, threshold: float) -> str:
+    """Return a line for people about the images that an epoch of repeat-factor sampling has."""
+    factors = repeat_factors(index, threshold)
+    if factors.max() == 1:
+        return f"repeat-factor sampling repeats nothing: each class is in {threshold:g} of the images or more"
+    return (
+        f"repeat-factor sampling: an epoch has about {factors.sum():.0f} images, {(factors > 1).sum()} of the "
+        f"{len(index)} more than once, up to {factors.max():.3g} times; schedule.epochs counts {len(index)}"
+    )
 
 
 def make_loader(index: DatasetIndex, config: TrainConfig, process: Process, start_step: int, steps: int) -> Loader:
@@ -72,7 +115,7 @@ def make_loader(index: DatasetIndex, config: TrainConfig, process: Process, star
     return train_loader(
         index,
         TrainTransform(recipe.augment, recipe.model.legacy),
-        Sampling(config.batch_size, steps, start_step, runtime.seed),
+        Sampling(config.batch_size, steps, start_step, runtime.seed, config.accumulate),
         process,
         runtime,
         skip_bad=config.data.skip_bad,

@@ -22,6 +22,8 @@ class TrainConfig:
     recipe: Recipe = field(default_factory=Recipe)
     batch_size: int = 16
     """Images of a step, over all processes; learning rate, steps and decays of the recipe scale with it."""
+    accumulate: int = 1
+    """Compute a step's batch in this many parts, one after the other, to need less memory."""
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     resume: Path | Literal["last"] | None = None
@@ -47,8 +49,8 @@ def ineffective(config: TrainConfig, schedule: Schedule) -> list[str]:
     model, runtime = config.recipe.model, config.runtime
     late = [decay for decay in schedule.decays if decay >= schedule.steps]
     validation = (
-        *("data.val_data", "data.val_split", "data.val_images"),
-        *("validation.interval", "validation.limit", "validation.voting"),
+        *("data.val_data", "data.val_split", "data.val_fraction", "data.val_images"),
+        *("validation.interval", "validation.limit", "validation.voting", "validation.patience"),
     )
     rules: tuple[tuple[tuple[str, ...], bool, str], ...] = (
         (validation, config.validation.batch_size == 0, "there is no validation (validation.batch_size 0)"),
@@ -78,9 +80,11 @@ def check_settings(config: TrainConfig, world: int) -> None:
     runtime, validation = config.runtime, config.validation
     least: dict[str, tuple[float, float | None]] = {
         "batch_size": (1, config.batch_size),
+        "accumulate": (1, config.accumulate),
         "validation.batch_size": (0, validation.batch_size),
         "validation.interval": (0, validation.interval),
         "validation.limit": (1, validation.limit),
+        "validation.patience": (1, validation.patience),
         "runtime.workers": (0, runtime.workers),
         "runtime.worker_timeout": (0, runtime.worker_timeout),
         "runtime.log_interval": (1, runtime.log_interval),
@@ -100,13 +104,20 @@ def check_settings(config: TrainConfig, world: int) -> None:
     for name, (lowest, value) in least.items():
         if value is not None and not lowest <= value < math.inf:
             raise ConfigError(f"{name} must be at least {lowest}, got {value}")
+    other = [name for name in ("data.val_split", "data.val_data", "data.val_images") if name in config.named]
+    if other and "data.val_fraction" in config.named:
+        raise ConfigError(f"data.val_fraction and {other[0]} contradict each other: set only one of them")
+    shares = world * config.accumulate
+    of_what = ", the processes" if config.accumulate == 1 else f", the processes ({world}) x accumulate"
     zoom, epochs, clip = augment.scale_jitter or (1.0, 1.0), schedule.epochs, schedule.clip_norm
     rules: tuple[tuple[str, object, str, bool], ...] = (
-        ("batch_size", config.batch_size, f"a multiple of {world}, the processes", config.batch_size % world == 0),
+        ("batch_size", config.batch_size, f"a multiple of {shares}{of_what}", config.batch_size % shares == 0),
+        ("data.val_fraction", config.data.val_fraction, "between 0 and 1", 0 < config.data.val_fraction < 1),
         ("runtime.seed", runtime.seed, "from 0 to 2^63 - 1", 0 <= runtime.seed < 2**63),
         ("augment.min_sizes", augment.min_sizes, "one or two numbers", 1 <= len(augment.min_sizes) <= 2),
         ("augment.hflip", augment.hflip, "from 0 to 1", 0 <= augment.hflip <= 1),
         ("augment.scale_jitter", zoom, "above 0, the lower first", 0 < zoom[0] <= zoom[1] < math.inf),
+        ("augment.repeat_threshold", augment.repeat_threshold, "from 0 to 1", 0 <= augment.repeat_threshold <= 1),
         ("schedule.frozen_stages", schedule.frozen_stages, "from 0 to 5", 0 <= schedule.frozen_stages <= 5),
         ("schedule.epochs", epochs, "above 0", epochs is None or 0 < epochs < math.inf),
         ("schedule.clip_norm", clip, "above 0", clip is None or clip > 0),

@@ -28,7 +28,14 @@ from paa.training.optimizer import make_optimizer
 from paa.training.parallel import parallel
 from paa.training.records import Listener, ignore
 from paa.training.run import Run
-from paa.training.run_data import check_shared_memory_of, first_images, make_loader, open_left_out, read_data
+from paa.training.run_data import (
+    check_shared_memory_of,
+    first_images,
+    make_loader,
+    open_left_out,
+    read_data,
+    repeat_line,
+)
 from paa.training.run_folder import RunFolder
 from paa.training.run_log import open_log
 from paa.training.schedule import Schedule, make_schedule, resume_schedule
@@ -55,7 +62,8 @@ def set_up(config: TrainConfig, process: Process, listener: Listener) -> Iterato
         check_settings(config, process.world)
 
         reports = ReadReport(), ReadReport()
-        index, val_index = read_data(config.data, config.validation.batch_size > 0, *reports)
+        validate = config.validation.batch_size > 0
+        index, val_index = read_data(config.data, validate, *reports, config.named_in("data"))
         config, auto_messages = resolve_auto(config, index, process, resume_path)
         config, weights, init_messages = resolve_init(config, resume_path)
         val_index = None if val_index is None else first_images(val_index, config.validation.limit)
@@ -92,6 +100,8 @@ def set_up(config: TrainConfig, process: Process, listener: Listener) -> Iterato
             if resume_path is not None:
                 log.info(f"resumed from {resume_path}: {state.step} of {state.schedule.steps} steps are done")
             log.info(state.schedule.line(config.batch_size, len(index)))
+            if threshold := config.recipe.augment.repeat_threshold:
+                log.info(repeat_line(index, threshold))
             for line in ineffective(config, state.schedule) + ([lr_jump] if lr_jump else []):
                 log.warning(line)
         note_left_out = open_left_out(folder, config, process, reports)
@@ -148,6 +158,7 @@ def make_run_config(config: TrainConfig, index: DatasetIndex, precision: Precisi
         "seed": config.runtime.seed,
         "precision": precision,
         "init": config.init,
+        "val_fraction": config.data.val_fraction,
         "images of the data set": len(index),
         "annotations of the data set": len(index.boxes),
     }

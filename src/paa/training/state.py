@@ -9,7 +9,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from paa.config import Recipe, to_dict
+from paa.config import DataConfig, Recipe, to_dict
 from paa.errors import CheckpointError, ConfigError
 from paa.model.detector import Detector
 from paa.training.average import WeightAverage
@@ -27,8 +27,9 @@ class TrainingState:
     """The weights of a run, its optimizer, and how far it has come.
 
     average: of the weights, None in a run without one. run_config: the settings that must be the same when the run is
-    resumed. best: highest AP of a validation so far. validation_due: whether the validation of this step is not
-    finished; a run that is resumed here begins with it.
+    resumed. best: highest AP of a validation so far. since_best: how many validations came after that one; 0 as long as
+    no AP was above 0. validation_due: whether the validation of this step is not finished; a run that is resumed here
+    begins with it.
     """
 
     detector: Detector
@@ -38,6 +39,7 @@ class TrainingState:
     run_config: dict[str, Any]
     step: int = 0
     best: float = -1.0
+    since_best: int = 0
     validation_due: bool = False
 
     @property
@@ -53,6 +55,7 @@ class TrainingState:
         training = {
             "step": self.step,
             "best": self.best,
+            "since_best": self.since_best,
             "schedule": asdict(self.schedule),
             "validation_due": self.validation_due,
             "run_config": self.run_config,
@@ -84,6 +87,7 @@ class TrainingState:
                 f"{source}: another version's optimizer ({error}); to start from its weights use --init"
             ) from error
         self.step, self.best = training["step"], training["best"]
+        self.since_best = training.get("since_best", 0)
         if training.get("schedule") is not None:  # the oldest checkpoints have none
             self.schedule = Schedule(**{**training["schedule"], "decays": tuple(training["schedule"]["decays"])})
         self.validation_due = training.get("validation_due", False)  # older checkpoints: written after validating
@@ -91,7 +95,8 @@ class TrainingState:
     def _check_run_config(self, saved: Mapping[str, Any], source: str) -> None:
         """Raise ConfigError, which names what differs, unless the checkpoint's run had the settings of this one."""
         # a setting that is newer than the checkpoint had at that time the value that is the default now
-        theirs, ours = {**_flat(to_dict(Recipe())), **_flat(saved)}, _flat(self.run_config)
+        defaults = {**_flat(to_dict(Recipe())), "val_fraction": DataConfig.val_fraction}
+        theirs, ours = {**defaults, **_flat(saved)}, _flat(self.run_config)
         check_same({name: (theirs.get(name), value) for name, value in ours.items() if name not in _MAY_CHANGE}, source)
 
 

@@ -7,11 +7,8 @@ import time
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from paa.config import InferenceConfig, LoadingConfig
-from paa.core.losses import LossResult
-from paa.data.batch import Batch
 from paa.data.read_report import left_out_lines
 from paa.data.workers import worker_errors
 from paa.errors import PaaError
@@ -22,12 +19,13 @@ from paa.training.records import Listener, TrainResult, ignore
 from paa.training.run import Run
 from paa.training.settings import TrainConfig
 from paa.training.setup import set_up
+from paa.training.step import train_step
 
 log = logging.getLogger("paa")
 
 
 def train(config: TrainConfig, process: Process, listener: Listener = ignore) -> TrainResult:
-    """Train up to the schedule's last step, or until the listener returns `STOP`.
+    """Train up to the schedule's last step, until the listener returns `STOP`, or until the run is out of patience.
 
     listener: gets every record of the log, in the first process. Raises DataError, ConfigError, CheckpointError or
     RunError (where another process writes to the folder, for example) before anything is written, and RunError, with
@@ -39,20 +37,20 @@ def train(config: TrainConfig, process: Process, listener: Listener = ignore) ->
             validate(run)
         run.log.restart_clock(state.step)
 
-        for batch in run.loader:
-            if run.log.stopped:
+        for batches in zip(*[iter(run.loader)] * config.accumulate):  # the parts of a step come one after the other
+            if run.stopped:
                 break
-            batch = batch.to(process.device)
+            parts = [batch.to(process.device) for batch in batches]
             set_lr(state.optimizer, schedule.lr_at(state.step))
-            result, gradient_norm = train_step(run, batch)
+            result = train_step(run, parts)
             if state.average is not None:
                 state.average.update(state.step)
             state.step += 1
-            run.finite.add(state.step, result.losses, batch.positions)
+            run.finite.add(state.step, result.losses, torch.cat([part.positions for part in parts]))
 
             if run.is_due(config.runtime.log_interval):
                 run.finite.check_now()
-                run.log.training(state.step, result, gradient_norm)
+                run.log.training(state.step, *result)
             state.validation_due = run.val_index is not None and run.is_due(run.validation_interval)
             if state.validation_due or run.log.stopped or run.is_due(config.runtime.checkpoint_interval):
                 run.save_step()
@@ -60,35 +58,15 @@ def train(config: TrainConfig, process: Process, listener: Listener = ignore) ->
                 validate(run)
                 run.log.restart_clock(state.step)
 
+        if run.out_of_patience and state.step < schedule.steps:
+            log.info(
+                f"stopped at step {state.step} of {schedule.steps}: AP was highest, {100 * state.best:.1f}, "
+                f"{state.since_best} validations ago; {run.folder.best} is the one to use"
+            )
         left_out = run.note_left_out(config.data.train_split, run.loader.left_out)
         for line in left_out_lines(left_out, f"{config.data.train_split}, while training"):
             log.info(line)
         return run.result()
-
-
-def train_step(run: Run, batch: Batch) -> tuple[LossResult, Tensor | None]:
-    """Predict, assign, take the gradients of the losses, and change the weights.
-
-    Returns the losses, and the norm of the gradients where they are clipped.
-    """
-    detector, optimizer, clip_norm = run.state.detector, run.state.optimizer, run.config.recipe.schedule.clip_norm
-    with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=run.precision == "bfloat16"):
-        outputs = run.model(batch.images, batch.sizes)
-    result = run.losses(
-        outputs,
-        detector.anchors(outputs),
-        batch.gt_boxes,
-        batch.gt_labels,
-        legacy=detector.config.legacy,
-        average=run.process.mean,
-    )
-    optimizer.zero_grad()
-    torch.stack(list(result.losses.values())).sum().backward()
-    norm = None
-    if clip_norm is not None:
-        norm = nn.utils.clip_grad_norm_([p for p in detector.parameters() if p.requires_grad], clip_norm)
-    optimizer.step()
-    return result, norm
 
 
 def validate(run: Run) -> None:
@@ -103,10 +81,12 @@ def validate(run: Run) -> None:
         raise type(error)(f"{error} (validating step {state.step}, which {folder.last} holds)") from error
     run.log.validation(state.step, metrics)
     state.validation_due = False
-    ap = metrics.get("AP") or 0.0
+    ap = run.process.gather(metrics.get("AP") or 0.0)[0]
     if ap > state.best:
-        state.best = ap
+        state.best, state.since_best = ap, 0
         run.save(folder.best)
+    elif state.best > 0:  # patience begins with the first object that is found
+        state.since_best += 1
     run.save(folder.last)
 
 

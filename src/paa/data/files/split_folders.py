@@ -8,7 +8,7 @@ from pathlib import Path
 
 from paa.data.files.folders import subfolders
 from paa.data.files.splits import split_names, split_of, splits_in
-from paa.errors import DataError
+from paa.errors import MissingSplitError
 
 _PART_NUMBER = re.compile(r"(?<!\d)(?!\d{4}(?!\d))\d+")  # any but one of four digits
 
@@ -27,9 +27,10 @@ def split_folders(parent: Path) -> dict[Path, str]:
     return one_each if len(set(one_each.values())) > 1 else {}
 
 
-def missing_split(source: Path, split: str, found: Sequence[str]) -> DataError:
+def missing_split(source: Path, split: str, found: Sequence[str]) -> MissingSplitError:
     """Return the error for a split that is missing: which splits exist, and the options that help."""
-    return DataError(f"{source}: no {split!r}: it has {', '.join(found) or 'no splits'}; {split_hint(split)}")
+    has = ", ".join(found) or "no splits"
+    return MissingSplitError(f"{source}: no {split!r}: it has {has}; {split_hint(split)}")
 
 
 def split_hint(split: str) -> str:
@@ -39,6 +40,6 @@ def split_hint(split: str) -> str:
     if split not in split_names("val"):
         return "choose another with --train-split or --val-split NAME (paa eval: --split)"
     return (
-        "choose another with --val-split NAME (paa eval: --split), other data with --val-data, or none with "
-        "--val-batch-size 0"
+        "choose another with --val-split NAME (paa eval: --split), other data with --val-data, a share of the training "
+        "images with --val-fraction, or none with --val-batch-size 0"
     )

@@ -23,7 +23,7 @@ from paa.data.files.splits import (
     splits_in,
 )
 from paa.data.read_report import ReadReport, first_few
-from paa.errors import DataError
+from paa.errors import DataError, MissingSplitError
 
 _ROBOFLOW = "_annotations.coco"
 _ENCODINGS = ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
@@ -227,7 +227,7 @@ def _no_file_error(path: Path, split: str, candidates: Sequence[_Candidate]) -> 
             return DataError(f"{file}: not COCO annotations: expected an object with lists 'images' and 'categories'")
     if candidates:
         files = ", ".join(f"{c.file}" + ("" if c.splits else " (no split in its name)") for c in candidates[:6])
-        return DataError(
+        return MissingSplitError(
             f"{path}: no COCO annotations for {split!r}; there is {files}: give the file itself with --data, or "
             f"{split_hint(split)}"
         )

@@ -1,0 +1,82 @@
+"""One step of training: the gradients of a batch, whole or in several parts, and the change of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from paa.core.losses import LossResult
+from paa.data.batch import Batch
+from paa.training.parallel import local_gradients
+from paa.training.run import Run
+
+
+class StepResult(NamedTuple):
+    """What a step says of its batch.
+
+    losses: those of this process's images, divided by the normalisers of the whole batch. num_positives: mean over the
+    processes. gradient_norm: None where gradients are not clipped.
+    """
+
+    losses: dict[str, Tensor]
+    num_positives: Tensor
+    gradient_norm: Tensor | None
+
+
+def train_step(run: Run, parts: Sequence[Batch]) -> StepResult:
+    """Predict, assign, take the gradients of the losses, and change the weights.
+
+    parts: this process's images; in several parts the step needs the memory of one, and the gradient is that of the
+    whole batch, where batch norm's statistics are fixed. The losses are sums divided by the positives, and by the IoUs,
+    of all parts, so these are counted first, which takes a second forward pass, without gradients. To accumulate the
+    gradients of the two kinds of losses apart, and divide them at the end, would take a second backward pass instead,
+    which is longer, and memory for a second set of gradients.
+    """
+    state, clip_norm = run.state, run.config.recipe.schedule.clip_norm
+    average: Callable[[Tensor], Tensor] = run.process.mean
+    if len(parts) > 1:
+        normalisers = run.process.mean(_normalisers(run, parts))
+        average = lambda _: normalisers  # noqa: E731
+    state.optimizer.zero_grad()
+    losses: dict[str, Tensor] = {}
+    for part in parts:
+        with nullcontext() if part is parts[-1] else local_gradients(run.model):
+            result = _losses(run, run.model, part, average)
+            torch.stack(list(result.losses.values())).sum().backward()
+        losses = {name: losses.get(name, 0) + loss.detach() for name, loss in result.losses.items()}
+    norm = None
+    if clip_norm is not None:
+        norm = nn.utils.clip_grad_norm_([p for p in state.detector.parameters() if p.requires_grad], clip_norm)
+    state.optimizer.step()
+    return StepResult(losses, result.num_positives, norm)
+
+
+def _losses(run: Run, model: nn.Module, part: Batch, average: Callable[[Tensor], Tensor]) -> LossResult:
+    """Return the losses of some images; average: see `paa_losses`."""
+    detector = run.state.detector
+    with torch.autocast(part.images.device.type, torch.bfloat16, enabled=run.precision == "bfloat16"):
+        outputs = model(part.images, part.sizes)
+    return run.losses(
+        outputs,
+        detector.anchors(outputs),
+        part.gt_boxes,
+        part.gt_labels,
+        legacy=detector.config.legacy,
+        average=average,
+    )
+
+
+@torch.no_grad()
+def _normalisers(run: Run, parts: Sequence[Batch]) -> Tensor:
+    """Return this process's positives and sum of IoUs (2,) in all parts; batch norm's statistics stay as they are."""
+    detector = run.state.detector
+    buffers = list(detector.buffers()) if detector.config.norm == "batch" else []
+    before = [buffer.clone() for buffer in buffers]
+    results = [_losses(run, detector, part, lambda values: values) for part in parts]
+    for buffer, value in zip(buffers, before):
+        buffer.copy_(value)
+    return torch.stack([torch.stack([result.num_positives, result.iou_sum]) for result in results]).sum(0)

@@ -1,0 +1,144 @@
+"""The accuracy benchmark trains and tests every detector alike, continues where it stopped, and its page is right."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))  # as for a script in that folder
+
+import accuracy
+import accuracy_report
+import study
+from accuracy import Cell, Terms, read_splits
+from accuracy_detectors import DETECTORS, STARTS
+from paa.config import LoadingConfig
+from paa.data.batch import Batch
+from paa.data.loader import eval_loader
+from paa.data.transforms import Resize
+from paa.runtime.distributed import Process
+
+CPU = Process(torch.device("cpu"))
+SMALL = Terms(size=64, channels=32, batch_size=2, evaluations=2)
+
+
+@pytest.fixture
+def data(shapes: Path, tmp_path: Path) -> Path:
+    """A folder of data sets with one, whose splits are train and val."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "raccoon").symlink_to(shapes)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def batch(data: Path) -> Batch:
+    train, _ = read_splits(data / "raccoon", development=False)
+    loader = eval_loader(train, Resize(64, 106), CPU, LoadingConfig(workers=0, batch_size=2))
+    return next(iter(loader))
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_a_detectors_boxes_are_in_the_original_images_pixels(detector: str, batch: Batch) -> None:
+    """Trained on one batch until it knows it, every detector finds the objects where they are."""
+    torch.manual_seed(0)
+    contender = DETECTORS[detector](STARTS["random"](), tuple("abcd"), 32).train()
+    optimizer = torch.optim.AdamW(contender.parameters(), lr=2e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        contender.losses(batch).backward()
+        optimizer.step()
+    found = contender.eval().detect(batch)
+    ratio = (batch.original_sizes / batch.sizes).flip(1).repeat(1, 2)
+    best = []
+    for (boxes, _, _), truth, labels, scale in zip(found, batch.gt_boxes, batch.gt_labels, ratio):
+        truth = truth[labels >= 0] * scale
+        corner = torch.maximum(truth[:, None, :2], boxes[:, :2]), torch.minimum(truth[:, None, 2:], boxes[:, 2:])
+        common = (corner[1] - corner[0]).clamp(min=0).prod(-1)
+        area = [(each[:, 2:] - each[:, :2]).prod(1) for each in (truth, boxes)]
+        best += (common / (area[0][:, None] + area[1] - common)).amax(1).tolist() if len(boxes) else [0.0] * len(truth)
+    assert np.median(best) > 0.4
+
+
+def made_up(detector: str, seed: int, ap: float, **more: Any) -> dict[str, Any]:
+    line = {"data": "raccoon", "detector": detector, "start": "random", "epochs": 12, "seed": seed, "AP": ap}
+    line |= {"AP50": 2 * ap, "AP75": ap / 2, "development": False, "seconds": 1800, "threads": 1, "commit": "abc"}
+    curve = [{"step": 5, "AP": ap / 2}, {"step": 10, "AP": ap}]
+    return line | {"machine": {"cpu": "Some CPU"}, "curve": curve} | more
+
+
+def test_what_is_in_the_file_is_not_run_again(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "accuracy.jsonl"
+    file.write_text(json.dumps(made_up("FCOS", 0, 30.0)) + "\n")
+    monkeypatch.setattr(accuracy, "TERMS", {"random": SMALL})
+    asked = f"--data {data} --sets raccoon --detectors PAA FCOS --starts random --epochs 12 --seeds 0 --output {file}"
+    monkeypatch.setattr(sys, "argv", ["accuracy.py", *asked.split()])
+    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)  # it would hold for the tests after
+    accuracy.main()
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [line["detector"] for line in lines] == ["FCOS", "PAA"]
+    ours = lines[1]
+    assert [point["step"] for point in ours["curve"]][-1] == ours["steps"] == 12 * ours["images"][0] // 2
+    assert ours["AP"] == ours["curve"][-1]["AP"]  # the last step's, whichever was best
+    assert set(accuracy.NUMBERS) <= set(ours)
+    capsys.readouterr()
+    accuracy.main()
+    assert file.read_text().count("\n") == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_development_holds_out_training_images_only(data: Path) -> None:
+    train, test = read_splits(data / "raccoon", development=False)
+    part, held_out = read_splits(data / "raccoon", development=True)
+    names = [{index.path(i).name for i in range(len(index))} for index in (train, test, part, held_out)]
+    assert names[2] | names[3] == names[0]
+    assert not names[2] & names[3]
+    assert not names[3] & names[1]
+
+
+def test_the_page_has_means_and_extremes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accuracy_report, "DOCS", tmp_path)
+    (tmp_path / "images").mkdir()
+    lines = [made_up("PAA", seed, ap) for seed, ap in enumerate((40.0, 44.0, 45.0))] + [made_up("FCOS", 0, 38.0)]
+    file = tmp_path / "accuracy.jsonl"
+    development = made_up("FCOS", 1, 99.0, development=True)
+    file.write_text("".join(json.dumps(line) + "\n" for line in [*lines, development]))
+    accuracy_report.main()
+    page = (tmp_path / "accuracy.md").read_text()
+    assert "| PAA | 43.0 (40.0 to 45.0) | 43.0 |" in page
+    assert "| FCOS | 38.0 (one seed) | 38.0 |" in page
+    assert "99.0" not in page
+    assert (tmp_path / "images" / "accuracy-random-12.png").exists()
+
+
+@pytest.mark.parametrize("rule", [study.by_iou, study.by_atss])
+def test_the_studys_rules_give_no_anchor_to_two_objects(rule: Any, batch: Batch) -> None:
+    model = DETECTORS["PAA"](STARTS["random"](), tuple("abcd"), 32).detector
+    outputs = model(batch.images, batch.sizes)
+    none = torch.zeros(len(batch), outputs.deltas.shape[1])
+    assignment = rule(outputs, model.anchors(outputs), batch.gt_boxes, batch.gt_labels, lambda matches: none)
+    for b in range(len(batch)):
+        positive = assignment.anchors[b][assignment.is_positive()[b]]
+        assert len(positive) == len(positive.unique())
+    assert (assignment.num_positives[batch.gt_labels < 0] == 0).all()
+    assert (assignment.num_positives[batch.gt_labels >= 0] > 0).any()
+
+
+def test_a_study_runs_each_variant_once(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "study.jsonl"
+    monkeypatch.setattr(study, "TERMS", {"random": SMALL})
+    asked = f"--data {data} --sets raccoon --starts random --epochs 1 --seeds 0 --output {file} --variants"
+    monkeypatch.setattr(sys, "argv", ["study.py", *asked.split(), "base", "warm-up 0"])
+    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
+    study.main()
+    study.main()
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [(line["variant"], line["terms"]["warmup_steps"]) for line in lines] == [("base", 100), ("warm-up 0", 0)]
+    assert study.is_done("base", Cell("raccoon", "PAA", "random", 1, 0), file)

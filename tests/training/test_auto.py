@@ -1,0 +1,111 @@
+"""What the recipe auto decides, and that nothing a person named is changed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import paa
+from paa.config import DataConfig, RuntimeConfig, ValidationConfig
+from paa.data.read import read_dataset
+from paa.recipes import RECIPES, find_recipe
+from paa.training.auto import CPU, GPU, DataFacts, choose_size, choose_steps, decide, facts_of
+from paa.training.options import build_config
+from paa.training.settings import TrainConfig
+from tests.training.runs import differences, load
+
+FACTS = DataFacts(images=200, objects=900, classes=3, min_side=480, small_object=0.1)
+LITE = "efficientnet_lite0"
+
+
+def config(*named: str, **options: Any) -> TrainConfig:
+    recipe = options.pop("recipe", RECIPES["auto"])
+    return build_config(
+        "auto", recipe, DataConfig(Path("set")), ValidationConfig(), RuntimeConfig(), named=named, **options
+    )
+
+
+def test_facts_of_a_data_set(shapes: Path) -> None:
+    index = read_dataset(shapes, "train")
+    facts = facts_of(index)
+    sides = np.sqrt((index.boxes[:, 2:] - index.boxes[:, :2]).prod(1))
+    short = np.repeat(index.sizes.min(1), np.diff(index.offsets))
+    assert (facts.images, facts.objects, facts.classes) == (len(index), len(index.boxes), len(index.names))
+    assert np.mean(sides / short < facts.small_object) == pytest.approx(0.1, abs=0.05)
+    assert facts.min_side == np.median(index.sizes.min(1))
+
+
+@pytest.mark.parametrize("budget", [CPU, GPU])
+def test_small_objects_get_larger_images_but_none_is_enlarged(budget: Any) -> None:
+    sizes = [choose_size(replace(FACTS, small_object=small, min_side=4000), budget) for small in (0.5, 0.08, 0.01)]
+    assert sizes == sorted(sizes)
+    assert (sizes[0], sizes[-1]) == (budget.sizes[0], budget.sizes[-1])
+    assert choose_size(replace(FACTS, small_object=0.001, min_side=100), budget) == budget.sizes[0]
+
+
+def test_a_run_is_as_long_as_the_budget_within_bounds() -> None:
+    for images in (10, 200, 2000, 118_000):
+        steps = choose_steps(replace(FACTS, images=images), 256, 8, CPU)
+        epochs = steps * 8 / images
+        assert 11.5 <= epochs <= 101
+        if 13 < epochs < 99:
+            assert steps * 8 * 256**2 == pytest.approx(CPU.pixels, rel=0.01)
+    assert choose_steps(replace(FACTS, images=1), 256, 8, CPU) >= 1
+
+
+def test_with_weights_at_hand_it_starts_from_them() -> None:
+    decided, lines = decide(config(), FACTS, False, LITE)
+    assert decided.init == decided.recipe.init == LITE
+    assert decided.recipe.model.norm == "affine"
+    assert not decided.auto
+    assert decided.recipe.schedule.backbone_lr_factor == 0.1
+    assert any(LITE in line for line in lines)
+    assert all(line.startswith("auto: ") for line in lines)
+
+
+def test_without_weights_it_trains_from_scratch_and_says_what_helps() -> None:
+    decided, lines = decide(config(), FACTS, False, None)
+    assert decided.init is None
+    assert (decided.recipe.model.backbone, decided.recipe.model.norm) == ("resnet18", "batch")
+    assert any("pip install 'paa[pretrained]'" in line for line in lines)
+
+
+def test_what_is_named_is_kept_and_decisions_follow() -> None:
+    model = replace(RECIPES["auto"].model, min_size=192)
+    schedule = replace(RECIPES["auto"].schedule, lr=0.02, steps=77)
+    recipe = replace(RECIPES["auto"], model=model, schedule=schedule)
+    named = ("model.min_size", "schedule.lr", "schedule.steps", "batch_size")
+    decided, _ = decide(config(*named, recipe=recipe, batch_size=3), FACTS, False, None)
+    assert decided.recipe.augment.min_sizes == (192,)
+    assert (decided.recipe.model.min_size, decided.recipe.schedule.lr) == (192, 0.02)
+    assert (decided.recipe.schedule.steps, decided.batch_size) == (77, 3)
+
+    model = replace(RECIPES["auto"].model, backbone="resnet34")
+    decided, _ = decide(config("model.backbone", recipe=replace(RECIPES["auto"], model=model)), FACTS, False, LITE)
+    assert (decided.init, decided.recipe.model.backbone, decided.recipe.model.norm) == (None, "resnet34", "batch")
+
+    decided, _ = decide(config("init", init="torchvision/resnet18"), FACTS, False, LITE)
+    assert decided.init == "torchvision/resnet18"
+
+
+def test_a_run_starts_again_from_its_recipe_and_is_resumed_without_options(shapes: Path, tmp_path: Path) -> None:
+    short: dict[str, Any] = {
+        "model": {"channels": 8, "tower_depth": 1, "min_size": 64},
+        "validation": {"limit": 2},
+        "runtime": {"workers": 0},
+    }
+    first = paa.train(shapes, steps=3, output=tmp_path / "first", **short)
+    recipe = find_recipe(str(tmp_path / "first" / "recipe.json"))
+    assert (recipe.init, recipe.schedule.steps, recipe.model.min_size) == (LITE, 3, 64)
+
+    rest = {name: short[name] for name in ("validation", "runtime")}
+    again = paa.train(shapes, str(tmp_path / "first" / "recipe.json"), output=tmp_path / "again", **rest)
+    assert not differences(load(first.last)["model"], load(again.last)["model"])
+
+    resumed = paa.train(shapes, steps=4, output=tmp_path / "first", resume="last", **rest)
+    assert resumed.step == 4
+    assert paa.load(resumed.last).config == recipe.model
