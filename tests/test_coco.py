@@ -118,6 +118,7 @@ def test_weights_that_must_be_fetched_by_hand_are_asked_for(tmp_path: Path, monk
     assert coco.find_init("mmdet_r50_1x", tmp_path) == "torchvision/resnet50.IMAGENET1K_V1"
 
 
+@pytest.mark.slow
 def test_weights_of_another_style_are_refused(tmp_path: Path) -> None:
     state = Detector(replace(RECIPES["mmdet_r50_1x"].model, norm="batch"), ("thing",)).backbone.state_dict()
     file = tmp_path / "resnet50.pth"
@@ -127,6 +128,7 @@ def test_weights_of_another_style_are_refused(tmp_path: Path) -> None:
         coco.check_init("r50_1x", str(file))
 
 
+@pytest.mark.slow
 def test_weights_of_caffe2_suit_the_official_style_alone(tmp_path: Path) -> None:
     file = tmp_path / "R-50.pkl"
     file.write_bytes(python2({"blobs": arrays()}))
