@@ -4,10 +4,16 @@
 PYTHON ?= python3
 BENCH_FLAGS ?=
 ONLY ?=
+DATA ?=
+RECIPE ?= r50_1x
+INIT ?=
+GPUS ?=
+OUTPUT ?=
+FLAGS ?=
 BIN := .venv/bin
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: help demo test lint format quick lowest bench accuracy
+.PHONY: help demo test lint format quick lowest bench accuracy coco
 
 help:
 	@echo "make demo    train and evaluate on drawn shapes, and draw the detections, in minutes, without a GPU"
@@ -20,6 +26,8 @@ help:
 	@echo "             (BENCH_FLAGS='--device cuda --threads 4' are passed on; ONLY='assignment loading' runs only these)"
 	@echo "make accuracy DATA=FOLDER  compare with torchvision's detectors on small data sets, and write docs/accuracy.md;"
 	@echo "             some ten hours on two CPU cores; stopped and started again, it continues"
+	@echo "make coco    train a recipe on COCO and hold its AP against the references': DATA=/path/to/coco RECIPE=r50_1x"
+	@echo "             (INIT=R-50.pkl GPUS=8 OUTPUT=runs/coco-r50_1x FLAGS='--precision auto'; docs/reproduce-coco.md)"
 	@echo "PYTHON=python3.12 picks the interpreter of a new environment"
 
 demo: .venv/installed
@@ -54,6 +62,10 @@ bench: .venv/installed
 accuracy: .venv/installed
 	$(BIN)/python benchmarks/accuracy.py --data $(DATA) $(BENCH_FLAGS)
 	$(BIN)/python benchmarks/accuracy_report.py
+
+coco: .venv/installed
+	$(BIN)/python tools/coco.py --data '$(DATA)' --recipe $(RECIPE) $(if $(INIT),--init '$(INIT)') \
+		$(if $(GPUS),--gpus $(GPUS)) $(if $(OUTPUT),--output '$(OUTPUT)') $(FLAGS)
 
 .venv/installed: pyproject.toml constraints.txt
 .venv-lowest/installed: pyproject.toml constraints-lowest.txt

@@ -37,6 +37,7 @@ def show(records: list[dict[str, Any]], terminal: bool, width: int = 60) -> str:
         ({}, LINE),
         ({"seconds_left": 0.2}, LINE.replace("2:03:05", "0:00:00")),
         ({"seconds_left": 59.6}, LINE.replace("2:03:05", "0:01:00")),
+        ({"images_per_second": 0.017}, LINE.replace("12.3 images", "0.017 images")),
         ({"seconds_left": 360_000.0}, LINE.replace("2:03:05", "100:00:00")),
     ],
 )

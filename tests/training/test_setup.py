@@ -157,7 +157,7 @@ def test_the_settings_that_a_resumed_run_must_share(tmp_path: Path, micro: Micro
 def test_what_is_logged_at_the_start(
     tmp_path: Path, micro: Micro, whole: TrainResult, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A resumed run logs nothing about weights to start from, and warns where its learning rate jumps."""
+    """A resumed run says where it resumes, nothing of weights to start from, and warns where its lr jumps."""
     fresh = "no --init: batch norm or stages are frozen at random weights; recipe r18_nano needs none"
     schedule = "schedule: 4 steps of 2 images (1 epochs), learning rate 0.002, a tenth of it from steps 3 on, warm-up 2"
     folder = shutil.copytree(whole.folder, tmp_path / "run")
@@ -171,7 +171,8 @@ def test_what_is_logged_at_the_start(
     (_, first), (_, second) = said(micro(tmp_path / "new"))
     assert (first, second.startswith(schedule)) == (fresh, True)
     longer = {"steps": 9, "decays": (8,)}
-    (info, line), (warning, jump) = said(micro(folder, resume="last", schedule=longer))
+    (_, resumed), (info, line), (warning, jump) = said(micro(folder, resume="last", schedule=longer))
+    assert resumed == f"resumed from {folder / 'last.pt'}: 4 of 9 steps are done"
     assert (info, line[:18], warning) == (logging.INFO, "schedule: 9 steps ", logging.WARNING)
     assert jump.startswith("the learning rate jumps from 0.0002 to 0.002 at step 4: ")
     trained = {"model": {"norm": "batch"}, "schedule": {"frozen_stages": 0}}

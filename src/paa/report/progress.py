@@ -23,7 +23,7 @@ def training_line(record: dict[str, Any]) -> str:
     )
     return (
         f"step {record['step']}/{record['steps']}: loss {record['loss']:.3f} ({parts}), lr {record['lr']:.2g}, "
-        f"{record['images_per_second']:.1f} images/s, {_duration(record['seconds_left'])} left"
+        f"{_speed(record['images_per_second'])} images/s, {_duration(record['seconds_left'])} left"
     )
 
 
@@ -54,6 +54,10 @@ class TrainingProgress:
 
 def _percent(value: float | None) -> str:
     return "undefined" if value is None else f"{100 * value:.1f}"
+
+
+def _speed(images: float) -> str:
+    return f"{images:.1f}" if images >= 1 else f"{images:.2g}"  # a large model on a CPU takes minutes for an image
 
 
 def _duration(seconds: float) -> str:

@@ -99,6 +99,8 @@ def set_up(config: TrainConfig, process: Process, listener: Listener) -> Iterato
             record = folder.keep_open(open_log(folder, state, listener))
             for line in auto_messages + init_messages + messages if state.step == 0 else []:
                 log.info(line)
+            if resume_path is not None:
+                log.info(f"resumed from {resume_path}: {state.step} of {state.schedule.steps} steps are done")
             log.info(state.schedule.line(config.batch_size, len(index)))
             if threshold := config.recipe.augment.repeat_threshold:
                 log.info(repeat_line(index, threshold))
