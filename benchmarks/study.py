@@ -7,6 +7,7 @@ file already is not run again.
 
     python benchmarks/study.py --data DIR [--variants base "no voting" ...] [--sets bccd ...] [--starts imagenet]
         [--epochs 12] [--seeds 0 1] [--output docs/study.jsonl]
+    python benchmarks/study.py --table      # prints the tables of docs/results.md
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import functools
 import json
 import logging
+import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
@@ -120,10 +122,35 @@ def is_done(variant: str, cell: Cell, path: Path) -> bool:
     return any(wanted.items() <= json.loads(line).items() for line in lines)
 
 
+def tables(lines: list[dict[str, Any]]) -> str:
+    """Return a table for each start and budget: AP and AP75 of each variant, and the differences from the base."""
+    parts = []
+    for start, epochs in sorted({(line["start"], line["epochs"]) for line in lines}):
+        chosen = [line for line in lines if (line["start"], line["epochs"]) == (start, epochs)]
+        sets = [name for name in SPLITS if any(line["data"] == name for line in chosen)]
+        parts += ["", f"| {start}, {epochs} epochs | {' | '.join(sets)} |", "| --- " * (len(sets) + 1) + "|"]
+        for variant in dict.fromkeys(line["variant"] for line in chosen):
+            parts.append(f"| {variant} | {' | '.join(_cell(chosen, variant, data) for data in sets)} |")
+    return "\n".join(parts)
+
+
+def _cell(lines: list[dict[str, Any]], variant: str, data: str) -> str:
+    """Return the mean AP and AP75 over the seeds, and by how much the AP differs from the base's on the same seeds."""
+    values = {line["seed"]: line for line in lines if line["variant"] == variant and line["data"] == data}
+    base = {line["seed"]: line["AP"] for line in lines if line["variant"] == "base" and line["data"] == data}
+    if not values:
+        return ""
+    ap, ap75 = (statistics.mean(line[number] for line in values.values()) for number in ("AP", "AP75"))
+    differences = [line["AP"] - base[seed] for seed, line in values.items() if seed in base]
+    more = "" if variant == "base" or not differences else f" ({statistics.mean(differences):+.1f})"
+    return f"{ap:.1f}{more}, {ap75:.1f}"
+
+
 def main() -> None:
     """Run what was asked for and is not in the file yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
+    parser.add_argument("--data", type=Path, help="folder of the data sets")
+    parser.add_argument("--table", action="store_true", help="print the tables of the runs in --output")
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS), metavar="NAME")
     parser.add_argument("--sets", nargs="+", default=list(SPLITS))
     parser.add_argument("--starts", nargs="+", default=["imagenet"], choices=list(STARTS))
@@ -133,6 +160,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "docs" / "study.jsonl")
     arguments = parser.parse_args()
+    if arguments.table:
+        print(tables([json.loads(line) for line in arguments.output.read_text().splitlines()]))
+        return
+    if arguments.data is None:
+        parser.error("--data is missing")
     torch.set_num_threads(arguments.threads)
     logging.getLogger("paa").setLevel(logging.ERROR)
     runs: list[tuple[str, Cell]] = [

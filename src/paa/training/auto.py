@@ -28,17 +28,17 @@ _PARTS = ("model", "augment", "schedule")
 class Budget:
     """What a kind of device can do: the sizes of images, in pixels, that are chosen from, and the length of a run.
 
-    pixels: of all images of a run, each counted as its short side squared.
+    pixels: of all images of a run, each counted as its short side squared. On two CPU cores they take a quarter of an
+    hour; the GPU's have not been measured.
     """
 
     sizes: tuple[int, ...]
     pixels: float
     batch_size: int
-    takes: str
 
 
-CPU = Budget((256, 320), 11_000 * 256**2, 8, "about a quarter of an hour on two cores")
-GPU = Budget((480, 640, 800), 60_000 * 640**2, 16, "minutes to an hour on a GPU")
+CPU = Budget((256, 320), 11_000 * 256**2, 8)
+GPU = Budget((480, 640, 800), 60_000 * 640**2, 16)
 _SMALL = 24
 """Pixels that small objects should have in the resized image: three cells of the finest level."""
 _EPOCHS = (12, 100)
@@ -133,8 +133,8 @@ def decide(config: TrainConfig, facts: DataFacts, on_gpu: bool, at_hand: str | N
         side = recipe.model.anchor_scale * STRIDES[0]
         lines.append(f"anchors from {side:.0f} pixels on, about the size of the small objects")
     if "schedule.steps" in decided.keys() - named:
-        epochs = steps * batch_size / facts.images
-        lines.append(f"{steps} steps of {batch_size} images, {epochs:.0f} epochs: {budget.takes}")
+        epochs, share = steps * batch_size / facts.images, steps * batch_size * size**2 / budget.pixels
+        lines.append(f"{steps} steps of {batch_size} images, {epochs:.0f} epochs: {_about_length(share, on_gpu)}")
     resolved = replace(config, recipe=replace(recipe, init=init), init=init, batch_size=batch_size)
     return resolved, [f"auto: {line}" for line in lines]
 
@@ -196,6 +196,15 @@ def _about_start(init: str | None, named: str | None, backbone: str) -> str:
 
 def _about_size(facts: DataFacts, size: int) -> str:
     return f"a tenth of the objects are smaller than {size * facts.small_object:.0f} pixels there"
+
+
+def _about_length(share: float, on_gpu: bool) -> str:
+    """Return why a run is as long as it is; share: its length as a multiple of the budget."""
+    if share < 0.98:
+        return f"no more than {_EPOCHS[1]}"
+    if share < 1.02:
+        return "as many images as the time is for" if on_gpu else "about a quarter of an hour on two CPU cores"
+    return f"no fewer than {_EPOCHS[0]}" + ("" if on_gpu else f", about {share / 4:.0f} hours on two CPU cores")
 
 
 def _with(recipe: Recipe, values: Mapping[str, object]) -> Recipe:
