@@ -204,7 +204,7 @@ def _about_length(share: float, on_gpu: bool) -> str:
         return f"no more than {_EPOCHS[1]}"
     if share < 1.02:
         return "as many images as the time is for" if on_gpu else "about a quarter of an hour on two CPU cores"
-    return f"no fewer than {_EPOCHS[0]}" + ("" if on_gpu else f", about {share / 4:.0f} hours on two CPU cores")
+    return f"no fewer than {_EPOCHS[0]}" + ("" if on_gpu else f", about {share / 4:.1f} hours on two CPU cores")
 
 
 def _with(recipe: Recipe, values: Mapping[str, object]) -> Recipe:
