@@ -26,7 +26,14 @@ from paa.training.optimizer import make_optimizer
 from paa.training.parallel import parallel
 from paa.training.records import Listener, ignore
 from paa.training.run import Run
-from paa.training.run_data import check_shared_memory_of, first_images, make_loader, open_left_out, read_data
+from paa.training.run_data import (
+    check_shared_memory_of,
+    cut_tiles,
+    first_images,
+    make_loader,
+    open_left_out,
+    read_data,
+)
 from paa.training.run_folder import RunFolder
 from paa.training.run_log import open_log
 from paa.training.schedule import Schedule, make_schedule, resume_schedule
@@ -55,6 +62,7 @@ def set_up(config: TrainConfig, process: Process, listener: Listener) -> Iterato
 
         reports = ReadReport(), ReadReport()
         index, val_index = read_data(config.data, config.validation.batch_size > 0, *reports)
+        index, tile_messages = cut_tiles(index, config)
         val_index = None if val_index is None else first_images(val_index, config.validation.limit)
         precision = resolve_precision(config.runtime.precision, process.device)
         named = config.named_in("schedule")
@@ -85,7 +93,8 @@ def set_up(config: TrainConfig, process: Process, listener: Listener) -> Iterato
             record = folder.keep_open(open_log(folder, state, listener))
             for line in init_messages + messages if state.step == 0 else []:
                 log.info(line)
-            log.info(state.schedule.line(config.batch_size, len(index)))
+            for line in [*tile_messages, state.schedule.line(config.batch_size, len(index))]:
+                log.info(line)
             for line in ineffective(config, state.schedule) + ([lr_jump] if lr_jump else []):
                 log.warning(line)
         note_left_out = open_left_out(folder, config, process, reports)

@@ -93,7 +93,8 @@ class TrainingState:
         """Raise ConfigError, which names what differs, unless the checkpoint's run had the settings of this one."""
         # a setting that is newer than the checkpoint had at that time the value that is the default now
         theirs, ours = {**_flat(to_dict(Recipe())), **_flat(saved)}, _flat(self.run_config)
-        check_same({name: (theirs.get(name), value) for name, value in ours.items() if name not in _MAY_CHANGE}, source)
+        names = dict.fromkeys([*ours, *(name for name in _flat(saved) if name.startswith("augment.tiles."))])
+        check_same({n: (theirs.get(n), ours.get(n)) for n in names if n not in _MAY_CHANGE}, source)
 
 
 def check_same(settings: Mapping[str, tuple[Any, Any]], source: str) -> None:
