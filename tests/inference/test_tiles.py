@@ -217,7 +217,6 @@ def test_the_other_settings_hold(detector: Detector) -> None:
     least = float(usual[30, 0])
     assert len(rows(threshold=least)) == int((usual[:, 0] >= least).sum()) < len(usual)
     assert len(rows(max_detections=10_000, nms_iou=0.1)) < len(rows(max_detections=10_000))
-    assert len(rows(max_detections=300)) > 100
     half = rows(precision="bfloat16")
     assert half.dtype == torch.float32
     assert float(half[0, 0]) == pytest.approx(float(usual[0, 0]), rel=0.05)
