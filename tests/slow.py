@@ -10,6 +10,7 @@ SLOW = (
     "data/test_loader.py",  # worker processes
     "data/test_workers.py",
     "inference/test_multi_scale.py",
+    "inference/test_tiles.py",
     "model/test_hooks.py",
     "model/test_prepare.py",  # torch.compile
     "model/test_timm_backbone.py",
@@ -36,6 +37,7 @@ SLOW = (
     "training/test_setup.py",
     "training/test_state.py",
     "training/test_step.py",
+    "training/test_tiles.py",
     "training/test_train.py",
     "training/test_two_processes.py",
     "training/test_validation.py",

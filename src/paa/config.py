@@ -74,6 +74,44 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
+class TilesConfig:
+    """Overlapping tiles of large images, each looked at like an image of its own, so that small objects stay large."""
+
+    size: int
+    """Side of a tile, in pixels of the original image; each tile is resized as a whole image is."""
+    overlap: float = 0.2
+    """Least share of its side that a tile has in common with the next. An object up to this long is whole in a tile."""
+    whole: bool = True
+    """The whole image is one more view, for the objects that are longer than the overlap."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for an invalid value."""
+        _check(
+            "tiles.",
+            ("size", self.size, "at least 32 pixels", self.size >= 32),
+            ("overlap", self.overlap, "from 0 to 0.9", 0 <= self.overlap <= 0.9),
+        )
+
+    @property
+    def shared_pixels(self) -> int:
+        """The least number of pixels that neighbouring tiles share."""
+        return math.ceil(round(self.size * self.overlap, 6))  # rounded: 0.1 x 30 is not more than 3
+
+
+@dataclass(frozen=True)
+class TrainTilesConfig(TilesConfig):
+    """Tiles to train on, and for the detections of a validation."""
+
+    empty: float = 0.5
+    """Most tiles without objects to train on, for each tile with objects; drawn from all of them."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for an invalid value."""
+        super().__post_init__()
+        _check("tiles.", ("empty", self.empty, "at least 0", 0 <= self.empty < math.inf))
+
+
+@dataclass(frozen=True)
 class AugmentConfig:
     """How images are resized, augmented and repeated for training; all sizes in pixels."""
 
@@ -90,6 +128,8 @@ class AugmentConfig:
     repeat_threshold: float = 0.0
     """Take images of a class more often if fewer than this share of the images have it (repeat-factor sampling); 0 is
     off. The schedule's epochs still count each image once."""
+    tiles: TrainTilesConfig | None = None
+    """Tiles of the images to train on instead of whole images, and to validate with; none by default."""
 
 
 @dataclass(frozen=True)
@@ -247,6 +287,8 @@ class InferenceConfig:
     """Most detections of an image; above 100, COCO's numbers too count that many of each class and image."""
     views: MultiScaleConfig | None = None
     """The further views of multi-scale testing; none by default."""
+    tiles: TilesConfig | None = None
+    """Tiles in which images are looked at; none by default."""
     precision: Precision = "float32"
     """bfloat16: autocast; auto: bfloat16 where the device has instructions for it."""
     compile: Compilation = "off"
@@ -254,6 +296,8 @@ class InferenceConfig:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for an invalid value."""
+        if self.views is not None and self.tiles is not None:
+            raise ConfigError("tiles and multi-scale testing cannot be combined: choose one of them")
         candidate = self.effective_candidate_threshold
         _check(
             "",

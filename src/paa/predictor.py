@@ -9,7 +9,15 @@ from typing import Any, overload
 
 from typing_extensions import Self
 
-from paa.config import Compilation, InferenceConfig, ModelConfig, MultiScaleConfig, Precision, WeightsFormat
+from paa.config import (
+    Compilation,
+    InferenceConfig,
+    ModelConfig,
+    MultiScaleConfig,
+    Precision,
+    TilesConfig,
+    WeightsFormat,
+)
 from paa.detections import Detections
 from paa.errors import CheckpointError, one_line
 from paa.inference.predict import predict
@@ -80,6 +88,7 @@ class PAA(
         nms_iou: float | None = ...,
         candidate_threshold: float | None = ...,
         multi_scale: bool | MultiScaleConfig | None = ...,
+        tiles: int | TilesConfig | None = ...,
         batch_size: int = ...,
     ) -> Detections: ...
     @overload
@@ -93,6 +102,7 @@ class PAA(
         nms_iou: float | None = ...,
         candidate_threshold: float | None = ...,
         multi_scale: bool | MultiScaleConfig | None = ...,
+        tiles: int | TilesConfig | None = ...,
         batch_size: int = ...,
     ) -> list[Detections]: ...
     def predict(
@@ -105,6 +115,7 @@ class PAA(
         nms_iou: float | None = None,
         candidate_threshold: float | None = None,
         multi_scale: bool | MultiScaleConfig | None = None,
+        tiles: int | TilesConfig | None = None,
         batch_size: int = 1,
     ) -> Detections | list[Detections]:
         """Return the detections of an image, or of each of a list of images.
@@ -117,8 +128,9 @@ class PAA(
         when a better one of its class overlaps it by more than this, 0.6. candidate_threshold: class probability (in
         MMDetection's models, score) above which an anchor takes part in NMS and voting, 0.05 or a threshold between 0
         and 0.05. multi_scale: detect at several sizes and mirrored too, those of the official code (True) or of the
-        given configuration, and merge; False. batch_size: images of the same padded size at a time. ImageError if an
-        image cannot be read, ConfigError for an invalid value.
+        given configuration, and merge; False. tiles: look at images in overlapping tiles of this many pixels a side, or
+        as the configuration says, for small objects in large images; 0, which is none. batch_size: images of the same
+        padded size at a time. ImageError if an image cannot be read, ConfigError for an invalid value.
         """
         given: dict[str, Any] = {
             "threshold": threshold,
@@ -127,10 +139,12 @@ class PAA(
             "nms_iou": nms_iou,
             "candidate_threshold": candidate_threshold,
         }
-        config = replace(self.inference, **{name: value for name, value in given.items() if value is not None})
+        changes = {name: value for name, value in given.items() if value is not None}
         if multi_scale is not None:
-            views = MultiScaleConfig() if multi_scale is True else multi_scale or None
-            config = replace(config, views=views)
+            changes["views"] = MultiScaleConfig() if multi_scale is True else multi_scale or None
+        if tiles is not None:
+            changes["tiles"] = TilesConfig(tiles) if isinstance(tiles, int) and tiles else tiles or None
+        config = replace(self.inference, **changes)
         several = isinstance(source, (list, tuple))
         sources: Sequence[Source] = source if several else [source]  # type: ignore[assignment,list-item]
         found = [detections for _, detections in predict(self, sources, config, batch_size=batch_size)]

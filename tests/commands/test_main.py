@@ -20,7 +20,7 @@ from PIL import Image
 import paa
 import paa.report.tables
 from paa.commands.main import Train, main, parse
-from paa.config import MultiScaleConfig
+from paa.config import MultiScaleConfig, TilesConfig
 from paa.recipes import RECIPES
 from tests.mounts import run_with_small_disk
 
@@ -951,6 +951,63 @@ def test_help_on_multi_scale(capsys: pytest.CaptureFixture[str]) -> None:
         printed = capsys.readouterr().out
         for option in ("--multi-scale", "--views.scales", "--views.windows", "--views.no-mirror", "{vote,soft-vote}"):
             assert option in printed
+
+
+def test_eval_with_tiles_gives_the_same_numbers_at_any_batch_size(
+    tmp_path: Path, shapes: Path, checkpoint: Path
+) -> None:
+    shared = ["eval", checkpoint, "--data", shapes, "--split", "train", "--workers", 0, "--device", "cpu"]
+    found = []
+    for i, more in enumerate(
+        ([], ["--tiles", 48], ["--tiles", 48, "--batch-size", 3], ["--tiles", 48, "--tiles.overlap", 0.5])
+    ):
+        main([str(word) for word in (*shared, *more, "--output", tmp_path / str(i))])
+        found.append(json.loads((tmp_path / str(i) / "metrics.json").read_text()))
+    assert found[1] == found[2]
+    results = [(tmp_path / str(i) / "results.json").read_text() for i in (0, 1, 3)]
+    assert len(set(results)) == 3
+
+
+def test_predict_with_tiles(tmp_path: Path, shapes: Path, checkpoint: Path) -> None:
+    image = shapes / "images" / "000003.jpg"
+    shared = ["predict", str(checkpoint), str(image), "--device", "cpu", "--threshold", "0"]
+    main([*shared, "--tiles", "48", "--tiles.no-whole", "--output", str(tmp_path / "out")])
+    (record,) = json.loads((tmp_path / "out" / "detections.json").read_text())
+    found = paa.load(checkpoint, "cpu").predict(image, tiles=TilesConfig(48, whole=False))
+    assert record["detections"] == found.to_dicts()
+    assert len(found) > 5
+
+
+def test_train_on_tiles(tmp_path: Path, shapes: Path, options: list[str]) -> None:
+    shared = ["train", "--data", str(shapes), *options, "--output", str(tmp_path / "run"), "--tiles", "48"]
+    main([*shared, "--tiles.empty", "0.1"])
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["recipe"]["augment"]["tiles"] == {"size": 48, "overlap": 0.2, "whole": True, "empty": 0.1}
+    assert "augment.tiles" in config["named"]
+    assert not {name for name in config["named"] if name.startswith("tiles")}
+    assert read_log(tmp_path / "run")[-1]["AP"] is not None
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("--tiles 31", "tiles.size must be at least 32 pixels, got 31"),
+        ("--tiles 64 --tiles.overlap 0.95", "tiles.overlap must be from 0 to 0.9, got 0.95"),
+        ("--tiles.overlap 0.3", "the options --tiles.* need --tiles SIZE"),
+        ("--tiles 64 --multi-scale", "tiles and multi-scale testing cannot be combined: choose one of them"),
+        ("--tiles 64 --tiles.empty -1", "tiles.empty must be at least 0, got -1.0"),
+    ],
+)
+def test_invalid_tiles(
+    tmp_path: Path, shapes: Path, checkpoint: Path, options: list[str], fails: Fails, given: str, says: str
+) -> None:
+    more = [*given.split(), "--device", "cpu", "--output", tmp_path / "out"]
+    if "empty" not in given:
+        assert says in fails("eval", checkpoint, "--data", shapes, "--workers", 0, *more)
+        assert says in fails("predict", checkpoint, shapes / "images", *more)
+    if "multi-scale" not in given:
+        assert says in fails("train", "--data", shapes, *options, *more)
+    assert not (tmp_path / "out").exists()
 
 
 def test_convert(tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from paa.config import InferenceConfig, LoadingConfig, MultiScaleConfig
+from paa.config import InferenceConfig, LoadingConfig, MultiScaleConfig, TilesConfig, TrainTilesConfig
 from paa.errors import ConfigError
 
 
 def test_the_defaults_are_the_papers() -> None:
     config = InferenceConfig()
     assert (config.threshold, config.voting, config.nms_iou, config.max_detections) == (0.0, True, 0.6, 100)
-    assert (config.views, config.precision, config.compile) == (None, "float32", "off")
+    assert (config.views, config.tiles, config.precision, config.compile) == (None, None, "float32", "off")
     assert config.effective_candidate_threshold == 0.05
 
 
@@ -84,6 +84,30 @@ def test_invalid_values_of_views(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         MultiScaleConfig(**{"scales": (48, 96), "windows": ((20, 1000), (0, 40)), **changes})
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"size": 31}, "tiles.size must be at least 32 pixels, got 31"),
+        ({"overlap": -0.1}, "tiles.overlap must be from 0 to 0.9, got -0.1"),
+        ({"overlap": 0.91}, "tiles.overlap must be from 0 to 0.9, got 0.91"),
+        ({"overlap": math.nan}, "tiles.overlap must be from 0 to 0.9, got nan"),
+        ({"empty": -0.5}, "tiles.empty must be at least 0, got -0.5"),
+        ({"empty": math.inf}, "tiles.empty must be at least 0, got inf"),
+    ],
+)
+def test_invalid_values_of_tiles(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{message}$"):
+        TrainTilesConfig(**{"size": 512, **changes})
+    if "empty" not in changes:
+        with pytest.raises(ConfigError, match=f"^{message}$"):
+            TilesConfig(**{"size": 512, **changes})
+
+
+def test_tiles_and_views_exclude_each_other() -> None:
+    with pytest.raises(ConfigError, match=r"^tiles and multi-scale testing cannot be combined: choose one of them$"):
+        InferenceConfig(tiles=TilesConfig(512), views=MultiScaleConfig())
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from tyro.conf import Positional, arg
 
-from paa.commands.options import DetectorFormat, Format, InferenceOptions, limit_pixels, with_views
+from paa.commands.options import (
+    DetectorFormat,
+    Format,
+    InferenceOptions,
+    TileOptions,
+    limit_pixels,
+    with_tiles,
+    with_views,
+)
 from paa.config import InferenceConfig, LoadingConfig, MultiScaleConfig
 from paa.errors import ConfigError
 
@@ -43,12 +51,15 @@ class Eval:
     inference: InferenceOptions = field(default_factory=InferenceConfig)
     multi_scale: bool = False
     """Detect at many sizes and in mirror images too, and merge the detections; --views.* are its options."""
+    tiles: int | None = None
+    """Look at images in tiles of this many pixels a side, for small objects in large images (--tiles.*)."""
     loading: Annotated[LoadingConfig, arg(name="")] = field(default_factory=LoadingConfig)
     images: Path | None = None
     """Folder of the images; default: found from the annotations."""
     max_pixels: int | None = None
     """Most pixels of an image; default: 178956970, or PAA_MAX_PIXELS of the environment."""
     views: MultiScaleConfig = field(default_factory=MultiScaleConfig)
+    tiling: Annotated[TileOptions, arg(name="tiles")] = field(default_factory=TileOptions)
 
     usual: ClassVar[tuple[str, ...]] = (
         "checkpoint",
@@ -61,6 +72,7 @@ class Eval:
         "inference.max_detections",
         "inference.precision",
         "multi_scale",
+        "tiles",
         "loading.batch_size",
         "loading.workers",
         "loading.skip_bad",
@@ -85,6 +97,7 @@ class Eval:
             raise ConfigError(f"--limit must be at least 1, got {self.limit}")
         limit_pixels(self.max_pixels)
         inference = with_views(self.inference, self.multi_scale, self.views)
+        inference = with_tiles(inference, self.tiles, self.tiling)
         if self.output is not None:
             check_folder(self.output)
         with start(self.device) as process:

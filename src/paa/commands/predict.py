@@ -6,11 +6,11 @@ import logging
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
-from paa.commands.options import DetectorFormat, InferenceOptions, limit_pixels, with_views
+from paa.commands.options import DetectorFormat, InferenceOptions, TileOptions, limit_pixels, with_tiles, with_views
 from paa.config import InferenceConfig, MultiScaleConfig
 from paa.errors import ConfigError
 
@@ -36,6 +36,8 @@ class Predict:
     inference: InferenceOptions = field(default_factory=lambda: InferenceConfig(threshold=0.3))
     multi_scale: bool = False
     """Detect at many sizes and in mirror images too, and merge the detections; --views.* are its options."""
+    tiles: int | None = None
+    """Look at images in tiles of this many pixels a side, for small objects in large images (--tiles.*)."""
     batch_size: int = 1
     """Images at a time."""
     skip_bad: bool = False
@@ -44,6 +46,7 @@ class Predict:
     max_pixels: int | None = None
     """Most pixels of an image; default: 178956970, or PAA_MAX_PIXELS of the environment."""
     views: MultiScaleConfig = field(default_factory=MultiScaleConfig)
+    tiling: Annotated[TileOptions, arg(name="tiles")] = field(default_factory=TileOptions)
 
     usual: ClassVar[tuple[str, ...]] = (
         "checkpoint",
@@ -54,6 +57,7 @@ class Predict:
         "inference.max_detections",
         "inference.precision",
         "multi_scale",
+        "tiles",
         "batch_size",
         "skip_bad",
     )
@@ -70,6 +74,7 @@ class Predict:
             raise ConfigError("no images given: name image files or folders")
         limit_pixels(self.max_pixels)
         inference = with_views(self.inference, self.multi_scale, self.views)
+        inference = with_tiles(inference, self.tiles, self.tiling)
         images = find_images(self.paths, self.output)
         model = load(self.checkpoint, self.device, format=self.checkpoint_format)
         if model.mean.device.type == "cpu":

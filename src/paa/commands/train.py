@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args, get_type_hints
 
 import tyro
-from tyro.conf import Suppress, arg
+from tyro.conf import AvoidSubcommands, Suppress, SuppressFixed, arg
 
 from paa.config import (
     AugmentConfig,
@@ -16,9 +16,11 @@ from paa.config import (
     Recipe,
     RuntimeConfig,
     ScheduleConfig,
+    TrainTilesConfig,
     ValidationConfig,
     WeightsFormat,
 )
+from paa.errors import ConfigError
 from paa.recipes import find_recipe
 
 if TYPE_CHECKING:
@@ -44,6 +46,13 @@ class ValidationOptions(ValidationConfig):
 
 
 @dataclass(frozen=True)
+class TrainTileOptions(TrainTilesConfig):
+    """`TrainTilesConfig` without its size, which is the option --tiles."""
+
+    size: Suppress[int] = 1024
+
+
+@dataclass(frozen=True)
 class Train:
     """Train a detector on a data set. Options that start with model, augment or schedule override the recipe."""
 
@@ -62,13 +71,16 @@ class Train:
     """Weights to start from: a file of a detector or a backbone, or a name (paa weights lists them)."""
     init_format: WeightsFormat | None = None
     """Format of that file; default: recognised from what the file holds."""
+    tiles: int | None = None
+    """Train on tiles of this many pixels a side, for small objects in large images (--tiles.*)."""
     named: Suppress[tuple[str, ...]] = ()
     """The options that a person named; itself not an option."""
     validation: Annotated[ValidationOptions, arg(name="")] = field(default_factory=ValidationOptions)
     runtime: Annotated[RuntimeConfig, arg(name="")] = field(default_factory=RuntimeConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    augment: AvoidSubcommands[SuppressFixed[AugmentConfig]] = field(default_factory=AugmentConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    tiling: Annotated[TrainTileOptions, arg(name="tiles")] = field(default_factory=TrainTileOptions)
 
     usual: ClassVar[tuple[str, ...]] = (
         "data.path",
@@ -85,6 +97,7 @@ class Train:
         "runtime.device",
         "runtime.precision",
         "runtime.workers",
+        "tiles",
         "model.backbone",
         "model.min_size",
         "augment.min_sizes",
@@ -125,7 +138,7 @@ class Train:
 
         return build_config(
             self.recipe,
-            Recipe(self.model, self.augment, self.schedule, self.init),
+            Recipe(self.model, self._augment(), self.schedule, self.init),
             DataConfig(**vars(self.data)),
             ValidationConfig(**vars(self.validation) | {"batch_size": max(self.validation.batch_size, 0)}),
             self.runtime,
@@ -137,6 +150,14 @@ class Train:
             init_format=self.init_format,
             named=[_FIELDS.get(name, name) for name in self.named],
         )
+
+    def _augment(self) -> AugmentConfig:
+        """Return the recipe's augmentation, with tiles if a size is given; ConfigError for unused options."""
+        if self.tiles is not None:
+            return replace(self.augment, tiles=TrainTilesConfig(**vars(self.tiling) | {"size": self.tiles}))
+        if self.tiling != TrainTileOptions():
+            raise ConfigError("the options --tiles.* need --tiles SIZE")
+        return self.augment
 
 
 def _fields_of_options(group: str, kind: type) -> dict[str, str]:
@@ -154,4 +175,5 @@ _FIELDS = {
     **_fields_of_options("data", DataOptions),
     **_fields_of_options("validation", ValidationOptions),
     **_fields_of_options("runtime", RuntimeConfig),
+    **dict.fromkeys(["tiles", *(f"tiles.{each.name}" for each in fields(TrainTilesConfig))], "augment.tiles"),
 }

@@ -65,6 +65,16 @@ def detect(
     the host waits for nothing.
     """
     candidates = select_candidates(outputs, anchors, sizes, threshold, threshold_joint, per_level, legacy)
+    return suppress_and_vote(candidates, sizes, voting=voting, nms_iou=nms_iou, limit=limit, legacy=legacy)
+
+
+def suppress_and_vote(
+    candidates: Candidates, sizes: Tensor, *, voting: bool, nms_iou: float, limit: int, legacy: bool = False
+) -> DetectedBatch:
+    """Return the best candidates of each image after NMS, their boxes the result of `score_voting` with `voting`.
+
+    sizes (B, 2): (height, width) of each image; the other arguments are those of `detect`.
+    """
     boxes, scores, labels = candidates
     if labels.shape[1] == 0 or limit == 0:
         shape = (len(labels), limit)

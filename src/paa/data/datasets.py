@@ -78,9 +78,14 @@ class PlannedDataset(Dataset[Loaded], ABC):
 
     def read(self, position: int) -> Sample:
         """Read the image at a position and its objects; ImageError also for a size other than the annotated one."""
-        height, width = self.index.sizes[position].tolist()
-        image = torch.from_numpy(read_image(self.index.path(position), (height, width))).permute(2, 0, 1)
-        boxes, labels = self.index.targets(position)
+        index = self.index
+        whole = index.sizes if index.windows is None else index.windows.file_sizes
+        file_height, file_width = whole[position].tolist()
+        image = torch.from_numpy(read_image(index.path(position), (file_height, file_width))).permute(2, 0, 1)
+        if index.windows is not None:
+            (height, width), (top, left) = index.sizes[position].tolist(), index.windows.corners[position].tolist()
+            image = image[:, top : top + height, left : left + width]
+        boxes, labels = index.targets(position)
         return image, torch.from_numpy(boxes), torch.from_numpy(labels)
 
 

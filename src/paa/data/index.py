@@ -14,6 +14,21 @@ import numpy.typing as npt
 
 
 @dataclass(frozen=True)
+class Windows:
+    """The parts of image files that are the images of an index, each as large as the index says.
+
+    corners (I, 2): int32 (top, left) of each part. file_sizes (I, 2): int32 (height, width) of the whole file.
+    """
+
+    corners: npt.NDArray[np.int32]
+    file_sizes: npt.NDArray[np.int32]
+
+    def select(self, images: npt.NDArray[np.int64]) -> Windows:
+        """Return the parts at these positions, in this order."""
+        return Windows(self.corners[images], self.file_sizes[images])
+
+
+@dataclass(frozen=True)
 class DatasetIndex:
     """Every image and box of a data set.
 
@@ -25,6 +40,7 @@ class DatasetIndex:
     crowd (A,): bool, crowd or difficult: never a training target; ignored in evaluation.
     areas (A,): float32, square pixels (COCO's own `area`, else the box's), which evaluation uses for its size ranges.
     names: class names by label. category_ids (C,): int64, the ids in the file by label.
+    windows: the part of its file that each image is; None: every image is a whole file.
     """
 
     root: Path
@@ -38,6 +54,7 @@ class DatasetIndex:
     areas: npt.NDArray[np.float32]
     names: tuple[str, ...]
     category_ids: npt.NDArray[np.int64]
+    windows: Windows | None = None
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -69,4 +86,5 @@ class DatasetIndex:
             areas=self.areas[rows],
             names=self.names,
             category_ids=self.category_ids,
+            windows=None if self.windows is None else self.windows.select(images),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ _TURN = math.radians(20)  # in either direction
 
 Mask = npt.NDArray[np.bool_]
 Point = tuple[float, float]
+Drawn = tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.int64]]
+"""An image (H, W, 3), its boxes (n, 4) continuous xyxy, and labels (n,)."""
 
 
 def make_shapes(folder: Path, images: int, seed: int = 0, size: tuple[int, int] = (160, 192)) -> Path:
@@ -35,13 +38,17 @@ def make_shapes(folder: Path, images: int, seed: int = 0, size: tuple[int, int] 
     """
     if images < 2 or min(size) < 2 * _SMALLEST:
         raise ConfigError(f"expected at least 2 images of {2 * _SMALLEST} pixels a side, got {images} of {size}")
+    return write_shapes(folder, (draw_image(np.random.default_rng([seed, i]), size) for i in range(images)))
+
+
+def write_shapes(folder: Path, images: Iterable[Drawn]) -> Path:
+    """Write drawn images and their annotations in the files that `make_shapes` describes; return the folder."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     drawn = []
-    for i in range(images):
-        image, boxes, labels = draw_image(np.random.default_rng([seed, i]), size)
+    for i, (image, boxes, labels) in enumerate(images):
         Image.fromarray(image).save(folder / "images" / f"{i:06d}.jpg", quality=92)
         drawn.append((image.shape[:2], boxes, labels))
-    validation = np.arange(images) % 5 == 1
+    validation = np.arange(len(drawn)) % 5 == 1
     for split, chosen in (("train", np.flatnonzero(~validation)), ("val", np.flatnonzero(validation))):
         boxes = np.concatenate([drawn[i][1] for i in chosen])
         index = DatasetIndex(
@@ -61,10 +68,8 @@ def make_shapes(folder: Path, images: int, seed: int = 0, size: tuple[int, int] 
     return folder
 
 
-def draw_image(
-    random: np.random.Generator, size: tuple[int, int]
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Return one image (H, W, 3), its boxes (n, 4) continuous xyxy, and labels (n,)."""
+def draw_image(random: np.random.Generator, size: tuple[int, int]) -> Drawn:
+    """Draw one image of the given short and largest long side."""
     short, long = min(size), int(random.integers(min(size), max(size) + 1))
     height, width = (short, long) if random.random() < 0.5 else (long, short)
     base = random.integers(40, 216, 3)
@@ -106,7 +111,7 @@ def _place(random: np.random.Generator, label: int, owner: npt.NDArray[np.int64]
         if label == 0:
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=1)
         else:
-            draw.polygon(_outline(label, x, y, radius, random.uniform(-_TURN, _TURN)), fill=1)
+            draw.polygon(outline(label, x, y, radius, random.uniform(-_TURN, _TURN)), fill=1)
         mask = np.array(image)
         left = visible - np.bincount(owner[mask], minlength=len(areas))
         if all(part >= whole / 2 for part, whole in zip(left[1:].tolist(), areas[1:])):
@@ -114,7 +119,7 @@ def _place(random: np.random.Generator, label: int, owner: npt.NDArray[np.int64]
     return None
 
 
-def _outline(label: int, x: float, y: float, radius: float, turn: float) -> list[Point]:
+def outline(label: int, x: float, y: float, radius: float, turn: float) -> list[Point]:
     """Return the corners of a square, triangle or five-pointed star in a circle around (x, y)."""
     radii = {1: [radius] * 4, 2: [radius] * 3, 3: [radius, 0.42 * radius] * 5}[label]
     upright = {1: math.pi / 4, 2: -math.pi / 2, 3: -math.pi / 2}[label]

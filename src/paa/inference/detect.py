@@ -10,13 +10,15 @@ from paa.core.boxes import clip
 from paa.core.postprocess import DetectedBatch
 from paa.data.transforms import Resize, stretch
 from paa.inference.multi_scale import detect_multi_scale
+from paa.inference.tiles import detect_tiles
 from paa.model.detector import Detector
 
 
 def resize_for(detector: Detector, config: InferenceConfig) -> Resize:
-    """Return how images are resized before `detect_batch`: not at all where `config.views` resize them."""
+    """Return how images are resized before `detect_batch`: not at all where `views` or `tiles` of `config` do that."""
     model = detector.config
-    return Resize(model.min_size if config.views is None else None, model.max_size, model.legacy)
+    whole = config.views is None and config.tiles is None
+    return Resize(model.min_size if whole else None, model.max_size, model.legacy)
 
 
 @torch.inference_mode()
@@ -31,10 +33,12 @@ def detect_batch(
     """
     device = detector.mean.device
     moved = images.to(device, non_blocking=True), sizes.to(device, non_blocking=True)
-    if config.views is None:
-        found = detector.detect(*moved, config)
-    else:
+    if config.tiles is not None:
+        found = detect_tiles(detector, *moved, config)
+    elif config.views is not None:
         found = detect_multi_scale(detector, *moved, config)
+    else:
+        found = detector.detect(*moved, config)
     boxes, scores, labels = (column.cpu() for column in found)
     originals = original_sizes.cpu()
     boxes = to_original(boxes, sizes.cpu(), originals, detector.config.legacy)

@@ -15,6 +15,7 @@ from paa.core.merging import merge_views
 from paa.core.postprocess import DetectedBatch
 from paa.data.batch import padded_size
 from paa.data.transforms import hflip, resize, resized_size, scale_boxes
+from paa.inference.one_by_one import Found, one_by_one
 from paa.model.detector import PADDING, Detector
 
 _VIEW_LIMIT = 100  # most detections of a view, in the official code
@@ -28,20 +29,10 @@ def detect_multi_scale(detector: Detector, images: Tensor, sizes: Tensor, config
     in the pixels of `images`. Each of `config.views` gives its best 100 detections, or `config.max_detections` if that
     is more (a view and its mirror image are one batch); of the merged ones, the best `config.max_detections` are kept.
     """
-    limit = config.max_detections
-    found = DetectedBatch(
-        torch.zeros((len(images), limit, 4), device=images.device),
-        torch.zeros((len(images), limit), device=images.device),
-        torch.full((len(images), limit), -1, device=images.device),
-    )
-    for b, (height, width) in enumerate(sizes.tolist()):
-        image = images[b, :, :height, :width]
-        for column, values in zip(found, _detect_image(detector, image, config)):
-            column[b, : len(values)] = values[:limit]
-    return found
+    return one_by_one(lambda image: _detect_image(detector, image, config), images, sizes, config.max_detections)
 
 
-def _detect_image(detector: Detector, image: Tensor, config: InferenceConfig) -> tuple[Tensor, Tensor, Tensor]:
+def _detect_image(detector: Detector, image: Tensor, config: InferenceConfig) -> Found:
     """Return the merged boxes (n, 4), scores (n,) and labels (n,) of one image (3, h, w), in its pixels."""
     model, size, views = detector.config, (image.shape[1], image.shape[2]), config.views
     assert views is not None  # the caller asks for multi-scale testing
@@ -70,7 +61,7 @@ def _detect_image(detector: Detector, image: Tensor, config: InferenceConfig) ->
 
 def _detect_view(
     detector: Detector, image: Tensor, size: tuple[int, int], mirror: bool, config: InferenceConfig
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> Found:
     """Return boxes (n, 4), scores (n,) and labels (n,) of an image resized to (height, width) `size`, in its pixels.
 
     mirror: detect in its mirror image too, in the same batch, and mirror those boxes back.

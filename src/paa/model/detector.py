@@ -118,8 +118,8 @@ class Detector(nn.Module):
         """Return the detections of a batch, in its pixels, in float32; see `core.postprocess.detect`.
 
         images (B, 3, H, W): uint8 RGB, H and W multiples of 32; sizes (B, 2): (height, width) of each image. Of
-        `config`, `threshold` and `views` are for `inference.detect.detect_batch`, and `compile` for `PAA.optimise`. The
-        network runs in evaluation mode, and returns to training mode if it was in training mode.
+        `config`, `threshold`, `views` and `tiles` are for `inference.detect.detect_batch`, and `compile` for
+        `PAA.optimise`. The network runs in evaluation mode, and returns to training mode if it was in training mode.
         """
         bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and has_bfloat16(images.device))
         was_training = self.training

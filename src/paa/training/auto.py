@@ -17,6 +17,7 @@ from paa.config import Recipe
 from paa.core.anchors import STRIDES
 from paa.data.index import DatasetIndex
 from paa.runtime.distributed import Process
+from paa.training.run_data import cut_tiles
 from paa.training.settings import TrainConfig
 from paa.training.state import read_run_config
 from paa.weights.at_hand import best_start
@@ -97,7 +98,8 @@ def resolve_auto(
         return _as_decided_before(config, resume_path), []
     on_gpu = process.device.type == "cuda"
     start = process.gather(best_start(on_gpu))[0]
-    return decide(config, facts_of(index), on_gpu, start)
+    tiled, _ = cut_tiles(index, config)
+    return decide(config, facts_of(tiled), on_gpu, start)
 
 
 def decide(config: TrainConfig, facts: DataFacts, on_gpu: bool, at_hand: str | None) -> tuple[TrainConfig, list[str]]:

@@ -18,6 +18,7 @@ from paa.data.overlap import overlap_warning
 from paa.data.read import read_dataset
 from paa.data.read_report import ReadReport, first_few
 from paa.data.sampling import Sampling, repeat_factors
+from paa.data.tiles import tile_dataset
 from paa.data.transforms import Resize
 from paa.data.validation_split import split_off
 from paa.data.workers import check_shared_memory
@@ -93,6 +94,19 @@ def _split(index: DatasetIndex, config: DataConfig, reason: str) -> tuple[Datase
     return train, val
 
 
+def cut_tiles(index: DatasetIndex, config: TrainConfig) -> tuple[DatasetIndex, list[str]]:
+    """Return the images to train on, tiles where the recipe has tiles, and lines that say what became of them."""
+    tiles = config.recipe.augment.tiles
+    if tiles is None:
+        return index, []
+    tiled = tile_dataset(index, tiles, config.data.keep_empty)
+    without = len(tiled) - len(np.unique(np.repeat(np.arange(len(tiled)), np.diff(tiled.offsets))[~tiled.crowd]))
+    return tiled, [
+        f"tiles: {len(index)} images give {len(tiled)} tiles of {tiles.size} pixels to train on, {without} of them "
+        f"without objects"
+    ]
+
+
 def first_images(index: DatasetIndex, limit: int | None) -> DatasetIndex:
     """Return the first `limit` images of a data set, or all of them where there is no limit."""
     return index if limit is None else index.select(np.arange(min(limit, len(index))))
@@ -131,7 +145,8 @@ def check_shared_memory_of(
     """
     needed = loader.shared_bytes
     if val_index is not None:
-        resize = Resize(config.recipe.model.min_size, config.recipe.model.max_size)
+        model, tiles = config.recipe.model, config.recipe.augment.tiles
+        resize = Resize(model.min_size if tiles is None else None, model.max_size)
         loading = LoadingConfig(config.runtime.workers, batch_size=config.validation.batch_size)
         needed += eval_loader(val_index, resize, process, loading).shared_bytes
     check_shared_memory(needed * process.on_host)

@@ -31,6 +31,7 @@ from paa.training.records import Listener, ignore
 from paa.training.run import Run
 from paa.training.run_data import (
     check_shared_memory_of,
+    cut_tiles,
     first_images,
     make_loader,
     open_left_out,
@@ -67,6 +68,7 @@ def set_up(config: TrainConfig, process: Process, listener: Listener) -> Iterato
         index, val_index = read_data(config.data, validate, *reports, config.named_in("data"))
         config, auto_messages = resolve_auto(config, index, process, resume_path)
         config, weights, init_messages = resolve_init(config, resume_path)
+        index, tile_messages = cut_tiles(index, config)
         config = fit_batch(config, index, process)
         val_index = None if val_index is None else first_images(val_index, config.validation.limit)
         precision = resolve_precision(config.runtime.precision, process.device)
@@ -101,7 +103,8 @@ def set_up(config: TrainConfig, process: Process, listener: Listener) -> Iterato
                 log.info(line)
             if resume_path is not None:
                 log.info(f"resumed from {resume_path}: {state.step} of {state.schedule.steps} steps are done")
-            log.info(state.schedule.line(config.batch_size, len(index)))
+            for line in [*tile_messages, state.schedule.line(config.batch_size, len(index))]:
+                log.info(line)
             if threshold := config.recipe.augment.repeat_threshold:
                 log.info(repeat_line(index, threshold))
             for line in ineffective(config, state.schedule) + ([lr_jump] if lr_jump else []):

@@ -97,7 +97,8 @@ class TrainingState:
         # a setting that is newer than the checkpoint had at that time the value that is the default now
         defaults = {**_flat(to_dict(Recipe())), "val_fraction": DataConfig.val_fraction}
         theirs, ours = {**defaults, **_flat(saved)}, _flat(self.run_config)
-        check_same({name: (theirs.get(name), value) for name, value in ours.items() if name not in _MAY_CHANGE}, source)
+        names = dict.fromkeys([*ours, *(name for name in _flat(saved) if name.startswith("augment.tiles."))])
+        check_same({n: (theirs.get(n), ours.get(n)) for n in names if n not in _MAY_CHANGE}, source)
 
 
 def read_run_config(path: Path) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def evaluate_weights(run: Run) -> dict[str, Any]:
         run.state.evaluated,
         run.val_index,
         run.process,
-        InferenceConfig(voting=config.validation.voting, precision=run.precision),
+        InferenceConfig(voting=config.validation.voting, precision=run.precision, tiles=config.recipe.augment.tiles),
         LoadingConfig(
             workers=config.runtime.workers,
             worker_timeout=config.runtime.worker_timeout,
