@@ -126,6 +126,7 @@ def run_cell(
         "seconds": round(seconds, 1),
         "curve": curve,
         "terms": asdict(terms),
+        "anchor_scale": contender.detector.config.anchor_scale if isinstance(contender, Ours) else None,
     }
 
 

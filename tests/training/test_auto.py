@@ -35,7 +35,7 @@ def test_facts_of_a_data_set(shapes: Path) -> None:
     sides = np.sqrt((index.boxes[:, 2:] - index.boxes[:, :2]).prod(1))
     short = np.repeat(index.sizes.min(1), np.diff(index.offsets))
     assert (facts.images, facts.objects, facts.classes) == (len(index), len(index.boxes), len(index.names))
-    assert np.mean(sides / short < facts.small_object) == pytest.approx(0.1, abs=0.05)
+    assert np.mean(sides / short < facts.small_object) == pytest.approx(0.05, abs=0.05)
     assert facts.min_side == np.median(index.sizes.min(1))
 
 
@@ -47,9 +47,11 @@ def test_small_objects_get_larger_images_but_none_is_enlarged(budget: Any) -> No
     assert choose_size(replace(FACTS, small_object=0.001, min_side=100), budget) == budget.sizes[0]
 
 
-def test_anchors_are_as_large_as_small_objects_within_bounds() -> None:
-    for small, scale in ((0.01, 3), (0.125, 4), (0.19, 6), (0.25, 8), (0.9, 8)):
-        assert choose_anchor_scale(replace(FACTS, small_object=small), 256) == scale
+def test_anchors_are_the_papers_unless_small_objects_would_hardly_overlap_them() -> None:
+    for side, scale in ((4, 2), (14, 4), (22, 6), (29, 8), (200, 8)):
+        assert choose_anchor_scale(replace(FACTS, small_object=side / 256), 256) == scale
+        if 2 < scale < 8:
+            assert (side / (8 * scale)) ** 2 == pytest.approx(0.2, abs=0.02)
 
 
 def test_a_run_is_as_long_as_the_budget_within_bounds() -> None:

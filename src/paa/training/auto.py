@@ -5,6 +5,7 @@ Every rule here points at its measurement in docs/results.md. A field that a per
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,8 +41,10 @@ class Budget:
 
 CPU = Budget((256, 320), 11_000 * 256**2, 8)
 GPU = Budget((480, 640, 800), 60_000 * 640**2, 16)
-_SMALL = 24
-"""Pixels that small objects should have in the resized image: three cells of the finest level."""
+_SMALL = 20
+"""Pixels that small objects should have in the resized image."""
+_LEAST_IOU = 0.2
+"""IoU of a small object with the smallest anchor around it."""
 _EPOCHS = (12, 100)
 """The least and the greatest number of passes over the data set."""
 _ASPECT = 5 / 3
@@ -60,7 +63,7 @@ class DataFacts:
     """What the decisions need to know of a training set.
 
     min_side: the median short side of its images, in pixels. small_object: the side of a square with the area of its
-    small objects (a tenth of all are smaller), as a share of the image's short side.
+    small objects (a twentieth of all are smaller), as a share of the image's short side.
     """
 
     images: int
@@ -81,7 +84,7 @@ def facts_of(index: DatasetIndex) -> DataFacts:
         objects=int(kept.sum()),
         classes=len(index.names),
         min_side=int(np.median(short)),
-        small_object=float(np.quantile(sides / short[image[kept]], 0.1)) if len(sides) else 1.0,
+        small_object=float(np.quantile(sides / short[image[kept]], 0.05)) if len(sides) else 1.0,
     )
 
 
@@ -131,9 +134,9 @@ def decide(config: TrainConfig, facts: DataFacts, on_gpu: bool, at_hand: str | N
         _about_start(init, config.init, recipe.model.backbone),
         f"image size {size}: {'as named' if _named_size(config) else _about_size(facts, size)}",
     ]
-    if "model.anchor_scale" not in named:
+    if recipe.model.anchor_scale < 8 and "model.anchor_scale" not in named:
         side = recipe.model.anchor_scale * STRIDES[0]
-        lines.append(f"anchors from {side:.0f} pixels on, about the size of the small objects")
+        lines.append(f"anchors from {side:.0f} pixels on, not from 64, so that small objects overlap them")
     if "schedule.steps" in decided.keys() - named:
         epochs, share = steps * batch_size / facts.images, steps * batch_size * size**2 / budget.pixels
         lines.append(f"{steps} steps of {batch_size} images, {epochs:.0f} epochs: {_about_length(share, on_gpu)}")
@@ -158,19 +161,21 @@ def _as_decided_before(config: TrainConfig, resume_path: Path) -> TrainConfig:
 
 
 def choose_size(facts: DataFacts, budget: Budget) -> int:
-    """Return the least size at which small objects have 24 pixels, or the largest of the budget that images fill."""
+    """Return the least size at which small objects have 20 pixels, or the largest of the budget that images fill."""
     enough = [size for size in budget.sizes if size * facts.small_object >= _SMALL]
     filled = [size for size in budget.sizes if size <= facts.min_side] or [budget.sizes[0]]
     return min(enough[0], filled[-1]) if enough else filled[-1]
 
 
 def choose_anchor_scale(facts: DataFacts, size: int) -> float:
-    """Return the anchors' side in strides at which the smallest anchor is as large as small objects, from 3 to 8.
+    """Return the anchors' side in strides: the paper's 8, or less where the data set has smaller objects, from 2 on.
 
-    The paper's 8 is for COCO at 800 pixels. In smaller images an object that is much smaller than the smallest anchor
-    overlaps no anchor by the 0.1 that a candidate needs.
+    The paper's anchors begin at 64 pixels, for COCO at 800. In smaller images an object may be so much smaller that no
+    anchor overlaps it by the 0.1 that makes candidates (section 3.2). A small object in the middle of the smallest
+    anchor shall overlap it by 0.2.
     """
-    return float(min(8, max(3, round(size * facts.small_object / STRIDES[0]))))
+    largest = size * facts.small_object / math.sqrt(_LEAST_IOU)
+    return float(min(8, max(2, round(largest / STRIDES[0]))))
 
 
 def choose_steps(facts: DataFacts, size: int, batch_size: int, budget: Budget) -> int:
@@ -197,7 +202,7 @@ def _about_start(init: str | None, named: str | None, backbone: str) -> str:
 
 
 def _about_size(facts: DataFacts, size: int) -> str:
-    return f"a tenth of the objects are smaller than {size * facts.small_object:.0f} pixels there"
+    return f"a twentieth of the objects are smaller than {size * facts.small_object:.0f} pixels there"
 
 
 def _about_length(share: float, on_gpu: bool) -> str:
