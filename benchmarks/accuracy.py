@@ -24,7 +24,8 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -82,9 +83,18 @@ TERMS = {
 
 
 def run_cell(
-    cell: Cell, terms: Terms, data: Path, make: Maker, device: str, development: bool = False
+    cell: Cell,
+    terms: Terms,
+    data: Path,
+    make: Maker,
+    device: str,
+    development: bool = False,
+    without: Mapping[str, Callable[[Any], AbstractContextManager[object]]] = {},
 ) -> dict[str, Any]:
-    """Train and test one detector; return the line of the run."""
+    """Train and test one detector; return the line of the run.
+
+    without: contexts in which a part of the detector is off; the trained detector is tested in each too.
+    """
     train, test = read_splits(data / cell.data, development)
     torch.manual_seed(cell.seed)
     contender = make(STARTS[cell.start](), train, terms).to(device).train()
@@ -117,9 +127,15 @@ def run_cell(
             curve.append({"step": step + 1, "loss": round(float(loss.detach()), 4), **numbers})
             contender.train()
             started = time.perf_counter()
+    contender.eval()
+    parts = {}
+    for name, part_off in without.items():
+        with part_off(contender):
+            parts[name] = evaluate(contender, test, terms, process)
     return {
         **asdict(cell),
         **{name: curve[-1][name] for name in NUMBERS},
+        **({"without": parts} if parts else {}),
         "development": development,
         "images": [len(train), len(test)],
         "steps": steps,

@@ -17,7 +17,8 @@ import functools
 import json
 import logging
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from itertools import pairwise
@@ -30,7 +31,7 @@ from torch import Tensor
 import machine
 from accuracy import SPLITS, TERMS, Cell, append, run_cell
 from accuracy_detectors import STARTS, Ours, Start, Terms, make_fcos
-from paa.config import InferenceConfig, ModelConfig
+from paa.config import ModelConfig
 from paa.core import Assignment, LossWeights, PaaAssigner, iou
 from paa.core.assignment import Cost
 from paa.core.outputs import HeadOutputs
@@ -102,7 +103,6 @@ VARIANTS: dict[str, Variant] = {
     **{f"lr {x:g}": Variant({"lr": x}) for x in (2.5e-4, 1e-3, 2e-3)},
     **{f"scales {x}": Variant(ours={"change": functools.partial(start_scales, float(x))}) for x in (2, 4, 8)},
     **{f"anchors {x:g}": Variant(model={"anchor_scale": float(x)}) for x in (2, 3, 4, 6, 8)},
-    "no voting": Variant(ours={"inference": InferenceConfig(voting=False)}),
     "rule by IoU": Variant(ours={"assigner": by_iou}),
     "rule ATSS": Variant(ours={"assigner": by_atss}),
     **{f"candidates {n}": Variant(ours={"assigner": PaaAssigner(per_level=n)}) for n in (5, 15)},
@@ -113,6 +113,32 @@ VARIANTS: dict[str, Variant] = {
     **{f"FCOS: lr {x:g}": Variant({"lr": x}, fcos=True) for x in (2.5e-4, 1e-3, 2e-3)},
     **{f"FCOS: warm-up {n}": Variant({"warmup_steps": n}, fcos=True) for n in (0, 25)},
 }
+
+
+@contextmanager
+def without_voting(ours: Ours) -> Iterator[None]:
+    """Leave score voting out (paper, section 3.4)."""
+    before, ours.inference = ours.inference, replace(ours.inference, voting=False)
+    yield
+    ours.inference = before
+
+
+@contextmanager
+def without_iou(ours: Ours) -> Iterator[None]:
+    """Rank and vote by the class probability alone (paper, section 3.3); the IoU loss was trained on."""
+    hook = ours.detector.head.iou_logits.register_forward_hook(lambda module, given, made: torch.full_like(made, 20.0))
+    yield
+    hook.remove()
+
+
+@contextmanager
+def without_both(ours: Ours) -> Iterator[None]:
+    """Leave out both."""
+    with without_voting(ours), without_iou(ours):
+        yield
+
+
+WITHOUT = {"voting": without_voting, "IoU prediction": without_iou, "both": without_both}
 
 
 def is_done(variant: str, cell: Cell, path: Path) -> bool:
@@ -146,6 +172,21 @@ def _cell(lines: list[dict[str, Any]], variant: str, data: str) -> str:
     return f"{ap:.1f}{more}, {ap75:.1f}"
 
 
+def claims(lines: list[dict[str, Any]]) -> str:
+    """Return what voting and IoU prediction are worth: by how much AP and AP75 of the base fall without each."""
+    tested = [line for line in lines if line["variant"] == "base" and "without" in line]
+    sets = [name for name in SPLITS if any(line["data"] == name for line in tested)]
+    parts = ["", f"| the same weights without | {' | '.join(sets)} |", "| --- " * (len(sets) + 1) + "|"]
+    for name in WITHOUT:
+        cells = []
+        for data in sets:
+            runs = [line for line in tested if line["data"] == data]
+            falls = (statistics.mean(run["without"][name][n] - run[n] for run in runs) for n in ("AP", "AP75"))
+            cells.append(", ".join(f"{fall:+.1f}" for fall in falls))
+        parts.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(parts)
+
+
 def main() -> None:
     """Run what was asked for and is not in the file yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -161,7 +202,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "docs" / "study.jsonl")
     arguments = parser.parse_args()
     if arguments.table:
-        print(tables([json.loads(line) for line in arguments.output.read_text().splitlines()]))
+        lines = [json.loads(line) for line in arguments.output.read_text().splitlines()]
+        print(tables(lines))
+        print(claims(lines))
         return
     if arguments.data is None:
         parser.error("--data is missing")
@@ -181,7 +224,8 @@ def main() -> None:
         variant = VARIANTS[name]
         terms = replace(TERMS[cell.start], **variant.terms)
         make: Callable[..., Any] = variant.make
-        line = run_cell(cell, terms, arguments.data, make, arguments.device, development=True)
+        without = {} if variant.fcos else WITHOUT
+        line = run_cell(cell, terms, arguments.data, make, arguments.device, True, without)
         about = {"device": arguments.device, "commit": machine.commit(), "date": date.today().isoformat()}
         append(arguments.output, {"variant": name, **line, **about})
         print(name, {key: line[key] for key in (*asdict(cell), "AP", "AP50", "AP75", "seconds")}, flush=True)

@@ -147,3 +147,21 @@ def test_a_study_runs_each_variant_once(data: Path, tmp_path: Path, monkeypatch:
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     assert [(line["variant"], line["terms"]["warmup_steps"]) for line in lines] == [("base", 100), ("warm-up 0", 0)]
     assert study.is_done("base", Cell("raccoon", "PAA", "random", 1, 0), file)
+    assert set(lines[0]["without"]) == {"voting", "IoU prediction", "both"}
+    assert "| warm-up 0 |" in study.tables(lines)
+    assert "| voting |" in study.claims(lines)
+
+
+def test_parts_are_off_only_inside_their_context(index: DatasetIndex, batch: Batch) -> None:
+    torch.manual_seed(0)
+    ours = DETECTORS["PAA"](STARTS["random"](), index, SMALL).eval()
+    torch.nn.init.zeros_(ours.detector.head.cls_logits.bias)  # so that there are detections
+    before = ours.detect(batch)
+    for name, part_off in study.WITHOUT.items():
+        with part_off(ours):
+            inside = ours.detect(batch)
+        if name != "voting":
+            assert not torch.equal(inside[0][1], before[0][1])
+        for (boxes, scores, _), again in zip(before, ours.detect(batch)):
+            assert torch.equal(boxes, again[0])
+            assert torch.equal(scores, again[1])
