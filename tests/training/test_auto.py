@@ -54,6 +54,12 @@ def test_anchors_are_the_papers_unless_small_objects_would_hardly_overlap_them()
             assert (side / (8 * scale)) ** 2 == pytest.approx(0.2, abs=0.02)
 
 
+def test_tiles_are_suggested_for_tiny_objects() -> None:
+    for small, suggested in ((0.01, True), (0.1, False)):
+        _, lines = decide(config(), replace(FACTS, small_object=small, min_side=4000), False, LITE)
+        assert any("--tiles" in line for line in lines) == suggested
+
+
 def test_a_run_is_as_long_as_the_budget_within_bounds() -> None:
     for images in (10, 200, 2000, 118_000):
         steps = choose_steps(replace(FACTS, images=images), 256, 8, CPU)

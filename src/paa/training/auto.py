@@ -43,6 +43,8 @@ CPU = Budget((256, 320), 11_000 * 256**2, 8)
 GPU = Budget((480, 640, 800), 60_000 * 640**2, 16)
 _SMALL = 20
 """Pixels that small objects should have in the resized image."""
+_TINY = 12
+"""Pixels below which small objects are better seen in tiles."""
 _LEAST_IOU = 0.2
 """IoU of a small object with the smallest anchor around it."""
 _EPOCHS = (12, 100)
@@ -134,6 +136,8 @@ def decide(config: TrainConfig, facts: DataFacts, on_gpu: bool, at_hand: str | N
         _about_start(init, config.init, recipe.model.backbone),
         f"image size {size}: {'as named' if _named_size(config) else _about_size(facts, size)}",
     ]
+    if size * facts.small_object < _TINY and config.recipe.augment.tiles is None:
+        lines.append(f"objects below {_TINY} pixels are hard to find: --tiles SIZE cuts the images into tiles")
     if recipe.model.anchor_scale < 8 and "model.anchor_scale" not in named:
         side = recipe.model.anchor_scale * STRIDES[0]
         lines.append(f"anchors from {side:.0f} pixels on, not from 64, so that small objects overlap them")
