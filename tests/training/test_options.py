@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from paa.config import AugmentConfig, DataConfig, ModelConfig, RuntimeConfig, ScheduleConfig, ValidationConfig
+from paa.config import (
+    AugmentConfig,
+    DataConfig,
+    ModelConfig,
+    Recipe,
+    RuntimeConfig,
+    ScheduleConfig,
+    ValidationConfig,
+    to_dict,
+)
 from paa.errors import ConfigError
-from paa.recipes import RECIPES
+from paa.recipes import RECIPES, find_recipe
 from paa.training.options import build_config, changed
+from paa.training.schedule import make_schedule
 from paa.training.settings import TrainConfig
 
 
@@ -47,6 +58,39 @@ def test_decays_fit_the_steps_that_are_set() -> None:
     assert config.recipe.schedule.decays == (600, 800)
     config = build_config("r50_1x", shorter, *parts, named=["schedule.steps", "schedule.decays"])
     assert config.recipe.schedule.decays == (60_000, 80_000)
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> Path:
+    """Return the file of a recipe, with the name of a recipe that is another one."""
+    file = tmp_path / "auto.json"
+    file.write_text(json.dumps(to_dict(Recipe(schedule=ScheduleConfig(steps=900, decays=(), warmup_steps=300)))))
+    return file
+
+
+def of_file(file: Path, *named: str, **schedule: Any) -> TrainConfig:
+    recipe = find_recipe(str(file))
+    recipe = replace(recipe, schedule=replace(recipe.schedule, **schedule))
+    parts: Any = (DataConfig(Path("set")), ValidationConfig(), RuntimeConfig())
+    return build_config(str(file), recipe, *parts, named=named)
+
+
+def test_nothing_is_decided_in_a_recipe_file_whatever_its_name(recipe_file: Path) -> None:
+    config = of_file(recipe_file)
+    assert (config.auto, config.output) == (False, Path("runs/auto-set"))
+    assert build("auto").auto
+
+
+def test_the_warm_up_of_a_recipe_file_is_for_a_run_of_its_length(recipe_file: Path) -> None:
+    for config, warmup in (
+        (of_file(recipe_file), 300),
+        (of_file(recipe_file, "schedule.lr", lr=0.1), 300),
+        (of_file(recipe_file, "schedule.steps", steps=40), 10),
+        (of_file(recipe_file, "schedule.epochs", epochs=10), 10),
+        (of_file(recipe_file, "schedule.steps", "schedule.warmup_steps", steps=40, warmup_steps=30), 30),
+    ):
+        schedule = make_schedule(config.recipe.schedule, config.batch_size, 64, config.named_in("schedule"))
+        assert schedule.warmup_steps == warmup
 
 
 def test_changed_fields() -> None:

@@ -17,6 +17,9 @@ from paa.training.settings import TrainConfig
 
 C = TypeVar("C")
 
+_LENGTH = {"schedule.steps", "schedule.epochs", "batch_size"}
+"""The fields that make a run longer or shorter than its recipe."""
+
 
 def build_config(
     recipe_name: str,
@@ -45,9 +48,11 @@ def build_config(
     if output is None and isinstance(resume, Path):
         output = resume.parent
     data_name = data.path.stem if data.path.suffix else data.path.resolve().name
-    named = list(named)
-    if recipe_name not in RECIPES:  # a file: its warm-up is not a default that short runs have less of
-        recipe_name, named = Path(recipe_name).stem, [*named, "schedule.warmup_steps"]
+    named, auto = list(named), recipe_name == AUTO
+    if recipe_name not in RECIPES:
+        recipe_name = Path(recipe_name).stem
+        if _LENGTH.isdisjoint(named):  # the file's warm-up is that of a run as long as this one
+            named.append("schedule.warmup_steps")
     return TrainConfig(
         data=data,
         output=output or Path("runs") / f"{recipe_name}-{data_name}",
@@ -59,7 +64,7 @@ def build_config(
         resume=resume,
         init=recipe.init if init is None else init,
         init_format=init_format,
-        auto=recipe_name == AUTO,
+        auto=auto,
         named=tuple(dict.fromkeys(named)),
     )
 
