@@ -140,6 +140,13 @@ def test_fields_that_contradict_each_other() -> None:
     assert make_schedule(dataclasses.replace(config, decays=()), 16, SMALL_SET, names).shape == "cosine"
 
 
+def test_steps_that_are_set_come_before_the_epochs_of_a_recipe() -> None:
+    """Such as those of the run that is resumed."""
+    recipe = dataclasses.replace(RECIPES["r50_1x"].schedule, epochs=2.0, steps=10)
+    assert make_schedule(recipe, 16, SMALL_SET, ["steps"]).steps == 10
+    assert make_schedule(recipe, 16, SMALL_SET).steps != 10
+
+
 def test_the_line_for_people() -> None:
     nano = make_schedule(RECIPES["r18_nano"].schedule, 8, 160)
     assert nano.line(8, 160) == (

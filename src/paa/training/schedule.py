@@ -62,9 +62,9 @@ def make_schedule(config: ScheduleConfig, batch_size: int, images: int, named: C
     images: in the training set, for a schedule in epochs. named: the fields that a person set. Their values are used as
     they are; the others are adapted. The learning rate is scaled by batch / reference_batch, steps and decays by its
     inverse (Goyal et al. 2017); where reference_batch is named too, those that are named are scaled as well. Decays
-    that are not named keep their share of the run, also where steps are named or `epochs` are given. The warm-up is as
-    many steps at any batch size, but at most a quarter of the run. ConfigError for fields that contradict each other,
-    and for a run without a step.
+    that are not named keep their share of the run, also where steps are named or `epochs` are given. Steps that are
+    named come before epochs that are not. The warm-up is as many steps at any batch size, but at most a quarter of the
+    run. ConfigError for fields that contradict each other, and for a run without a step.
     """
     _check(config, named)
     scale = config.reference_batch / batch_size
@@ -73,7 +73,7 @@ def make_schedule(config: ScheduleConfig, batch_size: int, images: int, named: C
     steps = round(config.steps * stretch)
     lr = config.lr if "lr" in fixed else config.lr / scale
     decays = config.decays if "decays" in fixed else tuple(round(decay * stretch) for decay in config.decays)
-    if config.epochs is not None:
+    if config.epochs is not None and "steps" not in named:
         share = config.epochs * images / batch_size / max(steps, 1)
         steps = max(1, round(steps * share))
         if "decays" not in fixed:
@@ -122,7 +122,7 @@ def fit_decays(config: ScheduleConfig, recipe: ScheduleConfig, named: Collection
 def _check(config: ScheduleConfig, named: Collection[str]) -> None:
     """Raise ConfigError for a named field that another one contradicts."""
     contradictions = (
-        ("steps", "epochs", config.epochs is not None),
+        ("steps", "epochs", "epochs" in named and config.epochs is not None),
         ("decays", "shape cosine", config.shape == "cosine" and bool(config.decays)),
     )
     for name, other, contradicted in contradictions:
