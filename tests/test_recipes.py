@@ -226,7 +226,13 @@ def test_a_configuration_goes_through_json_and_files(name: str, tmp_path: Path) 
 
 
 def test_a_recipe_file_that_is_none_is_one_line(tmp_path: Path) -> None:
-    for text, says in (("{", "not a recipe"), ('{"model": {"channels": "many"}}', "model.channels")):
+    for text, says in (
+        ("{", "not a recipe"),
+        ('{"model": {"channels": "many"}}', "model.channels"),
+        ('{"schedule": {"rate": 1}, "modle": {}}', r"unknown fields: modle, schedule.rate"),
+        ('{"recipe": {"model": {"channels": 64}}, "batch_size": 8}', "unknown fields: recipe, batch_size"),
+        ('{"augment": {"tiles": {"size": 3}}}', r"recipe.json: .*tiles.size must be at least 32"),
+    ):
         file = tmp_path / "recipe.json"
         file.write_text(text)
         with pytest.raises(ConfigError, match=says):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from paa.config import CAFFE_MEAN, AugmentConfig, ModelConfig, Recipe, ScheduleConfig
+from paa.config import CAFFE_MEAN, AugmentConfig, ModelConfig, Recipe, ScheduleConfig, to_dict
 from paa.errors import ConfigError
 
 # The official style: MSRA's or Caffe2's weights, inclusive pixels. The seed's four recipes are among these.
@@ -143,8 +145,21 @@ def find_recipe(name: str) -> Recipe:
     if path.suffix != ".json":
         raise ConfigError(f"unknown recipe {name!r}; known: {', '.join(RECIPES)}, or a file: runs/NAME/recipe.json")
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Recipe)
+        values = msgspec.json.decode(path.read_bytes())
+        recipe = msgspec.convert(values, Recipe)
     except OSError as error:
         raise ConfigError(f"{path}: no such recipe file ({error.strerror})") from error
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ConfigError) as error:
         raise ConfigError(f"{path}: not a recipe ({error})") from error
+    if unknown := _unknown_fields(values, to_dict(recipe)):
+        raise ConfigError(f"{path}: not a recipe (unknown fields: {', '.join(unknown)})")
+    return recipe
+
+
+def _unknown_fields(values: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return the names in a file's values, such as `schedule.rate`, that are no fields of a recipe."""
+    unknown = [f"{prefix}{name}" for name in values if name not in known]
+    for name, value in values.items():
+        if isinstance(value, Mapping) and isinstance(known.get(name), Mapping):
+            unknown += _unknown_fields(value, known[name], f"{prefix}{name}.")
+    return unknown
