@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 import paa
 from paa.config import InferenceConfig, LoadingConfig, TilesConfig, TrainTilesConfig
 from paa.data.read import read_dataset
-from paa.errors import ConfigError
+from paa.errors import ConfigError, DataError
 from paa.evaluation.dataset import evaluate_dataset
 from paa.training.records import TrainResult, ignore
 from paa.training.setup import set_up
@@ -48,6 +50,14 @@ def test_the_images_of_a_run_are_tiles(
         assert run.state.run_config["images of the data set"] == len(index) > 8
     (line,) = [record.getMessage() for record in caplog.records if record.getMessage().startswith("tiles: ")]
     assert line.startswith(f"tiles: 8 images give {len(index)} tiles of 40 pixels to train on, ")
+
+
+def test_tiles_without_any_object(tmp_path: Path, shapes: Path) -> None:
+    data = shutil.copytree(shapes, tmp_path / "data")
+    coco = json.loads((data / "train.json").read_text())
+    (data / "train.json").write_text(json.dumps({**coco, "annotations": []}))
+    with pytest.raises(DataError, match="nothing to train on: no objects"):
+        paa.train(data, output=tmp_path / "run", augment={"tiles": {"size": 48}}, device="cpu")
 
 
 def test_images_without_objects_are_left_out_if_asked(tmp_path: Path, micro: Micro) -> None:

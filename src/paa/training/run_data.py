@@ -22,7 +22,7 @@ from paa.data.tiles import tile_dataset
 from paa.data.transforms import Resize
 from paa.data.validation_split import split_off
 from paa.data.workers import check_shared_memory
-from paa.errors import ConfigError, MissingSplitError
+from paa.errors import ConfigError, DataError, MissingSplitError
 from paa.runtime.distributed import Process
 from paa.training.run_folder import RunFolder
 from paa.training.settings import TrainConfig
@@ -95,11 +95,16 @@ def _split(index: DatasetIndex, config: DataConfig, reason: str) -> tuple[Datase
 
 
 def cut_tiles(index: DatasetIndex, config: TrainConfig) -> tuple[DatasetIndex, list[str]]:
-    """Return the images to train on, tiles where the recipe has tiles, and lines that say what became of them."""
+    """Return the images to train on, tiles where the recipe has tiles, and lines that say what became of them.
+
+    DataError if no tile has an object.
+    """
     tiles = config.recipe.augment.tiles
     if tiles is None:
         return index, []
     tiled = tile_dataset(index, tiles, config.data.keep_empty)
+    if not len(tiled):
+        raise DataError(f"{index.root}: nothing to train on: no objects")
     without = len(tiled) - len(np.unique(np.repeat(np.arange(len(tiled)), np.diff(tiled.offsets))[~tiled.crowd]))
     return tiled, [
         f"tiles: {len(index)} images give {len(tiled)} tiles of {tiles.size} pixels to train on, {without} of them "
