@@ -8,12 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import torchvision
 
 import paa
 from paa.config import DataConfig, RuntimeConfig, ValidationConfig
 from paa.data.read import read_dataset
+from paa.errors import CheckpointError
 from paa.recipes import RECIPES, find_recipe
 from paa.training.auto import CPU, GPU, DataFacts, choose_anchor_scale, choose_size, choose_steps, decide, facts_of
+from paa.training.init import resolve_init
 from paa.training.options import build_config
 from paa.training.settings import TrainConfig
 from tests.training.runs import differences, load
@@ -102,6 +106,17 @@ def test_what_is_named_is_kept_and_decisions_follow() -> None:
 
     decided, _ = decide(config("init", init="torchvision/resnet18"), FACTS, False, LITE)
     assert decided.init == "torchvision/resnet18"
+
+
+def test_a_file_that_is_named_decides_the_backbone(shapes: Path, tmp_path: Path) -> None:
+    """Though the recipe's own backbone is timm's, whose files do not say which model they are of."""
+    file = tmp_path / "resnet18.pth"
+    torch.save(torchvision.models.resnet18().state_dict(), file)
+    given = TrainConfig(DataConfig(shapes), tmp_path / "run", RECIPES["auto"], auto=True, init=str(file))
+    resolved, _, _ = resolve_init(replace(given, named=("init",)), None)
+    assert resolved.recipe.model.backbone == "resnet18"
+    with pytest.raises(CheckpointError, match="no weights of timm/tf_efficientnet_lite0"):
+        resolve_init(replace(given, named=("init", "model.backbone")), None)
 
 
 def test_a_run_starts_again_from_its_recipe_and_is_resumed_without_options(shapes: Path, tmp_path: Path) -> None:

@@ -27,7 +27,9 @@ def resolve_init(
         model = read_weights(resume_path, "paa").config
         check_same({f"model.{n}": (getattr(model, n), getattr(asked, n)) for n in named}, str(resume_path))
         return _with_model(config, model), None, []
-    weights = read_start(config.init, asked.backbone, config.init_format)
+    # a recipe's backbone says nothing of a file that a person names
+    backbone = asked.backbone if "backbone" in named or "init" not in config.named else ""
+    weights = read_start(config.init, backbone, config.init_format)
     model, changed = starting_model(weights, asked, named)
     messages = [f"model.{name}: {new}, as {weights.source} has it (not {old})" for name, (old, new) in changed.items()]
     return _with_model(config, model), weights, messages
