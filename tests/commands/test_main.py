@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from PIL import Image
 import paa
 import paa.report.tables
 from paa.commands.main import Train, main, parse
-from paa.config import MultiScaleConfig, TilesConfig
+from paa.config import MultiScaleConfig, TilesConfig, TrainTilesConfig, to_dict
 from paa.recipes import RECIPES
 from tests.mounts import run_with_small_disk
 
@@ -457,7 +458,7 @@ def test_characters_that_the_terminal_lacks(tmp_path: Path, shapes: Path, checkp
 
 def test_unknown_command_and_recipe(fails: Fails) -> None:
     assert "unknown command 'fly'; known: train, eval, predict, convert, weights, demo" in fails("fly")
-    assert "unknown recipe 'r51'; known: r50_1x, " in fails("train", "--data", "x", "--recipe", "r51")
+    assert "unknown recipe 'r51'; known: auto, r50_1x, " in fails("train", "--data", "x", "--recipe", "r51")
 
 
 def test_the_fields_that_options_name() -> None:
@@ -986,6 +987,22 @@ def test_train_on_tiles(tmp_path: Path, shapes: Path, options: list[str]) -> Non
     assert "augment.tiles" in config["named"]
     assert not {name for name in config["named"] if name.startswith("tiles")}
     assert read_log(tmp_path / "run")[-1]["AP"] is not None
+
+
+def test_tiles_of_a_recipe_file(tmp_path: Path) -> None:
+    recipe = RECIPES["r18_nano"]
+    tiles = TrainTilesConfig(48, overlap=0.4, whole=False, empty=0.1)
+    file = tmp_path / "recipe.json"
+    file.write_text(json.dumps(to_dict(replace(recipe, augment=replace(recipe.augment, tiles=tiles)))))
+    for given, expected in (
+        ("", tiles),
+        ("--tiles 64", replace(tiles, size=64)),
+        ("--tiles.overlap 0.3", replace(tiles, overlap=0.3)),
+        ("--tiles None", None),
+    ):
+        command = parse(["train", "--data", "x", "--recipe", str(file), *given.split()])
+        assert isinstance(command, Train)
+        assert command._augment() == replace(recipe.augment, tiles=expected)
 
 
 @pytest.mark.parametrize(

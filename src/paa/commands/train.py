@@ -110,14 +110,17 @@ class Train:
     def of_recipe(cls, recipe: str, named: tuple[str, ...]) -> Train:
         """Return the command with a recipe's values, before its options are parsed."""
         values = find_recipe(recipe)
+        tiles = values.augment.tiles
         return cls(
             DataOptions(tyro.MISSING),
             recipe=recipe,
             batch_size=values.schedule.reference_batch,
             model=values.model,
-            augment=values.augment,
+            augment=replace(values.augment, tiles=None),
             schedule=values.schedule,
             init=values.init,
+            tiles=None if tiles is None else tiles.size,
+            tiling=TrainTileOptions() if tiles is None else TrainTileOptions(**vars(tiles)),
             named=named,
         )
 
@@ -152,10 +155,10 @@ class Train:
         )
 
     def _augment(self) -> AugmentConfig:
-        """Return the recipe's augmentation, with tiles if a size is given; ConfigError for unused options."""
+        """Return the augmentation, with tiles if a size is given; ConfigError for unused options."""
         if self.tiles is not None:
             return replace(self.augment, tiles=TrainTilesConfig(**vars(self.tiling) | {"size": self.tiles}))
-        if self.tiling != TrainTileOptions():
+        if any(name.startswith("tiles.") for name in self.named):
             raise ConfigError("the options --tiles.* need --tiles SIZE")
         return self.augment
 
