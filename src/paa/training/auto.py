@@ -131,8 +131,9 @@ def decide(config: TrainConfig, facts: DataFacts, on_gpu: bool, at_hand: str | N
     if "schedule.epochs" not in named:
         decided["schedule.steps"] = steps
     recipe = _with(config.recipe, {name: value for name, value in decided.items() if name not in named})
+    images = "images" if config.recipe.augment.tiles is None else "tiles"
     lines = [
-        f"{facts.images} images, {facts.objects} objects of {facts.classes} class{'es' if facts.classes > 1 else ''}",
+        f"{facts.images} {images}, {facts.objects} objects of {facts.classes} class{'es' if facts.classes > 1 else ''}",
         _about_start(init, config.init, recipe.model.backbone),
         f"image size {size}: {'as named' if _named_size(config) else _about_size(facts, size)}",
     ]
