@@ -10,7 +10,7 @@ import pytest
 
 from paa.errors import ConfigError
 from paa.training.schedule import make_schedule
-from paa.training.settings import check_settings, ineffective
+from paa.training.settings import check_settings, check_shares, ineffective
 from tests.training.runs import Micro
 
 
@@ -39,6 +39,15 @@ def test_invalid_values(tmp_path: Path, micro: Micro, changes: dict[str, Any], w
     with pytest.raises(ConfigError) as caught:
         check_settings(micro(tmp_path, **changes), world)
     assert says in str(caught.value)
+
+
+def test_a_batch_size_that_auto_decides_is_checked_when_it_is_decided(tmp_path: Path, micro: Micro) -> None:
+    check_settings(micro(tmp_path, auto=True, batch_size=8), 16)
+    with pytest.raises(ConfigError, match="a multiple of 16"):
+        check_settings(micro(tmp_path, auto=True, batch_size=8, named=("batch_size",)), 16)
+    with pytest.raises(ConfigError, match="a multiple of 16"):
+        check_shares(micro(tmp_path, auto=True, batch_size=8), 16)
+    check_shares(micro(tmp_path, auto=True, batch_size=16), 16)
 
 
 def test_values_without_an_effect(tmp_path: Path, micro: Micro) -> None:

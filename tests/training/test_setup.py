@@ -15,7 +15,7 @@ from paa.config import to_dict
 from paa.errors import ConfigError, DataError, RunError
 from paa.training import run_data, setup
 from paa.training.records import TrainResult, ignore
-from paa.training.schedule import Schedule
+from paa.training.schedule import Schedule, make_schedule
 from paa.training.settings import TrainConfig
 from paa.training.setup import set_up
 from paa.training.train import train
@@ -64,6 +64,15 @@ def test_shared_memory_for_training_and_validation_is_checked_at_the_start(
 def test_starts_from_the_weights_of_a_checkpoint(tmp_path: Path, micro: Micro, checkpoint: Path) -> None:
     run = train(micro(tmp_path / "run", init=str(checkpoint), schedule={"lr": 0.0, "weight_decay": 0.0}), CPU)
     assert differences(load(run.last)["model"], load(checkpoint)["model"]) == []
+
+
+def test_the_recipe_of_a_run_has_the_whole_path_of_its_start(
+    tmp_path: Path, micro: Micro, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkpoint.parent)
+    for given, expected in ((checkpoint.name, str(checkpoint)), ("mmdet/r50_1x", "mmdet/r50_1x"), (None, None)):
+        config = micro(tmp_path, init=given)
+        assert setup.as_recipe(config, make_schedule(config.recipe.schedule, 2, 8)).init == expected
 
 
 def test_no_validation_needs_no_validation_set(tmp_path: Path, shapes: Path, micro: Micro) -> None:

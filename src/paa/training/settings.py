@@ -107,11 +107,8 @@ def check_settings(config: TrainConfig, world: int) -> None:
     other = [name for name in ("data.val_split", "data.val_data", "data.val_images") if name in config.named]
     if other and "data.val_fraction" in config.named:
         raise ConfigError(f"data.val_fraction and {other[0]} contradict each other: set only one of them")
-    shares = world * config.accumulate
-    of_what = ", the processes" if config.accumulate == 1 else f", the processes ({world}) x accumulate"
     zoom, epochs, clip = augment.scale_jitter or (1.0, 1.0), schedule.epochs, schedule.clip_norm
     rules: tuple[tuple[str, object, str, bool], ...] = (
-        ("batch_size", config.batch_size, f"a multiple of {shares}{of_what}", config.batch_size % shares == 0),
         ("data.val_fraction", config.data.val_fraction, "between 0 and 1", 0 < config.data.val_fraction < 1),
         ("runtime.seed", runtime.seed, "from 0 to 2^63 - 1", 0 <= runtime.seed < 2**63),
         ("augment.min_sizes", augment.min_sizes, "one or two numbers", 1 <= len(augment.min_sizes) <= 2),
@@ -126,3 +123,13 @@ def check_settings(config: TrainConfig, world: int) -> None:
     for name, given, expected, good in rules:
         if not good:
             raise ConfigError(f"{name} must be {expected}, got {given}")
+    if not config.auto or "batch_size" in config.named:  # otherwise it is not decided yet
+        check_shares(config, world)
+
+
+def check_shares(config: TrainConfig, world: int) -> None:
+    """Raise ConfigError unless all processes, and all parts of a step, get equally many images."""
+    shares = world * config.accumulate
+    if config.batch_size % shares:
+        of_what = "the processes" if config.accumulate == 1 else f"the processes ({world}) x accumulate"
+        raise ConfigError(f"batch_size must be a multiple of {shares}, {of_what}, got {config.batch_size}")

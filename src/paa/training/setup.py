@@ -41,7 +41,7 @@ from paa.training.run_data import (
 from paa.training.run_folder import RunFolder
 from paa.training.run_log import open_log
 from paa.training.schedule import Schedule, make_schedule, resume_schedule
-from paa.training.settings import TrainConfig, check_settings, ineffective
+from paa.training.settings import TrainConfig, check_settings, check_shares, ineffective
 from paa.training.state import TrainingState
 from paa.weights.files import read_file
 from paa.weights.start import load_start
@@ -66,49 +66,33 @@ def set_up(config: TrainConfig, process: Process, listener: Listener) -> Iterato
         reports = ReadReport(), ReadReport()
         validate = config.validation.batch_size > 0
         index, val_index = read_data(config.data, validate, *reports, config.named_in("data"))
+        val_index = None if val_index is None else first_images(val_index, config.validation.limit)
+
         config, auto_messages = resolve_auto(config, index, process, resume_path)
+        check_shares(config, process.world)
         config, weights, init_messages = resolve_init(config, resume_path)
         index, tile_messages = cut_tiles(index, config)
         config = fit_batch(config, index, process)
-        val_index = None if val_index is None else first_images(val_index, config.validation.limit)
-        precision = resolve_precision(config.runtime.precision, process.device)
-        named = config.named_in("schedule")
-        schedule = make_schedule(config.recipe.schedule, config.batch_size, len(index), named)
 
+        precision = resolve_precision(config.runtime.precision, process.device)
         detector, messages = make_detector(config, index.names, weights, resume_path)
         place(detector, config, process.device, precision)
-        state = TrainingState(
-            detector,
-            None if config.recipe.schedule.ema is None else WeightAverage(detector, config.recipe.schedule.ema),
-            make_optimizer(detector, config.recipe.schedule),
-            schedule,
-            make_run_config(config, index, precision),
-        )
-        if resume_path is not None:
-            state.load_state_dict(read_file(resume_path).values, str(resume_path))
-        state.schedule, lr_jump = resume_schedule(schedule, state.schedule, state.step, named)
-
+        state, lr_jump = make_state(config, detector, index, precision, resume_path)
         loader = make_loader(index, config, process, state.step, state.schedule.steps)
         check_shared_memory_of(loader, val_index, config, process)
+
         interval = validation_interval(config, state.schedule)
-        saving = [state.schedule.steps, config.runtime.checkpoint_interval, *([] if val_index is None else [interval])]
         record: Listener = ignore
         if process.first:
             claim_folder(folder, config, state)
-            about = {"processes": process.world, "schedule": to_dict(state.schedule), "first_checkpoint": min(saving)}
-            folder.write_config({**to_dict(config), **about})
+            saving = [state.schedule.steps, config.runtime.checkpoint_interval]
+            first_checkpoint = min([*saving, interval] if validate else saving)
+            about = {"processes": process.world, "schedule": to_dict(state.schedule)}
+            folder.write_config({**to_dict(config), **about, "first_checkpoint": first_checkpoint})
             folder.write_recipe(as_recipe(config, state.schedule))
             record = folder.keep_open(open_log(folder, state, listener))
-            for line in auto_messages + init_messages + messages if state.step == 0 else []:
-                log.info(line)
-            if resume_path is not None:
-                log.info(f"resumed from {resume_path}: {state.step} of {state.schedule.steps} steps are done")
-            for line in [*tile_messages, state.schedule.line(config.batch_size, len(index))]:
-                log.info(line)
-            if threshold := config.recipe.augment.repeat_threshold:
-                log.info(repeat_line(index, threshold))
-            for line in ineffective(config, state.schedule) + ([lr_jump] if lr_jump else []):
-                log.warning(line)
+            start_messages = auto_messages + init_messages + messages
+            log_start(config, index, state, resume_path, start_messages, tile_messages, lr_jump)
         note_left_out = open_left_out(folder, config, process, reports)
 
         compile_network(detector, config.runtime.compile)
@@ -155,6 +139,28 @@ def place(detector: Detector, config: TrainConfig, device: torch.device, precisi
     )
 
 
+def make_state(
+    config: TrainConfig, detector: Detector, index: DatasetIndex, precision: Precision, resume_path: Path | None
+) -> tuple[TrainingState, str | None]:
+    """Return the state of a run at its first step or at its checkpoint, and a line if its learning rate jumps there.
+
+    detector: where it is trained, before the weights of a checkpoint are loaded into it.
+    """
+    schedule_config, named = config.recipe.schedule, config.named_in("schedule")
+    schedule = make_schedule(schedule_config, config.batch_size, len(index), named)
+    state = TrainingState(
+        detector,
+        None if schedule_config.ema is None else WeightAverage(detector, schedule_config.ema),
+        make_optimizer(detector, schedule_config),
+        schedule,
+        make_run_config(config, index, precision),
+    )
+    if resume_path is not None:
+        state.load_state_dict(read_file(resume_path).values, str(resume_path))
+    state.schedule, lr_jump = resume_schedule(schedule, state.schedule, state.step, named)
+    return state, lr_jump
+
+
 def make_run_config(config: TrainConfig, index: DatasetIndex, precision: Precision) -> dict[str, object]:
     """Return the settings that must be the same when the run is resumed; its checkpoints hold them."""
     return {
@@ -170,7 +176,10 @@ def make_run_config(config: TrainConfig, index: DatasetIndex, precision: Precisi
 
 
 def as_recipe(config: TrainConfig, schedule: Schedule) -> Recipe:
-    """Return the recipe of a run, from which the same run starts again: nothing in it is scaled or decided later."""
+    """Return the recipe of a run, from which the same run starts again: nothing in it is scaled or decided later.
+
+    A file of `init` has its whole path, so that the recipe may be used in another folder.
+    """
     resolved = replace(
         config.recipe.schedule,
         steps=schedule.steps,
@@ -180,7 +189,10 @@ def as_recipe(config: TrainConfig, schedule: Schedule) -> Recipe:
         lr=schedule.lr,
         warmup_steps=schedule.warmup_steps,
     )
-    return replace(config.recipe, schedule=resolved, init=config.init)
+    init = config.init
+    if init is not None and Path(init).exists():
+        init = str(Path(init).absolute())
+    return replace(config.recipe, schedule=resolved, init=init)
 
 
 def validation_interval(config: TrainConfig, schedule: Schedule) -> int:
@@ -201,3 +213,25 @@ def claim_folder(folder: RunFolder, config: TrainConfig, state: TrainingState) -
     elif config.resume is None or config.resume.resolve().parent != folder.path.resolve():
         folder.check_empty()
     folder.clean()
+
+
+def log_start(
+    config: TrainConfig,
+    index: DatasetIndex,
+    state: TrainingState,
+    resume_path: Path | None,
+    start_messages: list[str],
+    tile_messages: list[str],
+    lr_jump: str | None,
+) -> None:
+    """Log what a person should know before the next step; `start_messages` are for a run's first step only."""
+    for line in start_messages if state.step == 0 else []:
+        log.info(line)
+    if resume_path is not None:
+        log.info(f"resumed from {resume_path}: {state.step} of {state.schedule.steps} steps are done")
+    for line in [*tile_messages, state.schedule.line(config.batch_size, len(index))]:
+        log.info(line)
+    if threshold := config.recipe.augment.repeat_threshold:
+        log.info(repeat_line(index, threshold))
+    for line in ineffective(config, state.schedule) + ([lr_jump] if lr_jump else []):
+        log.warning(line)
