@@ -12,7 +12,7 @@ from paa.core.losses import LossResult, LossWeights, assign, paa_losses
 from paa.core.merging import merge_views
 from paa.core.mixture import Mixture, count_positives, fit_mixtures
 from paa.core.outputs import HeadOutputs
-from paa.core.postprocess import DetectedBatch, detect, score_voting
+from paa.core.postprocess import DetectedBatch, detect, score_voting, suppress_and_vote
 from paa.core.selection import Candidates, select_candidates
 from paa.core.suppression import suppress
 
@@ -48,4 +48,5 @@ __all__ = [
     "score_voting",
     "select_candidates",
     "suppress",
+    "suppress_and_vote",
 ]
