@@ -116,14 +116,11 @@ def page(lines: list[Line]) -> str:
     """Return the page, and write its plots."""
     parts = [HEAD]
     for (start, epochs), cells in sorted(grouped(lines).items()):
-        backbone = (
-            "EfficientNet-Lite0 with ImageNet weights" if start == "imagenet" else "ResNet-18 with random weights"
-        )
         runs = [run for each in cells.values() for run in each]
         seeds = sorted({run["seed"] for run in runs})
         image = DOCS / "images" / f"accuracy-{start}-{epochs}.png"
         plot(cells, image)
-        parts.append(f"## {backbone}, {epochs} epochs\n")
+        parts.append(f"## {BACKBONES[start]}, {epochs} epochs\n")
         parts.append(f"Terms: {describe(TERMS[start])}. Seeds {', '.join(map(str, seeds))}.\n")
         for number in ("AP", "AP50", "AP75"):
             parts += [*table(cells, number), ""]
