@@ -92,8 +92,8 @@ def test_recipes_are_where_the_options_start(tmp_path: Path, shapes: Path, monke
         with pytest.raises(SystemExit):
             main(["train", "--data", str(shapes), "--device", "cpu", *arguments])
     plain, dcn, nano, file, quiet = seen
-    assert plain.recipe == RECIPES["r50_1x"]
-    assert (plain.batch_size, plain.output, plain.resume) == (16, Path("runs/r50_1x-shapes"), None)
+    assert (plain.recipe, plain.auto, dcn.auto) == (RECIPES["auto"], True, False)
+    assert (plain.batch_size, plain.output, plain.resume) == (8, Path("runs/auto-shapes"), None)
     assert dcn.recipe.model.dcn_stages == (3, 4, 5)
     assert dcn.recipe.augment == RECIPES["r101_dcn_2x"].augment
     assert (dcn.recipe.schedule.lr, dcn.recipe.schedule.steps, dcn.recipe.model.tower_depth) == (0.5, 180_000, 2)
@@ -529,13 +529,16 @@ def test_resume_alone_and_no_validation() -> None:
     assert (named.resume, named.model.backbone) == ("a.pt", "resnet101")
 
 
-def test_one_annotation_file_needs_another_for_validation(
+def test_one_annotation_file_is_split_unless_other_validation_data_is_named(
     shapes: Path, tmp_path: Path, options: list[str], fails: Fails
 ) -> None:
     out = ["--output", tmp_path / "run", *options]
-    assert "name the validation set too" in fails("train", "--data", shapes / "train.json", *out)
-    main([str(a) for a in ("train", "--data", shapes / "train.json", "--val-data", shapes / "val.json", *out)])
+    file = shapes / "train.json"
+    assert "name the validation set too" in fails("train", "--data", file, "--val-split", "val", *out)
+    main([str(a) for a in ("train", "--data", file, "--val-data", shapes / "val.json", *out)])
     assert (tmp_path / "run" / "best.pt").exists()
+    main([str(a) for a in ("train", "--data", file, *out[2:], "--output", tmp_path / "split")])
+    assert (tmp_path / "split" / "best.pt").exists()
 
 
 def test_interrupted(monkeypatch: pytest.MonkeyPatch, shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
