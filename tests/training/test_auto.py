@@ -48,7 +48,9 @@ def test_small_objects_get_larger_images_but_none_is_enlarged(budget: Any) -> No
     sizes = [choose_size(replace(FACTS, small_object=small, min_side=4000), budget) for small in (0.5, 0.08, 0.01)]
     assert sizes == sorted(sizes)
     assert (sizes[0], sizes[-1]) == (budget.sizes[0], budget.sizes[-1])
-    assert choose_size(replace(FACTS, small_object=0.001, min_side=100), budget) == budget.sizes[0]
+    for side in (100, 200, budget.sizes[0], budget.sizes[0] + 1):
+        chosen = choose_size(replace(FACTS, small_object=0.001, min_side=side), budget)
+        assert chosen == max(160, min(side, budget.sizes[0]))
 
 
 def test_anchors_are_the_papers_unless_small_objects_would_hardly_overlap_them() -> None:

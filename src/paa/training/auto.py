@@ -43,6 +43,8 @@ CPU = Budget((256, 320), 11_000 * 256**2, 8)
 GPU = Budget((480, 640, 800), 60_000 * 640**2, 16)
 _SMALL = 20
 """Pixels that small objects should have in the resized image."""
+_LEAST_SIZE = 160
+"""Pixels to which smaller images are enlarged."""
 _TINY = 12
 """Pixels below which small objects are better seen in tiles."""
 _LEAST_IOU = 0.2
@@ -166,10 +168,14 @@ def _as_decided_before(config: TrainConfig, resume_path: Path) -> TrainConfig:
 
 
 def choose_size(facts: DataFacts, budget: Budget) -> int:
-    """Return the least size at which small objects have 20 pixels, or the largest of the budget that images fill."""
-    enough = [size for size in budget.sizes if size * facts.small_object >= _SMALL]
-    filled = [size for size in budget.sizes if size <= facts.min_side] or [budget.sizes[0]]
-    return min(enough[0], filled[-1]) if enough else filled[-1]
+    """Return the least size of the budget at which small objects have 20 pixels; images are not enlarged.
+
+    Where no size is enough it is the largest that the images fill. Images that fill none keep their own, from 160 on.
+    """
+    filled = [size for size in budget.sizes if size <= facts.min_side]
+    if not filled:
+        return max(_LEAST_SIZE, facts.min_side)
+    return next((size for size in filled if size * facts.small_object >= _SMALL), filled[-1])
 
 
 def choose_anchor_scale(facts: DataFacts, size: int) -> float:
