@@ -60,7 +60,7 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/run.py $(if $(ONLY),--only $(ONLY)) $(BENCH_FLAGS)
 
 accuracy: .venv/installed
-	$(BIN)/python benchmarks/accuracy.py --data $(DATA) $(BENCH_FLAGS)
+	$(BIN)/python benchmarks/accuracy.py --data '$(DATA)' $(BENCH_FLAGS)
 	$(BIN)/python benchmarks/accuracy_report.py
 
 coco: .venv/installed
