@@ -27,7 +27,7 @@ def fit_batch(config: TrainConfig, index: DatasetIndex, process: Process) -> Tra
     """Return the configuration of a run of `auto` on a GPU with `accumulate` as small as its memory allows.
 
     Any other configuration is returned as it is. A step with the largest images of the data set is tried; the batch is
-    the same in however many parts, and so is what is learned.
+    the same in however many parts, and so is what is learned, but for the statistics of trained batch norm.
     """
     if not config.auto or process.device.type != "cuda" or "accumulate" in config.named:
         return config

@@ -27,9 +27,9 @@ class Run:
     """One process's part of a run; `state` changes with each step, the rest stays.
 
     config: with the model that `--init` or the checkpoint decided. val_index: the validation set, which is evaluated
-    every `validation_interval` steps; None without validation. loader: the batches of the steps to come, each
-    step's in `accumulate` parts. model: the
-    detector, wrapped where there are several processes. losses: `paa_losses`, compiled if that was asked for.
+    every `validation_interval` steps; None without validation. loader: the batches of the steps to come, each step's in
+    `accumulate` parts. model: the detector, wrapped where there are several processes. losses: `paa_losses`, compiled
+    if that was asked for.
     """
 
     config: TrainConfig

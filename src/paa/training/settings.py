@@ -29,8 +29,8 @@ class TrainConfig:
     resume: Path | Literal["last"] | None = None
     """Resume a run: from this checkpoint, or from the last one in `output`."""
     init: str | None = None
-    """Start from these weights: a file of a detector or a backbone (of any known format), or torchvision/NAME or
-    timm/NAME, which are fetched. The model follows the file."""
+    """Start from these weights: a file of a detector or a backbone, of any known format, or a name (`paa weights` lists
+    them). The model follows the weights."""
     init_format: WeightsFormat | None = None
     """Format of that file; default: recognised from its content."""
     auto: bool = False

@@ -61,7 +61,8 @@ def train(config: TrainConfig, process: Process, listener: Listener = ignore) ->
         if run.out_of_patience and state.step < schedule.steps:
             log.info(
                 f"stopped at step {state.step} of {schedule.steps}: AP was highest, {100 * state.best:.1f}, "
-                f"{state.since_best} validations ago; {run.folder.best} is the one to use"
+                f"{state.since_best} validation{'s' if state.since_best > 1 else ''} ago; {run.folder.best} is the one "
+                "to use"
             )
         left_out = run.note_left_out(config.data.train_split, run.loader.left_out)
         for line in left_out_lines(left_out, f"{config.data.train_split}, while training"):
