@@ -149,7 +149,7 @@ def is_done(variant: str, cell: Cell, path: Path) -> bool:
 
 
 def tables(lines: list[dict[str, Any]]) -> str:
-    """Return a table for each start and budget: AP and AP75 of each variant, and the differences from the base."""
+    """Return a table for each start and budget: AP and AP75 of each variant, and its difference."""
     parts = []
     for start, epochs in sorted({(line["start"], line["epochs"]) for line in lines}):
         chosen = [line for line in lines if (line["start"], line["epochs"]) == (start, epochs)]
@@ -161,14 +161,18 @@ def tables(lines: list[dict[str, Any]]) -> str:
 
 
 def _cell(lines: list[dict[str, Any]], variant: str, data: str) -> str:
-    """Return the mean AP and AP75 over the seeds, and by how much the AP differs from the base's on the same seeds."""
+    """Return the mean AP and AP75 over the seeds, and by how much the AP differs from the reference on the same seeds.
+
+    The reference is the base, or for variants of the anchors the paper's, of 8 strides.
+    """
     values = {line["seed"]: line for line in lines if line["variant"] == variant and line["data"] == data}
-    base = {line["seed"]: line["AP"] for line in lines if line["variant"] == "base" and line["data"] == data}
+    reference = "anchors 8" if variant.startswith("anchors") else "base"
+    base = {line["seed"]: line["AP"] for line in lines if line["variant"] == reference and line["data"] == data}
     if not values:
         return ""
     ap, ap75 = (statistics.mean(line[number] for line in values.values()) for number in ("AP", "AP75"))
     differences = [line["AP"] - base[seed] for seed, line in values.items() if seed in base]
-    more = "" if variant == "base" or not differences else f" ({statistics.mean(differences):+.1f})"
+    more = "" if variant == reference or not differences else f" ({statistics.mean(differences):+.1f})"
     return f"{ap:.1f}{more}, {ap75:.1f}"
 
 
@@ -204,7 +208,8 @@ def main() -> None:
     if arguments.table:
         lines = [json.loads(line) for line in arguments.output.read_text().splitlines()]
         print(tables(lines))
-        print(claims(lines))
+        if any("without" in line for line in lines):
+            print(claims(lines))
         return
     if arguments.data is None:
         parser.error("--data is missing")

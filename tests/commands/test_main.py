@@ -270,8 +270,8 @@ def test_odd_names(tmp_path: Path, shapes: Path, checkpoint: Path, capsys: pytes
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, code, says in (
         ([], 2, "usage: paa COMMAND"),
-        (["--help"], 0, "recipes: r50_1x"),
-        (["--help-all"], 0, "recipes: r50_1x"),
+        (["--help"], 0, "recipes: auto, r50_1x"),
+        (["--help-all"], 0, "recipes: auto, r50_1x"),
         (["help"], 0, "paa predict CHECKPOINT"),
         (["--version"], 0, paa.__version__),
         (["train", "--help"], 0, "--schedule.lr"),
@@ -409,7 +409,7 @@ def test_a_disk_that_is_full_at_the_start(tmp_path: Path, shapes: Path, options:
     disk.mkdir()
     command = [sys.executable, "-m", "paa", "train", "--data", str(shapes), *options, "--output", str(disk / "run")]
     named = set()
-    for size in ("4k", "8k", "12k"):
+    for size in ("4k", "8k", "12k", "16k"):
         done = run_with_small_disk(disk, size, command)
         assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
         found = re.fullmatch(

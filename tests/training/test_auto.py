@@ -62,7 +62,8 @@ def test_anchors_are_the_papers_unless_small_objects_would_hardly_overlap_them()
 
 def test_tiles_are_suggested_for_tiny_objects() -> None:
     for small, suggested in ((0.01, True), (0.1, False)):
-        _, lines = decide(config(), replace(FACTS, small_object=small, min_side=4000), False, LITE)
+        facts = replace(FACTS, small_object=small, min_side=4000)
+        _, lines = decide(config(), facts, on_gpu=False, at_hand=LITE)
         assert any("--tiles" in line for line in lines) == suggested
 
 

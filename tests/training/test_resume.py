@@ -316,7 +316,7 @@ def test_resuming_a_run_without_a_checkpoint_starts_it(
         (tmp_path / "run").mkdir()
     if found == "config.json":
         (tmp_path / "run").mkdir()
-        shutil.copy(whole.folder / "config.json", "recipe.json", tmp_path / "run")
+        shutil.copy(whole.folder / "config.json", tmp_path / "run")
     if found == "a log":
         with pytest.raises(KilledError):
             train(micro(tmp_path / "run"), CPU, kill_at(2))
