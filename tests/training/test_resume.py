@@ -147,7 +147,7 @@ def test_a_run_without_a_better_validation_stops(
         assert (run.step, run.stopped) == (steps, steps < 4)
         assert timeless(read_log(run.log)) == timeless(read_log(validated.log))[: 2 * steps]
         said = [record.getMessage() for record in caplog.records if "stopped at" in record.getMessage()]
-        best = f"AP was highest, 50.0, 1 validations ago; {run.best} is the one to use"
+        best = f"AP was highest, 50.0, 1 validation ago; {run.best} is the one to use"
         assert said == ([f"stopped at step 3 of 4: {best}"] if steps < 4 else [])
     assert run.best is not None
     assert load(run.best)["training"]["step"] == (2 if steps < 4 else 4)

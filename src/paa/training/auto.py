@@ -1,6 +1,6 @@
 """The recipe `auto`: decided from the data set, the device and the weights at hand, before a run's first step.
 
-Every rule here points at its measurement in docs/results.md. A field that a person named is never changed.
+What the rules rest on, as far as it was measured, is in docs/results.md. A field that a person named is never changed.
 """
 
 from __future__ import annotations
