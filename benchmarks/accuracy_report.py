@@ -105,7 +105,7 @@ This project's detector and three of torchvision's on four small real data sets,
 the same start, the same width, the same batches of images, flipped alike, the same optimizer and learning rates, the
 same seeds. `benchmarks/accuracy_detectors.py` says what each detector is, `benchmarks/accuracy.py` how it is trained.
 COCO's numbers, in percent, on the test images, by pycocotools; always those of the last step, never the best. Each cell
-is the mean over the seeds, with the least and the greatest value.
+is the mean over the seeds, with the least and the greatest value. An empty cell, start or budget has not been run yet.
 
 `make accuracy DATA=FOLDER`, with the data sets in that folder, runs what is missing in `docs/accuracy.jsonl`, where all
 twelve numbers of every run are, and makes this page.
