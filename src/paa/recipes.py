@@ -27,6 +27,20 @@ _PYTORCH_R101 = replace(_PYTORCH, backbone="resnet101")
 _STEPS_AN_EPOCH = 7330
 
 
+# Today's habits: AdamW, linear warm-up, cosine, clipped gradients, nothing frozen.
+_TODAY = ScheduleConfig(
+    decays=(),
+    optimizer="adamw",
+    weight_decay=0.05,
+    bias_lr_factor=1.0,
+    warmup_factor=0.01,
+    warmup="linear",
+    shape="cosine",
+    frozen_stages=0,
+    clip_norm=10.0,
+)
+
+
 def _epochs(epochs: int, *decays: int) -> ScheduleConfig:
     return ScheduleConfig(
         steps=epochs * _STEPS_AN_EPOCH,
@@ -50,21 +64,7 @@ RECIPES: dict[str, Recipe] = {
             max_size=427,
         ),
         AugmentConfig(min_sizes=(256,), max_size=427),
-        ScheduleConfig(
-            decays=(),
-            reference_batch=8,
-            lr=5e-4,
-            optimizer="adamw",
-            weight_decay=0.05,
-            bias_lr_factor=1.0,
-            backbone_lr_factor=0.1,
-            warmup_steps=100,
-            warmup_factor=0.01,
-            warmup="linear",
-            shape="cosine",
-            frozen_stages=0,
-            clip_norm=10.0,
-        ),
+        replace(_TODAY, reference_batch=8, lr=5e-4, backbone_lr_factor=0.1, warmup_steps=100),
     ),
     "r50_1x": Recipe(_CAFFE),
     "r50_1.5x": Recipe(_CAFFE, schedule=ScheduleConfig(steps=135_000, decays=(90_000, 120_000))),
@@ -87,47 +87,19 @@ RECIPES: dict[str, Recipe] = {
     "mmdet_r101_1x": Recipe(_PYTORCH_R101, schedule=_epochs(12, 8, 11)),
     "mmdet_r101_2x": Recipe(_PYTORCH_R101, schedule=_epochs(24, 16, 22)),
     "mmdet_r101_mstrain_3x": Recipe(_PYTORCH_R101, _MULTI_SCALE, _epochs(36, 28, 34)),
-    # Today's habits, for any backbone: AdamW, cosine, large-scale jitter (Ghiasi et al. 2021), averaged weights.
+    # For any backbone: large-scale jitter (Ghiasi et al. 2021), averaged weights.
     "modern": Recipe(
         ModelConfig(norm="affine"),
         AugmentConfig(scale_jitter=(0.5, 2.0), color_jitter=0.2),
-        ScheduleConfig(
-            decays=(),
-            lr=5e-4,
-            optimizer="adamw",
-            weight_decay=0.05,
-            bias_lr_factor=1.0,
-            backbone_lr_factor=0.1,
-            warmup_factor=0.01,
-            warmup="linear",
-            shape="cosine",
-            frozen_stages=0,
-            clip_norm=10.0,
-            ema=0.9998,
-        ),
+        replace(_TODAY, lr=5e-4, backbone_lr_factor=0.1, ema=0.9998),
     ),
     # From scratch, in minutes, without a GPU.
     "r18_nano": Recipe(
         ModelConfig(backbone="resnet18", norm="batch", channels=64, tower_depth=2, min_size=256, max_size=448),
         AugmentConfig(min_sizes=(224, 288), max_size=448, scale_jitter=(0.7, 1.4), color_jitter=0.2),
-        ScheduleConfig(
-            steps=1200,
-            decays=(),
-            reference_batch=8,
-            lr=1e-3,
-            optimizer="adamw",
-            weight_decay=0.05,
-            bias_lr_factor=1.0,
-            warmup_steps=100,
-            warmup_factor=0.01,
-            warmup="linear",
-            shape="cosine",
-            frozen_stages=0,
-            clip_norm=10.0,
-        ),
+        replace(_TODAY, steps=1200, reference_batch=8, lr=1e-3, warmup_steps=100),
     ),
 }
-
 
 AUTO = "auto"
 """The recipe that `training.auto` decides."""
