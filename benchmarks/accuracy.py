@@ -222,10 +222,9 @@ def as_coco(index: DatasetIndex) -> dict[str, Any]:
     }
 
 
-def is_done(cell: Cell, development: bool, path: Path) -> bool:
-    """Return whether the file has the line of this run."""
+def has_line(path: Path, **wanted: Any) -> bool:
+    """Return whether the file has a line with these values: whether a run is done."""
     lines = path.read_text().splitlines() if path.exists() else []
-    wanted = {**asdict(cell), "development": development}
     return any(wanted.items() <= json.loads(line).items() for line in lines)
 
 
@@ -254,7 +253,7 @@ def main() -> None:
         for detector in arguments.detectors
     ]
     for cell in cells:
-        if is_done(cell, arguments.development, arguments.output):
+        if has_line(arguments.output, **asdict(cell), development=arguments.development):
             continue
         terms = TERMS[cell.start]
         terms = replace(terms, evaluations=4 if cell.epochs <= 12 else 8)

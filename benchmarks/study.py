@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 import machine
-from accuracy import SPLITS, TERMS, Cell, append, run_cell
+from accuracy import SPLITS, TERMS, Cell, append, has_line, run_cell
 from accuracy_detectors import STARTS, Ours, Start, Terms, make_fcos
 from paa.config import ModelConfig
 from paa.core import Assignment, LossWeights, PaaAssigner, iou
@@ -141,13 +141,6 @@ def without_both(ours: Ours) -> Iterator[None]:
 WITHOUT = {"voting": without_voting, "IoU prediction": without_iou, "both": without_both}
 
 
-def is_done(variant: str, cell: Cell, path: Path) -> bool:
-    """Return whether the file has the line of this run."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    wanted = {**asdict(cell), "variant": variant}
-    return any(wanted.items() <= json.loads(line).items() for line in lines)
-
-
 def tables(lines: list[dict[str, Any]]) -> str:
     """Return a table for each start and budget: AP and AP75 of each variant, and its difference."""
     parts = []
@@ -224,7 +217,7 @@ def main() -> None:
         for data in arguments.sets
     ]
     for name, cell in runs:
-        if is_done(name, cell, arguments.output):
+        if has_line(arguments.output, **asdict(cell), variant=name):
             continue
         variant = VARIANTS[name]
         terms = replace(TERMS[cell.start], **variant.terms)
