@@ -67,6 +67,21 @@ def test_tiles_are_suggested_for_tiny_objects() -> None:
         assert any("--tiles" in line for line in lines) == suggested
 
 
+def test_long_runs_are_jittered_unless_that_is_named() -> None:
+    def jitter(*named: str, images: int = 200, **schedule: Any) -> tuple[Any, float]:
+        recipe = replace(RECIPES["auto"], schedule=replace(RECIPES["auto"].schedule, **schedule))
+        decided, _ = decide(config(*named, recipe=recipe), replace(FACTS, images=images), on_gpu=False, at_hand=LITE)
+        return decided.recipe.augment.scale_jitter, decided.recipe.augment.color_jitter
+
+    long, short = ((0.7, 1.4), 0.2), (None, 0.0)
+    assert jitter() == long  # 55 epochs
+    assert jitter(images=5000) == short  # 12 epochs
+    assert jitter("schedule.epochs", epochs=12) == short
+    assert jitter("schedule.steps", steps=75) == short  # 3 epochs
+    assert jitter("schedule.steps", steps=1000, images=200) == long
+    assert jitter("augment.scale_jitter", "augment.color_jitter") == short
+
+
 def test_a_run_is_as_long_as_the_budget_within_bounds() -> None:
     for images in (10, 200, 2000, 118_000):
         steps = choose_steps(replace(FACTS, images=images), 256, 8, CPU)

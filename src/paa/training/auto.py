@@ -53,6 +53,10 @@ _EPOCHS = (12, 100)
 """The least and the greatest number of passes over the data set."""
 _ASPECT = 5 / 3
 """The long side is at most this times the short one, as 1333 is of 800."""
+_LONG = 24
+"""Epochs from which images are jittered: with flips alone, a small data set is learned by heart in a long run."""
+_JITTER: Mapping[str, object] = {"augment.scale_jitter": (0.7, 1.4), "augment.color_jitter": 0.2}
+
 _FROM_SCRATCH: Mapping[str, object] = {
     "model.backbone": "resnet18",
     "model.norm": "batch",
@@ -120,9 +124,12 @@ def decide(config: TrainConfig, facts: DataFacts, on_gpu: bool, at_hand: str | N
     init = config.init or (at_hand if named.isdisjoint(("init", "model.backbone")) else None)
     size = _named_size(config) or choose_size(facts, budget)
     batch_size = config.batch_size if "batch_size" in named else budget.batch_size
-    steps = choose_steps(facts, size, batch_size, budget)
+    schedule = config.recipe.schedule
+    steps = schedule.steps if "schedule.steps" in named else choose_steps(facts, size, batch_size, budget)
+    epochs = steps * batch_size / facts.images if schedule.epochs is None else schedule.epochs
     decided: dict[str, object] = {
         **({} if init else _FROM_SCRATCH),
+        **(_JITTER if epochs >= _LONG else {}),
         "model.anchor_scale": choose_anchor_scale(facts, size),
         "model.min_size": size,
         "model.max_size": round(size * _ASPECT),
@@ -145,8 +152,10 @@ def decide(config: TrainConfig, facts: DataFacts, on_gpu: bool, at_hand: str | N
         side = recipe.model.anchor_scale * STRIDES[0]
         lines.append(f"anchors from {side:.0f} pixels on, not from 64, so that small objects overlap them")
     if "schedule.steps" in decided.keys() - named:
-        epochs, share = steps * batch_size / facts.images, steps * batch_size * size**2 / budget.pixels
+        share = steps * batch_size * size**2 / budget.pixels
         lines.append(f"{steps} steps of {batch_size} images, {epochs:.0f} epochs: {_about_length(share, on_gpu)}")
+    if decided.keys() & _JITTER.keys() - named:
+        lines.append("jitter of scale and colours, as the run is long")
     resolved = replace(config, recipe=replace(recipe, init=init), init=init, batch_size=batch_size)
     return resolved, [f"auto: {line}" for line in lines]
 
