@@ -199,7 +199,7 @@ class DataConfig:
     train_split: str = "train"
     """Split to train on."""
     val_split: str = "val"
-    """Split to validate on; unless you set it, a share of the training images (val_fraction) if there is none."""
+    """Split to validate on. Where the data set lacks it and you name no other: a share of the training images."""
     val_data: Path | None = None
     """The data set of the validation split; default: the training data set."""
     keep_empty: bool = True

@@ -129,8 +129,8 @@ class PAA(
         MMDetection's models, score) above which an anchor takes part in NMS and voting, 0.05 or a threshold between 0
         and 0.05. multi_scale: detect at several sizes and mirrored too, those of the official code (True) or of the
         given configuration, and merge; False. tiles: look at images in overlapping tiles of this many pixels a side, or
-        as the configuration says, for small objects in large images; 0, which is none. batch_size: images of the same
-        padded size at a time. ImageError if an image cannot be read, ConfigError for an invalid value.
+        as the configuration says, for small objects in large images; 0 for none, the default. batch_size: images of the
+        same padded size at a time. ImageError if an image cannot be read, ConfigError for an invalid value.
         """
         given: dict[str, Any] = {
             "threshold": threshold,

@@ -17,6 +17,7 @@ from paa.data.read import read_dataset
 from paa.data.tiles import tile_boxes
 from paa.data.transforms import resize
 from paa.evaluation.dataset import evaluate_dataset
+from paa.inference import tiles
 from paa.inference.dataset import detect_dataset
 from paa.inference.detect import detect_batch
 from paa.inference.predict import predict
@@ -246,3 +247,18 @@ def test_a_model_in_training_stays_one(checkpoint: Path) -> None:
     model = paa.load(checkpoint, "cpu").train()
     model.predict(draw(150, 170), tiles=TILE)
     assert model.training
+
+
+def test_covered_parts_are_those_that_a_whole_box_of_their_class_covers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the pairs are looked at a few at a time."""
+    generator = torch.Generator().manual_seed(0)
+    corner = 100 * torch.rand(60, 2, generator=generator)
+    boxes = torch.cat([corner, corner + 1 + 40 * torch.rand(60, 2, generator=generator)], dim=1)
+    labels, whole = torch.arange(60) % 2, torch.rand(60, generator=generator) < 0.5
+    shared = torch.minimum(boxes[:, None, 2:], boxes[:, 2:]) - torch.maximum(boxes[:, None, :2], boxes[:, :2])
+    share = shared.clamp(min=0).prod(2) / (boxes[:, 2:] - boxes[:, :2]).prod(1)[:, None]
+    expected = ((share >= 0.7) & (labels[:, None] == labels) & whole).any(1) & ~whole
+    assert 0 < expected.sum() < (~whole).sum()
+    for pairs in (1, 100, 1 << 20):
+        monkeypatch.setattr(tiles, "_PAIRS_AT_ONCE", pairs)
+        assert torch.equal(tiles.covered(boxes, labels, whole), expected)

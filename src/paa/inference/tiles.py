@@ -26,6 +26,7 @@ from paa.model.detector import PADDING, Detector
 _BATCH = 8  # tiles at a time
 _TILE_LIMIT = 100  # most detections of a tile, or max_detections if that is more
 _MARGIN = 1 / 64  # of a tile's side: a box that ends so close to a border may go on behind it
+_PAIRS_AT_ONCE = 1 << 20
 _COVERED = 0.7  # share of its area from which a part of an object belongs to the box around it
 
 
@@ -127,11 +128,15 @@ def borders(boxes: Tensor, tiles: Tensor, others: Tensor, margin: float) -> tupl
 
 def covered(boxes: Tensor, labels: Tensor, whole: Tensor) -> Tensor:
     """Return which boxes (n,) lie mostly inside another one of their class that is `whole` (n,): in no tile cut."""
-    inside = torch.zeros_like(whole)
     around, classes = boxes[whole], labels[whole]
-    for i in (~whole).nonzero()[:, 0].tolist():
-        low = torch.maximum(boxes[i, :2], around[:, :2])
-        high = torch.minimum(boxes[i, 2:], around[:, 2:])
-        shared = (high - low).clamp(min=0).prod(1)
-        inside[i] = ((shared >= _COVERED * area(boxes[i])) & (classes == labels[i])).any()
+    parts = (~whole).nonzero()[:, 0]
+    inside = torch.zeros_like(whole)
+    # all pairs at once would be gigabytes where a large image has thousands of detections
+    for rows in parts.split(max(1, _PAIRS_AT_ONCE // max(1, len(around)))):
+        part = boxes[rows][:, None]
+        low = torch.maximum(part[..., :2], around[:, :2])
+        high = torch.minimum(part[..., 2:], around[:, 2:])
+        shared = (high - low).clamp(min=0).prod(-1)
+        mostly = (shared >= _COVERED * area(part)) & (classes == labels[rows][:, None])
+        inside[rows] = mostly.any(1)
     return inside
