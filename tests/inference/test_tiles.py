@@ -17,7 +17,7 @@ from paa.data.read import read_dataset
 from paa.data.tiles import tile_boxes
 from paa.data.transforms import resize
 from paa.evaluation.dataset import evaluate_dataset
-from paa.inference import tiles
+from paa.inference import tiles as module
 from paa.inference.dataset import detect_dataset
 from paa.inference.detect import detect_batch
 from paa.inference.predict import predict
@@ -260,5 +260,5 @@ def test_covered_parts_are_those_that_a_whole_box_of_their_class_covers(monkeypa
     expected = ((share >= 0.7) & (labels[:, None] == labels) & whole).any(1) & ~whole
     assert 0 < expected.sum() < (~whole).sum()
     for pairs in (1, 100, 1 << 20):
-        monkeypatch.setattr(tiles, "_PAIRS_AT_ONCE", pairs)
-        assert torch.equal(tiles.covered(boxes, labels, whole), expected)
+        monkeypatch.setattr(module, "_PAIRS_AT_ONCE", pairs)
+        assert torch.equal(module.covered(boxes, labels, whole), expected)
