@@ -16,7 +16,17 @@ from paa.config import DataConfig, RuntimeConfig, ValidationConfig
 from paa.data.read import read_dataset
 from paa.errors import CheckpointError
 from paa.recipes import RECIPES, find_recipe
-from paa.training.auto import CPU, GPU, DataFacts, choose_anchor_scale, choose_size, choose_steps, decide, facts_of
+from paa.training.auto import (
+    CPU,
+    CPU_WITH_BFLOAT16,
+    GPU,
+    DataFacts,
+    choose_anchor_scale,
+    choose_size,
+    choose_steps,
+    decide,
+    facts_of,
+)
 from paa.training.init import resolve_init
 from paa.training.options import build_config
 from paa.training.settings import TrainConfig
@@ -43,7 +53,7 @@ def test_facts_of_a_data_set(shapes: Path) -> None:
     assert facts.min_side == np.median(index.sizes.min(1))
 
 
-@pytest.mark.parametrize("budget", [CPU, GPU])
+@pytest.mark.parametrize("budget", [CPU, CPU_WITH_BFLOAT16, GPU])
 def test_small_objects_get_larger_images_but_none_is_enlarged(budget: Any) -> None:
     sizes = [choose_size(replace(FACTS, small_object=small, min_side=4000), budget) for small in (0.5, 0.08, 0.01)]
     assert sizes == sorted(sizes)
@@ -63,14 +73,14 @@ def test_anchors_are_the_papers_unless_small_objects_would_hardly_overlap_them()
 def test_tiles_are_suggested_for_tiny_objects() -> None:
     for small, suggested in ((0.01, True), (0.1, False)):
         facts = replace(FACTS, small_object=small, min_side=4000)
-        _, lines = decide(config(), facts, on_gpu=False, at_hand=LITE)
+        _, lines = decide(config(), facts, CPU, at_hand=LITE)
         assert any("--tiles" in line for line in lines) == suggested
 
 
 def test_long_runs_are_jittered_unless_that_is_named() -> None:
     def jitter(*named: str, images: int = 200, **schedule: Any) -> tuple[Any, float]:
         recipe = replace(RECIPES["auto"], schedule=replace(RECIPES["auto"].schedule, **schedule))
-        decided, _ = decide(config(*named, recipe=recipe), replace(FACTS, images=images), on_gpu=False, at_hand=LITE)
+        decided, _ = decide(config(*named, recipe=recipe), replace(FACTS, images=images), CPU, at_hand=LITE)
         return decided.recipe.augment.scale_jitter, decided.recipe.augment.color_jitter
 
     long, short = ((0.7, 1.4), 0.2), (None, 0.0)
@@ -93,7 +103,7 @@ def test_a_run_is_as_long_as_the_budget_within_bounds() -> None:
 
 
 def test_with_weights_at_hand_it_starts_from_them() -> None:
-    decided, lines = decide(config(), FACTS, False, LITE)
+    decided, lines = decide(config(), FACTS, CPU, LITE)
     assert decided.init == decided.recipe.init == LITE
     assert decided.recipe.model.norm == "affine"
     assert decided.recipe.schedule.backbone_lr_factor == 0.1
@@ -102,7 +112,7 @@ def test_with_weights_at_hand_it_starts_from_them() -> None:
 
 
 def test_without_weights_it_trains_from_scratch_and_says_what_helps() -> None:
-    decided, lines = decide(config(), FACTS, False, None)
+    decided, lines = decide(config(), FACTS, CPU, None)
     assert decided.init is None
     assert (decided.recipe.model.backbone, decided.recipe.model.norm) == ("resnet18", "batch")
     assert any("pip install 'paa[pretrained]'" in line for line in lines)
@@ -113,21 +123,21 @@ def test_what_is_named_is_kept_and_decisions_follow() -> None:
     schedule = replace(RECIPES["auto"].schedule, lr=0.02, steps=77)
     recipe = replace(RECIPES["auto"], model=model, schedule=schedule)
     named = ("model.min_size", "schedule.lr", "schedule.steps", "batch_size")
-    decided, _ = decide(config(*named, recipe=recipe, batch_size=3), FACTS, False, None)
+    decided, _ = decide(config(*named, recipe=recipe, batch_size=3), FACTS, CPU, None)
     assert decided.recipe.augment.min_sizes == (192,)
     assert (decided.recipe.model.min_size, decided.recipe.schedule.lr) == (192, 0.02)
     assert (decided.recipe.schedule.steps, decided.batch_size) == (77, 3)
 
     model = replace(RECIPES["auto"].model, backbone="resnet34")
-    decided, lines = decide(config("model.backbone", recipe=replace(RECIPES["auto"], model=model)), FACTS, False, LITE)
+    decided, lines = decide(config("model.backbone", recipe=replace(RECIPES["auto"], model=model)), FACTS, CPU, LITE)
     assert (decided.init, decided.recipe.model.backbone, decided.recipe.model.norm) == (None, "resnet34", "batch")
 
     assert any("resnet34 from random weights, as named" in line for line in lines)
 
-    decided, _ = decide(config("init"), FACTS, False, LITE)  # --init None
+    decided, _ = decide(config("init"), FACTS, CPU, LITE)  # --init None
     assert (decided.init, decided.recipe.model.backbone) == (None, "resnet18")
 
-    decided, _ = decide(config("init", init="torchvision/resnet18"), FACTS, False, LITE)
+    decided, _ = decide(config("init", init="torchvision/resnet18"), FACTS, CPU, LITE)
     assert decided.init == "torchvision/resnet18"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -37,6 +38,7 @@ class TimmBackbone(nn.Module):
         if not set(_STRIDES) <= set(reductions):
             raise ConfigError(f"timm/{name}: gives features of strides {reductions}, not of {list(_STRIDES)}")
         self.picked = [reductions.index(stride) for stride in _STRIDES]
+        self.depthwise = any(isinstance(m, nn.Conv2d) and m.groups == m.in_channels > 1 for m in self.body.modules())
         self.channels = tuple(self.body.feature_info.channels()[i] for i in self.picked)
         resize = getattr(self.body.model, "set_input_size", None)
         if resize is not None and "always_partition" in inspect.signature(resize).parameters:
@@ -69,9 +71,18 @@ class TimmBackbone(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return c3, c4, c5 of images (B, 3, H, W), H and W multiples of 32."""
-        features = self.body(x)
+        with self._precision(x):
+            features = self.body(x)
         c3, c4, c5 = (features[i] for i in self.picked)
         return c3, c4, c5
+
+    def _precision(self, x: Tensor) -> AbstractContextManager[object]:
+        """Return what computes in float32 where depthwise convolutions are trained on a CPU, also under autocast.
+
+        In bfloat16 the gradients of those of 5x5, and of those of stride 2, take two to fifty times as long.
+        """
+        slow = self.depthwise and x.device.type == "cpu" and torch.is_grad_enabled()
+        return torch.autocast("cpu", enabled=False) if slow else nullcontext()
 
     def fold(self) -> None:
         """Do nothing: which norms may be folded into which convolutions differs between models."""

@@ -13,10 +13,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import torch
 
-from paa.config import Recipe
+from paa.config import Precision, Recipe
 from paa.core.anchors import STRIDES
 from paa.data.index import DatasetIndex
+from paa.runtime.device import has_bfloat16
 from paa.runtime.distributed import Process
 from paa.training.run_data import cut_tiles
 from paa.training.settings import TrainConfig
@@ -37,10 +39,12 @@ class Budget:
     sizes: tuple[int, ...]
     pixels: float
     batch_size: int
+    precision: Precision
 
 
-CPU = Budget((256, 320), 11_000 * 256**2, 8)
-GPU = Budget((480, 640, 800), 60_000 * 640**2, 16)
+CPU = Budget((256, 320), 11_000 * 256**2, 8, "float32")
+CPU_WITH_BFLOAT16 = Budget((256, 320), 16_000 * 256**2, 8, "bfloat16")
+GPU = Budget((480, 640, 800), 60_000 * 640**2, 16, "auto")
 _SMALL = 20
 """Pixels that small objects should have in the resized image."""
 _LEAST_SIZE = 160
@@ -107,20 +111,26 @@ def resolve_auto(
         return config, []
     if resume_path is not None:
         return _as_decided_before(config, resume_path), []
-    on_gpu = process.device.type == "cuda"
-    start = process.gather(best_start(on_gpu))[0]
+    start, budget = process.gather((best_start(process.device.type == "cuda"), budget_of(process.device)))[0]
     tiled, _ = cut_tiles(index, config)
-    return decide(config, facts_of(tiled), on_gpu, start)
+    return decide(config, facts_of(tiled), budget, start)
 
 
-def decide(config: TrainConfig, facts: DataFacts, on_gpu: bool, at_hand: str | None) -> tuple[TrainConfig, list[str]]:
+def budget_of(device: torch.device) -> Budget:
+    """Return what a device can do."""
+    if device.type == "cuda":
+        return GPU
+    return CPU_WITH_BFLOAT16 if has_bfloat16(device) else CPU
+
+
+def decide(config: TrainConfig, facts: DataFacts, budget: Budget, at_hand: str | None) -> tuple[TrainConfig, list[str]]:
     """Return the configuration that `auto` decides for a training set, and a line for each decision and its reason.
 
     Fields that are named are kept, and other decisions follow them: the sizes of training and detection follow each
     other, and a backbone that is named without weights is trained from random ones. at_hand: weights to start from that
     are on this machine, if there are any.
     """
-    named, budget = set(config.named), GPU if on_gpu else CPU
+    named = set(config.named)
     init = config.init or (at_hand if named.isdisjoint(("init", "model.backbone")) else None)
     size = _named_size(config) or choose_size(facts, budget)
     batch_size = config.batch_size if "batch_size" in named else budget.batch_size
@@ -153,10 +163,16 @@ def decide(config: TrainConfig, facts: DataFacts, on_gpu: bool, at_hand: str | N
         lines.append(f"anchors from {side:.0f} pixels on, not from 64, so that small objects overlap them")
     if "schedule.steps" in decided.keys() - named:
         share = steps * batch_size * size**2 / budget.pixels
-        lines.append(f"{steps} steps of {batch_size} images, {epochs:.0f} epochs: {_about_length(share, on_gpu)}")
+        lines.append(f"{steps} steps of {batch_size} images, {epochs:.0f} epochs: {_about_length(share, budget)}")
     if decided.keys() & _JITTER.keys() - named:
         lines.append("jitter of scale and colours, as the run is long")
-    resolved = replace(config, recipe=replace(recipe, init=init), init=init, batch_size=batch_size)
+    runtime = config.runtime
+    if "runtime.precision" not in named:
+        runtime = replace(runtime, precision=budget.precision)
+    if runtime.precision == "bfloat16" and "runtime.precision" not in named:
+        lines.append("computes in bfloat16, for which this CPU has instructions; --precision names another")
+    recipe = replace(recipe, init=init)
+    resolved = replace(config, recipe=recipe, init=init, batch_size=batch_size, runtime=runtime)
     return resolved, [f"auto: {line}" for line in lines]
 
 
@@ -173,6 +189,9 @@ def _as_decided_before(config: TrainConfig, resume_path: Path) -> TrainConfig:
         recipe=_with(recipe, kept),
         init=config.init or saved.get("init"),
         batch_size=config.batch_size if "batch_size" in config.named else saved["batch_size"],
+        runtime=config.runtime
+        if "runtime.precision" in config.named
+        else replace(config.runtime, precision=saved["precision"]),
     )
 
 
@@ -227,13 +246,13 @@ def _about_size(facts: DataFacts, size: int) -> str:
     return f"a twentieth of the objects are smaller than {size * facts.small_object:.0f} pixels there"
 
 
-def _about_length(share: float, on_gpu: bool) -> str:
+def _about_length(share: float, budget: Budget) -> str:
     """Return why a run is as long as it is; share: its length as a multiple of the budget."""
     if share < 0.98:
         return f"no more than {_EPOCHS[1]}"
     if share < 1.02:
-        return "as many images as the time is for" if on_gpu else "about a quarter of an hour on two CPU cores"
-    return f"no fewer than {_EPOCHS[0]}" + ("" if on_gpu else f", about {share / 4:.1f} hours on two CPU cores")
+        return "as many images as the time is for" if budget == GPU else "about a quarter of an hour on two CPU cores"
+    return f"no fewer than {_EPOCHS[0]}" + ("" if budget == GPU else f", about {share / 4:.1f} hours on two CPU cores")
 
 
 def _with(recipe: Recipe, values: Mapping[str, object]) -> Recipe:
