@@ -176,7 +176,7 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A model, how its images are augmented, its optimisation, and the weights that it is meant to start from."""
+    """A model, how its images are augmented, its optimisation, the weights it starts from, and the precision."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     """The detector."""
@@ -186,6 +186,8 @@ class Recipe:
     """Optimizer and learning rate."""
     init: str | None = None
     """Weights to start from, unless a person names others; none in recipes that leave the choice to the person."""
+    precision: Precision = "float32"
+    """Precision of the network in training, unless a person names another."""
 
 
 @dataclass(frozen=True)

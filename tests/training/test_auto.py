@@ -16,6 +16,7 @@ from paa.config import DataConfig, RuntimeConfig, ValidationConfig
 from paa.data.read import read_dataset
 from paa.errors import CheckpointError
 from paa.recipes import RECIPES, find_recipe
+from paa.training import auto
 from paa.training.auto import (
     CPU,
     CPU_WITH_BFLOAT16,
@@ -139,6 +140,34 @@ def test_what_is_named_is_kept_and_decisions_follow() -> None:
 
     decided, _ = decide(config("init", init="torchvision/resnet18"), FACTS, CPU, LITE)
     assert decided.init == "torchvision/resnet18"
+
+
+def test_bfloat16_where_the_cpu_has_instructions_for_it() -> None:
+    for budget, precision in ((CPU, "float32"), (CPU_WITH_BFLOAT16, "bfloat16"), (GPU, "auto")):
+        decided, lines = decide(config(), FACTS, budget, LITE)
+        assert decided.runtime.precision == precision
+        assert any("bfloat16" in line for line in lines) == (precision == "bfloat16")
+        decided, _ = decide(config("runtime.precision"), FACTS, budget, LITE)
+        assert decided.runtime.precision == "float32"
+
+
+@pytest.mark.parametrize("has", [False, True])
+def test_the_precision_is_kept_by_the_recipe_and_by_a_resumed_run(
+    has: bool, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auto, "has_bfloat16", lambda device: has)
+    precision = "bfloat16" if has else "float32"
+    small: dict[str, Any] = {
+        "model": {"channels": 8, "tower_depth": 1, "min_size": 64},
+        "validation": {"batch_size": 0},
+        "runtime": {"workers": 0},
+    }
+    run = paa.train(shapes, steps=1, output=tmp_path / "run", **small)
+    assert find_recipe(str(tmp_path / "run" / "recipe.json")).precision == precision
+    monkeypatch.setattr(auto, "has_bfloat16", lambda device: not has)
+    rest = {name: small[name] for name in ("validation", "runtime")}
+    paa.train(shapes, steps=2, output=tmp_path / "run", resume="last", **rest)
+    assert load(run.last)["training"]["run_config"]["precision"] == precision
 
 
 def test_a_file_that_is_named_decides_the_backbone(shapes: Path, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_the_recipe_of_a_run_has_the_whole_path_of_its_start(
     monkeypatch.chdir(checkpoint.parent)
     for given, expected in ((checkpoint.name, str(checkpoint)), ("mmdet/r50_1x", "mmdet/r50_1x"), (None, None)):
         config = micro(tmp_path, init=given)
-        assert setup.as_recipe(config, make_schedule(config.recipe.schedule, 2, 8)).init == expected
+        assert setup.as_recipe(config, make_schedule(config.recipe.schedule, 2, 8), "float32").init == expected
 
 
 def test_no_validation_needs_no_validation_set(tmp_path: Path, shapes: Path, micro: Micro) -> None:

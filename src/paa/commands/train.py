@@ -119,6 +119,7 @@ class Train:
             augment=replace(values.augment, tiles=None),
             schedule=values.schedule,
             init=values.init,
+            runtime=RuntimeConfig(precision=values.precision),
             tiles=None if tiles is None else tiles.size,
             tiling=TrainTileOptions() if tiles is None else TrainTileOptions(**vars(tiles)),
             named=named,

@@ -60,7 +60,7 @@ def build_config(
         batch_size=original.schedule.reference_batch if batch_size is None else batch_size,
         accumulate=accumulate,
         validation=validation,
-        runtime=runtime,
+        runtime=runtime if "runtime.precision" in named else replace(runtime, precision=original.precision),
         resume=resume,
         init=recipe.init if init is None else init,
         init_format=init_format,

@@ -89,7 +89,7 @@ def set_up(config: TrainConfig, process: Process, listener: Listener) -> Iterato
             first_checkpoint = min([*saving, interval] if validate else saving)
             about = {"processes": process.world, "schedule": to_dict(state.schedule)}
             folder.write_config({**to_dict(config), **about, "first_checkpoint": first_checkpoint})
-            folder.write_recipe(as_recipe(config, state.schedule))
+            folder.write_recipe(as_recipe(config, state.schedule, precision))
             record = folder.keep_open(open_log(folder, state, listener))
             start_messages = auto_messages + init_messages + messages
             log_start(config, index, state, resume_path, start_messages, tile_messages, lr_jump)
@@ -175,7 +175,7 @@ def make_run_config(config: TrainConfig, index: DatasetIndex, precision: Precisi
     }
 
 
-def as_recipe(config: TrainConfig, schedule: Schedule) -> Recipe:
+def as_recipe(config: TrainConfig, schedule: Schedule, precision: Precision) -> Recipe:
     """Return the recipe of a run, from which the same run starts again: nothing in it is scaled or decided later.
 
     A file of `init` has its whole path, so that the recipe may be used in another folder.
@@ -192,7 +192,7 @@ def as_recipe(config: TrainConfig, schedule: Schedule) -> Recipe:
     init = config.init
     if init is not None and Path(init).exists():
         init = str(Path(init).absolute())
-    return replace(config.recipe, schedule=resolved, init=init)
+    return replace(config.recipe, schedule=resolved, init=init, precision=precision)
 
 
 def validation_interval(config: TrainConfig, schedule: Schedule) -> int:
