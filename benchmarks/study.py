@@ -13,7 +13,6 @@ file already is not run again.
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import logging
 import statistics
@@ -21,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,11 @@ def start_scales(value: float, detector: Detector) -> None:
     torch.nn.init.constant_(detector.head.scales, value)
 
 
+def freeze(stages: int, detector: Detector) -> None:
+    """Do not train the backbone's first stages."""
+    detector.freeze(stages)
+
+
 def by_iou(
     outputs: HeadOutputs, anchors: Tensor, gt_boxes: Tensor, gt_labels: Tensor, cost: Cost, /, best: bool = True
 ) -> Assignment:
@@ -97,18 +102,22 @@ def by_atss(outputs: HeadOutputs, anchors: Tensor, gt_boxes: Tensor, gt_labels: 
     return Assignment(chosen.gather(2, order), scores, good.sum(2), good.sum(2))
 
 
+JITTER = {"scale_jitter": (0.7, 1.4), "color_jitter": 0.2}
+
 VARIANTS: dict[str, Variant] = {
     "base": Variant(),
     **{f"warm-up {n}": Variant({"warmup_steps": n}) for n in (0, 25, 50, 200)},
     **{f"lr {x:g}": Variant({"lr": x}) for x in (2.5e-4, 1e-3, 2e-3)},
-    **{f"scales {x}": Variant(ours={"change": functools.partial(start_scales, float(x))}) for x in (2, 4, 8)},
+    **{f"scales {x}": Variant(ours={"change": partial(start_scales, float(x))}) for x in (2, 4, 8)},
     **{f"anchors {x:g}": Variant(model={"anchor_scale": float(x)}) for x in (2, 3, 4, 6, 8)},
     "rule by IoU": Variant(ours={"assigner": by_iou}),
     "rule ATSS": Variant(ours={"assigner": by_atss}),
     **{f"candidates {n}": Variant(ours={"assigner": PaaAssigner(per_level=n)}) for n in (5, 15)},
     "match 0.3": Variant(ours={"assigner": PaaAssigner(match_iou=0.3)}),
     **{f"box {x}": Variant(ours={"weights": LossWeights(box=x)}) for x in (2.0, 3.0)},
-    "jitter": Variant({"scale_jitter": (0.7, 1.4), "color_jitter": 0.2}),
+    "jitter": Variant(JITTER),
+    **{f"jitter, backbone's lr {x:g}": Variant(JITTER | {"backbone_lr_factor": x}) for x in (0.3, 1.0)},
+    **{f"jitter, {n} stages frozen": Variant(JITTER, ours={"change": partial(freeze, n)}) for n in (2, 3)},
     "FCOS: base": Variant(fcos=True),
     **{f"FCOS: lr {x:g}": Variant({"lr": x}, fcos=True) for x in (2.5e-4, 1e-3, 2e-3)},
     **{f"FCOS: warm-up {n}": Variant({"warmup_steps": n}, fcos=True) for n in (0, 25)},

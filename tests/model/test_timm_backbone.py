@@ -161,18 +161,20 @@ def test_under_autocast(backbones: dict[str, TimmBackbone], name: str) -> None:
         assert 0 < difference < 0.05
 
 
-def test_depthwise_convolutions_are_trained_in_float32_on_a_cpu(backbones: dict[str, TimmBackbone]) -> None:
+@pytest.mark.parametrize(("name", "depthwise"), [(MOBILE, True), (SWIN, False)])
+def test_depthwise_convolutions_are_trained_in_float32_on_a_cpu(
+    backbones: dict[str, TimmBackbone], name: str, depthwise: bool
+) -> None:
     """Their gradients in bfloat16 take far longer; without gradients bfloat16 is faster for them, too."""
-    for name, depthwise in (("mobilenetv3_small_050", True), ("swin_tiny_patch4_window7_224", False)):
-        backbone, x = backbones[name].eval(), draw(1, 64, 96)
-        seen: list[torch.dtype] = []
-        module = next(m for m in backbone.modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.Linear)))
-        hook = module.register_forward_hook(lambda module, given, made: seen.append(made.dtype))
-        with hook, torch.autocast("cpu", torch.bfloat16):
+    backbone, x = backbones[name].eval(), draw(1, 64, 96)
+    seen: list[torch.dtype] = []
+    module = next(m for m in backbone.modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.Linear)))
+    hook = module.register_forward_hook(lambda module, given, made: seen.append(made.dtype))
+    with hook, torch.autocast("cpu", torch.bfloat16):
+        backbone(x)
+        with torch.no_grad():
             backbone(x)
-            with torch.no_grad():
-                backbone(x)
-        assert seen == [torch.float32 if depthwise else torch.bfloat16, torch.bfloat16]
+    assert seen == [torch.float32 if depthwise else torch.bfloat16, torch.bfloat16]
 
 
 def read_log(run: RunFolder) -> list[dict[str, Any]]:
@@ -317,10 +319,36 @@ def test_a_model_that_fails_without_a_message(monkeypatch: pytest.MonkeyPatch) -
         TimmBackbone("pvt_v2_b0")
 
 
-def test_stages_cannot_be_frozen(tmp_path: Path, micro: Micro) -> None:
-    model, says = {"backbone": f"timm/{MOBILE}"}, "has 0 stages that can be frozen, not 1: set schedule.frozen_stages"
+@pytest.mark.parametrize(("name", "stages"), [(MOBILE, 5), (SWIN, 4), ("convnext_atto", 4), ("pvt_v2_b0", 4)])
+def test_a_frozen_stage_is_all_that_comes_before_its_feature(
+    backbones: dict[str, TimmBackbone], name: str, stages: int
+) -> None:
+    """So the first gradients are those of the next stage, and every parameter after it has one."""
+    backbone = backbones[name].train()
+    assert len(backbone.stages()) == stages
+    with_gradient = {n for n, parameter in backbone.named_parameters() if parameter.requires_grad}
+    frozen = {id(parameter) for stage in backbone.stages()[:2] for parameter in stage.parameters()}
+    try:
+        for stage in backbone.stages()[:2]:
+            stage.requires_grad_(False)
+        backbone.zero_grad()
+        torch.stack([feature.square().mean() for feature in backbone(draw(2, 64, 96))]).sum().backward()
+        learned = {n for n, parameter in backbone.named_parameters() if parameter.grad is not None}
+        assert learned == {n for n, p in backbone.named_parameters() if n in with_gradient and id(p) not in frozen}
+        taken = backbone.body.feature_info.module_name()[2:]
+        parameters = dict(backbone.named_parameters())
+        assert all(id(parameters[n]) in frozen for n in with_gradient if "stem" in n or "patch_embed" in n)
+        assert all(any(n.startswith(f"body.model.{end}.") for n in learned) for end in taken)
+    finally:
+        for n in with_gradient:
+            backbone.get_parameter(n).requires_grad_(True)
+        backbone.zero_grad()
+
+
+def test_no_more_stages_than_features_can_be_frozen(tmp_path: Path, micro: Micro) -> None:
+    model, says = {"backbone": f"timm/{SWIN}"}, "has 4 stages that can be frozen, not 5: set schedule.frozen_stages"
     with pytest.raises(ConfigError, match=says) as caught:
-        train(micro(tmp_path / "run", model=model, schedule={"frozen_stages": 1}), CPU)
+        train(micro(tmp_path / "run", model=model, schedule={"frozen_stages": 5}), CPU)
     assert one_line(caught)
     assert not (tmp_path / "run").exists()
 

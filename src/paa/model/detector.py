@@ -54,7 +54,7 @@ class Detector(nn.Module):
     def freeze(self, stages: int) -> None:
         """Stop training the backbone's first `stages` (1: the stem, 2: the stem and the first stage, ...).
 
-        ConfigError if the backbone has fewer stages; timm's backbones have none.
+        A stage of timm's backbones ends in one of timm's features. ConfigError if the backbone has fewer stages.
         """
         if stages > len(self.backbone.stages()):
             raise ConfigError(

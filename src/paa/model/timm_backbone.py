@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -88,8 +89,29 @@ class TimmBackbone(nn.Module):
         """Do nothing: which norms may be folded into which convolutions differs between models."""
 
     def stages(self) -> list[nn.Module]:
-        """Return no stages: models differ in what a stage is, so their stages cannot be frozen one by one."""
-        return []
+        """Return the stages, from the stem on: each ends in one of timm's features, and has all modules since the last.
+
+        There are none if timm does not say in which module a feature ends.
+        """
+        ends = self.body.feature_info.module_name()
+        stages: list[nn.Module] = []
+        since: list[nn.Module] = []
+        for name, module in _modules_up_to(self.body.model, ends):
+            since.append(module)
+            if name in ends:
+                stages.append(nn.ModuleList(since))
+                since = []
+        return stages if len(stages) == len(ends) else []
+
+
+def _modules_up_to(module: nn.Module, ends: Sequence[str], prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Yield the names and modules inside a module, in order; those with an end inside are yielded in parts."""
+    for child, part in module.named_children():
+        name = f"{prefix}{child}"
+        if any(end.startswith(f"{name}.") for end in ends):
+            yield from _modules_up_to(part, ends, f"{name}.")
+        else:
+            yield name, part
 
 
 def create_model(name: str, **options: Any) -> Any:
