@@ -118,6 +118,10 @@ VARIANTS: dict[str, Variant] = {
     "jitter": Variant(JITTER),
     **{f"jitter, backbone's lr {x:g}": Variant(JITTER | {"backbone_lr_factor": x}) for x in (0.3, 1.0)},
     **{f"jitter, {n} stages frozen": Variant(JITTER, ours={"change": partial(freeze, n)}) for n in (2, 3)},
+    "jitter, lr 1e-3, backbone's lr 1": Variant(JITTER | {"lr": 1e-3, "backbone_lr_factor": 1.0}),
+    "jitter, backbone's lr 1, 2 stages frozen": Variant(
+        JITTER | {"backbone_lr_factor": 1.0}, ours={"change": partial(freeze, 2)}
+    ),
     "jitter, size 208": Variant(JITTER | {"size": 208}),
     "FCOS: base": Variant(fcos=True),
     **{f"FCOS: lr {x:g}": Variant({"lr": x}, fcos=True) for x in (2.5e-4, 1e-3, 2e-3)},
