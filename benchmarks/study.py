@@ -122,7 +122,7 @@ VARIANTS: dict[str, Variant] = {
     "jitter, backbone's lr 1, 2 stages frozen": Variant(
         JITTER | {"backbone_lr_factor": 1.0}, ours={"change": partial(freeze, 2)}
     ),
-    "jitter, size 208": Variant(JITTER | {"size": 208}),
+    "jitter, backbone's lr 1, size 208": Variant(JITTER | {"backbone_lr_factor": 1.0, "size": 208}),
     "FCOS: base": Variant(fcos=True),
     **{f"FCOS: lr {x:g}": Variant({"lr": x}, fcos=True) for x in (2.5e-4, 1e-3, 2e-3)},
     **{f"FCOS: warm-up {n}": Variant({"warmup_steps": n}, fcos=True) for n in (0, 25)},

@@ -64,7 +64,7 @@ RECIPES: dict[str, Recipe] = {
             max_size=427,
         ),
         AugmentConfig(min_sizes=(256,), max_size=427),
-        replace(_TODAY, reference_batch=8, lr=5e-4, backbone_lr_factor=0.1, warmup_steps=100),
+        replace(_TODAY, reference_batch=8, lr=5e-4, warmup_steps=100),
     ),
     "r50_1x": Recipe(_CAFFE),
     "r50_1.5x": Recipe(_CAFFE, schedule=ScheduleConfig(steps=135_000, decays=(90_000, 120_000))),

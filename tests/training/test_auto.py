@@ -107,7 +107,8 @@ def test_with_weights_at_hand_it_starts_from_them() -> None:
     decided, lines = decide(config(), FACTS, CPU, LITE)
     assert decided.init == decided.recipe.init == LITE
     assert decided.recipe.model.norm == "affine"
-    assert decided.recipe.schedule.backbone_lr_factor == 0.1
+    assert decided.recipe.schedule.backbone_lr_factor == 1.0
+    assert decide(config(), FACTS, GPU, "mmdet/r50_2x")[0].recipe.schedule.backbone_lr_factor == 0.1
     assert any(LITE in line for line in lines)
     assert all(line.startswith("auto: ") for line in lines)
 

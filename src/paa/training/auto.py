@@ -24,6 +24,7 @@ from paa.training.run_data import cut_tiles
 from paa.training.settings import TrainConfig
 from paa.training.state import read_run_config
 from paa.weights.at_hand import best_start
+from paa.weights.hosted import MODELS
 
 _PARTS = ("model", "augment", "schedule")
 
@@ -65,9 +66,10 @@ _FROM_SCRATCH: Mapping[str, object] = {
     "model.backbone": "resnet18",
     "model.norm": "batch",
     "schedule.lr": 1e-3,
-    "schedule.backbone_lr_factor": 1.0,
 }
-"""What differs from the values of `auto` in `recipes.RECIPES`, which are for pre-trained weights."""
+"""What differs from the values of `auto` in `recipes.RECIPES`, which are for a backbone's weights from ImageNet."""
+_FROM_DETECTOR: Mapping[str, object] = {"schedule.backbone_lr_factor": 0.1}
+"""The backbone of a detector has learned to detect already. Not measured."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def decide(config: TrainConfig, facts: DataFacts, budget: Budget, at_hand: str |
     steps = schedule.steps if "schedule.steps" in named else choose_steps(facts, size, batch_size, budget)
     epochs = steps * batch_size / facts.images if schedule.epochs is None else schedule.epochs
     decided: dict[str, object] = {
-        **({} if init else _FROM_SCRATCH),
+        **(_FROM_DETECTOR if init in MODELS else {} if init else _FROM_SCRATCH),
         **(_JITTER if epochs >= _LONG else {}),
         "model.anchor_scale": choose_anchor_scale(facts, size),
         "model.min_size": size,
