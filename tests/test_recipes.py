@@ -217,7 +217,7 @@ def test_help_shows_the_recipes_values(name: str, says: tuple[str, ...], capsys:
 def test_a_configuration_goes_through_json_and_files(name: str, tmp_path: Path) -> None:
     recipe = RECIPES[name]
     plain = json.loads(json.dumps(to_dict(recipe)))
-    assert set(plain) == {"model", "augment", "schedule", "init"}
+    assert set(plain) == {"model", "augment", "schedule", "init", "precision"}
     assert model_config(plain["model"]) == recipe.model
     assert plain["schedule"]["decays"] == list(recipe.schedule.decays)
     file = tmp_path / "recipe.json"
@@ -229,6 +229,7 @@ def test_a_recipe_file_that_is_none_is_one_line(tmp_path: Path) -> None:
     for text, says in (
         ("{", "not a recipe"),
         ('{"model": {"channels": "many"}}', "model.channels"),
+        ('{"precision": "int8"}', "precision"),
         ('{"schedule": {"rate": 1}, "modle": {}}', r"unknown fields: modle, schedule.rate"),
         ('{"recipe": {"model": {"channels": 64}}, "batch_size": 8}', "unknown fields: recipe, batch_size"),
         ('{"augment": {"tiles": {"size": 3}}}', r"recipe.json: .*tiles.size must be at least 32"),
