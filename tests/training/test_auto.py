@@ -56,12 +56,24 @@ def test_facts_of_a_data_set(shapes: Path) -> None:
 
 @pytest.mark.parametrize("budget", [CPU, CPU_WITH_BFLOAT16, GPU])
 def test_small_objects_get_larger_images_but_none_is_enlarged(budget: Any) -> None:
-    sizes = [choose_size(replace(FACTS, small_object=small, min_side=4000), budget) for small in (0.5, 0.08, 0.01)]
+    many = replace(FACTS, images=5000, min_side=4000)
+    sizes = [choose_size(replace(many, small_object=small), budget) for small in (0.5, 0.08, 0.01)]
     assert sizes == sorted(sizes)
     assert (sizes[0], sizes[-1]) == (budget.sizes[0], budget.sizes[-1])
     for side in (100, 200, budget.sizes[0], budget.sizes[0] + 1):
         chosen = choose_size(replace(FACTS, small_object=0.001, min_side=side), budget)
         assert chosen == max(160, min(side, budget.sizes[0]))
+
+
+@pytest.mark.parametrize("budget", [CPU, CPU_WITH_BFLOAT16, GPU])
+def test_a_small_data_set_gets_larger_images_in_place_of_many_epochs(budget: Any) -> None:
+    facts = replace(FACTS, small_object=0.5, min_side=4000)
+    for images in (10, 100, 150, 200, 1000, 5000):
+        some = replace(facts, images=images)
+        size = choose_size(some, budget)
+        epochs = choose_steps(some, size, 8, budget) * 8 / images
+        assert size == budget.sizes[0] or budget.pixels / budget.sizes[0] ** 2 / images > 100
+        assert epochs < 100 or size == budget.sizes[-1] or budget.pixels / size**2 / images == pytest.approx(100)
 
 
 def test_anchors_are_the_papers_unless_small_objects_would_hardly_overlap_them() -> None:

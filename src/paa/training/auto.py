@@ -200,12 +200,14 @@ def _as_decided_before(config: TrainConfig, resume_path: Path) -> TrainConfig:
 def choose_size(facts: DataFacts, budget: Budget) -> int:
     """Return the least size of the budget at which small objects have 20 pixels; images are not enlarged.
 
-    Where no size is enough it is the largest that the images fill. Images that fill none keep their own, from 160 on.
+    It is a larger one where a data set is so small that at this size 100 epochs would not take the whole budget. Where
+    no size is enough it is the largest that the images fill. Images that fill none keep their own, from 160 on.
     """
     filled = [size for size in budget.sizes if size <= facts.min_side]
     if not filled:
         return max(_LEAST_SIZE, facts.min_side)
-    return next((size for size in filled if size * facts.small_object >= _SMALL), filled[-1])
+    enough = [size for size in filled if size * facts.small_object >= _SMALL] or filled[-1:]
+    return next((size for size in enough if budget.pixels / size**2 <= _EPOCHS[1] * facts.images), enough[-1])
 
 
 def choose_anchor_scale(facts: DataFacts, size: int) -> float:
