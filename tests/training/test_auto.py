@@ -120,9 +120,17 @@ def test_with_weights_at_hand_it_starts_from_them() -> None:
     assert decided.init == decided.recipe.init == LITE
     assert decided.recipe.model.norm == "affine"
     assert decided.recipe.schedule.backbone_lr_factor == 1.0
-    assert decide(config(), FACTS, GPU, "mmdet/r50_2x")[0].recipe.schedule.backbone_lr_factor == 0.1
     assert any(LITE in line for line in lines)
     assert all(line.startswith("auto: ") for line in lines)
+
+
+def test_a_detector_keeps_its_anchors_and_its_backbone_learns_slowly() -> None:
+    facts = replace(FACTS, small_object=0.02)
+    for start, scale, factor in (("mmdet/r50_2x", 8, 0.1), (LITE, 3, 1.0)):
+        decided, lines = decide(config(), facts, GPU, start)
+        assert decided.recipe.model.anchor_scale == scale
+        assert decided.recipe.schedule.backbone_lr_factor == factor
+        assert any("anchors" in line for line in lines) == (start == LITE)
 
 
 def test_without_weights_it_trains_from_scratch_and_says_what_helps() -> None:

@@ -142,13 +142,14 @@ def decide(config: TrainConfig, facts: DataFacts, budget: Budget, at_hand: str |
     decided: dict[str, object] = {
         **(_FROM_DETECTOR if init in MODELS else {} if init else _FROM_SCRATCH),
         **(_JITTER if epochs >= _LONG else {}),
-        "model.anchor_scale": choose_anchor_scale(facts, size),
         "model.min_size": size,
         "model.max_size": round(size * _ASPECT),
         "augment.min_sizes": (size,),
         "augment.max_size": round(size * _ASPECT),
         "schedule.reference_batch": batch_size,
     }
+    if init not in MODELS:  # a detector keeps its own anchors
+        decided["model.anchor_scale"] = choose_anchor_scale(facts, size)
     if "schedule.epochs" not in named:
         decided["schedule.steps"] = steps
     recipe = _with(config.recipe, {name: value for name, value in decided.items() if name not in named})
