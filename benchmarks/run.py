@@ -1,10 +1,10 @@
 """Run the benchmarks one after the other, keep their lines in docs/, and write docs/benchmarks.md.
 
-Every other script here that can be run is a benchmark, but for those that train for hours (`_NOT_RUN`). What they print
-goes into docs/benchmarks.jsonl (with --device cuda: docs/benchmarks-cuda.jsonl): first a line that describes the
-machine, then, for each script, a line that says how it was run, and its own lines. --only runs some and keeps the
-others' lines. Other flags go to every script. A script that fails is named in one line, and its stderr is kept in
-build/benchmarks/.
+Every other script here that can be run is a benchmark, but for those that train for hours and the one that draws their
+curves (`_NOT_RUN`). What they print goes into docs/benchmarks.jsonl (with --device cuda: docs/benchmarks-cuda.jsonl):
+first a line that describes the machine, then, for each script, a line that says how it was run, and its own lines.
+--only runs some and keeps the others' lines. Other flags go to every script. A script that fails is named in one line,
+and its stderr is kept in build/benchmarks/.
 
     python benchmarks/run.py [--only assignment loading] [--device cuda] [--threads 1]
 """
@@ -28,7 +28,7 @@ import report
 FOLDER = Path(__file__).parent
 LOGS = FOLDER.parent / "build" / "benchmarks"
 
-_NOT_RUN = ("run", "report", "accuracy", "accuracy_report", "study", "tiles")
+_NOT_RUN = ("run", "report", "accuracy", "accuracy_report", "study", "tiles", "training_curves")
 """The scripts that are no benchmarks of speed: these two, and those that train for hours, each by its own command."""
 
 _ERROR = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)\b.*")
