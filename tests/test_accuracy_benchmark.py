@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))  # as for a sc
 import accuracy
 import accuracy_report
 import study
+import training_curves
 from accuracy import Cell, Terms, read_splits
 from accuracy_detectors import DETECTORS, STARTS
 from paa.config import LoadingConfig
@@ -166,3 +167,20 @@ def test_parts_are_off_only_inside_their_context(index: DatasetIndex, batch: Bat
         for (boxes, scores, _), again in zip(before, ours.detect(batch)):
             assert torch.equal(boxes, again[0])
             assert torch.equal(scores, again[1])
+
+
+def test_curves_of_runs(
+    data: Path, index: DatasetIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    config = {"data": {"path": str(data / "raccoon"), "train_split": "train"}, "batch_size": len(index)}
+    (run / "config.json").write_text(json.dumps(config))
+    objects = len(index.boxes)
+    records = [{"step": step, "positives": objects * (2 if step < 60 else 3)} for step in range(10, 110, 10)]
+    records += [{"step": 50, "AP": 0.25}, {"step": 100, "AP": 0.5}]
+    (run / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    monkeypatch.setattr(sys, "argv", ["training_curves.py", str(run), "--output", str(tmp_path / "curves.png")])
+    training_curves.main()
+    assert capsys.readouterr().out == "raccoon: AP 25.0 50.0; positives of an object 2.0 at first, 3.0 at last\n"
+    assert (tmp_path / "curves.png").stat().st_size > 0
