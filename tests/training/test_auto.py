@@ -22,6 +22,7 @@ from paa.training.auto import (
     CPU_WITH_BFLOAT16,
     GPU,
     DataFacts,
+    budget_of,
     choose_anchor_scale,
     choose_size,
     choose_steps,
@@ -170,6 +171,14 @@ def test_bfloat16_where_the_cpu_has_instructions_for_it() -> None:
         assert any("bfloat16" in line for line in lines) == (precision == "bfloat16")
         decided, _ = decide(config("runtime.precision"), FACTS, budget, LITE)
         assert decided.runtime.precision == "float32"
+
+
+def test_a_run_in_float32_is_shorter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto, "has_bfloat16", lambda device: True)
+    device = torch.device("cpu")
+    assert [budget_of(device, named) for named in (None, "auto", "bfloat16")] == [CPU_WITH_BFLOAT16] * 3
+    assert budget_of(device, "float32") == CPU
+    assert CPU.pixels < CPU_WITH_BFLOAT16.pixels
 
 
 @pytest.mark.parametrize("has", [False, True])

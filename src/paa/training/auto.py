@@ -113,16 +113,18 @@ def resolve_auto(
         return config, []
     if resume_path is not None:
         return _as_decided_before(config, resume_path), []
-    start, budget = process.gather((best_start(process.device.type == "cuda"), budget_of(process.device)))[0]
+    named = config.runtime.precision if "runtime.precision" in config.named else None
+    start = best_start(process.device.type == "cuda")
+    start, budget = process.gather((start, budget_of(process.device, named)))[0]
     tiled, _ = cut_tiles(index, config)
     return decide(config, facts_of(tiled), budget, start)
 
 
-def budget_of(device: torch.device) -> Budget:
-    """Return what a device can do."""
+def budget_of(device: torch.device, named: Precision | None) -> Budget:
+    """Return what a device can do; named: the precision that a person named."""
     if device.type == "cuda":
         return GPU
-    return CPU_WITH_BFLOAT16 if has_bfloat16(device) else CPU
+    return CPU_WITH_BFLOAT16 if named != "float32" and has_bfloat16(device) else CPU
 
 
 def decide(config: TrainConfig, facts: DataFacts, budget: Budget, at_hand: str | None) -> tuple[TrainConfig, list[str]]:
