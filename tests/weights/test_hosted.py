@@ -17,6 +17,8 @@ import torch
 import paa
 from paa.commands.main import main
 from paa.errors import CheckpointError
+from paa.weights import at_hand
+from paa.weights.at_hand import best_start
 from paa.weights.hosted import MODELS, SERVER, HostedModel, local_file, similar
 from paa.weights.read import read_start
 from paa.weights.state import Weights
@@ -170,6 +172,22 @@ def test_a_file_put_there_by_hand_needs_no_network(
     cached.parent.mkdir(parents=True)
     shutil.copyfile(checkpoint, cached)
     assert local_file(TINY) == cached
+
+
+def test_a_run_on_a_gpu_starts_from_a_detector_at_hand_if_it_is_whole(
+    tiny: Server, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is fetched, also where the file in the cache is damaged."""
+    monkeypatch.setattr(at_hand, "_ON_GPU", (TINY,))
+    assert best_start(on_gpu=True) == "efficientnet_lite0"
+    cached = MODELS[TINY].cached
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(checkpoint.read_bytes()[:-1])
+    assert best_start(on_gpu=True) == "efficientnet_lite0"
+    shutil.copyfile(checkpoint, cached)
+    assert best_start(on_gpu=True) == TINY
+    assert best_start(on_gpu=False) == "efficientnet_lite0"
+    assert tiny.requests == []
 
 
 @pytest.mark.parametrize(

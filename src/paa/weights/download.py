@@ -49,7 +49,7 @@ def download(address: str, path: Path, sha256_prefix: str) -> None:
     stays beside it as `*.partial`, from which the next call goes on. DownloadError if the file cannot be had.
     """
     try:
-        while not _is_intact(path, sha256_prefix):
+        while not is_intact(path, sha256_prefix):
             path.parent.mkdir(parents=True, exist_ok=True)
             with _partial_file(path) as partial:
                 if partial is None:  # another process has moved it to `path` meanwhile, or has given up
@@ -75,7 +75,8 @@ def remote_size(address: str) -> int | None:
     return int(length) if length.isdecimal() else None
 
 
-def _is_intact(path: Path, sha256_prefix: str) -> bool:
+def is_intact(path: Path, sha256_prefix: str) -> bool:
+    """Return whether there is a file whose SHA-256 begins so."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
