@@ -66,9 +66,7 @@ def freeze(stages: int, detector: Detector) -> None:
     detector.freeze(stages)
 
 
-def by_iou(
-    outputs: HeadOutputs, anchors: Tensor, gt_boxes: Tensor, gt_labels: Tensor, cost: Cost, /, best: bool = True
-) -> Assignment:
+def by_iou(outputs: HeadOutputs, anchors: Tensor, gt_boxes: Tensor, gt_labels: Tensor, cost: Cost, /) -> Assignment:
     """RetinaNet's rule: positive from an IoU of 0.5 on, and the best anchor of each object. (No anchor is ignored.)"""
     overlap = iou(gt_boxes[:, :, None], anchors).masked_fill((gt_labels < 0)[..., None], -1)
     owner = overlap.argmax(1, keepdim=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-    for folder, colour in zip(arguments.folders, COLOURS, strict=False):
+    for folder, colour in zip(arguments.folders, cycle(COLOURS), strict=False):
         config = json.loads((folder / "config.json").read_text())
         records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
         name = Path(config["data"]["path"]).name

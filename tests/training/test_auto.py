@@ -74,6 +74,8 @@ def test_a_small_data_set_gets_larger_images_in_place_of_many_epochs(budget: Any
         size = choose_size(some, budget)
         epochs = choose_steps(some, size, 8, budget) * 8 / images
         assert size == budget.sizes[0] or budget.pixels / budget.sizes[0] ** 2 / images > 50
+        _, lines = decide(config(), some, budget, LITE)
+        assert any("leave time" in line for line in lines) == (size > budget.sizes[0])
         assert epochs < 50 or size == budget.sizes[-1] or budget.pixels / size**2 / images == pytest.approx(50)
 
 

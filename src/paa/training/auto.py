@@ -159,7 +159,7 @@ def decide(config: TrainConfig, facts: DataFacts, budget: Budget, at_hand: str |
     lines = [
         f"{facts.images} {images}, {facts.objects} objects of {facts.classes} class{'es' if facts.classes > 1 else ''}",
         _about_start(init, config.init, at_hand, recipe.model.backbone),
-        f"image size {size}: {'as named' if _named_size(config) else _about_size(facts, size)}",
+        f"image size {size}: {'as named' if _named_size(config) else _about_size(facts, size, budget)}",
     ]
     if size * facts.small_object < _TINY and config.recipe.augment.tiles is None:
         lines.append(f"objects below {_TINY} pixels are hard to find: --tiles SIZE cuts the images into tiles")
@@ -174,8 +174,8 @@ def decide(config: TrainConfig, facts: DataFacts, budget: Budget, at_hand: str |
     runtime = config.runtime
     if "runtime.precision" not in named:
         runtime = replace(runtime, precision=budget.precision)
-    if runtime.precision == "bfloat16" and "runtime.precision" not in named:
-        lines.append("computes in bfloat16, for which this CPU has instructions; --precision names another")
+        if budget.precision == "bfloat16":
+            lines.append("computes in bfloat16, for which this CPU has instructions; --precision names another")
     recipe = replace(recipe, init=init)
     resolved = replace(config, recipe=recipe, init=init, batch_size=batch_size, runtime=runtime)
     return resolved, [f"auto: {line}" for line in lines]
@@ -249,8 +249,11 @@ def _about_start(init: str | None, named: str | None, at_hand: str | None, backb
     return f"starts from {init}" + ("" if named else ", which is at hand; --init names others")
 
 
-def _about_size(facts: DataFacts, size: int) -> str:
-    return f"a twentieth of the objects are smaller than {size * facts.small_object:.0f} pixels there"
+def _about_size(facts: DataFacts, size: int, budget: Budget) -> str:
+    objects = f"a twentieth of the objects are smaller than {size * facts.small_object:.0f} pixels there"
+    if any(smaller < size and smaller * facts.small_object >= _SMALL for smaller in budget.sizes):
+        return f"{objects}, and {facts.images} images leave time for this size"
+    return objects
 
 
 def _about_length(share: float, budget: Budget) -> str:
