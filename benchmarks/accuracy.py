@@ -49,6 +49,7 @@ from paa.data.sampling import Sampling
 from paa.data.transforms import Resize
 from paa.evaluation.coco_results import xywh
 from paa.runtime.distributed import Process
+from paa.training.average import WeightAverage
 
 Contender = Ours | TorchvisionPeer
 Maker = Callable[[Start, DatasetIndex, Terms], Contender]
@@ -101,7 +102,12 @@ def run_cell(
     optimizer = make_optimizer(contender, terms)
     steps = max(1, round(cell.epochs * len(train) / terms.batch_size))
     augment = AugmentConfig(
-        (terms.size,), terms.max_size, terms.hflip, scale_jitter=terms.scale_jitter, color_jitter=terms.color_jitter
+        (terms.size,),
+        terms.max_size,
+        terms.hflip,
+        scale_jitter=terms.scale_jitter,
+        color_jitter=terms.color_jitter,
+        mosaic=terms.mosaic,
     )
     process = Process(torch.device(device))
     loader = train_loader(
@@ -112,6 +118,7 @@ def run_cell(
         WorkerConfig(workers=0 if device == "cpu" else 4),
     )
     due = {round(steps * (i + 1) / terms.evaluations) for i in range(terms.evaluations)}
+    average = WeightAverage(contender.detector, terms.average) if terms.average else None
     curve, seconds, started = [], 0.0, time.perf_counter()
     for step, batch in enumerate(loader):
         for group in optimizer.param_groups:
@@ -121,6 +128,8 @@ def run_cell(
         loss.backward()
         nn.utils.clip_grad_norm_(contender.parameters(), terms.clip_norm)
         optimizer.step()
+        if average is not None:
+            average.update(step)
         if step + 1 in due:
             seconds += time.perf_counter() - started
             numbers = evaluate(contender.eval(), test, terms, process)
@@ -132,6 +141,9 @@ def run_cell(
     for name, part_off in without.items():
         with part_off(contender):
             parts[name] = evaluate(contender, test, terms, process)
+    if average is not None:
+        contender.detector = average.detector
+        parts["with averaged weights"] = evaluate(contender, test, terms, process)
     return {
         **asdict(cell),
         **{name: curve[-1][name] for name in NUMBERS},

@@ -68,6 +68,9 @@ class Terms:
     hflip: float = 0.5
     scale_jitter: tuple[float, float] | None = None
     color_jitter: float = 0.0
+    mosaic: float = 0.0
+    average: float = 0.0
+    """Decay of an average of this project's weights (as `schedule.ema`), which is tested too; 0: none."""
     evaluations: int = 4
     """Evaluations of a run, the last one at its end."""
 

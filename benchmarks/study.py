@@ -120,6 +120,12 @@ VARIANTS: dict[str, Variant] = {
     "jitter, backbone's lr 1, 2 stages frozen": Variant(
         JITTER | {"backbone_lr_factor": 1.0}, ours={"change": partial(freeze, 2)}
     ),
+    "jitter, backbone's lr 1, mosaic 0.5": Variant(
+        JITTER | {"backbone_lr_factor": 1.0, "mosaic": 0.5, "average": 0.998}
+    ),
+    "wide jitter, backbone's lr 1": Variant(
+        {"scale_jitter": (0.5, 2.0), "color_jitter": 0.4, "backbone_lr_factor": 1.0, "average": 0.998}
+    ),
     "jitter, backbone's lr 1, size 208": Variant(JITTER | {"backbone_lr_factor": 1.0, "size": 208}),
     "FCOS: base": Variant(fcos=True),
     **{f"FCOS: lr {x:g}": Variant({"lr": x}, fcos=True) for x in (2.5e-4, 1e-3, 2e-3)},

@@ -125,6 +125,8 @@ class AugmentConfig:
     """Random zoom between these factors, with random crops (for training from scratch); none by default."""
     color_jitter: float = 0.0
     """Strength of random brightness, contrast and saturation; 0 is off."""
+    mosaic: float = 0.0
+    """Probability that an image is put together of parts of four, but for the last fifth of a run; 0 is off."""
     repeat_threshold: float = 0.0
     """Take images of a class more often if fewer than this share of the images have it (repeat-factor sampling); 0 is
     off. The schedule's epochs still count each image once."""

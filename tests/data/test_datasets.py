@@ -78,6 +78,34 @@ def test_no_image_that_can_be_read(tmp_path: Path, kind: type) -> None:
         assert str(loaded.batch).endswith("no such image; nor can any of 100 others be read")
 
 
+MOSAIC = BatchPlan((2, 0), PLAN.seeds, PLAN.size, ((), (1, 1, 2)))
+
+
+def test_a_mosaic_takes_the_place_of_its_first_image(tmp_path: Path) -> None:
+    dataset = make(TrainDataset, tmp_path)
+    plain, mosaic = dataset[PLAN].batch, dataset[MOSAIC].batch
+    assert isinstance(plain, Batch)
+    assert isinstance(mosaic, Batch)
+    assert torch.equal(plain.images[0], mosaic.images[0])
+    assert not torch.equal(plain.images[1], mosaic.images[1])
+    assert mosaic.positions.tolist() == [2, 0]
+    assert mosaic.sizes.tolist() == plain.sizes.tolist()
+
+
+def test_a_part_of_a_mosaic_that_cannot_be_read(tmp_path: Path) -> None:
+    """The first image is then used alone, and the bad one is noted under its own position."""
+    dataset = make(TrainDataset, tmp_path, skip_bad=True)
+    plain = dataset[PLAN].batch
+    dataset.index.path(1).unlink()
+    loaded = dataset[MOSAIC]
+    assert isinstance(plain, Batch)
+    assert isinstance(loaded.batch, Batch)
+    assert torch.equal(plain.images, loaded.batch.images)
+    assert loaded.left_out == [(1, f"{dataset.index.path(1)}: no such image")]
+    strict = TrainDataset(dataset.index, False, TrainTransform(AugmentConfig((40,), 90)))
+    assert isinstance(strict[MOSAIC].batch, ImageError)
+
+
 @KINDS
 def test_a_data_set_reaches_spawned_workers(tmp_path: Path, kind: type) -> None:
     dataset = make(kind, tmp_path)

@@ -87,6 +87,26 @@ def test_repeat_factors(tmp_path: Path) -> None:
     assert repeat_factors(of_crowds, 0.5).tolist() == [1, 1, 1, 1]
 
 
+def test_mosaics_in_all_but_the_last_fifth_of_a_run(tmp_path: Path) -> None:
+    index = make_index(tmp_path, [(30, 40)] * 20)
+    transform = TrainTransform(AugmentConfig((40,), 90, mosaic=0.3))
+    sampling = Sampling(8, 200)
+    plans = list(TrainBatches(index, transform, sampling))
+    made = [others for plan in plans[:160] for others in plan.mosaics if others]
+    assert 0.25 < len(made) / (8 * 160) < 0.35
+    assert all(len(others) == 3 for others in made)
+    assert {position for others in made for position in others} == set(range(20))
+    assert all(plan.mosaics == ((),) * 8 for plan in plans[160:])
+    # neither the number of processes nor the step of a resumption changes them
+    halves = [list(TrainBatches(index, transform, sampling, rank, 2)) for rank in (0, 1)]
+    assert [a.mosaics + b.mosaics for a, b in zip(*halves)] == [plan.mosaics for plan in plans]
+    resumed = TrainBatches(index, transform, replace(sampling, start_step=77))
+    assert [plan.mosaics for plan in resumed] == [plan.mosaics for plan in plans[77:]]
+    # and they change neither which images are taken nor how these are changed
+    without = list(TrainBatches(index, TrainTransform(AugmentConfig((40,), 90)), sampling))
+    assert [(p.positions, p.seeds, p.size) for p in without] == [(p.positions, p.seeds, p.size) for p in plans]
+
+
 @pytest.mark.parametrize(("tall", "wide"), [(40, 57), (97, 0), (3, 2)])
 def test_images_are_repeated_as_their_factors_say(tall: int, wide: int) -> None:
     aspect, size, epochs = classes(tall, wide), 8, 300

@@ -93,19 +93,21 @@ def test_tiles_are_suggested_for_tiny_objects() -> None:
         assert any("--tiles" in line for line in lines) == suggested
 
 
-def test_long_runs_are_jittered_unless_that_is_named() -> None:
-    def jitter(*named: str, images: int = 200, **schedule: Any) -> tuple[Any, float]:
+def test_long_runs_change_their_images_more_unless_that_is_named() -> None:
+    def changes(*named: str, images: int = 200, **schedule: Any) -> tuple[Any, float, float]:
         recipe = replace(RECIPES["auto"], schedule=replace(RECIPES["auto"].schedule, **schedule))
         decided, _ = decide(config(*named, recipe=recipe), replace(FACTS, images=images), CPU, at_hand=LITE)
-        return decided.recipe.augment.scale_jitter, decided.recipe.augment.color_jitter
+        augment = decided.recipe.augment
+        return augment.scale_jitter, augment.color_jitter, augment.mosaic
 
-    long, short = ((0.7, 1.4), 0.2), (None, 0.0)
-    assert jitter() == long  # 55 epochs
-    assert jitter(images=5000) == short  # 12 epochs
-    assert jitter("schedule.epochs", epochs=12) == short
-    assert jitter("schedule.steps", steps=75) == short  # 3 epochs
-    assert jitter("schedule.steps", steps=1000, images=200) == long
-    assert jitter("augment.scale_jitter", "augment.color_jitter") == short
+    long, short = ((0.7, 1.4), 0.2, 0.5), (None, 0.0, 0.0)
+    assert changes() == long  # 55 epochs
+    assert changes(images=5000) == short  # 12 epochs
+    assert changes("schedule.epochs", epochs=12) == short
+    assert changes("schedule.steps", steps=75) == short  # 3 epochs
+    assert changes("schedule.steps", steps=1000, images=200) == long
+    assert changes("augment.scale_jitter", "augment.color_jitter", "augment.mosaic") == short
+    assert changes("augment.mosaic") == ((0.7, 1.4), 0.2, 0.0)
 
 
 def test_a_run_is_as_long_as_the_budget_within_bounds() -> None:

@@ -11,6 +11,7 @@ from paa.config import AugmentConfig
 from paa.data.transforms import adjust_colors, crop, hflip, resize, resized_size
 
 _SMALLEST_IMAGE = 32  # pixels a side, after scale jitter
+_PART_SCALE = (0.4, 0.8)  # of an image in a mosaic; 1 is its size alone
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,22 @@ class TrainTransform:
         window = (min(size[0], scaled[0]), min(size[1], scaled[1]))
         top, left = (int(random.integers(whole - part + 1)) for whole, part in zip(scaled, window))
         return Geometry(scaled, (top, left, *window), mirrored)
+
+    def draw_part(self, height: int, width: int, part: tuple[int, int], random: np.random.Generator) -> Geometry:
+        """Draw the geometry for an image of this size of which a window (height, width) `part` is in a mosaic.
+
+        The image has 0.4 to 0.8 of the size that it would have alone, or more to fill the window. One that is so long
+        and narrow that twice its size does not fill the window is stretched.
+        """
+        config = self.config
+        min_size = int(random.integers(min(config.min_sizes), max(config.min_sizes) + 1))
+        mirrored = bool(random.random() < config.hflip)
+        alone = resized_size(height, width, min_size, config.max_size)
+        filling = max(part[0] / alone[0], part[1] / alone[1])
+        factor = max(random.uniform(*_PART_SCALE), min(2.0, filling))
+        size = (max(part[0], round(alone[0] * factor)), max(part[1], round(alone[1] * factor)))
+        top, left = (int(random.integers(whole - side + 1)) for whole, side in zip(size, part))
+        return Geometry(size, (top, left, *part), mirrored)
 
     def apply(
         self, image: Tensor, boxes: Tensor, labels: Tensor, geometry: Geometry, random: np.random.Generator

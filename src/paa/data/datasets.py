@@ -16,6 +16,7 @@ from paa.data.batch import Batch, Sample, make_batch
 from paa.data.images.read import read_image
 from paa.data.images.remarks import collected_remarks
 from paa.data.index import DatasetIndex
+from paa.data.mosaic import make_mosaic
 from paa.data.read_report import REMEDY
 from paa.data.sampling import BatchPlan, ItemSeed, is_tall
 from paa.data.transforms import Resize
@@ -121,10 +122,12 @@ class TrainDataset(PlannedDataset):
 
     def load(self, plan: BatchPlan) -> Loaded:
         """Return the plan's images, each changed as its seed says; ImageError where no other image can be read."""
-        samples, positions, left_out = [], [], []
-        for position, seed in zip(plan.positions, plan.seeds):
+        samples, positions = [], []
+        left_out: list[tuple[int, str]] = []
+        mosaics = plan.mosaics or ((),) * len(plan.positions)
+        for position, seed, others in zip(plan.positions, plan.seeds, mosaics):
             try:
-                samples.append(self._augmented(position, seed))
+                samples.append(self._mosaic(position, others, seed, left_out) or self._augmented(position, seed))
             except ImageError as error:
                 if not self.skip_bad:
                     return Loaded(ImageError(f"{error}; {REMEDY}"))
@@ -145,6 +148,26 @@ class TrainDataset(PlannedDataset):
         if within is not None:
             geometry = _shrink(geometry, within)
         return self.transform.apply(image, boxes, labels, geometry, random)
+
+    def _mosaic(
+        self, position: int, others: tuple[int, ...], seed: ItemSeed, left_out: list[tuple[int, str]]
+    ) -> Sample | None:
+        """Return a mosaic of the image and others; None without others, or where one of them cannot be read.
+
+        Which one, and why, is added to `left_out`.
+        """
+        parts = []
+        for other in others:
+            try:
+                parts.append(self.read(other))
+            except ImageError as error:
+                if not self.skip_bad:
+                    raise
+                left_out.append((other, str(error)))
+                return None
+        return (
+            make_mosaic([self.read(position), *parts], self.transform, np.random.default_rng(seed)) if parts else None
+        )
 
     def _replacement(self, position: int, seed: ItemSeed, within: tuple[int, int]) -> tuple[int, Sample] | None:
         """Return the position and sample of another image of the same aspect class, drawn from the seed, or None."""

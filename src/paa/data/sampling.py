@@ -24,20 +24,23 @@ Positions = npt.NDArray[np.int64]
 Factors = npt.NDArray[np.float64]
 ItemSeed = tuple[int, ...]
 
-_EPOCH, _ITEM = 0, 1  # what a seed is used for; NumPy takes (a, b) and (a, b, 0) for the same seed
+_EPOCH, _ITEM, _MOSAIC = 0, 1, 2  # what a seed is used for; NumPy takes (a, b) and (a, b, 0) for the same seed
+_WITH_MOSAIC = 0.8  # of a run; its end sees images as they are in detection
 
 
 @dataclass(frozen=True)
 class BatchPlan:
     """One batch of one process: positions of images, a seed for each in training, the (height, width) to pad to.
 
-    In training the padded size is the global batch's: group norm sees the padding, which must not depend on the number
-    of processes, or of parts of a step.
+    mosaics: for each image in training, the positions of three others whose parts it is put together with, or none. In
+    training the padded size is the global batch's: group norm sees the padding, which must not depend on the number of
+    processes, or of parts of a step.
     """
 
     positions: tuple[int, ...]
     seeds: tuple[ItemSeed, ...]
     size: tuple[int, int]
+    mosaics: tuple[tuple[int, ...], ...] = ()
 
 
 def is_tall(index: DatasetIndex) -> npt.NDArray[np.bool_]:
@@ -162,8 +165,19 @@ class TrainBatches(Sampler[BatchPlan]):
         for step, batch in zip(self.range, islice(batches, self.range.start, None)):
             seeds = tuple((seed, _ITEM, step, place) for place in range(batch_size))
             sizes = [self._size(int(position), item_seed) for position, item_seed in zip(batch, seeds)]
+            mosaics = self._mosaics(step)
             for share in self.shares:
-                yield BatchPlan(tuple(batch[share].tolist()), seeds[share], padded_size(sizes))
+                yield BatchPlan(tuple(batch[share].tolist()), seeds[share], padded_size(sizes), mosaics[share])
+
+    def _mosaics(self, step: int) -> tuple[tuple[int, ...], ...]:
+        """Return for each image of a step the positions of three others to make a mosaic with, or none."""
+        sampling, probability = self.sampling, self.transform.config.mosaic
+        if probability == 0 or step >= _WITH_MOSAIC * sampling.steps:
+            return ((),) * sampling.batch_size
+        random = np.random.default_rng((sampling.seed, _MOSAIC, step))
+        others = random.integers(len(self.index), size=(sampling.batch_size, 3)).tolist()
+        chosen = random.random(sampling.batch_size) < probability
+        return tuple(tuple(three) if each else () for three, each in zip(others, chosen))
 
     def _size(self, position: int, item_seed: ItemSeed) -> tuple[int, int]:
         """Return the (height, width) that an image will have after augmentation with this seed."""

@@ -59,8 +59,12 @@ _EPOCHS = (12, 50)
 _ASPECT = 5 / 3
 """The long side is at most this times the short one, as 1333 is of 800."""
 _LONG = 24
-"""Epochs from which images are jittered: with flips alone, a small data set is learned by heart in a long run."""
-_JITTER: Mapping[str, object] = {"augment.scale_jitter": (0.7, 1.4), "augment.color_jitter": 0.2}
+"""Epochs from which images are changed more: with flips alone, a small data set is learned by heart in a long run."""
+_AUGMENTED: Mapping[str, object] = {
+    "augment.scale_jitter": (0.7, 1.4),
+    "augment.color_jitter": 0.2,
+    "augment.mosaic": 0.5,
+}
 
 _FROM_SCRATCH: Mapping[str, object] = {
     "model.backbone": "resnet18",
@@ -143,7 +147,7 @@ def decide(config: TrainConfig, facts: DataFacts, budget: Budget, at_hand: str |
     epochs = steps * batch_size / facts.images if schedule.epochs is None else schedule.epochs
     decided: dict[str, object] = {
         **(_FROM_DETECTOR if init in MODELS else {} if init else _FROM_SCRATCH),
-        **(_JITTER if epochs >= _LONG else {}),
+        **(_AUGMENTED if epochs >= _LONG else {}),
         "model.min_size": size,
         "model.max_size": round(size * _ASPECT),
         "augment.min_sizes": (size,),
@@ -169,8 +173,8 @@ def decide(config: TrainConfig, facts: DataFacts, budget: Budget, at_hand: str |
     if "schedule.steps" in decided.keys() - named:
         share = steps * batch_size * size**2 / budget.pixels
         lines.append(f"{steps} steps of {batch_size} images, {epochs:.0f} epochs: {_about_length(share, budget)}")
-    if decided.keys() & _JITTER.keys() - named:
-        lines.append("jitter of scale and colours, as the run is long")
+    if decided.keys() & _AUGMENTED.keys() - named:
+        lines.append("jitter of scale and colours, and mosaics, as the run is long")
     runtime = config.runtime
     if "runtime.precision" not in named:
         runtime = replace(runtime, precision=budget.precision)

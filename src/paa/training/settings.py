@@ -113,6 +113,7 @@ def check_settings(config: TrainConfig, world: int) -> None:
         ("runtime.seed", runtime.seed, "from 0 to 2^63 - 1", 0 <= runtime.seed < 2**63),
         ("augment.min_sizes", augment.min_sizes, "one or two numbers", 1 <= len(augment.min_sizes) <= 2),
         ("augment.hflip", augment.hflip, "from 0 to 1", 0 <= augment.hflip <= 1),
+        ("augment.mosaic", augment.mosaic, "from 0 to 1", 0 <= augment.mosaic <= 1),
         ("augment.scale_jitter", zoom, "above 0, the lower first", 0 < zoom[0] <= zoom[1] < math.inf),
         ("augment.repeat_threshold", augment.repeat_threshold, "from 0 to 1", 0 <= augment.repeat_threshold <= 1),
         ("schedule.frozen_stages", schedule.frozen_stages, "from 0 to 5", 0 <= schedule.frozen_stages <= 5),
