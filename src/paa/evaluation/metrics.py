@@ -55,11 +55,13 @@ class CocoMetrics:
 class Evaluation:
     """A data set's detections, matched to its ground truths once, and all that is read from the matches.
 
-    table: the evaluated detections (N), their image a position among the evaluated images in order of image id.
-    metrics: COCO's numbers. run: hotcoco's evaluator after matching, for its other reports (kinds of errors,
-    calibration, label errors); its image ids are positions, its category ids labels, its annotation ids rows + 1.
+    index: the evaluated images, in order of image id. table: the evaluated detections (N), their image a position in
+    that index. metrics: COCO's numbers. run: hotcoco's evaluator after matching, for its other reports (kinds of
+    errors, calibration, label errors); its image ids are positions, its category ids labels, its annotation ids
+    rows + 1.
     """
 
+    index: DatasetIndex
     table: DetectionTable
     metrics: CocoMetrics
     run: hotcoco.COCOeval
@@ -109,13 +111,13 @@ def evaluate(
     ap, ap50 = precision.mean(axis=(0, 1)).tolist(), precision[0].mean(axis=0).tolist()
     names = [f"AR{limit}" if name == f"AR{MAX_DETECTIONS}" else name for name in SUMMARY_NAMES]
     metrics = CocoMetrics(
-        dict(zip(names, map(_defined, run.stats))),
+        dict(zip(names, map(defined, run.stats))),
         tuple(
-            ClassMetrics(name, int(objects[label]), _defined(ap[label]), _defined(ap50[label]))
+            ClassMetrics(name, int(objects[label]), defined(ap[label]), defined(ap50[label]))
             for label, name in enumerate(index.names)
         ),
     )
-    return Evaluation(table, metrics, run)
+    return Evaluation(index, table, metrics, run)
 
 
 def _select(
@@ -158,6 +160,6 @@ def _datasets(index: DatasetIndex, table: DetectionTable) -> tuple[hotcoco.COCO,
     return truth, truth.load_res(np.column_stack([table.image, xywh(table.boxes), table.scores, table.labels]))
 
 
-def _defined(value: float) -> float | None:
+def defined(value: float) -> float | None:
     """Return the number, or None for the -1 that COCO writes where there is nothing to measure."""
     return None if value < 0 else float(value)

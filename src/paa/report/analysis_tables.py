@@ -1,0 +1,159 @@
+"""Tables of an analysis and of a comparison, for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from paa.data.index import DatasetIndex
+from paa.evaluation.analysis import Analysis
+from paa.evaluation.bootstrap import Interval
+from paa.evaluation.calibration import Calibration
+from paa.evaluation.comparison import Comparison, Difference
+from paa.evaluation.confusion import BACKGROUND, Confusion
+from paa.evaluation.error_kinds import ErrorKinds
+from paa.evaluation.image_scores import ImageScore, worst
+from paa.evaluation.label_errors import LabelError
+from paa.evaluation.sizes import SizeMetrics
+from paa.report.image_names import file_name
+from paa.report.tables import INTERVAL, Row, percent
+
+_MOST = 10  # rows of a table that could be as long as the data set
+
+Titled = tuple[str, list[Row]]
+
+
+def analysis_tables(analysis: Analysis) -> list[Titled]:
+    """Return the tables of an analysis, each as its title and rows; long ones cut to ten rows, empty ones left out."""
+    index = analysis.chosen.index
+    errors, calibration = analysis.errors, analysis.calibration
+    tables: list[Titled] = [
+        ("objects by size: the square root of the area, in pixels", size_rows(analysis.sizes)),
+        ("kinds of errors at IoU 0.5, and how many points of AP50 each costs", error_rows(errors) if errors else []),
+        (
+            f"scores against the share that is right at IoU 0.5: {percent(calibration.error)} points apart on average"
+            if calibration
+            else "",
+            calibration_rows(calibration) if calibration else [],
+        ),
+        (
+            "most frequent confusions, of detections at their class's operating point or above",
+            confusion_rows(analysis.confusion, _MOST),
+        ),
+        ("worst images", image_rows(worst(analysis.images, _MOST), index)),
+        (
+            _first_of("annotations that are likely wrong", len(analysis.label_errors)),
+            label_error_rows(analysis.label_errors[:_MOST], index),
+        ),
+    ]
+    return [(title, rows) for title, rows in tables if rows]
+
+
+def comparison_tables(comparison: Comparison, other: str) -> list[Titled]:
+    """Return the tables of a comparison. other: what is compared with."""
+    about = f"difference from {other}, 95 % interval of {comparison.draws} draws of the images"
+    return [
+        (about, [_difference_row("measure", one) for one in comparison.measures]),
+        ("difference in AP by class", [_difference_row("class", one) for one in comparison.classes]),
+    ]
+
+
+def size_rows(sizes: Sequence[SizeMetrics]) -> list[Row]:
+    """Return a row for each range of sizes that has objects."""
+    return [
+        {
+            "size": size.name,
+            "objects": str(size.objects),
+            "AP": percent(size.ap),
+            "AP50": percent(size.ap50),
+            "recall": percent(size.recall),
+        }
+        for size in sizes
+    ]
+
+
+def error_rows(errors: ErrorKinds) -> list[Row]:
+    """Return a row for each kind of error, and what all wrong detections and all missed objects cost."""
+    rows = [
+        {"error": kind.name, "count": str(kind.count), "costs": percent(kind.cost), "meaning": kind.meaning}
+        for kind in errors.kinds
+    ]
+    return [
+        *rows,
+        {"error": "all wrong", "count": "", "costs": percent(errors.wrong), "meaning": "every wrong detection"},
+        {"error": "all missed", "count": "", "costs": percent(errors.missed), "meaning": "every object not found"},
+    ]
+
+
+def calibration_rows(calibration: Calibration) -> list[Row]:
+    """Return a row for each bin of scores that has detections."""
+    return [
+        {
+            "scores": f"{one.low:.1f} to {one.high:.1f}",
+            "detections": str(one.count),
+            "mean score": percent(one.score),
+            "right": percent(one.right),
+        }
+        for one in calibration.bins
+        if one.count
+    ]
+
+
+def confusion_rows(confusion: Confusion, most: int) -> list[Row]:
+    """Return a row for each of the most frequent mistakes."""
+    return [
+        {
+            "annotated": "nothing" if truth == BACKGROUND else truth,
+            "found": "nothing" if found == BACKGROUND else found,
+            "count": str(count),
+        }
+        for truth, found, count in confusion.mistakes()[:most]
+    ]
+
+
+def image_rows(scores: Sequence[ImageScore], index: DatasetIndex) -> list[Row]:
+    """Return a row for each image: its file name, and what was found and missed in it."""
+    return [
+        {
+            "image": file_name(index, score.image),
+            "F1": percent(score.f1),
+            "right": str(score.right),
+            "wrong": str(score.wrong),
+            "missed": str(score.missed),
+        }
+        for score in scores
+    ]
+
+
+def label_error_rows(errors: Sequence[LabelError], index: DatasetIndex) -> list[Row]:
+    """Return a row for each likely error of the annotations."""
+    return [
+        {
+            "image": file_name(index, error.image),
+            "annotated": "nothing" if error.annotated is None else index.names[error.annotated[0]],
+            "found": index.names[error.label],
+            "score": f"{error.score:.3f}",
+            "box": ", ".join(f"{value:.0f}" for value in error.box),
+        }
+        for error in errors
+    ]
+
+
+def _difference_row(first: str, one: Difference) -> Row:
+    change = one.difference
+    return {
+        first: one.name,
+        "this": percent(one.this),
+        "other": percent(one.other),
+        "difference": "-" if change is None else f"{100 * change:+.1f}",
+        INTERVAL: _signed_interval(one.interval),
+        "verdict": one.verdict,
+    }
+
+
+def _signed_interval(interval: Interval | None) -> str:
+    """Return an interval of differences, in points."""
+    return "-" if interval is None else f"{100 * interval[0]:+.1f} to {100 * interval[1]:+.1f}"
+
+
+def _first_of(title: str, count: int) -> str:
+    return f"{title}: the first {_MOST} of {count}" if count > _MOST else title
