@@ -384,7 +384,7 @@ def test_too_little_shared_memory(tmp_path: Path, shapes: Path, options: list[st
     assert done.returncode == 0, done.stderr
 
 
-EVALUATION = {"metrics.json", "analysis.json", "results.json", "report.md", "sheet.jpg"}
+EVALUATION = {"metrics.json", "analysis.json", "results.json", "report.md", "sheet.jpg", "report.html"}
 QUIET = ["--workers", "0", "--limit", "2"]
 
 

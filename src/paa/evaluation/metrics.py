@@ -72,15 +72,31 @@ class Evaluation:
         iou: one of COCO's ten thresholds, else ValueError. Detections on a crowd do not count, nor those beyond the
         limit of detections of a class and image.
         """
-        thresholds = self.run.params.iou_thrs
-        if not np.isclose(thresholds, iou).any():
-            raise ValueError(f"expected an IoU of {', '.join(f'{t:.2f}' for t in thresholds)}, got {iou}")
-        # score_thr: the least score of what hotcoco reports as label errors, none of which are wanted here
-        status = self.run.image_diagnostics(iou, score_thr=float("inf"))["dt_status"]
+        status = self._statuses(iou, "dt_status")
         verdicts = np.full(len(self.table), -1, np.int8)
         rows = np.fromiter(status, np.int64, len(status)) - 1
         verdicts[rows] = np.fromiter((s == "tp" for s in status.values()), bool, len(status))
         return verdicts
+
+    def found(self, iou: float) -> npt.NDArray[np.int8]:
+        """Return (A,), for each object of the index: 1 if it was found, 0 if it was missed, -1 for a crowd.
+
+        iou: one of COCO's ten thresholds, else ValueError.
+        """
+        status = self._statuses(iou, "gt_status")
+        found = np.full(len(self.index.labels), -1, np.int8)
+        rows = np.fromiter(status, np.int64, len(status)) - 1
+        found[rows] = np.fromiter((s == "matched" for s in status.values()), bool, len(status))
+        return found
+
+    def _statuses(self, iou: float, key: str) -> dict[int, str]:
+        """Return hotcoco's word on each detection or object that counts, by its id."""
+        thresholds = self.run.params.iou_thrs
+        if not np.isclose(thresholds, iou).any():
+            raise ValueError(f"expected an IoU of {', '.join(f'{t:.2f}' for t in thresholds)}, got {iou}")
+        # score_thr: the least score of what hotcoco reports as label errors, none of which are wanted here
+        status: dict[int, str] = self.run.image_diagnostics(iou, score_thr=float("inf"))[key]
+        return status
 
 
 def evaluate(

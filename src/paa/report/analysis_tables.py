@@ -52,8 +52,8 @@ def comparison_tables(comparison: Comparison, other: str) -> list[Titled]:
     """Return the tables of a comparison. other: what is compared with."""
     about = f"difference from {other}, 95 % interval of {comparison.draws} draws of the images"
     return [
-        (about, [_difference_row("measure", one) for one in comparison.measures]),
-        ("difference in AP by class", [_difference_row("class", one) for one in comparison.classes]),
+        (about, difference_rows("measure", comparison.measures)),
+        ("difference in AP by class", difference_rows("class", comparison.classes)),
     ]
 
 
@@ -138,16 +138,19 @@ def label_error_rows(errors: Sequence[LabelError], index: DatasetIndex) -> list[
     ]
 
 
-def _difference_row(first: str, one: Difference) -> Row:
-    change = one.difference
-    return {
-        first: one.name,
-        "this": percent(one.this),
-        "other": percent(one.other),
-        "difference": "-" if change is None else f"{100 * change:+.1f}",
-        INTERVAL: _signed_interval(one.interval),
-        "verdict": one.verdict,
-    }
+def difference_rows(first: str, differences: Sequence[Difference]) -> list[Row]:
+    """Return a row for each difference. first: the name of the first column."""
+    return [
+        {
+            first: one.name,
+            "this": percent(one.this),
+            "other": percent(one.other),
+            "difference": "-" if one.difference is None else f"{100 * one.difference:+.1f}",
+            INTERVAL: _signed_interval(one.interval),
+            "verdict": one.verdict,
+        }
+        for one in differences
+    ]
 
 
 def _signed_interval(interval: Interval | None) -> str:

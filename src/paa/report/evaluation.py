@@ -17,6 +17,7 @@ from paa.report.curves import precision_recall_curves
 from paa.report.drawing import Comparison, contact_sheet
 from paa.report.evaluation_json import beside_metrics_dict, metrics_dict
 from paa.report.evaluation_report import EvaluationReport
+from paa.report.html.page import write_page
 from paa.report.tables import evaluation_tables, markdown_table
 from paa.runtime.files import whole_file, write_text
 
@@ -24,14 +25,15 @@ from paa.runtime.files import whole_file, write_text
 def write_evaluation(folder: Path, report: EvaluationReport) -> None:
     """Write metrics.json, results.json (COCO's format), report.md, precision_recall.png and sheet.jpg to `folder`.
 
-    With an analysis also analysis.json, which holds a comparison too. Without an object in any image there is no curve
-    to draw, and no precision_recall.png.
+    With an analysis also analysis.json and report.html, which hold a comparison too. Without an object in any image
+    there is no curve to draw, and no precision_recall.png.
     """
     folder.mkdir(parents=True, exist_ok=True)
     evaluated = report.evaluated
     write_text(folder / "metrics.json", _json(metrics_dict(evaluated)))
     if report.analysis is not None:
         write_text(folder / "analysis.json", _json(beside_metrics_dict(report)))
+        write_page(folder / "report.html", report)
     write_results(folder / "results.json", evaluated.index, evaluated.table)
     tables = [markdown_table(rows) for _, rows in evaluation_tables(evaluated)]
     write_text(folder / "report.md", "\n\n".join(tables) + "\n")

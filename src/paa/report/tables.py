@@ -31,7 +31,7 @@ _MEANINGS = {
     "ARm": "medium objects",
     "ARl": "large objects",
 }
-_LEFT = {  # columns aligned to the left
+TEXT_COLUMNS = {  # columns aligned to the left
     *("measure", "meaning", "class", "name", "where"),
     *("size", "error", "scores", "annotated", "found", "image", "verdict"),
 }
@@ -131,7 +131,7 @@ def rich_table(rows: Sequence[Row], title: str | None = None) -> Table:
     """Return the rows as a table for the terminal; long names are wrapped to fit, a line sets off the row of means."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for key in rows[0] if rows else ():
-        justify: Literal["left", "right"] = "left" if key in _LEFT else "right"
+        justify: Literal["left", "right"] = "left" if key in TEXT_COLUMNS else "right"
         width = None if key in _LONG else max(len(key), *(len(row[key]) for row in rows))
         table.add_column(key, justify=justify, min_width=width, no_wrap=key not in _LONG, overflow="fold")
     for row in rows:
@@ -148,7 +148,7 @@ def markdown_table(rows: Sequence[Row]) -> str:
     keys = list(rows[0])
     cells = [keys, *([row[key].replace("|", "\\|") for key in keys] for row in rows)]
     widths = [max(3, *(len(line[column]) for line in cells)) for column in range(len(keys))]
-    left = [key in _LEFT for key in keys]
+    left = [key in TEXT_COLUMNS for key in keys]
     lines = [
         "| " + " | ".join(c.ljust(w) if start else c.rjust(w) for c, w, start in zip(line, widths, left)) + " |"
         for line in cells
