@@ -1091,6 +1091,8 @@ def test_eval_of_results_gives_the_numbers_of_the_checkpoint(
     assert everything["metrics"] == json.loads((tmp_path / "first" / "metrics.json").read_text())
     written = json.loads((tmp_path / "again" / "analysis.json").read_text())
     assert {name: value for name, value in everything.items() if name != "metrics"} == written
+    assert written["predicted_iou"] is None
+    assert json.loads((tmp_path / "first" / "analysis.json").read_text())["predicted_iou"]["images"] == 8
     assert written["what"] == str(results)
     assert len(written["images"]) == 8
 

@@ -154,15 +154,16 @@ class Eval:
             names, format = common_names(subjects), self.format
             whole = read_dataset(self.data, self.split, format, names=names, images=self.images, report=report)
             found = detect_all(subjects, whole, self.limit, report)
+            more = self.analysis or self.json or self.output is not None
+            iou = subjects[0].predicted_iou(found[0].index) if process.first and more else None
         if not process.first:
             return None
         this, *others = (evaluate_detections(one, inference.max_detections) for one in found)
-        more = self.analysis or self.json or self.output is not None
         return EvaluationReport(
             str(self.what),
             str(self.data),
             this,
-            analyse(this, self.draws) if more else None,
+            analyse(this, self.draws, iou) if more else None,
             None if self.against is None else str(self.against),
             compare(this.evaluation, others[0].evaluation, self.draws) if others else None,
         )

@@ -15,6 +15,7 @@ from paa.config import InferenceConfig, LoadingConfig, WeightsFormat
 from paa.data.index import DatasetIndex
 from paa.data.read_report import ReadReport, left_out_lines, printable
 from paa.errors import ConfigError
+from paa.evaluation.predicted_iou import PredictedIou, predicted_iou
 from paa.evaluation.results_file import is_results_file, read_results
 from paa.inference.dataset import DetectedDataset, detect_dataset
 from paa.predictor import PAA, load
@@ -36,6 +37,13 @@ class Subject(Protocol):
         """Return the detections in the images of `index`, some of those of the `whole` data set.
 
         Their labels are those of the index. The index that is returned lacks images that cannot be read.
+        """
+        ...
+
+    def predicted_iou(self, index: DatasetIndex) -> PredictedIou | None:
+        """Return how the IoUs that it predicts compare with the true ones; None where it predicts none.
+
+        index: its classes are in the order of `names`. To be called in one process.
         """
         ...
 
@@ -64,6 +72,10 @@ class Checkpoint:
         label_of = np.array([index.names.index(name) for name in self.model.names], np.int64)
         return DetectedDataset(found.index, found.table.relabelled(label_of), found.left_out)
 
+    def predicted_iou(self, index: DatasetIndex) -> PredictedIou | None:
+        """Look at some images again."""
+        return predicted_iou(self.model, index, self.process.device, self.model.inference, self.loading)
+
 
 @dataclass(frozen=True)
 class ResultsFile:
@@ -83,6 +95,10 @@ class ResultsFile:
         for line in left_out_lines(report.left_out[before:], self.path.name):
             logging.getLogger("paa").info(printable(line))
         return DetectedDataset(index, table.moved(whole.image_ids, index.image_ids), [])
+
+    def predicted_iou(self, index: DatasetIndex) -> None:
+        """Return None: the file has scores only."""
+        return
 
 
 def open_subject(

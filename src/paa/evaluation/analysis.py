@@ -14,6 +14,7 @@ from paa.evaluation.image_scores import ImageScore, image_scores
 from paa.evaluation.intervals import Intervals, intervals
 from paa.evaluation.label_errors import LabelError, label_errors
 from paa.evaluation.metrics import Evaluation
+from paa.evaluation.predicted_iou import PredictedIou
 from paa.evaluation.sizes import SizeMetrics, ap_by_size
 
 DRAWS = 1000
@@ -35,10 +36,14 @@ class Analysis:
     calibration: Calibration | None
     images: tuple[ImageScore, ...]
     label_errors: tuple[LabelError, ...]
+    predicted_iou: PredictedIou | None
 
 
-def analyse(evaluated: EvaluatedDataset, draws: int = DRAWS) -> Analysis:
-    """Return the analysis of an evaluation. draws: of the images, for intervals; 0 leaves these out."""
+def analyse(evaluated: EvaluatedDataset, draws: int = DRAWS, predicted_iou: PredictedIou | None = None) -> Analysis:
+    """Return the analysis of an evaluation.
+
+    draws: of the images, for intervals; 0 leaves these out. predicted_iou: of the detector, where there is one.
+    """
     evaluation = evaluated.evaluation
     chosen = at_operating_points(evaluation, evaluated.curves)
     return Analysis(
@@ -50,4 +55,5 @@ def analyse(evaluated: EvaluatedDataset, draws: int = DRAWS) -> Analysis:
         calibration(evaluation),
         image_scores(chosen),
         label_errors(chosen),
+        predicted_iou,
     )

@@ -19,6 +19,7 @@ def analysis_dict(analysis: Analysis) -> dict[str, Any]:
         analysis.errors,
         analysis.calibration,
     )
+    predicted = analysis.predicted_iou
     return {
         "intervals": None
         if intervals is None
@@ -51,6 +52,9 @@ def analysis_dict(analysis: Analysis) -> dict[str, Any]:
             "bins": [vars(one) for one in calibration.bins],
             "classes": calibration.classes,
         },
+        "predicted_iou": None
+        if predicted is None
+        else {**vars(predicted), "bins": [vars(one) for one in predicted.bins]},
         "images": [
             {"file": file_name(index, s.image), "f1": s.f1, "right": s.right, "wrong": s.wrong, "missed": s.missed}
             for s in analysis.images

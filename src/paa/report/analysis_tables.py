@@ -13,6 +13,7 @@ from paa.evaluation.confusion import BACKGROUND, Confusion
 from paa.evaluation.error_kinds import ErrorKinds
 from paa.evaluation.image_scores import ImageScore, worst
 from paa.evaluation.label_errors import LabelError
+from paa.evaluation.predicted_iou import PredictedIou
 from paa.evaluation.sizes import SizeMetrics
 from paa.report.image_names import file_name
 from paa.report.tables import INTERVAL, Row, percent
@@ -35,6 +36,7 @@ def analysis_tables(analysis: Analysis) -> list[Titled]:
             else "",
             calibration_rows(calibration) if calibration else [],
         ),
+        (predicted_iou_title(analysis.predicted_iou), predicted_iou_rows(analysis.predicted_iou)),
         (
             "most frequent confusions, of detections at their class's operating point or above",
             confusion_rows(analysis.confusion, _MOST),
@@ -94,6 +96,31 @@ def calibration_rows(calibration: Calibration) -> list[Row]:
             "right": percent(one.right),
         }
         for one in calibration.bins
+        if one.count
+    ]
+
+
+def predicted_iou_title(predicted: PredictedIou | None) -> str:
+    """Return a line on how predicted IoUs compare with true ones."""
+    if predicted is None:
+        return ""
+    correlation = "" if predicted.correlation is None else f", correlation {predicted.correlation:.2f}"
+    return (
+        f"predicted against true IoU in {predicted.images} images: "
+        f"{percent(predicted.error)} points apart on average{correlation}"
+    )
+
+
+def predicted_iou_rows(predicted: PredictedIou | None) -> list[Row]:
+    """Return a row for each bin of predicted IoUs that has boxes."""
+    return [
+        {
+            "IoU": f"{one.low:.1f} to {one.high:.1f}",
+            "boxes": str(one.count),
+            "mean predicted": percent(one.predicted),
+            "mean true": percent(one.true),
+        }
+        for one in (predicted.bins if predicted else ())
         if one.count
     ]
 

@@ -33,7 +33,7 @@ _MEANINGS = {
 }
 TEXT_COLUMNS = {  # columns aligned to the left
     *("measure", "meaning", "class", "name", "where"),
-    *("size", "error", "scores", "annotated", "found", "image", "verdict"),
+    *("size", "error", "scores", "IoU", "annotated", "found", "image", "verdict"),
 }
 _LONG = {
     "meaning",

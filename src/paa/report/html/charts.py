@@ -12,6 +12,7 @@ from paa.evaluation.comparison import Difference
 from paa.evaluation.confusion import Confusion
 from paa.evaluation.dataset import EvaluatedDataset
 from paa.evaluation.operating_point import ClassCurve, OperatingPoint, envelope
+from paa.evaluation.predicted_iou import PredictedIou
 
 _STEPS = 200  # most steps of a curve
 _MOST_CLASSES = 24  # of a confusion matrix
@@ -106,10 +107,8 @@ def columns(bars: Sequence[tuple[str, float, str, str]], plot: Plot) -> list[Col
 
 @dataclass(frozen=True)
 class Dot:
-    """A bin of a calibration chart: its column, its mean score, and its radius by the number of detections."""
+    """A bin of a calibration chart: its mean prediction and what is true, and its radius by how much is in it."""
 
-    x1: float
-    x2: float
     x: float
     y: float
     radius: float
@@ -121,8 +120,6 @@ def calibration_dots(calibration: Calibration, plot: Plot = PLOT) -> list[Dot]:
     most = max(one.count for one in calibration.bins)
     return [
         Dot(
-            plot.x(one.low),
-            plot.x(one.high),
             plot.x(one.score),
             plot.y(one.right),
             round(2.5 + 6 * (one.count / most) ** 0.5, 2),
@@ -130,6 +127,22 @@ def calibration_dots(calibration: Calibration, plot: Plot = PLOT) -> list[Dot]:
             f"{100 * one.right:.1f} % right",
         )
         for one in calibration.bins
+        if one.count
+    ]
+
+
+def iou_dots(predicted: PredictedIou, plot: Plot = PLOT) -> list[Dot]:
+    """Return the bins of predicted IoUs that have boxes; the area of a dot grows with their number."""
+    most = max(one.count for one in predicted.bins)
+    return [
+        Dot(
+            plot.x(one.predicted),
+            plot.y(one.true),
+            round(2.5 + 6 * (one.count / most) ** 0.5, 2),
+            f"predicted {one.low:.1f} to {one.high:.1f}: {one.count} boxes, mean predicted {one.predicted:.2f}, "
+            f"true {one.true:.2f}",
+        )
+        for one in predicted.bins
         if one.count
     ]
 

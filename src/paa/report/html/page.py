@@ -19,6 +19,8 @@ from paa.report.analysis_tables import (
     error_rows,
     image_rows,
     label_error_rows,
+    predicted_iou_rows,
+    predicted_iou_title,
     size_rows,
 )
 from paa.report.evaluation_report import EvaluationReport
@@ -82,6 +84,9 @@ def page(report: EvaluationReport) -> str:
         confusions=confusion_rows(analysis.confusion, _ROWS),
         calibration=calibration_rows(analysis.calibration) if analysis.calibration else [],
         dots=charts.calibration_dots(analysis.calibration) if analysis.calibration else [],
+        predicted_iou=predicted_iou_rows(analysis.predicted_iou),
+        predicted_iou_title=predicted_iou_title(analysis.predicted_iou),
+        iou_dots=charts.iou_dots(analysis.predicted_iou) if analysis.predicted_iou else [],
         worst=_shown(worst(analysis.images, _WORST), lambda score: photo(analysis, score)),
         typical=_shown(typical(analysis.images, _TYPICAL), lambda score: photo(analysis, score)),
         image_rows=image_rows(worst(analysis.images, _ROWS), index),
