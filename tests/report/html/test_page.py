@@ -67,6 +67,7 @@ def test_every_section_is_there(shapes: Path) -> None:
     for name in ("circle", "square", "triangle", "star", "runs/a/best.pt", "a/best.pt", "b/best.pt"):
         assert name in found.text
     assert found.count("path", class_="curve") == 4
+    assert "AP of circle" in found.text
     assert found.count("svg", class_="matrix") == 1
     assert found.count("g", class_="box") > 40
     assert found.count("figure", class_="photo") > 10

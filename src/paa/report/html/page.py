@@ -26,12 +26,13 @@ from paa.report.analysis_tables import (
 from paa.report.evaluation_report import EvaluationReport
 from paa.report.html import charts
 from paa.report.html.photos import Photo, crop, photo
-from paa.report.tables import TEXT_COLUMNS, class_rows, interval_text, operating_point_rows, percent, summary_rows
+from paa.report.tables import TEXT_COLUMNS, Row, class_rows, interval_text, operating_point_rows, percent, summary_rows
 from paa.runtime.files import write_text
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _WORST, _TYPICAL, _CROPS = 6, 4, 12
 _CURVES = 24
+_CLASS_COLUMNS = 6
 _ROWS = 100  # of tables that could be as long as the data set
 
 Item = TypeVar("Item")
@@ -76,7 +77,7 @@ def page(report: EvaluationReport) -> str:
         curves=charts.curves(evaluated, _CURVES),
         curves_left_out=max(0, sum(c.objects > 0 for c in metrics.classes) - _CURVES),
         analysis=analysis,
-        sizes=size_rows(analysis.sizes),
+        sizes=_size_table(analysis),
         size_charts=_size_charts(analysis),
         errors=error_rows(analysis.errors) if analysis.errors else [],
         error_chart=_error_chart(analysis),
@@ -115,6 +116,17 @@ def _sections(report: EvaluationReport) -> list[tuple[str, str]]:
         ("annotations", "Annotations"): analysis.label_errors,
     }
     return [section for section, exists in sections.items() if exists]
+
+
+def _size_table(analysis: Analysis) -> list[Row]:
+    """Return the rows of sizes and, where there are only a few classes, a column for each class's AP."""
+    rows, names = size_rows(analysis.sizes), analysis.chosen.index.names
+    if not 1 < len(names) <= _CLASS_COLUMNS:
+        return rows
+    return [
+        {**row, **{f"AP of {name}": percent(ap) for name, ap in zip(names, size.classes)}}
+        for row, size in zip(rows, analysis.sizes)
+    ]
 
 
 def _size_charts(analysis: Analysis) -> list[tuple[str, list[charts.Column]]]:
