@@ -149,6 +149,13 @@ def test_the_confusion_matrix():
     assert found.mistakes() == [("class 0", "class 1", 1), ("class 1", BACKGROUND, 1), (BACKGROUND, "class 0", 1)]
 
 
+def test_the_confusion_matrix_counts_every_detection_of_a_crowded_image():
+    places = [[20 * (i % 15), 20 * (i // 15), 20 * (i % 15) + 10, 20 * (i // 15) + 10] for i in range(150)]
+    objects = [(place, i % 2) for i, place in enumerate(places)]
+    found = confusion(one_image(objects, [(place, label, 0.9) for place, label in objects]))
+    assert found.counts.tolist() == [[75, 0, 0], [0, 75, 0], [0, 0, 0]]
+
+
 def test_chosen_detections_are_those_at_the_operating_points():
     index, table = random_set(6, images=60)
     evaluation = evaluate(index, table, max_detections=150)

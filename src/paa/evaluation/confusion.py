@@ -39,5 +39,6 @@ def confusion(chosen: Evaluation) -> Confusion:
 
     A detection goes to the object that it overlaps most, of whatever class; the best detection first.
     """
-    counts = chosen.run.confusion_matrix()["matrix"].astype(np.int64)
+    every = max(1, len(chosen.table))  # hotcoco's default limit is for all classes of an image together
+    counts = chosen.run.confusion_matrix(max_det=every)["matrix"].astype(np.int64)
     return Confusion(chosen.index.names, counts)
