@@ -14,6 +14,7 @@ SLOW = (
     "model/test_hooks.py",
     "model/test_prepare.py",  # torch.compile
     "model/test_timm_backbone.py",
+    "report/html/test_browser.py",  # Chromium
     "report/test_predictions.py",
     "runtime/test_distributed.py",
     "runtime/test_extras.py",

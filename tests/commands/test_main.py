@@ -126,7 +126,7 @@ def test_eval(tmp_path: Path, shapes: Path, checkpoint: Path, capsys: pytest.Cap
     shared = ["eval", str(checkpoint), "--data", str(shapes), "--split", "train", "--workers", "0", "--device", "cpu"]
     main([*shared, "--output", str(output)])
     printed = capsys.readouterr().out
-    assert files(output) == {"metrics.json", "results.json", "report.md", "precision_recall.png", "sheet.jpg"}
+    assert files(output) == {*EVALUATION, "precision_recall.png"}
     metrics = json.loads((output / "metrics.json").read_text())
 
     truth = COCO(str(shapes / "train.json"))
@@ -174,7 +174,7 @@ def test_eval_without_objects(tmp_path: Path, shapes: Path, checkpoint: Path) ->
     (data / "val.json").write_text(json.dumps({**content, "annotations": []}))
     output = tmp_path / "out"
     main(["eval", str(checkpoint), "--data", str(data), "--workers", "0", "--device", "cpu", "--output", str(output)])
-    assert files(output) == {"metrics.json", "results.json", "report.md", "sheet.jpg"}
+    assert files(output) == EVALUATION
     assert json.loads((output / "metrics.json").read_text())["AP"] is None
 
 
@@ -342,7 +342,7 @@ def test_an_output_that_nobody_reads(tmp_path: Path, shapes: Path, options: list
     done = piped([*evaluate, "--output", tmp_path / "out"], "true")
     assert done.returncode == 0
     assert [line for line in done.stderr.splitlines() if not line.startswith("paa: val: ")] == []
-    assert files(tmp_path / "out") == {"metrics.json", "results.json", "report.md", "precision_recall.png", "sheet.jpg"}
+    assert files(tmp_path / "out") == {*EVALUATION, "precision_recall.png"}
     for reader, name in (("true", "a"), ("head -1", "b")):
         done = piped(["train", "--data", shapes, *options, "--output", tmp_path / name], reader)
         assert done.returncode == 0
@@ -384,6 +384,7 @@ def test_too_little_shared_memory(tmp_path: Path, shapes: Path, options: list[st
     assert done.returncode == 0, done.stderr
 
 
+EVALUATION = {"metrics.json", "analysis.json", "results.json", "report.md", "sheet.jpg", "report.html"}
 QUIET = ["--workers", "0", "--limit", "2"]
 
 
@@ -698,7 +699,7 @@ def test_the_files_of_an_evaluation_come_before_its_tables(
     monkeypatch.setattr(paa.report.tables, "rich_table", spy)
     arguments = ["eval", checkpoint, "--data", shapes, "--device", "cpu", "--workers", 0, "--output", tmp_path / "out"]
     main([str(argument) for argument in arguments])
-    assert written == [{"metrics.json", "results.json", "report.md", "precision_recall.png", "sheet.jpg"}] * 3
+    assert written == [{*EVALUATION, "precision_recall.png"}] * 3
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -1066,3 +1067,113 @@ def test_a_field_that_is_named_is_not_changed_by_a_file(tmp_path: Path, shapes: 
     for named in (["--model.backbone", "resnet18"], ["--model.backbone=resnet18"]):
         assert "holds a model with backbone resnet34, not resnet18" in fails(*start, *named)
     assert not (tmp_path / "o").exists()
+
+
+def test_eval_of_results_gives_the_numbers_of_the_checkpoint(
+    tmp_path: Path, shapes: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["--data", shapes, "--split", "train", "--workers", 0, "--device", "cpu", "--draws", 20]
+
+    def run(*arguments: object) -> str:
+        capsys.readouterr()
+        main([str(word) for word in ("eval", *arguments, *more)])
+        return capsys.readouterr().out
+
+    first = run(checkpoint, "--output", tmp_path / "first")
+    results = tmp_path / "first" / "results.json"
+    again = run(results, "--output", tmp_path / "again")
+    assert first.replace("first", "again") == again
+    for name in ("metrics.json", "results.json"):
+        assert (tmp_path / "first" / name).read_text() == (tmp_path / "again" / name).read_text()
+    assert files(tmp_path / "again") == {*EVALUATION, "precision_recall.png"}
+
+    everything = json.loads(run(results, "--json"))
+    assert everything["metrics"] == json.loads((tmp_path / "first" / "metrics.json").read_text())
+    written = json.loads((tmp_path / "again" / "analysis.json").read_text())
+    assert {name: value for name, value in everything.items() if name != "metrics"} == written
+    assert written["predicted_iou"] is None
+    assert json.loads((tmp_path / "first" / "analysis.json").read_text())["predicted_iou"]["images"] == 8
+    assert written["what"] == str(results)
+    assert len(written["images"]) == 8
+
+    printed = run(results, "--analysis")
+    assert printed.startswith(first.splitlines()[0])
+    for title in ("95 % interval", "objects by size", "kinds of errors", "points apart", "confusions", "worst images"):
+        assert title in printed
+        assert title not in first
+    assert "8 images of" in first
+    assert "3 images of" in run(results, "--limit", 3)
+
+
+def test_eval_against(
+    tmp_path: Path, shapes: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str], fails: Fails
+) -> None:
+    shared = ["eval", str(checkpoint), "--data", str(shapes), "--split", "train", "--workers", "0", "--device", "cpu"]
+    main([*shared, "--output", str(tmp_path / "out"), "--draws", "0"])
+    assert json.loads((tmp_path / "out" / "analysis.json").read_text())["intervals"] is None
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    fewer = tmp_path / "fewer.json"
+    fewer.write_text(json.dumps(results[:1]))
+    capsys.readouterr()
+
+    for other in (fewer, checkpoint):
+        main([*shared, "--against", str(other), "--draws", "50"])
+        printed = capsys.readouterr().out
+        assert f"difference from {other}, 95 % interval of 50 draws" in printed
+    main([*shared, "--against", str(fewer), "--draws", "50", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["against"] == str(fewer)
+    comparison = found["comparison"]
+    assert comparison["AR100"]["verdict"] == "better"
+    assert comparison["AR100"]["difference"] == comparison["AR100"]["this"] - comparison["AR100"]["other"] > 0
+    assert set(comparison["classes"]) == {"circle", "square", "triangle", "star"}
+
+    main(["eval", str(fewer), *shared[2:], "--against", str(checkpoint), "--draws", "50", "--json"])
+    turned = json.loads(capsys.readouterr().out)["comparison"]
+    assert turned["AR100"]["difference"] == -comparison["AR100"]["difference"]
+    assert "--draws must be at least 1 with --against, got 0" in fails(*shared, "--against", fewer, "--draws", 0)
+    assert "--draws must be at least 0, got -1" in fails(*shared, "--draws", -1)
+
+
+def test_eval_against_a_detector_with_other_classes(
+    tmp_path: Path, shapes: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str], fails: Fails
+) -> None:
+    """The same classes in another order are the same; one that the other does not know is an error."""
+    from paa.model.detector import Detector
+    from paa.training.run_folder import save_checkpoint
+    from paa.weights.formats import own
+
+    model = paa.load(checkpoint, "cpu")
+    state = model.state_dict()
+    order = torch.tensor([2, 0, 3, 1])
+    for name in ("head.cls_logits.weight", "head.cls_logits.bias"):
+        state[name] = state[name][order]
+    for path, names in (
+        ("turned.pt", tuple(model.names[i] for i in order)),
+        ("other.pt", ("circle", "square", "moon", "star")),
+    ):
+        detector = Detector(model.config, names)
+        detector.load_state_dict(state)
+        save_checkpoint(tmp_path / path, own.write(detector.config, detector.names, detector.state_dict()))
+    shared = ["eval", checkpoint, "--data", shapes, "--split", "train", "--workers", 0, "--device", "cpu", "--draws", 9]
+    main([str(word) for word in (*shared, "--json", "--against", tmp_path / "turned.pt")])
+    comparison = json.loads(capsys.readouterr().out)["comparison"]
+    assert comparison["AP"]["this"] > 0
+    assert all(comparison[name]["difference"] == 0 for name in ("AP", "AP50", "AR100"))
+    said = fails(*shared, "--against", tmp_path / "other.pt")
+    assert "other.pt" in said
+    assert "finds 'moon', which" in said
+
+
+def test_eval_of_bad_results(tmp_path: Path, shapes: Path, capsys: pytest.CaptureFixture[str], fails: Fails) -> None:
+    path = tmp_path / "results.json"
+    good = {"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
+    path.write_text(json.dumps([good, {**good, "image_id": 99}]))
+    shared = ["eval", path, "--data", shapes, "--split", "train"]
+    said = fails(*shared, "--output", tmp_path / "out")
+    assert "result 2: image_id 99 is no image of the data set" in said
+    assert not (tmp_path / "out").exists()
+    main([str(word) for word in (*shared, "--output", tmp_path / "out", "--skip-bad", "--draws", 5)])
+    assert "left out 1:" in capsys.readouterr().err
+    assert "image_id 99" in (tmp_path / "out" / "left_out.txt").read_text()
+    assert "nowhere.json: no such file of results" in fails("eval", "nowhere.json", "--data", shapes)

@@ -15,6 +15,7 @@ from paa.evaluation.metrics import evaluate
 from paa.evaluation.operating_point import precision_recall
 from paa.inference.table import DetectionTable
 from paa.report.evaluation import write_evaluation, write_sheet
+from paa.report.evaluation_report import EvaluationReport
 
 
 def near_truth(index: DatasetIndex) -> DetectionTable:
@@ -28,7 +29,8 @@ def near_truth(index: DatasetIndex) -> DetectionTable:
 
 
 def write(folder: Path, index: DatasetIndex, table: DetectionTable) -> None:
-    write_evaluation(folder, EvaluatedDataset(index, table, evaluate(index, table), []))
+    evaluated = EvaluatedDataset(index, table, evaluate(index, table), [])
+    write_evaluation(folder, EvaluationReport("model.pt", str(index.root), evaluated))
 
 
 def test_the_numbers_are_those_of_the_results(tmp_path: Path, shapes: Path) -> None:

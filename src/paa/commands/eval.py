@@ -1,9 +1,10 @@
-"""paa eval: evaluate a checkpoint on a data set."""
+"""paa eval: evaluate a checkpoint, or another tool's results, on a data set."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -24,18 +25,25 @@ from paa.errors import ConfigError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from paa.evaluation.dataset import EvaluatedDataset
+    from paa.data.read_report import ReadReport
+    from paa.report.evaluation_report import EvaluationReport
 
 
 @dataclass(frozen=True)
 class Eval:
-    """Evaluate a checkpoint on a data set: COCO's twelve numbers, each class, the best operating points."""
+    """Evaluate a checkpoint or a file of results on a data set: COCO's numbers, operating points, errors, a report."""
 
-    checkpoint: Positional[Path]
-    """A checkpoint of this project, the seed, the official code or MMDetection, or a name, as mmdet/r50_1x (paa weights
-    lists them)."""
+    what: Positional[Path]
+    """A checkpoint of this project, the seed, the official code or MMDetection, a name, as mmdet/r50_1x (paa weights
+    lists them), or another tool's results: a JSON file in COCO's result format."""
     data: Path
     """The data set: a COCO JSON file, or the folder of a COCO, Pascal VOC or YOLO data set."""
+    against: Path | None = None
+    """Another checkpoint or file of results: say which differences from it are more than chance."""
+    analysis: bool = False
+    """Print intervals, AP by size, kinds of errors, confusions, calibration and doubtful annotations too."""
+    json: bool = False
+    """Print everything as JSON, and nothing else."""
     checkpoint_format: DetectorFormat | None = None
     """Format of the checkpoint; default: recognised from its content."""
     split: str = "val"
@@ -43,11 +51,13 @@ class Eval:
     format: Format | None = None
     """Format of the data set; default: recognised from what the path holds."""
     output: Path | None = None
-    """Folder for the numbers, COCO results, precision-recall curves and a sheet of images."""
+    """Folder for report.html, the numbers as JSON, COCO results, precision-recall curves and a sheet of images."""
     device: str | None = None
     """cpu, cuda, cuda:1, ...; default: a GPU if there is one."""
     limit: int | None = None
     """Evaluate on the first images only."""
+    draws: int = 1000
+    """Draws of the images for intervals (bootstrap); 0 leaves the intervals out."""
     inference: InferenceOptions = field(default_factory=InferenceConfig)
     multi_scale: bool = False
     """Detect at many sizes and in mirror images too, and merge the detections; --views.* are its options."""
@@ -62,10 +72,13 @@ class Eval:
     tiling: Annotated[TileOptions, arg(name="tiles")] = field(default_factory=TileOptions)
 
     usual: ClassVar[tuple[str, ...]] = (
-        "checkpoint",
+        "what",
         "data",
         "split",
         "output",
+        "against",
+        "analysis",
+        "json",
         "device",
         "limit",
         "inference.voting",
@@ -80,41 +93,20 @@ class Eval:
     """The options that --help shows."""
 
     def run(self, console: Console) -> None:
-        """Evaluate, print tables and, with an output folder, write files."""
-        import numpy as np
-
+        """Evaluate, print tables or JSON and, with an output folder, write files."""
         from paa.data.left_out import LEFT_OUT, LeftOut
-        from paa.data.read import read_dataset
         from paa.data.read_report import NAMED, ReadReport
-        from paa.evaluation.dataset import evaluate_dataset
-        from paa.predictor import load
         from paa.report.evaluation import write_evaluation
-        from paa.report.progress import progress_bar
-        from paa.runtime.distributed import start
         from paa.runtime.files import check_folder
 
-        if self.limit is not None and self.limit < 1:
-            raise ConfigError(f"--limit must be at least 1, got {self.limit}")
-        limit_pixels(self.max_pixels)
-        inference = with_views(self.inference, self.multi_scale, self.views)
-        inference = with_tiles(inference, self.tiles, self.tiling)
+        inference = self._checked()
         if self.output is not None:
             check_folder(self.output)
-        with start(self.device) as process:
-            model = load(self.checkpoint, str(process.device), format=self.checkpoint_format)
-            model.inference = inference
-            model.optimise(inference.precision, inference.compile)
-            report = ReadReport(self.loading.skip_bad)
-            index = read_dataset(
-                self.data, self.split, self.format, names=model.names, images=self.images, report=report
-            )
-            if self.limit is not None:
-                index = index.select(np.arange(min(self.limit, len(index))))
-            with progress_bar(console, "images of this process", -(-len(index) // process.world)) as advance:
-                evaluated = evaluate_dataset(model, index, process, model.inference, self.loading, advance)
-        if evaluated is None:  # the first process writes the results of all
+        report = ReadReport(self.loading.skip_bad)
+        result = self._evaluate(inference, report, console)
+        if result is None:  # the first process writes the results of all
             return
-        left_out = [*report.left_out, *evaluated.left_out]
+        left_out = [*report.left_out, *result.evaluated.left_out]
         if self.output is None and len(left_out) > NAMED:
             logging.getLogger("paa").info("--output FOLDER lists all %d items that were left out", len(left_out))
         try:
@@ -122,17 +114,79 @@ class Eval:
                 file = LeftOut(self.output / LEFT_OUT)
                 file.add(self.split, left_out)
                 file.write()
-                write_evaluation(self.output, evaluated)
+                write_evaluation(self.output, result)
         finally:  # also where the files cannot be written
-            self._print_tables(console, evaluated)
-        if self.output is not None:
+            self._print(console, result)
+        if self.output is not None and not self.json:
             console.print(f"written to {self.output}", markup=False)
 
-    def _print_tables(self, console: Console, evaluated: EvaluatedDataset) -> None:
-        """Print COCO's numbers, each class, and the best operating points."""
+    def _checked(self) -> InferenceConfig:
+        """Return the configuration of inference; ConfigError for values that make no sense together."""
+        if self.limit is not None and self.limit < 1:
+            raise ConfigError(f"--limit must be at least 1, got {self.limit}")
+        if self.draws < (0 if self.against is None else 1):
+            least = "0" if self.against is None else "1 with --against"
+            raise ConfigError(f"--draws must be at least {least}, got {self.draws}")
+        limit_pixels(self.max_pixels)
+        return with_tiles(with_views(self.inference, self.multi_scale, self.views), self.tiles, self.tiling)
+
+    def _evaluate(self, inference: InferenceConfig, report: ReadReport, console: Console) -> EvaluationReport | None:
+        """Return the evaluation with all that was asked for beside it; None in every process but the first."""
+        from rich.console import Console as RichConsole
+
+        from paa.commands.eval_subject import common_names, detect_all, open_subject
+        from paa.data.read import read_dataset
+        from paa.evaluation.analysis import analyse
+        from paa.evaluation.comparison import compare
+        from paa.evaluation.dataset import evaluate_detections
+        from paa.report.evaluation_report import EvaluationReport
+        from paa.report.progress import progress_bar
+        from paa.runtime.distributed import start
+
+        shown_on = RichConsole(stderr=True) if self.json else console
+        show_progress = partial(progress_bar, shown_on, "images of this process")
+        with start(self.device) as process:
+            subjects = [
+                open_subject(path, format, process, inference, self.loading, show_progress)
+                for path, format in ((self.what, self.checkpoint_format), (self.against, None))
+                if path is not None
+            ]
+            names, format = common_names(subjects), self.format
+            whole = read_dataset(self.data, self.split, format, names=names, images=self.images, report=report)
+            found = detect_all(subjects, whole, self.limit, report)
+            more = self.analysis or self.json or self.output is not None
+            iou = subjects[0].predicted_iou(found[0].index) if process.first and more else None
+        if not process.first:
+            return None
+        this, *others = (evaluate_detections(one, inference.max_detections) for one in found)
+        return EvaluationReport(
+            str(self.what),
+            str(self.data),
+            this,
+            analyse(this, self.draws, iou) if more else None,
+            None if self.against is None else str(self.against),
+            compare(this.evaluation, others[0].evaluation, self.draws) if others else None,
+        )
+
+    def _print(self, console: Console, result: EvaluationReport) -> None:
+        """Print the evaluation as JSON, or as tables: COCO's numbers, classes, operating points, what was asked for."""
+        import json
+
         from rich.markup import escape
 
+        from paa.report.analysis_tables import analysis_tables, comparison_tables
+        from paa.report.evaluation_json import evaluation_dict
         from paa.report.tables import evaluation_tables, rich_table
 
-        for title, rows in evaluation_tables(evaluated, f"{len(evaluated.index)} images of {self.data}"):
-            console.print(rich_table(rows, escape(title)))
+        if self.json:
+            print(json.dumps(evaluation_dict(result), indent=2))  # rich would replace what looks like an emoji's name
+            return
+        analysis = result.analysis if self.analysis else None
+        title = f"{len(result.evaluated.index)} images of {self.data}"
+        tables = evaluation_tables(result.evaluated, title, None if analysis is None else analysis.intervals)
+        if analysis is not None:
+            tables += analysis_tables(analysis)
+        if result.comparison is not None:
+            tables += comparison_tables(result.comparison, str(result.against))
+        for name, rows in tables:
+            console.print(rich_table(rows, escape(name)))

@@ -40,7 +40,7 @@ USAGE = f"""paa {__version__}: Probabilistic Anchor Assignment with IoU Predicti
 usage: paa COMMAND [options]     (paa COMMAND --help: the usual options, --help-all: every option)
 
   paa train --data PATH                         train on a COCO, Pascal VOC or YOLO data set
-  paa eval CHECKPOINT --data PATH               COCO's numbers, operating points
+  paa eval CHECKPOINT_OR_RESULTS --data PATH    COCO's numbers, operating points, errors, a report
   paa predict CHECKPOINT IMAGE_OR_FOLDER...     draw and write detections
   paa convert CHECKPOINT OUT.safetensors        any implementation's checkpoint, as this project's model file
   paa weights                                   list the pre-trained weights that have a name

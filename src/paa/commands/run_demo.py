@@ -12,12 +12,14 @@ from paa.config import AugmentConfig, DataConfig, LoadingConfig, RuntimeConfig, 
 from paa.data.read import read_dataset
 from paa.data.shapes import make_shapes
 from paa.errors import RunError
+from paa.evaluation.analysis import analyse
 from paa.evaluation.dataset import evaluate_dataset
 from paa.evaluation.metrics import CocoMetrics
 from paa.predictor import load
 from paa.recipes import RECIPES
 from paa.report.curves import training_curves
 from paa.report.evaluation import write_evaluation
+from paa.report.evaluation_report import EvaluationReport
 from paa.runtime.distributed import Process
 from paa.training.settings import TrainConfig
 from paa.training.train import train
@@ -65,5 +67,7 @@ def run_demo(
     evaluated = evaluate_dataset(model, index, process, model.inference, LoadingConfig(workers=1))
     assert evaluated is not None  # a demo is one process
     seconds = time.perf_counter() - started
-    write_evaluation(folder / "evaluation", evaluated)
+    write_evaluation(
+        folder / "evaluation", EvaluationReport(str(result.last), str(data), evaluated, analyse(evaluated))
+    )
     return evaluated.metrics, seconds

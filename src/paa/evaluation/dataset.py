@@ -1,4 +1,4 @@
-"""Evaluate a detector on a data set: detect in all its images and compare the detections with the ground truth."""
+"""Evaluate a detector, or detections, on a data set: compare what is found in its images with the ground truth."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from functools import cached_property
 
 from paa.config import InferenceConfig, LoadingConfig
 from paa.data.index import DatasetIndex
-from paa.evaluation.metrics import CocoMetrics, Evaluation, evaluate
+from paa.evaluation.metrics import MAX_DETECTIONS, CocoMetrics, Evaluation, evaluate
 from paa.evaluation.operating_point import ClassCurve, precision_recall
-from paa.inference.dataset import detect_dataset
+from paa.inference.dataset import DetectedDataset, detect_dataset
 from paa.inference.table import DetectionTable
 from paa.model.detector import Detector
 from paa.runtime.distributed import Process
@@ -57,5 +57,10 @@ def evaluate_dataset(
     found = detect_dataset(detector, index, process, inference, loading, progress)
     if not process.first:
         return None
-    evaluation = evaluate(found.index, found.table, max_detections=inference.max_detections)
+    return evaluate_detections(found, inference.max_detections)
+
+
+def evaluate_detections(found: DetectedDataset, max_detections: int = MAX_DETECTIONS) -> EvaluatedDataset:
+    """Return how detections, of a detector or a file, compare with the ground truth. Raises as `evaluate`."""
+    evaluation = evaluate(found.index, found.table, max_detections=max_detections)
     return EvaluatedDataset(found.index, found.table, evaluation, found.left_out)

@@ -55,11 +55,13 @@ class CocoMetrics:
 class Evaluation:
     """A data set's detections, matched to its ground truths once, and all that is read from the matches.
 
-    table: the evaluated detections (N), their image a position among the evaluated images in order of image id.
-    metrics: COCO's numbers. run: hotcoco's evaluator after matching, for its other reports (kinds of errors,
-    calibration, label errors); its image ids are positions, its category ids labels, its annotation ids rows + 1.
+    index: the evaluated images, in order of image id. table: the evaluated detections (N), their image a position in
+    that index. metrics: COCO's numbers. run: hotcoco's evaluator after matching, for its other reports (kinds of
+    errors, calibration, label errors); its image ids are positions, its category ids labels, its annotation ids
+    rows + 1.
     """
 
+    index: DatasetIndex
     table: DetectionTable
     metrics: CocoMetrics
     run: hotcoco.COCOeval
@@ -70,15 +72,31 @@ class Evaluation:
         iou: one of COCO's ten thresholds, else ValueError. Detections on a crowd do not count, nor those beyond the
         limit of detections of a class and image.
         """
-        thresholds = self.run.params.iou_thrs
-        if not np.isclose(thresholds, iou).any():
-            raise ValueError(f"expected an IoU of {', '.join(f'{t:.2f}' for t in thresholds)}, got {iou}")
-        # score_thr: the least score of what hotcoco reports as label errors, none of which are wanted here
-        status = self.run.image_diagnostics(iou, score_thr=float("inf"))["dt_status"]
+        status = self._statuses(iou, "dt_status")
         verdicts = np.full(len(self.table), -1, np.int8)
         rows = np.fromiter(status, np.int64, len(status)) - 1
         verdicts[rows] = np.fromiter((s == "tp" for s in status.values()), bool, len(status))
         return verdicts
+
+    def found(self, iou: float) -> npt.NDArray[np.int8]:
+        """Return (A,), for each object of the index: 1 if it was found, 0 if it was missed, -1 for a crowd.
+
+        iou: one of COCO's ten thresholds, else ValueError.
+        """
+        status = self._statuses(iou, "gt_status")
+        found = np.full(len(self.index.labels), -1, np.int8)
+        rows = np.fromiter(status, np.int64, len(status)) - 1
+        found[rows] = np.fromiter((s == "matched" for s in status.values()), bool, len(status))
+        return found
+
+    def _statuses(self, iou: float, key: str) -> dict[int, str]:
+        """Return hotcoco's word on each detection or object that counts, by its id."""
+        thresholds = self.run.params.iou_thrs
+        if not np.isclose(thresholds, iou).any():
+            raise ValueError(f"expected an IoU of {', '.join(f'{t:.2f}' for t in thresholds)}, got {iou}")
+        # score_thr: the least score of what hotcoco reports as label errors, none of which are wanted here
+        status: dict[int, str] = self.run.image_diagnostics(iou, score_thr=float("inf"))[key]
+        return status
 
 
 def evaluate(
@@ -109,13 +127,13 @@ def evaluate(
     ap, ap50 = precision.mean(axis=(0, 1)).tolist(), precision[0].mean(axis=0).tolist()
     names = [f"AR{limit}" if name == f"AR{MAX_DETECTIONS}" else name for name in SUMMARY_NAMES]
     metrics = CocoMetrics(
-        dict(zip(names, map(_defined, run.stats))),
+        dict(zip(names, map(defined, run.stats))),
         tuple(
-            ClassMetrics(name, int(objects[label]), _defined(ap[label]), _defined(ap50[label]))
+            ClassMetrics(name, int(objects[label]), defined(ap[label]), defined(ap50[label]))
             for label, name in enumerate(index.names)
         ),
     )
-    return Evaluation(table, metrics, run)
+    return Evaluation(index, table, metrics, run)
 
 
 def _select(
@@ -158,6 +176,6 @@ def _datasets(index: DatasetIndex, table: DetectionTable) -> tuple[hotcoco.COCO,
     return truth, truth.load_res(np.column_stack([table.image, xywh(table.boxes), table.scores, table.labels]))
 
 
-def _defined(value: float) -> float | None:
+def defined(value: float) -> float | None:
     """Return the number, or None for the -1 that COCO writes where there is nothing to measure."""
     return None if value < 0 else float(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,22 @@ class DetectionTable:
     def select(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> DetectionTable:
         """Return only these rows (positions or a mask), in this order."""
         return DetectionTable(self.image[rows], self.boxes[rows], self.scores[rows], self.labels[rows])
+
+    def relabelled(self, label_of: npt.NDArray[np.int64]) -> DetectionTable:
+        """Return the same detections with the label label_of[label], for a data set with other labels."""
+        return replace(self, labels=label_of[self.labels])
+
+    def moved(self, ids: npt.NDArray[np.int64], to: npt.NDArray[np.int64]) -> DetectionTable:
+        """Return the detections in images that another index has too, with their positions in that index.
+
+        ids (I,), to (J,): the image ids of this table's index, and of the other one.
+        """
+        order = np.argsort(to)
+        place = np.full(len(ids), -1)
+        _, mine, theirs = np.intersect1d(ids, to[order], assume_unique=True, return_indices=True)
+        place[mine] = order[theirs]
+        kept = self.select(place[self.image] >= 0)
+        return replace(kept, image=place[kept.image])
 
     @staticmethod
     def from_batch(positions: Tensor, found: DetectedBatch) -> DetectionTable:

@@ -1,9 +1,10 @@
-"""The files of an evaluation: numbers, COCO results, precision-recall curves, images beside the ground truth."""
+"""The files of an evaluation: report, numbers, COCO results, precision-recall curves, images beside the truth."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,37 +12,38 @@ from paa.data.images.read import read_image
 from paa.data.index import DatasetIndex
 from paa.detections import Detections
 from paa.evaluation.coco_results import write_results
-from paa.evaluation.dataset import EvaluatedDataset
 from paa.inference.table import DetectionTable
 from paa.report.curves import precision_recall_curves
 from paa.report.drawing import Comparison, contact_sheet
+from paa.report.evaluation_json import beside_metrics_dict, metrics_dict
+from paa.report.evaluation_report import EvaluationReport
+from paa.report.html.page import write_page
 from paa.report.tables import evaluation_tables, markdown_table
 from paa.runtime.files import whole_file, write_text
 
 
-def write_evaluation(folder: Path, evaluated: EvaluatedDataset) -> None:
+def write_evaluation(folder: Path, report: EvaluationReport) -> None:
     """Write metrics.json, results.json (COCO's format), report.md, precision_recall.png and sheet.jpg to `folder`.
 
-    Without an object in any image there is no curve to draw, and no precision_recall.png.
+    With an analysis also analysis.json and report.html, which hold a comparison too. Without an object in any image
+    there is no curve to draw, and no precision_recall.png.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    points = {
-        c.name: {
-            "AP_all_points": c.ap,
-            "AP_all_points_mean": c.ap_mean,
-            "point": None if c.point is None else {**vars(c.point), "product": c.point.product},
-            "share": c.share,
-        }
-        for c in evaluated.curves
-    }
-    metrics = {**evaluated.metrics.to_dict(), "operating_points": points}
-    write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    evaluated = report.evaluated
+    write_text(folder / "metrics.json", _json(metrics_dict(evaluated)))
+    if report.analysis is not None:
+        write_text(folder / "analysis.json", _json(beside_metrics_dict(report)))
+        write_page(folder / "report.html", report)
     write_results(folder / "results.json", evaluated.index, evaluated.table)
     tables = [markdown_table(rows) for _, rows in evaluation_tables(evaluated)]
     write_text(folder / "report.md", "\n\n".join(tables) + "\n")
     if any(curve.objects for curve in evaluated.curves):
         precision_recall_curves(evaluated.curves, folder / "precision_recall.png")
     write_sheet(folder / "sheet.jpg", evaluated.index, evaluated.table)
+
+
+def _json(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2) + "\n"
 
 
 def write_sheet(

@@ -8,11 +8,14 @@ from typing import Literal
 from rich import box
 from rich.table import Table
 
+from paa.evaluation.bootstrap import Interval
 from paa.evaluation.dataset import EvaluatedDataset
+from paa.evaluation.intervals import Intervals
 from paa.evaluation.metrics import CocoMetrics
 from paa.evaluation.operating_point import ClassCurve
 
 Row = Mapping[str, str]
+INTERVAL = "95 % interval"
 
 _MEANINGS = {
     "AP": "average precision, mean over IoU 0.50:0.95",
@@ -28,35 +31,67 @@ _MEANINGS = {
     "ARm": "medium objects",
     "ARl": "large objects",
 }
-_LEFT = {"measure", "meaning", "class", "name", "where"}  # columns aligned to the left
-_LONG = {"meaning", "class", "where"}  # columns wrapped where the terminal is narrow; numbers never are
+TEXT_COLUMNS = {  # columns aligned to the left
+    *("measure", "meaning", "class", "name", "where"),
+    *("size", "error", "scores", "IoU", "annotated", "found", "image", "verdict"),
+}
+_LONG = {
+    "meaning",
+    "class",
+    "where",
+    "image",
+    "annotated",
+    "found",
+}  # columns wrapped where the terminal is narrow; numbers never are
 
 
-def evaluation_tables(evaluated: EvaluatedDataset, title: str = "COCO's numbers") -> list[tuple[str, list[Row]]]:
-    """Return the tables of an evaluation, each as its title and rows: the twelve numbers, classes, operating points."""
+def evaluation_tables(
+    evaluated: EvaluatedDataset, title: str = "COCO's numbers", intervals: Intervals | None = None
+) -> list[tuple[str, list[Row]]]:
+    """Return the tables of an evaluation, each as its title and rows: the twelve numbers, classes, operating points.
+
+    intervals: for a column of these beside the numbers.
+    """
     return [
-        (title, summary_rows(evaluated.metrics)),
-        ("classes", class_rows(evaluated.metrics)),
+        (title, summary_rows(evaluated.metrics, intervals)),
+        ("classes", class_rows(evaluated.metrics, intervals)),
         ("operating points of highest precision x recall, at IoU 0.5", operating_point_rows(evaluated.curves)),
     ]
 
 
-def summary_rows(metrics: CocoMetrics) -> list[Row]:
-    """Return a row for each of COCO's twelve numbers, with what it measures."""
+def summary_rows(metrics: CocoMetrics, intervals: Intervals | None = None) -> list[Row]:
+    """Return a row for each of COCO's twelve numbers, with what it measures and, if given, its interval."""
     return [
-        {"measure": name, "value": _percent(value), "meaning": _MEANINGS.get(name) or f"{name[2:]} detections"}
+        {
+            "measure": name,
+            "value": percent(value),
+            **({} if intervals is None else {INTERVAL: interval_text(intervals.measures.get(name))}),
+            "meaning": _MEANINGS.get(name) or f"{name[2:]} detections",
+        }
         for name, value in metrics.summary.items()
     ]
 
 
-def class_rows(metrics: CocoMetrics) -> list[Row]:
+def class_rows(metrics: CocoMetrics, intervals: Intervals | None = None) -> list[Row]:
     """Return a row for each class, with its number of objects, AP and AP50, and at the end their mean."""
+    bounds = [None] * len(metrics.classes) if intervals is None else intervals.classes
     rows = [
-        {"class": c.name, "objects": str(c.objects), "AP": _percent(c.ap), "AP50": _percent(c.ap50)}
-        for c in metrics.classes
+        {
+            "class": c.name,
+            "objects": str(c.objects),
+            "AP": percent(c.ap),
+            **({} if intervals is None else {INTERVAL: interval_text(bound)}),
+            "AP50": percent(c.ap50),
+        }
+        for c, bound in zip(metrics.classes, bounds)
     ]
-    total = sum(c.objects for c in metrics.classes)
-    mean = {"class": "mean", "objects": str(total), "AP": _percent(metrics["AP"]), "AP50": _percent(metrics["AP50"])}
+    mean = {
+        "class": "mean",
+        "objects": str(sum(c.objects for c in metrics.classes)),
+        "AP": percent(metrics["AP"]),
+        **({} if intervals is None else {INTERVAL: interval_text(intervals.measures["AP"])}),
+        "AP50": percent(metrics["AP50"]),
+    }
     return [*rows, mean]
 
 
@@ -69,12 +104,12 @@ def operating_point_rows(curves: Sequence[ClassCurve]) -> list[Row]:
         {
             "class": curve.name,
             "objects": str(curve.objects),
-            "AP": _percent(curve.ap),
+            "AP": percent(curve.ap),
             "score": f"{curve.point.threshold:.3f}" if curve.point else "-",
-            "precision": _percent(curve.point.precision if curve.point else None),
-            "recall": _percent(curve.point.recall if curve.point else None),
-            "P x R": _percent(curve.point.product if curve.point else None),
-            "of AP": _percent(curve.share),
+            "precision": percent(curve.point.precision if curve.point else None),
+            "recall": percent(curve.point.recall if curve.point else None),
+            "P x R": percent(curve.point.product if curve.point else None),
+            "of AP": percent(curve.share),
         }
         for curve in curves
     ]
@@ -82,12 +117,12 @@ def operating_point_rows(curves: Sequence[ClassCurve]) -> list[Row]:
     mean = {
         "class": "mean",
         "objects": str(sum(curve.objects for curve in curves)),
-        "AP": _percent(_mean([curve.ap for curve in curves])),
+        "AP": percent(_mean([curve.ap for curve in curves])),
         "score": "-",
-        "precision": _percent(_mean([point.precision for point in points])),
-        "recall": _percent(_mean([point.recall for point in points])),
-        "P x R": _percent(_mean([point.product for point in points])),
-        "of AP": _percent(_mean([curve.share for curve in curves])),
+        "precision": percent(_mean([point.precision for point in points])),
+        "recall": percent(_mean([point.recall for point in points])),
+        "P x R": percent(_mean([point.product for point in points])),
+        "of AP": percent(_mean([curve.share for curve in curves])),
     }
     return [*rows, mean]
 
@@ -96,7 +131,7 @@ def rich_table(rows: Sequence[Row], title: str | None = None) -> Table:
     """Return the rows as a table for the terminal; long names are wrapped to fit, a line sets off the row of means."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for key in rows[0] if rows else ():
-        justify: Literal["left", "right"] = "left" if key in _LEFT else "right"
+        justify: Literal["left", "right"] = "left" if key in TEXT_COLUMNS else "right"
         width = None if key in _LONG else max(len(key), *(len(row[key]) for row in rows))
         table.add_column(key, justify=justify, min_width=width, no_wrap=key not in _LONG, overflow="fold")
     for row in rows:
@@ -113,7 +148,7 @@ def markdown_table(rows: Sequence[Row]) -> str:
     keys = list(rows[0])
     cells = [keys, *([row[key].replace("|", "\\|") for key in keys] for row in rows)]
     widths = [max(3, *(len(line[column]) for line in cells)) for column in range(len(keys))]
-    left = [key in _LEFT for key in keys]
+    left = [key in TEXT_COLUMNS for key in keys]
     lines = [
         "| " + " | ".join(c.ljust(w) if start else c.rjust(w) for c, w, start in zip(line, widths, left)) + " |"
         for line in cells
@@ -122,8 +157,14 @@ def markdown_table(rows: Sequence[Row]) -> str:
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
+    """Return a share in percent, with one digit."""
     return "-" if value is None else f"{100 * value:.1f}"
+
+
+def interval_text(interval: Interval | None) -> str:
+    """Return an interval in percent."""
+    return "-" if interval is None else f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -1,0 +1,73 @@
+"""Which image and which class of a data set the results of another tool mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+
+from paa.data.index import DatasetIndex
+
+Id = int | str
+UNKNOWN, AMBIGUOUS = -1, -2
+
+
+def find_images(index: DatasetIndex, ids: Sequence[Id]) -> npt.NDArray[np.int64]:
+    """Return the position (n,) of each image in the index, UNKNOWN or AMBIGUOUS.
+
+    A number is an image's id. A text is a file name, with or without folders and suffix, of one image only; where no
+    image has such a name, it is an id.
+    """
+    numbers = {number: position for position, number in enumerate(index.image_ids.tolist())}
+    names = _names(index) if any(isinstance(given, str) for given in ids) else {}
+
+    def find(given: Id) -> int:
+        if isinstance(given, int):
+            return numbers.get(given, UNKNOWN)
+        for name in (given, PurePosixPath(given.replace("\\", "/")).name):
+            if name in names:
+                return names[name]
+        return _find_number(given, numbers)
+
+    return _each_once(ids, find)
+
+
+def find_classes(index: DatasetIndex, ids: Sequence[Id]) -> npt.NDArray[np.int64]:
+    """Return the label (n,) of each class, or UNKNOWN. A number is a class's id; a text its name, else its id."""
+    numbers = {number: label for label, number in enumerate(index.category_ids.tolist())}
+    names = {name: label for label, name in enumerate(index.names)}
+
+    def find(given: Id) -> int:
+        if isinstance(given, int):
+            return numbers.get(given, UNKNOWN)
+        return names[given] if given in names else _find_number(given, numbers)
+
+    return _each_once(ids, find)
+
+
+def _names(index: DatasetIndex) -> dict[str, int]:
+    """Return the position of each image by its stem, its name without folders and its whole name, the last first."""
+    paths = [PurePosixPath(bytes(name).decode("utf-8", "surrogateescape")) for name in index.file_names]
+    whole = _by_name(map(str, paths))
+    return _by_name(path.stem for path in paths) | _by_name(path.name for path in paths) | whole
+
+
+def _by_name(names: Iterable[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for position, name in enumerate(names):
+        found[name] = AMBIGUOUS if name in found else position
+    return found
+
+
+def _find_number(text: str, numbers: dict[int, int]) -> int:
+    try:
+        return numbers.get(int(text), UNKNOWN)
+    except ValueError:
+        return UNKNOWN
+
+
+def _each_once(ids: Sequence[Id], find: Callable[[Id], int]) -> npt.NDArray[np.int64]:
+    found = {given: find(given) for given in set(ids)}
+    return np.array([found[given] for given in ids], np.int64)
