@@ -11,6 +11,7 @@ SLOW = (
     "data/test_workers.py",
     "inference/test_multi_scale.py",
     "inference/test_tiles.py",
+    "inspection/test_check.py",
     "model/test_hooks.py",
     "model/test_prepare.py",  # torch.compile
     "model/test_timm_backbone.py",
