@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from paa.commands.data.check import Check
+from paa.commands.data.convert import ConvertData
 
 DATA_COMMANDS: dict[str, Any] = {
     "data check": Check,
+    "data convert": ConvertData,
 }
 
-DataCommand = Check
+DataCommand = Check | ConvertData
 
 DATA_USAGE = """usage: paa data COMMAND PATH [options]     (paa data COMMAND --help: its options)
 
-  paa data check PATH                           every problem: damage, duplicates, leaks, classes, small objects"""
+  paa data check PATH                           every problem: damage, duplicates, leaks, classes, small objects
+  paa data convert PATH OUT --to FORMAT         as COCO, YOLO or Pascal VOC, in a new folder"""
