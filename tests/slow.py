@@ -7,6 +7,7 @@ SLOW = (
     "commands",  # whole commands
     "core/kernels",  # Triton's interpreter
     "core/test_assigner.py",  # torch.compile
+    "data/test_convert.py",  # real sets
     "data/test_loader.py",  # worker processes
     "data/test_workers.py",
     "inference/test_multi_scale.py",

@@ -124,7 +124,7 @@ def test_there_and_back(tmp_path: Path, first: str, second: str) -> None:
     assert [index.names for index in back.values()] == [index.names for index in splits.values()]
 
 
-@pytest.mark.parametrize("name", ["raccoon", "microcontrollers", "cards", "bccd"])
+@pytest.mark.parametrize("name", ["raccoon", "bccd"])
 def test_real_sets_there_and_back(tmp_path: Path, name: str) -> None:
     """Whole pixels come back exactly, also through fractions of the image's size."""
     splits = read_splits(Source(shared(name)))
@@ -222,7 +222,7 @@ def test_what_a_format_cannot_hold(tmp_path: Path) -> None:
 
 def test_a_class_that_xml_cannot_hold(tmp_path: Path) -> None:
     index = replace(make_index(tmp_path / "own", [(20, 30)]), names=("a", "b\x01", "c"))
-    with pytest.raises(DataError, match="class 'b.x01': VOC cannot hold this name"):
+    with pytest.raises(DataError, match=r"class 'b\\x01': VOC cannot hold this name"):
         convert({"train": index}, tmp_path / "new", WRITERS["voc"])
     assert [path.name for path in tmp_path.iterdir()] == ["own"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from paa.inspection.images import ImageFacts
+from paa.inspection.images import BITS, ImageFacts
 from paa.inspection.problems import DUPLICATE, LEAK, NEAR_DUPLICATE, NEAR_LEAK, Kind, Problem
 
 # Bits that may differ, as a share of the rarer bits (ones or zeros) of the image that has fewer of them. In four real
@@ -33,7 +33,7 @@ def duplicate_problems(images: Sequence[Seen]) -> Iterator[Problem]:
     """Yield a problem for each image that has the content of an earlier one, or looks like an earlier one.
 
     images: those of the training set first. Of several earlier images with its content, the first of another split is
-    named, else the first of its own.
+    named, else the first of its own; of several similar ones, the most similar of another split, else of its own.
     """
     by_content: dict[bytes, dict[str, int]] = {}  # for each content the first image of each split
     originals: list[int] = []
@@ -47,9 +47,12 @@ def duplicate_problems(images: Sequence[Seen]) -> Iterator[Problem]:
             other = next((k for split, k in known.items() if split != image.split), next(iter(known.values())))
             yield _pair(image, images[other], "has the content of {}", DUPLICATE, LEAK)
         known.setdefault(image.split, i)
-    for i, other, distance in _near_pairs(images, originals):
-        share = 1 - distance / len(_looks(images[i]))
-        yield _pair(images[i], images[other], f"looks like {{}} ({share:.0%} equal)", NEAR_DUPLICATE, NEAR_LEAK)
+    facts = [images[i].facts for i in originals]
+    for i, others, differing in near_images(facts):
+        image, near = images[originals[i]], [images[originals[k]] for k in others.tolist()]
+        best = int(np.lexsort((differing, [other.split == image.split for other in near]))[0])
+        share = 1 - differing[best] / BITS
+        yield _pair(image, near[best], f"looks like {{}} ({share:.0%} equal)", NEAR_DUPLICATE, NEAR_LEAK)
 
 
 def _pair(image: Seen, other: Seen, relation: str, within: Kind, across: Kind) -> Problem:
@@ -60,28 +63,30 @@ def _pair(image: Seen, other: Seen, relation: str, within: Kind, across: Kind) -
     return Problem(kind, image.split, message, str(image.path), image.image_id, other=str(other.path))
 
 
-def _near_pairs(images: Sequence[Seen], candidates: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-    """Yield each image that looks like an earlier one, the most similar earlier one, and how many bits differ.
-
-    An earlier image of another split comes before a more similar one of the same split.
-    """
-    positions = [i for i in candidates if images[i].facts.looks is not None]
-    if not positions:
+def near_images(
+    facts: Sequence[ImageFacts],
+) -> Iterator[tuple[int, npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
+    """Yield each image that looks like earlier ones, these (n,), and how many of their bits differ (n,)."""
+    positions = np.array([i for i, fact in enumerate(facts) if fact.looks is not None], np.int64)
+    if not len(positions):
         return
-    bits = np.stack([_looks(images[i]) for i in positions])
+    bits = np.stack([fact.looks for fact in facts if fact.looks is not None])
     telling = np.minimum(bits.sum(1), (~bits).sum(1))
     limits = np.where(telling >= _LEAST_TELLING, _NEAR * telling, -1)
-    splits = np.array([images[i].split for i in positions])
     signs = np.where(bits, 1, -1).astype(np.float32)  # a product of signs counts equal bits less different ones
     for start in range(0, len(signs), _ROWS):
-        differing = (bits.shape[1] - signs[start : start + _ROWS] @ signs.T) / 2
+        differing = (BITS - signs[start : start + _ROWS] @ signs.T) / 2
         for k, row in enumerate(differing, start):
             near = np.flatnonzero(row[:k] <= np.minimum(limits[:k], limits[k]))
             if len(near):
-                best = near[np.lexsort((row[near], splits[near] == splits[k]))[0]]
-                yield positions[k], positions[int(best)], int(row[best])
+                yield int(positions[k]), positions[near], row[near]
 
 
-def _looks(image: Seen) -> npt.NDArray[np.bool_]:
-    assert image.facts.looks is not None
-    return image.facts.looks
+def alike(facts: Sequence[ImageFacts]) -> Iterator[tuple[int, int]]:
+    """Yield pairs of images that have the same content or look like each other: all that belong together."""
+    first: dict[bytes, int] = {}
+    for i, fact in enumerate(facts):
+        if fact.content is not None and (known := first.setdefault(fact.content, i)) != i:
+            yield known, i
+    for i, others, _ in near_images(facts):
+        yield from ((i, other) for other in others.tolist())

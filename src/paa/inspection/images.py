@@ -21,6 +21,8 @@ from paa.errors import ImageError, one_line
 _GRID = 16  # cells of an image along each side whose brightness is compared
 _BRIGHTER = 1.0  # of 255; less is the noise of compression, where an image is plain
 
+BITS = _GRID * _GRID
+
 Looks = npt.NDArray[np.bool_]
 
 
