@@ -7,10 +7,12 @@ SLOW = (
     "commands",  # whole commands
     "core/kernels",  # Triton's interpreter
     "core/test_assigner.py",  # torch.compile
+    "data/test_convert.py",  # real sets
     "data/test_loader.py",  # worker processes
     "data/test_workers.py",
     "inference/test_multi_scale.py",
     "inference/test_tiles.py",
+    "inspection/test_check.py",
     "model/test_hooks.py",
     "model/test_prepare.py",  # torch.compile
     "model/test_timm_backbone.py",

@@ -17,6 +17,9 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 DataFormat = Literal["coco", "voc", "yolo"]
 """Formats of data sets: those of `paa.data.read.FORMATS`."""
 
+FileTransfer = Literal["copy", "link", "hardlink"]
+"""How image files get into a new data set: as copies, symbolic links to the files, or hard links."""
+
 WeightsFormat = Literal["paa", "seed", "official", "mmdet", "caffe2", "torchvision", "timm"]
 """Formats of files of weights: those of `paa.weights.read.FORMATS`."""
 

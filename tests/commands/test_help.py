@@ -12,7 +12,7 @@ SCREEN = 48
 
 def help_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     with pytest.raises(SystemExit) as stopped:
-        main([*arguments])
+        main([word for argument in arguments for word in argument.split()])  # a command may have two words
     assert stopped.value.code == 0
     return capsys.readouterr().out
 
@@ -45,7 +45,8 @@ def test_all_options_are_the_usual_ones_and_more(command: str, capsys: pytest.Ca
 def test_every_usual_option_is_shown(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     shown = help_of(capsys, command, "--help")
     options = set(re.findall(r"^\W{0,3}(--\w[\w.-]+)", shown, re.MULTILINE))
-    positional = {"checkpoint", "paths"} & {*COMMANDS[command].usual}
+    positional = {"checkpoint", "path", "paths", "output"} & {*COMMANDS[command].usual}
+    positional -= {option.removeprefix("--") for option in options}
     assert len(options) + len(positional) == len(COMMANDS[command].usual)
 
 

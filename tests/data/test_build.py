@@ -131,3 +131,23 @@ def test_classes_that_are_left_out_and_those_without_objects(tmp_path: Path) -> 
 def test_areas_that_the_files_give(tmp_path: Path) -> None:
     index = build_index(found(tmp_path, GOOD, areas=np.array([70, 1e300, -1])), True, ReadReport())
     assert index.areas.tolist() == [200, 70, 200]  # the box's own, where the value cannot be an area
+
+
+def test_a_detailed_report_names_each_box(tmp_path: Path) -> None:
+    boxes = [
+        *((0, [-10.0, 5, 5, 100]), (0, [80.0, 5, 90, 10]), (1, [5.0, 5, 5, 10]), (1, [5.0, 5, 5.5, 10])),
+        *(*GOOD, GOOD[0]),
+    ]
+    counted, detailed = ReadReport(), ReadReport(detailed=True)
+    raw = found(tmp_path, boxes, labels=np.array([0, 1, 0, 0, 1, 1, 1, 1]))
+    assert build_index(raw, True, counted).boxes.tolist() == build_index(raw, True, detailed).boxes.tolist()
+    assert len(counted.warnings) == 4
+    size = "80 wide and 60 high"
+    corners, fractions = "are they corners, and not x, y, width and height?", "are they fractions of the image's size"
+    assert detailed.warnings == [
+        "notes: box 1 has no area inside its image: (80, 5, 90, 10) in a.png, 80 wide and 60 high",
+        "notes: box 2 has no area inside its image: (5, 5, 5, 10) in b.png, 80 wide and 60 high",
+        f"notes: box 0 leaves its image by more than a pixel; {corners}: (-10, 5, 5, 100) in a.png, {size}",
+        f"notes: box 3 has a side below one pixel; {fractions}, and not pixels?: (5, 5, 5.5, 10) in b.png, {size}",
+        "notes: box 7 repeats the box and class of another",
+    ]

@@ -73,6 +73,16 @@ def test_the_second_reading_is_mapped(tmp_path: Path, folder: Path, reads: list[
     assert {name: getattr(index, name).dtype for name in dtypes} == dtypes
 
 
+def test_a_detailed_report_is_of_the_file_itself(tmp_path: Path, folder: Path, reads: list[Path]) -> None:
+    path = coco_json(tmp_path / "train.json", GOOD, count=3)
+    read_coco(path, "train")
+    for count in (2, 3):
+        report = ReadReport(detailed=True)
+        assert not isinstance(read_coco(path, "train", report), MappedIndex)
+        assert "annotation 3 (image 1) has no area inside its image" in report.warnings[0]
+        assert len(reads) == count
+
+
 def test_no_annotations(tmp_path: Path, folder: Path) -> None:
     path = coco_json(tmp_path / "test.json")
     for _ in range(2):

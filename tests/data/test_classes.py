@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from paa.data.classes import match_classes
+from paa.data.classes import match_classes, same_classes
 from paa.data.read_report import ReadReport
 from paa.errors import DataError
+from tests.data.data_files import make_index
 
 SOURCE = Path("train.json")
 
@@ -55,3 +57,18 @@ def test_names_that_differ_in_little(other: str, how: str | None) -> None:
     match_classes(SOURCE, ["cat", other], [1, 2], None, report)
     warning = f"train.json: the classes 'cat' and {other!r} differ in {how} only; are they the same?"
     assert report.warnings == ([warning] if how else [])
+
+
+def test_the_same_classes_for_several_indexes(tmp_path: Path) -> None:
+    first = make_index(tmp_path, [(20, 30)] * 3)
+    assert same_classes([]) == []
+    other = replace(first, names=("c", "d", "a"), category_ids=np.array([3, 2, 9]))
+    one, two = same_classes([first, other])
+    assert one.names == two.names == ("a", "b", "c", "d")
+    assert one.category_ids.tolist() == two.category_ids.tolist() == [1, 2, 3, 4]  # 2 is b's already
+    assert one.labels.tolist() == first.labels.tolist()
+    named = [other.names[label] for label in other.labels]
+    assert [two.names[label] for label in two.labels] == named
+    alone = same_classes([first])[0]
+    assert alone.names == first.names
+    assert alone.category_ids.tolist() == first.category_ids.tolist()

@@ -67,3 +67,11 @@ def test_characters_that_cannot_be_printed() -> None:
 def test_the_first_few_items() -> None:
     assert first_few(["a", Path("b")]) == "a, b"
     assert first_few(range(7)) == "0, 1, 2, 3, 4 and 2 more"
+
+
+def test_a_detailed_report_has_each_thing_that_a_remark_counts() -> None:
+    for detailed, expected in ((False, ["2 are odd", "alone"]), (True, ["a is odd", "b\\n is odd", "alone"])):
+        report = ReadReport(detailed=detailed)
+        report.warn("2 are odd", lambda: (f"{name} is odd" for name in ("a", "b\n")))
+        report.warn("alone")
+        assert report.warnings == expected

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from paa.errors import ConfigError, RunError
-from paa.runtime.files import remove_temporaries, whole_file
+from paa.runtime.files import check_new_folder, remove_temporaries, whole_file, whole_folder
 
 
 def test_two_writers_do_not_share_a_temporary(tmp_path: Path) -> None:
@@ -78,3 +78,38 @@ def test_names_as_long_as_they_can_be(tmp_path: Path, name: str) -> None:
     with whole_file(tmp_path / name) as temporary:
         temporary.write_text("x")
     assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_a_folder_is_whole_or_not_there(tmp_path: Path) -> None:
+    with whole_folder(tmp_path / "deep" / "new") as temporary:
+        (temporary / "file").write_text("x")
+        assert not (tmp_path / "deep" / "new").exists()
+    assert (tmp_path / "deep" / "new" / "file").read_text() == "x"
+    for error, raised in ((OSError(28, "No space left on device"), RunError), (KeyboardInterrupt(), KeyboardInterrupt)):
+        with pytest.raises(raised):
+            write_half_of_a_folder(tmp_path / "deep" / "other", error)
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["new"]
+
+
+def write_half_of_a_folder(path: Path, error: BaseException) -> None:
+    with whole_folder(path) as temporary:
+        (temporary / "file").write_text("half")
+        raise error
+
+
+def test_a_folder_that_exists_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name in ("full", "full/file", "link"):
+        with pytest.raises(RunError, match=f"{name}: exists already"), whole_folder(tmp_path / name):
+            pass
+        with pytest.raises(RunError, match="exists already"):
+            check_new_folder(tmp_path / name)
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "new"):
+        check_new_folder(tmp_path / name)
+        with whole_folder(tmp_path / name) as temporary:
+            (temporary / "file").write_text("y")
+        assert (tmp_path / name / "file").read_text() == "y"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "full", "link", "new"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import typing
 from collections.abc import Collection
 from typing import Annotated, Any
@@ -19,7 +20,7 @@ def show_help(command: type, prog: str, usual: Collection[str] | None, default: 
     default: an instance with the defaults to show; None: those of the class.
     """
     shown = _shown(_defaults(command) if default is None else default, usual)
-    description = typing.cast(str, command.__doc__)
+    description = inspect.cleandoc(typing.cast(str, command.__doc__))
     if usual is not None:
         description += f"\n\n{prog} {HELP_ALL} shows every option."
     # without DisallowNone, an option that may be left out would be of the type {None}|PATH

@@ -16,6 +16,7 @@ import tyro
 
 from paa import __version__
 from paa.commands.convert import Convert
+from paa.commands.data.group import DATA_COMMANDS, DATA_USAGE, DataCommand
 from paa.commands.demo import Demo
 from paa.commands.eval import Eval
 from paa.commands.help import HELP, HELP_ALL, show_help
@@ -33,7 +34,12 @@ COMMANDS: dict[str, Any] = {
     "convert": Convert,
     "weights": ListWeights,
     "demo": Demo,
+    **DATA_COMMANDS,
 }
+"""Every command by its name; a name of two words is a sub-command."""
+
+GROUPS = {"data": DATA_USAGE}
+"""What is printed for the first word of sub-commands."""
 
 USAGE = f"""paa {__version__}: Probabilistic Anchor Assignment with IoU Prediction
 
@@ -44,14 +50,16 @@ usage: paa COMMAND [options]     (paa COMMAND --help: the usual options, --help-
   paa predict CHECKPOINT IMAGE_OR_FOLDER...     draw and write detections
   paa convert CHECKPOINT OUT.safetensors        any implementation's checkpoint, as this project's model file
   paa weights                                   list the pre-trained weights that have a name
+  paa data check PATH                           every problem of a data set; paa data lists what else it does
   paa demo                                      train, evaluate and draw on drawn shapes, in minutes, on a CPU
 
 recipes: {", ".join(RECIPES)}"""
 
 
-def parse(arguments: Sequence[str]) -> Train | Eval | Predict | Convert | ListWeights | Demo:
+def parse(arguments: Sequence[str]) -> Train | Eval | Predict | Convert | ListWeights | Demo | DataCommand:
     """Return the command of a command line; ends the program with code 2, or 0 for help."""
-    command, rest = arguments[0], list(arguments[1:])
+    command = _command_of(arguments)
+    rest = list(arguments[len(command.split()) :])
     kind, prog = COMMANDS[command], f"paa {command}"
     default = None
     if kind is Train:
@@ -61,8 +69,14 @@ def parse(arguments: Sequence[str]) -> Train | Eval | Predict | Convert | ListWe
         if option in rest:
             show_help(kind, prog, usual, default)
     options: dict[str, Any] = {} if default is None else {"default": default}
-    result: Train | Eval | Predict | Convert | ListWeights | Demo = tyro.cli(kind, args=rest, prog=prog, **options)
+    result: Train | Eval | Predict | Convert | ListWeights | Demo | DataCommand
+    result = tyro.cli(kind, args=rest, prog=prog, **options)
     return result
+
+
+def _command_of(arguments: Sequence[str]) -> str:
+    """Return the name of the command that a command line begins with, of one word or, in a group, of two."""
+    return " ".join(arguments[: 2 if arguments[0] in GROUPS else 1])
 
 
 def _recipe_of(arguments: list[str]) -> str:
@@ -111,8 +125,11 @@ def _run(given: list[str]) -> None:
     if given[0] == "--version":
         print(__version__)
         sys.exit(0)
-    if given[0] not in COMMANDS:
-        print(f"paa: error: unknown command {given[0]!r}; known: {', '.join(COMMANDS)}", file=sys.stderr)
+    if given[0] in GROUPS and (not given[1:] or given[1] in (*HELP, HELP_ALL, "help")):
+        print(GROUPS[given[0]])
+        sys.exit(0 if given[1:] else 2)
+    if (name := _command_of(given)) not in COMMANDS:
+        print(f"paa: error: unknown command {name!r}; known: {', '.join(COMMANDS)}", file=sys.stderr)
         sys.exit(2)
     log = logging.getLogger("paa")  # this project's logger alone: other libraries show their own logs
     log.setLevel(logging.INFO)

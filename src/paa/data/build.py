@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def build_index(raw: RawSplit, keep_empty: bool, report: ReadReport) -> DatasetI
     boxes = np.clip(pixels, 0, limits).astype(np.float32)
     sides = boxes[:, 2:] - boxes[:, :2]
     kept = valid & (sides >= _SMALLEST_SIDE).all(1)
-    _warn_of_positions(raw.source, pixels[valid], limits[valid], int(kept.sum()), report)
+    _warn_of_positions(raw, pixels, limits, valid, kept, report)
     _warn_of_repeated(raw, kept, report)
 
     rows = np.flatnonzero(kept)
@@ -143,32 +143,65 @@ def _select_images(
 
 
 def _warn_of_positions(
-    source: Path, boxes: npt.NDArray[np.float64], limits: npt.NDArray[np.int32], kept: int, report: ReadReport
+    raw: RawSplit,
+    pixels: npt.NDArray[np.float64],
+    limits: npt.NDArray[np.int32],
+    valid: npt.NDArray[np.bool_],
+    kept: npt.NDArray[np.bool_],
+    report: ReadReport,
 ) -> None:
     """Warn of boxes that were dropped, that leave their image, or that have a side below one pixel.
 
-    boxes (A, 4): xyxy pixels. limits (A, 4): the size of each box's image as (width, height, width, height). kept: how
-    many boxes were not dropped.
+    pixels (A, 4): xyxy pixels. limits (A, 4): the size of each box's image as (width, height, width, height). valid,
+    kept (A,): the boxes that count, and those of them that were not dropped.
     """
-    count = len(boxes)
-    if count > kept:
-        report.warn(f"{source}: dropped {count - kept} boxes that have no area inside their image")
-    outside = int(((boxes < -1) | (boxes > limits + 1)).any(axis=1).sum())
-    if outside:
-        hint = "; are they corners, and not x, y, width and height?" if outside > _MANY * count else ""
-        report.warn(f"{source}: {outside} of {count} boxes leave their image by more than a pixel{hint}")
-    small = int(((boxes[:, 2:] - boxes[:, :2]) < 1).any(axis=1).sum())
-    if small:
-        hint = "; are they fractions of the image's size, and not pixels?" if small > _MANY * count else ""
-        report.warn(f"{source}: {small} of {count} boxes have a side below one pixel{hint}")
+    source, count = raw.source, int(valid.sum())
+    pixels = np.where(valid[:, None], pixels, 0)  # the others may be infinite
+    dropped, rest = valid & ~kept, valid & (kept | ~np.bool_(report.detailed))  # in detail, a box is named once
+    if dropped.any():
+        report.warn(
+            f"{source}: dropped {dropped.sum()} boxes that have no area inside their image",
+            lambda: _each(raw, pixels, limits, dropped, "has no area inside its image"),
+        )
+    outside = rest & ((pixels < -1) | (pixels > limits + 1)).any(axis=1)
+    if outside.any():
+        hint = "; are they corners, and not x, y, width and height?" if outside.sum() > _MANY * count else ""
+        report.warn(
+            f"{source}: {outside.sum()} of {count} boxes leave their image by more than a pixel{hint}",
+            lambda: _each(raw, pixels, limits, outside, f"leaves its image by more than a pixel{hint}"),
+        )
+    small = rest & ((pixels[:, 2:] - pixels[:, :2]) < 1).any(axis=1)
+    if small.any():
+        hint = "; are they fractions of the image's size, and not pixels?" if small.sum() > _MANY * count else ""
+        report.warn(
+            f"{source}: {small.sum()} of {count} boxes have a side below one pixel{hint}",
+            lambda: _each(raw, pixels, limits, small, f"has a side below one pixel{hint}"),
+        )
+
+
+def _each(
+    raw: RawSplit,
+    pixels: npt.NDArray[np.float64],
+    limits: npt.NDArray[np.int32],
+    rows: npt.NDArray[np.bool_],
+    fault: str,
+) -> Iterator[str]:
+    """Yield a line for each of these rows: file, annotation, fault, and the box with its image."""
+    for row in np.flatnonzero(rows).tolist():
+        corners = ", ".join(f"{side:g}" for side in pixels[row])
+        width, height = limits[row, :2]
+        where = f"({corners}) in {raw.file_names[raw.images[row]]}, {width} wide and {height} high"
+        yield f"{raw.source}: {raw.describe(row)} {fault}: {where}"
 
 
 def _warn_of_repeated(raw: RawSplit, kept: npt.NDArray[np.bool_], report: ReadReport) -> None:
-    repeated = _repeated(raw.images[kept], raw.labels[kept], raw.boxes[kept])
-    if len(repeated):
-        row = int(np.flatnonzero(kept)[repeated[0]])
-        count, one = len(repeated), raw.describe(row)
-        report.warn(f"{raw.source}: {count} boxes are in the file more than once, for example {one}")
+    repeated = np.flatnonzero(kept)[_repeated(raw.images[kept], raw.labels[kept], raw.boxes[kept])].tolist()
+    if repeated:
+        report.warn(
+            f"{raw.source}: {len(repeated)} boxes are in the file more than once, for example "
+            f"{raw.describe(repeated[0])}",
+            lambda: (f"{raw.source}: {raw.describe(row)} repeats the box and class of another" for row in repeated),
+        )
 
 
 def _repeated(

@@ -72,10 +72,11 @@ def cached(
     """Return the index that `read` returns, from the cache if the same file was read before with the same options.
 
     options: all that the index depends on besides the file, as JSON values. report: what `read` adds to the report is
-    cached with the index, and added again. An entry that is damaged, or cannot be written, is ignored.
+    cached with the index, and added again; a detailed report is not cached. An entry that is damaged, or cannot be
+    written, is ignored.
     """
     folder, state = _folder(), _state(file)
-    if folder is None or state.size < _SMALLEST:
+    if folder is None or state.size < _SMALLEST or report.detailed:
         return read()
     depends_on = [_FORMAT, __version__, str(file), str(file.absolute()), state, dict(options)]
     entry = folder / f"{hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:32]}{_SUFFIX}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from paa.data.index import DatasetIndex
 from paa.data.read_report import ReadReport, first_few
 from paa.errors import DataError
 
@@ -50,6 +51,30 @@ def match_classes(
     category_ids = _unused_ids(own_ids, len(wanted))
     category_ids[mapping[mapping >= 0]] = np.asarray(own_ids, np.int64)[mapping >= 0]
     return Classes(tuple(wanted), category_ids, mapping)
+
+
+def same_classes(indexes: Sequence[DatasetIndex]) -> list[DatasetIndex]:
+    """Return the indexes with the classes of all of them: the first one's, then those that only others have.
+
+    A class keeps the id that it has where it comes first, unless an earlier class has this id already.
+    """
+    ids: dict[str, int] = {}
+    for index in indexes:
+        for name, own in zip(index.names, index.category_ids.tolist()):
+            if name not in ids:
+                taken = list(ids.values())
+                ids[name] = int(_unused_ids(taken, 1)[0]) if own in taken else own
+    names, category_ids = tuple(ids), np.array(list(ids.values()), np.int64)
+    place = {name: label for label, name in enumerate(names)}
+    return [
+        replace(
+            index,
+            labels=np.array([place[name] for name in index.names], np.int64)[index.labels],
+            names=names,
+            category_ids=category_ids,
+        )
+        for index in indexes
+    ]
 
 
 def _unused_ids(own_ids: Sequence[int], count: int) -> npt.NDArray[np.int64]:

@@ -44,29 +44,41 @@ def read_dataset(
     report = ReadReport() if report is None else report
     report.skip_bad = report.skip_bad or skip_bad
     images = None if images is None else Path(images)
-    request = ReadRequest(Path(path), split, images, names, keep_empty)
+    index = read_request(ReadRequest(Path(path), split, images, names, keep_empty), format, report)
+    log_report(report, split, index)
+    return index
+
+
+def read_request(request: ReadRequest, format: str | None, report: ReadReport) -> DatasetIndex:
+    """Read a split as `read_dataset` does, without logging what the report says."""
     if not request.path.exists():
         raise DataError(nothing_at(request.path, "file or folder"))
-    if images is not None and not images.is_dir():
-        raise DataError(f"{images}: no such folder of images (--images)")
+    if request.images is not None and not request.images.is_dir():
+        raise DataError(f"{request.images}: no such folder of images (--images)")
     with folders_listed_once():
         chosen = _recognise(request.path, report) if format is None else _named(format)
         report.format = chosen.name
-        index = _read(chosen, request, report)
+        return _read(chosen, request, report)
+
+
+def log_report(report: ReadReport, split: str, index: DatasetIndex) -> None:
+    """Log what was read, what was left out and what looks wrong."""
     for line in report.lines(split, index):
         log.info(line)
     for warning in report.warnings:
         log.warning(warning)
-    return index
 
 
 def _read(format: Format, request: ReadRequest, report: ReadReport) -> DatasetIndex:
-    """Read a data set; an error becomes one printable line, with the first item left out, as its possible cause."""
+    """Read a data set; an error becomes one printable line, with the first item left out, as its possible cause.
+
+    A detailed report names all items that were left out.
+    """
     try:
         return format.read(request, report)
     except DataError as error:
         message = printable(str(error))
-        if report.left_out:
+        if report.left_out and not report.detailed:
             message += f"; {len(report.left_out)} left out by --skip-bad, the first: {report.left_out[0]}"
         if message == str(error):
             raise

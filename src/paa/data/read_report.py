@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,14 +18,16 @@ NAMED = 10  # items left out that are named on the terminal; left_out.txt names 
 class ReadReport:
     """What was found while reading one split: readers fill it in, `lines` describes it to a person.
 
-    skip_bad: leave out what cannot be used, instead of stopping. format: the name of the data set's format, such
-    as "COCO". annotations, images: the file or folders that they were read from. unlabelled: how many images have no
-    label file. split: the split that the annotation file's name says, if it is not the requested one.
-    images_left_out: how many of the items left out are images. left_out: a line for each item that was left out.
-    warnings: a line for each thing that looks wrong and was used nevertheless.
+    skip_bad: leave out what cannot be used, instead of stopping. detailed: warn of each box and file by itself, where a
+    warning otherwise counts them and names one. format: the name of the data set's format, such as "COCO". annotations,
+    images: the file or folders that they were read from. unlabelled: how many images have no label file. split: the
+    split that the annotation file's name says, if it is not the requested one. images_left_out: how many of the items
+    left out are images. left_out: a line for each item that was left out. warnings: a line for each thing that looks
+    wrong and was used nevertheless.
     """
 
     skip_bad: bool = False
+    detailed: bool = False
     format: str = ""
     annotations: str = ""
     images: str = ""
@@ -46,9 +48,13 @@ class ReadReport:
         self.left_out.append(problem)
         self.images_left_out += issubclass(kind, ImageError)
 
-    def warn(self, remark: str) -> None:
-        """Warn of something that looks wrong and is used nevertheless; `remark` names its file."""
-        self.warnings.append(printable(remark))
+    def warn(self, remark: str, each: Callable[[], Iterable[str]] | None = None) -> None:
+        """Warn of something that looks wrong and is used nevertheless; `remark` names its file.
+
+        each: returns a line for each of the things that the remark counts, which replace it in a detailed report.
+        """
+        lines = each() if self.detailed and each is not None else (remark,)
+        self.warnings += map(printable, lines)
 
     def lines(self, split: str, index: DatasetIndex) -> list[str]:
         """Return lines that describe the split to a person; warnings are not among them."""
@@ -60,15 +66,16 @@ class ReadReport:
         names = ", ".join(index.names[:8]) + (f" and {len(index.names) - 8} more" if len(index.names) > 8 else "")
         lines = [
             f"{split}: {self.format}, annotations {self.annotations}, images in {self.images}",
-            f"{split}: {_counted(len(index), 'image')}{f' ({without})' if without else ''}, "
-            f"{_counted(len(index.boxes), 'box')}{f' ({crowd} of crowds or difficult)' if crowd else ''}, "
-            f"{_counted(len(index.names), 'class')}: {names}",
+            f"{split}: {counted(len(index), 'image')}{f' ({without})' if without else ''}, "
+            f"{counted(len(index.boxes), 'box')}{f' ({crowd} of crowds or difficult)' if crowd else ''}, "
+            f"{counted(len(index.names), 'class')}: {names}",
             *left_out_lines(self.left_out, split),
         ]
         return list(map(printable, lines))
 
 
-def _counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: 1 image, 2 images, 2 boxes."""
     ending = "" if number == 1 else "es" if noun.endswith(("s", "x")) else "s"
     return f"{number} {noun}{ending}"
 

@@ -43,9 +43,13 @@ def _places(index: DatasetIndex) -> npt.NDArray[np.float64]:
     return np.array([_place(name.decode("utf-8", "surrogateescape")) for name in index.file_names.tolist()])
 
 
-def _place(file_name: str) -> float:
+def original_name(file_name: str) -> str:
+    """Return a file's name without its folder; for Roboflow's copies of an image, the name that they have in common."""
     name = PurePosixPath(file_name).name
-    original = name.rpartition(_ROBOFLOW)[0] or name
+    return name.rpartition(_ROBOFLOW)[0] or name
+
+
+def _place(file_name: str) -> float:
     # file systems differ in how they write accents
-    text = unicodedata.normalize("NFC", original).encode("utf-8", "surrogateescape")
+    text = unicodedata.normalize("NFC", original_name(file_name)).encode("utf-8", "surrogateescape")
     return int.from_bytes(hashlib.sha256(text).digest()[:6], "big") / 2**48

@@ -41,6 +41,27 @@ def whole_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path` to write to; when all is written, the folder is moved to `path`.
+
+    An error leaves nothing behind. RunError if `path` exists already, unless it is an empty folder, and if the system
+    cannot write.
+    """
+    check_new_folder(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary_path(path)
+    try:
+        temporary.mkdir()
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)  # so that the message names the space that was free
+        raise cannot_write(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def _temporary_path(path: Path) -> Path:
     """Return a new path beside a file: the file's name, shortened where it would be too long, and a unique ending."""
     ending = f".{os.getpid()}-{secrets.token_hex(4)}.tmp"
@@ -82,6 +103,13 @@ def check_folder(path: Path) -> None:
     existing = next(p for p in (path, *path.absolute().parents) if p.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise RunError(f"{path}: cannot be written to: {existing} is not a writable folder")
+
+
+def check_new_folder(path: Path) -> None:
+    """Raise RunError unless `path` can be made, or is an empty folder."""
+    if path.is_symlink() or (path.exists() and not (path.is_dir() and not any(path.iterdir()))):
+        raise RunError(f"{path}: exists already, and is not overwritten; name a new folder")
+    check_folder(path)
 
 
 def write_text(path: Path, text: str) -> None:

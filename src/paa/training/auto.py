@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import torch
 
-from paa.config import Precision, Recipe
+from paa.config import ModelConfig, Precision, Recipe
 from paa.core.anchors import STRIDES
 from paa.data.index import DatasetIndex
 from paa.runtime.device import has_bfloat16
@@ -226,6 +226,17 @@ def choose_anchor_scale(facts: DataFacts, size: int) -> float:
     """
     largest = size * facts.small_object / math.sqrt(_LEAST_IOU)
     return float(min(8, max(2, round(largest / STRIDES[0]))))
+
+
+def decided_model(index: DatasetIndex, device: torch.device, size: int | None = None) -> ModelConfig:
+    """Return a model with the image size and the anchors that `auto` decides for a training set on a device.
+
+    size: the image size, if it is given. Weights to start from are not looked for: a detector would keep its anchors.
+    """
+    facts = facts_of(index)
+    chosen = choose_size(facts, budget_of(device, None)) if size is None else size
+    scale = choose_anchor_scale(facts, chosen)
+    return ModelConfig(min_size=chosen, max_size=round(chosen * _ASPECT), anchor_scale=scale)
 
 
 def choose_steps(facts: DataFacts, size: int, batch_size: int, budget: Budget) -> int:

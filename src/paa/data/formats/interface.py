@@ -8,12 +8,13 @@ To add a format:
    `build_index(raw, ...)`. `paa.data.files` has what readers share: splits, folders of images, text, names that
    differ a little. An item that cannot be used goes to `report.leave_out`, one that looks wrong to `report.warn`.
 4. Add FORMAT to `FORMATS` in `paa.data.read`, and its name to `DataFormat` in `paa.config`, the option's values.
-5. Test it in `tests/data/formats/NAME/`; `tests/data/test_read_formats.py` tests how a format is recognised.
+5. To write the format too, add a `write.py` with a `WRITER`, and the writer to `WRITERS` in `paa.data.convert`.
+6. Test it in `tests/data/formats/NAME/`; `tests/data/test_read_formats.py` tests how a format is recognised.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -58,3 +59,20 @@ class Format(NamedTuple):
     level: Callable[[Path], int | None]
     read: Callable[[ReadRequest, ReadReport], DatasetIndex]
     lookalikes: Callable[[Path], list[Path]] = _no_files
+
+
+class Writer(NamedTuple):
+    """How a data set is written in a format.
+
+    name: as people write it. image_folder: returns the folder of a split's images, below that of the data set. flat:
+    the names of images have no folders, and no two of the images in one folder differ in their suffix or capitals only.
+    write: writes the annotations of all splits of a data set into its folder, where the images lie already: the root of
+    each index is the folder of its images. cannot_hold: returns what the format has no place for, of what these splits
+    have, in a few words each.
+    """
+
+    name: str
+    image_folder: Callable[[str], str]
+    flat: bool
+    write: Callable[[Path, Mapping[str, DatasetIndex]], None]
+    cannot_hold: Callable[[Mapping[str, DatasetIndex]], list[str]]

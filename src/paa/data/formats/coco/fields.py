@@ -46,10 +46,16 @@ class _Substitutes:
         """Warn of both kinds, naming the first annotation of each."""
         if self.boxes:
             count, first = len(self.boxes), self.boxes[0]
-            report.warn(f"{file}: {count} annotations have no bbox but a mask, whose box is taken; first {first}")
+            report.warn(
+                f"{file}: {count} annotations have no bbox but a mask, whose box is taken; first {first}",
+                lambda: (f"{file}: {name} has no bbox but a mask, whose box is taken" for name in self.boxes),
+            )
         if self.areas:
             count, first = len(self.areas), self.areas[0]
-            report.warn(f"{file}: {count} annotations have an unusable area, the box's is taken; first {first}")
+            report.warn(
+                f"{file}: {count} annotations have an unusable area, the box's is taken; first {first}",
+                lambda: (f"{file}: {name} has an unusable area; the box's is taken" for name in self.areas),
+            )
 
 
 def read_fields(file: Path, report: ReadReport) -> Content:

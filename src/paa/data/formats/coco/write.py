@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from paa.data.formats.interface import Writer
 from paa.data.index import DatasetIndex
 
 
@@ -29,3 +31,17 @@ def write_coco(index: DatasetIndex, path: Path) -> None:
     annotations = [dict(zip(columns, row)) for row in zip(*columns.values())]
     categories = [{"id": i, "name": name} for i, name in zip(index.category_ids.tolist(), index.names)]
     path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+
+
+def write_splits(folder: Path, splits: Mapping[str, DatasetIndex]) -> None:
+    """Write annotations/instances_SPLIT.json for each split, whose images are in images/SPLIT."""
+    (folder / "annotations").mkdir()
+    for split, index in splits.items():
+        write_coco(index, folder / "annotations" / f"instances_{split}.json")
+
+
+def _cannot_hold(splits: Mapping[str, DatasetIndex]) -> list[str]:
+    return []
+
+
+WRITER = Writer("COCO", lambda split: f"images/{split}", False, write_splits, _cannot_hold)

@@ -113,7 +113,8 @@ def _warn_of_unlabelled(section: Section, images: Sequence[Path], stems: set[str
         total = sum(map(section.is_in_split, section.images.files))
         report.warn(
             f"{section.images.folder}: {len(without)} of {total} images have no annotation file, and are not read; "
-            f"the first is {without[0].name}"
+            f"the first is {without[0].name}",
+            lambda: (f"{image}: has no annotation file, and is not read" for image in without),
         )
 
 

@@ -114,5 +114,8 @@ def _objects(path: Path, pairs: Sequence[Pair], report: ReadReport) -> list[_Obj
             else:
                 objects.append(_Object(i, place, item.name, bool(item.difficult), item.box))
     if odd:
-        report.warn(f"{path}: {len(odd)} objects have a `difficult` that is neither 0 nor 1, for example {odd[0]}")
+        report.warn(
+            f"{path}: {len(odd)} objects have a `difficult` that is neither 0 nor 1, for example {odd[0]}",
+            lambda: (f"{path}: {place} has a `difficult` that is neither 0 nor 1" for place in odd),
+        )
     return objects

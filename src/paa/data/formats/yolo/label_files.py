@@ -40,7 +40,10 @@ def find_labels(
     unused = finder.without_image(description.root)
     if unused:
         names = first_few(file.name for file in unused)
-        report.warn(f"{unused[0].parent}: {len(unused)} label files have no image: {names}")
+        report.warn(
+            f"{unused[0].parent}: {len(unused)} label files have no image: {names}",
+            lambda: (f"{file}: has no image" for file in unused),
+        )
     return labels
 
 

@@ -1,0 +1,117 @@
+"""paa data split: train, val and test of a data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from tyro.conf import Positional
+
+from paa.commands.options import Format, limit_pixels
+from paa.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from paa.data.index import DatasetIndex
+
+
+@dataclass(frozen=True)
+class SplitData:
+    """Divide a data set into train, val and test by shares, with the share of each class, and scenes kept together.
+
+    The splits are written as COCO JSON, which holds all that a data set has; the images stay where they are. `paa data
+    convert` goes on to another format.
+    """
+
+    path: Positional[Path]
+    """The data set: a COCO JSON file, or the folder of a COCO, Pascal VOC or YOLO data set."""
+    output: Positional[Path]
+    """The folder for train.json, val.json and test.json, which must not exist yet."""
+    val_fraction: float = 0.15
+    """Share of the images to validate on."""
+    test_fraction: float = 0.0
+    """Share of the images to test on; 0: no test.json."""
+    group: str | None = None
+    """Regular expression with a group in (): images for which the group is the same text stay together, as with
+    '(.*)_frame'."""
+    similar: bool = True
+    """Images that are equal or look alike stay together; without, images are not decoded."""
+    seed: int = 0
+    """Another seed gives other splits."""
+    splits: tuple[str, ...] = ("train",)
+    """Splits of the data set that are divided, all together."""
+    format: Format | None = None
+    """Format of the data set; default: recognised from what the path holds."""
+    images: Path | None = None
+    """Folder of the images; default: found from the annotations."""
+    skip_bad: bool = False
+    """Leave out annotations and images that cannot be used, instead of stopping."""
+    workers: int = 2
+    """Threads that decode images."""
+    max_pixels: int | None = None
+    """Most pixels of an image; default: 178956970, or PAA_MAX_PIXELS of the environment."""
+
+    usual: ClassVar[tuple[str, ...]] = (
+        *("path", "output", "val_fraction", "test_fraction", "group", "similar", "seed", "splits", "skip_bad"),
+    )
+    """The options that --help shows."""
+
+    def run(self, console: Console) -> None:
+        """Read, divide, write, and print what each split has."""
+        import numpy as np
+
+        from paa.data.all_splits import Source, read_splits
+        from paa.data.divide import divide
+        from paa.data.formats.coco.write_beside import write_beside
+        from paa.data.groups import by_name, joined
+        from paa.data.merge import merge
+        from paa.report.dataset_tables import division_rows
+        from paa.report.tables import rich_table
+        from paa.runtime.files import check_new_folder
+
+        shares = self._shares()
+        limit_pixels(self.max_pixels)
+        check_new_folder(self.output)
+        source = Source(self.path, self.splits, self.format, self.images)
+        index = merge(list(read_splits(source, self.skip_bad).values()))
+        links = list(by_name(index, self.group))
+        if self.similar:
+            links += self._similar(console, index)
+        groups = joined(len(index), links)
+        splits = divide(index, groups, shares, self.seed)
+        write_beside(splits, self.output)
+        console.print(rich_table(division_rows(splits), "images, and objects of each class"))
+        sizes = np.bincount(groups)
+        together = f"{len(sizes)} groups that stay together, the largest of {sizes.max()}"
+        console.print(f"{len(index)} images in {together}", highlight=False)
+        console.print(f"written to {self.output}", markup=False)
+
+    def _shares(self) -> dict[str, float]:
+        """Return the share of each split. Raises ConfigError for shares that are none."""
+        for option, value in (("val-fraction", self.val_fraction), ("test-fraction", self.test_fraction)):
+            if not 0 <= value < 1:
+                raise ConfigError(f"--{option} must be from 0 to below 1, got {value:g}")
+        train = 1 - self.val_fraction - self.test_fraction
+        if train <= 0 or train == 1:
+            raise ConfigError(
+                f"--val-fraction {self.val_fraction:g} and --test-fraction {self.test_fraction:g} leave "
+                f"{'nothing to train on' if train <= 0 else 'nothing to divide'}"
+            )
+        shares = {"train": train, "val": self.val_fraction, "test": self.test_fraction}
+        return {split: share for split, share in shares.items() if share}
+
+    def _similar(self, console: Console, index: DatasetIndex) -> list[tuple[int, int]]:
+        """Return the pairs of images that are equal or look alike. Raises ImageError for one that cannot be decoded."""
+        from paa.data.read_report import REMEDY
+        from paa.errors import ImageError
+        from paa.inspection.duplicates import alike
+        from paa.inspection.images import look_at_images
+        from paa.report.progress import progress_bar
+
+        with progress_bar(console, "images", len(index)) as advance:
+            facts = look_at_images(index, threads=self.workers, advance=advance)
+        if (error := next((fact.error for fact in facts if fact.error), "")) and not self.skip_bad:
+            raise ImageError(f"{error}; {REMEDY}")
+        return list(alike(facts))
