@@ -18,6 +18,7 @@ from paa import __version__
 from paa.commands.convert import Convert
 from paa.commands.demo import Demo
 from paa.commands.eval import Eval
+from paa.commands.export import Export
 from paa.commands.help import HELP, HELP_ALL, show_help
 from paa.commands.predict import Predict
 from paa.commands.train import Train
@@ -31,9 +32,12 @@ COMMANDS: dict[str, Any] = {
     "eval": Eval,
     "predict": Predict,
     "convert": Convert,
+    "export": Export,
     "weights": ListWeights,
     "demo": Demo,
 }
+
+Command = Train | Eval | Predict | Convert | Export | ListWeights | Demo
 
 USAGE = f"""paa {__version__}: Probabilistic Anchor Assignment with IoU Prediction
 
@@ -43,13 +47,14 @@ usage: paa COMMAND [options]     (paa COMMAND --help: the usual options, --help-
   paa eval CHECKPOINT --data PATH               COCO's numbers, operating points
   paa predict CHECKPOINT IMAGE_OR_FOLDER...     draw and write detections
   paa convert CHECKPOINT OUT.safetensors        any implementation's checkpoint, as this project's model file
+  paa export CHECKPOINT OUT.onnx                an ONNX model, and the proof that it detects the same
   paa weights                                   list the pre-trained weights that have a name
   paa demo                                      train, evaluate and draw on drawn shapes, in minutes, on a CPU
 
 recipes: {", ".join(RECIPES)}"""
 
 
-def parse(arguments: Sequence[str]) -> Train | Eval | Predict | Convert | ListWeights | Demo:
+def parse(arguments: Sequence[str]) -> Command:
     """Return the command of a command line; ends the program with code 2, or 0 for help."""
     command, rest = arguments[0], list(arguments[1:])
     kind, prog = COMMANDS[command], f"paa {command}"
@@ -61,7 +66,9 @@ def parse(arguments: Sequence[str]) -> Train | Eval | Predict | Convert | ListWe
         if option in rest:
             show_help(kind, prog, usual, default)
     options: dict[str, Any] = {} if default is None else {"default": default}
-    result: Train | Eval | Predict | Convert | ListWeights | Demo = tyro.cli(kind, args=rest, prog=prog, **options)
+    result: Train | Eval | Predict | Convert | Export | ListWeights | Demo = tyro.cli(
+        kind, args=rest, prog=prog, **options
+    )
     return result
 
 
