@@ -9,6 +9,7 @@ SLOW = (
     "core/test_assigner.py",  # torch.compile
     "data/test_loader.py",  # worker processes
     "data/test_workers.py",
+    "export",  # torch's exporter
     "inference/test_multi_scale.py",
     "inference/test_tiles.py",
     "model/test_hooks.py",

@@ -76,7 +76,8 @@ def test_images_with_few_detections_and_none() -> None:
 
 def stable_topk(values: Tensor, k: int, dim: int) -> tuple[Tensor, Tensor]:
     """ONNX's TopK, which gives equal values in their order; torch's in any."""
-    return torch.return_types.topk(values.sort(dim, descending=True, stable=True)[i].narrow(dim, 0, k) for i in (0, 1))
+    ordered = values.sort(dim, descending=True, stable=True)
+    return torch.return_types.topk([column.narrow(dim, 0, k) for column in ordered])
 
 
 def test_equal_scores_come_in_the_order_of_anchors_and_classes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from tyro.conf import Positional, arg
 
 from paa.commands.options import DetectorFormat, Format, limit_pixels
-from paa.config import InferenceConfig, LoadingConfig
+from paa.config import CANDIDATE_THRESHOLD, LoadingConfig
 from paa.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Export:
     """A box is removed when a better one of its class overlaps it by more than this IoU."""
     max_detections: int = 100
     """Most detections of an image."""
-    candidate_threshold: float = InferenceConfig().effective_candidate_threshold
+    candidate_threshold: float = CANDIDATE_THRESHOLD
     """Class probability (in MMDetection's models, score) above which an anchor takes part in NMS and voting."""
     split: str = "val"
     """Split of the data set."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 
 import msgspec
 
-from paa.config import InferenceConfig, ModelConfig, check_model
+from paa.config import CANDIDATE_THRESHOLD, InferenceConfig, ModelConfig, check_model
 from paa.errors import CheckpointError, ConfigError, one_line
 from paa.model.detector import PADDING
 from paa.weights.formats.own import check_names
@@ -25,7 +25,7 @@ _VERSION = 1
 class GraphSettings:
     """The settings of detection that are part of an exported graph, which cannot be changed when it is run."""
 
-    candidate_threshold: float = InferenceConfig().effective_candidate_threshold
+    candidate_threshold: float = CANDIDATE_THRESHOLD
     """As in `InferenceConfig`, and so are the next three."""
     voting: bool = InferenceConfig.voting
     nms_iou: float = InferenceConfig.nms_iou
@@ -35,8 +35,10 @@ class GraphSettings:
 
     def inference(self) -> InferenceConfig:
         """Return these settings as a configuration of inference; ConfigError for invalid values."""
+        usual = self.candidate_threshold == CANDIDATE_THRESHOLD
         return InferenceConfig(
-            candidate_threshold=self.candidate_threshold,
+            # None, not the usual number, lets a low threshold ask for a lower one, which `check` then refuses
+            candidate_threshold=None if usual else self.candidate_threshold,
             voting=self.voting,
             nms_iou=self.nms_iou,
             max_detections=self.max_detections,
