@@ -76,7 +76,7 @@ def test_images_with_few_detections_and_none() -> None:
 
 def stable_topk(values: Tensor, k: int, dim: int) -> tuple[Tensor, Tensor]:
     """ONNX's TopK, which gives equal values in their order; torch's in any."""
-    ordered = values.sort(dim, descending=True, stable=True)
+    ordered = values.sort(dim=dim, descending=True, stable=True)
     return torch.return_types.topk([column.narrow(dim, 0, k) for column in ordered])
 
 
