@@ -10,6 +10,7 @@ SLOW = (
     "data/test_convert.py",  # real sets
     "data/test_loader.py",  # worker processes
     "data/test_workers.py",
+    "export",  # torch's exporter
     "inference/test_multi_scale.py",
     "inference/test_tiles.py",
     "inspection/test_check.py",

@@ -19,7 +19,9 @@ from paa.config import (
     WeightsFormat,
 )
 from paa.detections import Detections
-from paa.errors import CheckpointError, one_line
+from paa.errors import CheckpointError, ConfigError, one_line
+from paa.export.detector import ExportedDetector
+from paa.export.session import ExportedGraph, open_exported
 from paa.inference.predict import predict
 from paa.inference.sources import Source
 from paa.model.cpu.convolutions import keep_kernels
@@ -197,8 +199,35 @@ class PAA(
         return load(path, device)
 
 
+class ExportedPAA(ExportedDetector, PAA):
+    """The model in a file of `paa export`: it predicts as its checkpoint does, without PyTorch's network.
+
+    The settings in its graph are those of `inference` here; others are a ConfigError. It computes with ONNX Runtime.
+    """
+
+    def __init__(self, graph: ExportedGraph) -> None:
+        super().__init__(graph)
+        self.provenance = {"file": graph.path.name, **graph.description.provenance}
+        self.inference = graph.description.settings.inference()
+        self.optimised = True
+
+    def optimise(self, precision: Precision = "auto", compile: Compilation = "off") -> Self:
+        """Do nothing: an exported model is optimised; ConfigError for bfloat16 or a mode of torch.compile."""
+        if precision == "bfloat16" or compile != "off":
+            raise ConfigError(f"{self.graph.path}: an exported model computes in float32, uncompiled")
+        return self
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Raise CheckpointError: an exported model has no weights."""
+        raise CheckpointError(f"{self.graph.path}: an exported model cannot load other weights")
+
+    def save(self, path: str | Path) -> None:
+        """Raise CheckpointError: an exported model has no weights."""
+        raise CheckpointError(f"{path}: an exported model cannot be saved: copy {self.graph.path}")
+
+
 def load(path: str | Path, device: str | None = None, *, format: WeightsFormat | None = None) -> PAA:
-    """Return the model in a checkpoint of any implementation of PAA, ready to predict.
+    """Return the model in a checkpoint of any implementation of PAA, or in a file of `paa export`, ready to predict.
 
     path: a file, or the name of one of MMDetection's models on COCO, which is fetched at its first use, as
     `mmdet/r50_mstrain_3x` (`paa weights` lists them). device: cpu, cuda, ...; by default a GPU if there is one. format:
@@ -206,6 +235,10 @@ def load(path: str | Path, device: str | None = None, *, format: WeightsFormat |
     cannot be fetched.
     """
     chosen = pick_device(device)
+    if Path(path).suffix.lower() == ".onnx":
+        if format is not None:
+            raise ConfigError(f"{path}: an exported model, not a checkpoint in the format {format}")
+        return ExportedPAA(open_exported(Path(path), cuda=chosen.type == "cuda"))
     weights = read_weights(Path(path), format)
     model = build(weights, str(path), PAA)
     model.provenance = dict(weights.provenance)

@@ -14,7 +14,7 @@ from paa.training.train import train
 
 WITHOUT_EXTRAS = """
 import sys
-sys.modules.update(dict.fromkeys(["huggingface_hub", "tensorboard", "matplotlib", "timm"]))
+sys.modules.update(dict.fromkeys(["huggingface_hub", "tensorboard", "matplotlib", "timm", "onnx", "onnxruntime"]))
 import json, pathlib
 import paa
 import paa.commands.main, paa.commands.run_demo
@@ -85,5 +85,5 @@ def test_without_matplotlib_a_plot_is_left_out(tmp_path, hidden, caplog):
 
 def test_each_extra_named_in_a_message_exists(request):
     text = (request.config.rootpath / "pyproject.toml").read_text()
-    for extra in ("hub", "plots", "tensorboard", "timm"):
+    for extra in ("hub", "onnx", "plots", "tensorboard", "timm"):
         assert re.search(rf"^{extra} = \[", text, flags=re.M)

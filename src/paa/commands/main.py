@@ -19,6 +19,7 @@ from paa.commands.convert import Convert
 from paa.commands.data.group import DATA_COMMANDS, DATA_USAGE, DataCommand
 from paa.commands.demo import Demo
 from paa.commands.eval import Eval
+from paa.commands.export import Export
 from paa.commands.help import HELP, HELP_ALL, show_help
 from paa.commands.predict import Predict
 from paa.commands.train import Train
@@ -32,6 +33,7 @@ COMMANDS: dict[str, Any] = {
     "eval": Eval,
     "predict": Predict,
     "convert": Convert,
+    "export": Export,
     "weights": ListWeights,
     "demo": Demo,
     **DATA_COMMANDS,
@@ -41,6 +43,8 @@ COMMANDS: dict[str, Any] = {
 GROUPS = {"data": DATA_USAGE}
 """What is printed for the first word of sub-commands."""
 
+Command = Train | Eval | Predict | Convert | Export | ListWeights | Demo | DataCommand
+
 USAGE = f"""paa {__version__}: Probabilistic Anchor Assignment with IoU Prediction
 
 usage: paa COMMAND [options]     (paa COMMAND --help: the usual options, --help-all: every option)
@@ -49,6 +53,7 @@ usage: paa COMMAND [options]     (paa COMMAND --help: the usual options, --help-
   paa eval CHECKPOINT_OR_RESULTS --data PATH    COCO's numbers, operating points, errors, a report
   paa predict CHECKPOINT IMAGE_OR_FOLDER...     draw and write detections
   paa convert CHECKPOINT OUT.safetensors        any implementation's checkpoint, as this project's model file
+  paa export CHECKPOINT OUT.onnx                an ONNX model, and the proof that it detects the same
   paa weights                                   list the pre-trained weights that have a name
   paa data check PATH                           every problem of a data set; paa data lists what else it does
   paa demo                                      train, evaluate and draw on drawn shapes, in minutes, on a CPU
@@ -56,7 +61,7 @@ usage: paa COMMAND [options]     (paa COMMAND --help: the usual options, --help-
 recipes: {", ".join(RECIPES)}"""
 
 
-def parse(arguments: Sequence[str]) -> Train | Eval | Predict | Convert | ListWeights | Demo | DataCommand:
+def parse(arguments: Sequence[str]) -> Command:
     """Return the command of a command line; ends the program with code 2, or 0 for help."""
     command = _command_of(arguments)
     rest = list(arguments[len(command.split()) :])
@@ -69,8 +74,7 @@ def parse(arguments: Sequence[str]) -> Train | Eval | Predict | Convert | ListWe
         if option in rest:
             show_help(kind, prog, usual, default)
     options: dict[str, Any] = {} if default is None else {"default": default}
-    result: Train | Eval | Predict | Convert | ListWeights | Demo | DataCommand
-    result = tyro.cli(kind, args=rest, prog=prog, **options)
+    result: Command = tyro.cli(kind, args=rest, prog=prog, **options)
     return result
 
 

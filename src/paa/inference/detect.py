@@ -15,9 +15,10 @@ from paa.model.detector import Detector
 
 
 def resize_for(detector: Detector, config: InferenceConfig) -> Resize:
-    """Return how images are resized before `detect_batch`: not at all where `views` or `tiles` of `config` do that."""
+    """Return how images are resized before `detect_batch`: not at all where `views` or `tiles` of `config`, or the
+    detector, do that."""
     model = detector.config
-    whole = config.views is None and config.tiles is None
+    whole = config.views is None and config.tiles is None and not detector.resizes
     return Resize(model.min_size if whole else None, model.max_size, model.legacy)
 
 

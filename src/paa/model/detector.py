@@ -26,6 +26,8 @@ class Detector(nn.Module):
 
     mean: Tensor
     std: Tensor
+    resizes = False
+    """Whether `detect` takes images of their original size and resizes them by itself, as some exported models do."""
 
     def __init__(self, config: ModelConfig, names: tuple[str, ...]) -> None:
         """names: the classes, in the order of the labels (from 0)."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from paa.config import WeightsFormat
 from paa.errors import CheckpointError
 from paa.model.detector import Detector
+from paa.runtime.files import sha256
 from paa.weights.formats.own import check_names, write_model
 from paa.weights.hosted import local_file
 from paa.weights.read import build, read_weights
@@ -33,10 +33,6 @@ def convert(
     if weights.class_names() is None:
         raise CheckpointError(f"{path}: has {weights.num_classes} classes without names: give their names with --names")
     detector = build(weights, str(path), Detector)
-    digest = hashlib.sha256()
-    with local_file(path).open("rb") as file:
-        while piece := file.read(2**20):
-            digest.update(piece)
-    provenance = {"sha256": digest.hexdigest(), **weights.provenance}
+    provenance = {"sha256": sha256(local_file(path)), **weights.provenance}
     write_model(output, detector.config, detector.names, detector.state_dict(), provenance)
     return weights._replace(names=detector.names, tensors=detector.state_dict(), provenance=provenance)

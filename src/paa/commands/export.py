@@ -1,0 +1,165 @@
+"""paa export: a checkpoint as an ONNX model that detects the same."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from tyro.conf import Positional, arg
+
+from paa.commands.options import DetectorFormat, Format, limit_pixels
+from paa.config import CANDIDATE_THRESHOLD, LoadingConfig
+from paa.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from paa.export.run import Evidence, Exported
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a checkpoint as an ONNX model, network, NMS and score voting in one graph, and run it: the file is kept if
+    it detects the same.
+
+    Otherwise the exit code is 1, and the file is called OUT.unproven.onnx.
+    """
+
+    checkpoint: Positional[Path]
+    """A checkpoint of this project, the seed, the official code or MMDetection, or a name, as mmdet/r50_1x (paa weights
+    lists them)."""
+    output: Positional[Path]
+    """The file to write, *.onnx."""
+    data: Path | None = None
+    """A data set, on which checkpoint and exported model are evaluated: COCO JSON, or the folder of a COCO, Pascal VOC
+    or YOLO data set."""
+    tolerance: float = 0.1
+    """With --data: the most that the two APs, in percent, may differ."""
+    images: tuple[Path, ...] = ()
+    """Sample images, or folders of them, to compare detections on; default: those of --data, or drawn ones."""
+    samples: int = 8
+    """Compare on this many sample images, the first ones."""
+    resize: bool = False
+    """Resize and pad in the graph: it takes images as they are; the images of a batch have one size."""
+    voting: bool = True
+    """Score voting (paper, section 3.4), in the graph."""
+    nms_iou: float = 0.6
+    """A box is removed when a better one of its class overlaps it by more than this IoU."""
+    max_detections: int = 100
+    """Most detections of an image."""
+    candidate_threshold: float = CANDIDATE_THRESHOLD
+    """Class probability (in MMDetection's models, score) above which an anchor takes part in NMS and voting."""
+    split: str = "val"
+    """Split of the data set."""
+    format: Format | None = None
+    """Format of the data set; default: recognised from what the path holds."""
+    limit: int | None = None
+    """Evaluate on the first images of the data set only."""
+    loading: Annotated[LoadingConfig, arg(name="")] = field(default_factory=LoadingConfig)
+    data_images: Path | None = None
+    """Folder of the data set's images; default: found from the annotations."""
+    checkpoint_format: DetectorFormat | None = None
+    """Format of the checkpoint; default: recognised from its content."""
+    max_pixels: int | None = None
+    """Most pixels of an image; default: 178956970, or PAA_MAX_PIXELS of the environment."""
+
+    usual: ClassVar[tuple[str, ...]] = (
+        "checkpoint",
+        "output",
+        "data",
+        "tolerance",
+        "images",
+        "resize",
+        "voting",
+        "max_detections",
+        "split",
+        "limit",
+        "loading.workers",
+    )
+    """The options that --help shows."""
+
+    def run(self, console: Console) -> None:
+        """Export, compare, print the differences; exit code 1 if they are too large."""
+        from paa.export.description import GraphSettings
+        from paa.export.run import check_output, export
+        from paa.weights.read import read_weights
+
+        for name, value, least in (("limit", self.limit, 1), ("samples", self.samples, 1)):
+            if value is not None and value < least:
+                raise ConfigError(f"--{name} must be at least {least}, got {value}")
+        if not self.tolerance >= 0:
+            raise ConfigError(f"--tolerance must be at least 0, got {self.tolerance}")
+        check_output(self.output)
+        limit_pixels(self.max_pixels)
+        settings = GraphSettings(
+            candidate_threshold=self.candidate_threshold,
+            voting=self.voting,
+            nms_iou=self.nms_iou,
+            max_detections=self.max_detections,
+            resize=self.resize,
+        )
+        settings.inference()  # invalid values are named before anything is read
+        weights = read_weights(self.checkpoint, self.checkpoint_format)
+        evidence = self._evidence(weights.class_names())
+        written = export(
+            self.checkpoint,
+            weights,
+            self.output,
+            settings,
+            evidence,
+            listen=lambda step: console.print(f"{step} ...", highlight=False, markup=False),
+        )
+        self._report(console, written)
+        if not written.kept:
+            sys.exit(1)
+
+    def _evidence(self, names: tuple[str, ...] | None) -> Evidence:
+        """Return the sample images and the data set to compare on."""
+        import numpy as np
+
+        from paa.data.read import read_dataset
+        from paa.data.read_report import ReadReport
+        from paa.export.run import Evidence
+        from paa.inference.sources import find_images
+
+        index = None
+        samples = find_images(self.images)[: self.samples]
+        if self.data is not None:
+            report = ReadReport(self.loading.skip_bad)
+            index = read_dataset(
+                self.data, self.split, self.format, names=names, images=self.data_images, report=report
+            )
+            if self.limit is not None:
+                index = index.select(np.arange(min(self.limit, len(index))))
+            if not samples:
+                samples = [index.path(i) for i in range(min(self.samples, len(index)))]
+        return Evidence(samples, index, self.loading, self.tolerance)
+
+    def _report(self, console: Console, written: Exported) -> None:
+        """Print how the exported model compares, and where it is."""
+        from paa.errors import format_bytes
+
+        def say(line: str) -> None:
+            console.print(line, markup=False, highlight=False)
+
+        found = written.samples
+        which = "sample images" if self.images or self.data is not None else "drawn images"
+        say(
+            f"{found.images} {which}: {found.detections} detections of both, {found.alone} of one of them alone; "
+            f"largest difference {found.box:.2g} pixels, {found.score:.2g} in scores"
+        )
+        if not found.detections:
+            say("nothing was detected in them: name images of the model's objects with --images or --data")
+        if written.aps is not None:
+            before, after = written.aps
+            say(
+                f"AP {before:.2f} of the checkpoint, {after:.2f} of the exported model: difference "
+                f"{abs(after - before):.2f}, tolerance {self.tolerance:g}"
+            )
+        size = format_bytes(written.path.stat().st_size)
+        if written.kept:
+            say(f"written to {self.output} ({size})")
+        else:
+            say(f"the exported model differs too much: left at {written.path} ({size}); {self.output} is not written")

@@ -1,0 +1,18 @@
+"""The packages that exported models need, which `pip install paa` leaves out."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+from paa.errors import ConfigError
+from paa.runtime.extras import not_installed
+
+
+def check_packages(path: Path, *packages: str) -> None:
+    """Raise ConfigError, about this file, if one of the packages is not installed."""
+    for package in packages:
+        try:
+            import_module(package)
+        except ImportError as error:
+            raise ConfigError(f"{path}: {not_installed(package, 'onnx')}") from error

@@ -1,0 +1,48 @@
+"""Models of every kind can be exported: deformable convolutions, timm's backbones, the seed's conventions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from paa.config import InferenceConfig, ModelConfig
+from paa.export.description import Description, GraphSettings
+from paa.export.session import open_exported
+from paa.export.write import write_onnx
+from paa.model.detector import Detector
+
+
+@pytest.mark.parametrize(
+    ("config", "settings"),
+    [
+        ({"backbone": "resnet50", "dcn_stages": (5,), "tower_dcn": True, "legacy": True, "bgr": True}, {}),
+        ({"backbone": "timm/tf_efficientnet_lite0", "norm": "affine"}, {"voting": False, "max_detections": 30}),
+    ],
+    ids=["deformable", "timm"],
+)
+def test_outputs_equal_the_networks(config: dict[str, Any], settings: dict[str, Any], tmp_path: Path) -> None:
+    if config["backbone"].startswith("timm/"):
+        pytest.importorskip("timm")
+    torch.manual_seed(0)
+    detector = Detector(ModelConfig(channels=16, tower_depth=1, **config), ("a", "b", "c"))
+    torch.nn.init.normal_(detector.head.cls_logits.weight, std=0.3)
+    torch.nn.init.normal_(detector.head.deltas.weight, std=0.05)
+    torch.nn.init.constant_(detector.head.cls_logits.bias, -1)
+    for name, parameter in detector.named_parameters():
+        if ".offset." in name:  # at first zero, which would make a deformable convolution a plain one
+            torch.nn.init.normal_(parameter, std=0.05)
+    fixed = GraphSettings(**settings)
+    write_onnx(tmp_path / "model.onnx", detector, Description(detector.names, detector.config, fixed))
+    graph = open_exported(tmp_path / "model.onnx")
+    for shape in ((1, 3, 64, 96), (2, 3, 160, 128)):
+        images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(shape[0]))
+        sizes = torch.tensor([[shape[2] - 5, shape[3]]] * shape[0])
+        ours = graph.detect(images, sizes, fixed.inference())
+        eager = detector.detect(images, sizes, InferenceConfig(**settings))
+        assert (eager.labels >= 0).sum() > 10
+        assert torch.equal(ours.labels, eager.labels)
+        torch.testing.assert_close(ours.scores, eager.scores, rtol=0, atol=1e-4)
+        torch.testing.assert_close(ours.boxes, eager.boxes, rtol=0, atol=0.02)
