@@ -28,7 +28,7 @@ _MEANINGS = {
     "ARm": "medium objects",
     "ARl": "large objects",
 }
-_LEFT = {"measure", "meaning", "class", "name", "where"}  # columns aligned to the left
+_LEFT = {"measure", "meaning", "class", "name", "split", "where"}  # columns aligned to the left
 _LONG = {"meaning", "class", "where"}  # columns wrapped where the terminal is narrow; numbers never are
 
 
