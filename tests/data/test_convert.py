@@ -179,6 +179,17 @@ def test_an_image_twice_in_a_split(tmp_path: Path, to: str) -> None:
     assert_same(write({"train": twice}, tmp_path / "new", to), {"train": twice}, exact=False)
 
 
+def test_paths_that_are_relative_or_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = make_index(tmp_path / "set" / "own", [(20, 30)] * 2)
+    other = write_image(tmp_path / "far" / "1.png", 20, 30, seed=9)
+    monkeypatch.chdir(tmp_path / "set")
+    names = np.array([b"../own/0.png", str(other).encode()], np.bytes_)
+    index = replace(own, root=Path("own"), file_names=names)
+    read = write({"train": index}, tmp_path / "new", "voc")["train"]
+    assert [read.path(i).name for i in range(2)] == ["set_own_0.png", "far_1.png"]
+    assert read.path(1).read_bytes() == other.read_bytes()
+
+
 def test_a_file_without_a_suffix(tmp_path: Path) -> None:
     index = make_index(tmp_path / "own", [(20, 30)])
     index.path(0).rename(tmp_path / "own" / "scan.0001")

@@ -27,6 +27,7 @@ from paa.training.auto import (
     choose_size,
     choose_steps,
     decide,
+    decided_model,
     facts_of,
 )
 from paa.training.init import resolve_init
@@ -84,6 +85,16 @@ def test_anchors_are_the_papers_unless_small_objects_would_hardly_overlap_them()
         assert choose_anchor_scale(replace(FACTS, small_object=side / 256), 256) == scale
         if 2 < scale < 8:
             assert (side / (8 * scale)) ** 2 == pytest.approx(0.2, abs=0.02)
+
+
+@pytest.mark.parametrize("named", [(), ("model.min_size",)])
+def test_the_size_and_anchors_are_known_before_a_run(shapes: Path, named: tuple[str, ...]) -> None:
+    index, cpu = read_dataset(shapes, "train"), torch.device("cpu")
+    recipe = replace(RECIPES["auto"], model=replace(RECIPES["auto"].model, min_size=96)) if named else RECIPES["auto"]
+    resolved, _ = decide(config(*named, recipe=recipe), facts_of(index), budget_of(cpu, None), None)
+    model = decided_model(index, cpu, 96 if named else None)
+    fields = ("min_size", "max_size", "anchor_scale")
+    assert [getattr(model, name) for name in fields] == [getattr(resolved.recipe.model, name) for name in fields]
 
 
 def test_tiles_are_suggested_for_tiny_objects() -> None:

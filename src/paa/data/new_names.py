@@ -28,7 +28,7 @@ class NewNames:
         A name differs from every other in the folder by more than its suffix and capitals. An image that an earlier
         split has with the same objects gets the same name.
         """
-        paths = [index.path(i) for i in range(len(index))]
+        paths = [Path(os.path.abspath(index.path(i))) for i in range(len(index))]  # noqa: PTH100 - without ".."
         base = Path(os.path.commonpath([path.parent for path in paths]))
         own: set[str] = set()
         names = []

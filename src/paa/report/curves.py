@@ -6,25 +6,16 @@ Without matplotlib none is drawn, and one line says so.
 from __future__ import annotations
 
 import json
-import logging
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from paa.errors import RunError
 from paa.evaluation.operating_point import ClassCurve, envelope
-from paa.report.palette import class_colour
-from paa.runtime.extras import not_installed
-from paa.runtime.files import whole_file
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-log = logging.getLogger("paa")
+from paa.report.figures import GREY, hex_colour, new_figure, plain_axes, save_figure, shortened
 
 _LOSSES = {
     "loss": "total",
@@ -32,7 +23,6 @@ _LOSSES = {
     "loss_box": "box",
     "loss_iou": "IoU prediction",
 }
-_GREY = "#555555"
 
 
 def precision_recall_curves(curves: Sequence[ClassCurve], out: Path, *, most: int = 24) -> None:
@@ -47,7 +37,7 @@ def precision_recall_curves(curves: Sequence[ClassCurve], out: Path, *, most: in
     shown = sorted(sorted(known, key=lambda label: -curves[label].objects)[:most])
     columns = min(4, len(shown))
     rows = -(-len(shown) // columns)
-    figure = _new_figure(max(3.2 * columns, 4.2), 3.1 * rows + 0.5, out)
+    figure = new_figure(max(3.2 * columns, 4.2), 3.1 * rows + 0.5, out)
     if figure is None:
         return
     for place, label in enumerate(shown, start=1):
@@ -56,7 +46,7 @@ def precision_recall_curves(curves: Sequence[ClassCurve], out: Path, *, most: in
         axes.label_outer()
     more = f" ({len(shown)} classes of {len(known)}: those with the most objects)" if len(shown) < len(known) else ""
     figure.suptitle(f"Best threshold by precision × recall{more}", fontsize=10)
-    _save(figure, out)
+    save_figure(figure, out)
 
 
 def training_curves(log: Path, out: Path) -> None:
@@ -68,7 +58,7 @@ def training_curves(log: Path, out: Path) -> None:
     """
     steps = _read_steps(log)
     x = np.array(list(steps))
-    figure = _new_figure(10, 5.6, out)
+    figure = new_figure(10, 5.6, out)
     if figure is None:
         return
     halves: Any = figure.subfigures(1, 2, width_ratios=(3, 2))
@@ -76,31 +66,21 @@ def training_curves(log: Path, out: Path) -> None:
     total, lr = left.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     parts = right.subplots(3, 1, sharex=True)
     for label, (axes, key) in enumerate(zip((total, *parts), _LOSSES)):
-        _draw_loss(axes, x, np.array([line[key] for line in steps.values()], dtype=np.float64), _hex(label))
+        _draw_loss(axes, x, np.array([line[key] for line in steps.values()], dtype=np.float64), hex_colour(label))
         axes.set_title(f"{_LOSSES[key]} loss", fontsize=9, loc="left")
-    lr.plot(x, [line["lr"] for line in steps.values()], color=_GREY, linewidth=1.2)
+    lr.plot(x, [line["lr"] for line in steps.values()], color=GREY, linewidth=1.2)
     lr.set_title("learning rate", fontsize=9, loc="left")
     for axes in (total, lr, *parts):
-        _plain(axes)
+        plain_axes(axes)
         axes.set_ylim(bottom=0)
     for axes in (lr, parts[-1]):
         axes.set_xlabel("step", fontsize=8)
-    _save(figure, out)
-
-
-def _new_figure(width: float, height: float, out: Path) -> Figure | None:
-    """Return an empty figure of this size in inches; without matplotlib None, and a warning that names `out`."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        log.warning(f"{out} is not drawn: {not_installed('matplotlib', 'plots')}")
-        return None
-    return Figure(figsize=(width, height), layout="constrained")
+    save_figure(figure, out)
 
 
 def _draw_curve(axes: Any, curve: ClassCurve) -> None:
     """Draw the curve of one class, and its operating point, into its axes."""
-    colour = _hex(0)
+    colour = hex_colour(0)
     axes.step(curve.recall, curve.precision, where="pre", color=colour, linewidth=0.8, alpha=0.6)
     best = envelope(curve.precision)
     if len(best):
@@ -115,14 +95,14 @@ def _draw_curve(axes: Any, curve: ClassCurve) -> None:
             max(point.recall / 2, 0.22), max(point.precision / 2, 0.12), text, ha="center", va="center", fontsize=8
         )
     else:
-        axes.text(0.5, 0.5, "none found", ha="center", va="center", fontsize=8, color=_GREY)
-    title = f"{_shortened(curve.name)}: AP {100 * (curve.ap or 0):.1f}, {curve.objects} objects"
+        axes.text(0.5, 0.5, "none found", ha="center", va="center", fontsize=8, color=GREY)
+    title = f"{shortened(curve.name)}: AP {100 * (curve.ap or 0):.1f}, {curve.objects} objects"
     axes.set_title(title, fontsize=9, parse_math=False)
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.04)
     axes.set_xlabel("recall", fontsize=8)
     axes.set_ylabel("precision", fontsize=8)
-    _plain(axes)
+    plain_axes(axes)
 
 
 def _draw_loss(axes: Any, x: npt.NDArray[np.int64], loss: npt.NDArray[np.float64], colour: str) -> None:
@@ -148,38 +128,3 @@ def _read_steps(log: Path) -> dict[int, dict[str, float]]:
     if not steps:
         raise RunError(f"{log}: has no training steps; each is a line of JSON with step, lr and {', '.join(_LOSSES)}")
     return dict(sorted(steps.items()))
-
-
-def _plain(axes: Any) -> None:
-    """Remove the parts of the axes that are not needed to read the values."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#dddddd", linewidth=0.5)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=7, colors=_GREY)
-
-
-def _save(figure: Figure, out: Path) -> None:
-    """Write a PNG; missing folders are made. Characters that no font has are drawn as boxes, which is logged once."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    out.parent.mkdir(parents=True, exist_ok=True)
-    FigureCanvasAgg(figure)
-    with whole_file(out) as temporary, warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        figure.savefig(temporary, dpi=120, format="png")
-    missing = False
-    for warning in caught:
-        if str(warning.message).startswith("Glyph "):
-            missing = True
-        else:
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    if missing:
-        log.warning(f"{out}: matplotlib's fonts lack characters of the class names, which are drawn as boxes")
-
-
-def _hex(label: int) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*class_colour(label))
-
-
-def _shortened(name: str, most: int = 18) -> str:
-    return name if len(name) <= most else name[: most - 1] + "…"

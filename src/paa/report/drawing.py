@@ -39,6 +39,13 @@ def draw_detections(image: npt.NDArray[np.uint8], detections: Detections) -> Ima
     return _draw(Image.fromarray(image), detections.boxes, detections.labels, _captions(detections))
 
 
+def draw_objects(
+    image: Image.Image, boxes: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], captions: Sequence[str]
+) -> Image.Image:
+    """Return the image with these objects drawn on it. boxes (n, 4): in its pixels. captions: the n texts at them."""
+    return _draw(image, boxes, labels, captions)
+
+
 def contact_sheet(
     rows: Sequence[Comparison], names: Sequence[str], *, threshold: float = 0.3, columns: int = 2, width: int = 1600
 ) -> Image.Image:

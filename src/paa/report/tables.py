@@ -32,17 +32,12 @@ _MEANINGS = {
     "ARl": "large objects",
 }
 TEXT_COLUMNS = {  # columns aligned to the left
-    *("measure", "meaning", "class", "name", "where"),
+    *("measure", "meaning", "class", "name", "where", "split"),
     *("size", "error", "scores", "IoU", "annotated", "found", "image", "verdict"),
 }
-_LONG = {
-    "meaning",
-    "class",
-    "where",
-    "image",
-    "annotated",
-    "found",
-}  # columns wrapped where the terminal is narrow; numbers never are
+_LONG = {  # columns wrapped where the terminal is narrow; numbers never are
+    *("meaning", "class", "where", "image", "annotated", "found"),
+}
 
 
 def evaluation_tables(

@@ -1,0 +1,109 @@
+"""paa data view: sheets of images with their objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from tyro.conf import Positional
+
+from paa.commands.options import Format, limit_pixels
+from paa.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+@dataclass(frozen=True)
+class View:
+    """Write sheets of a data set's images with their boxes: all, or those of a class, a size or a name.
+
+    Where there are more images than the sheets hold, they are evenly spread over all of them.
+    """
+
+    path: Positional[Path]
+    """The data set: a COCO JSON file, or the folder of a COCO, Pascal VOC or YOLO data set."""
+    output: Path = Path("sheet.jpg")
+    """The sheet, *.jpg or *.png; of several sheets, the second is NAME-2.jpg, and so on."""
+    classes: tuple[str, ...] | None = None
+    """Objects of these classes only; default: all."""
+    least_side: float = 0.0
+    """Objects of at least this many pixels a side (of the square of their area)."""
+    most_side: float | None = None
+    """Objects of at most this many pixels a side; default: any."""
+    only: tuple[str, ...] | None = None
+    """Images of these names, in which * stands for any text, or ids; default: all."""
+    splits: tuple[str, ...] | None = None
+    """Splits to look at; default: those of train, val and test that the data set has."""
+    most: int = 24
+    """Images of a sheet, at most."""
+    sheets: int = 1
+    """Sheets, at most."""
+    columns: int = 4
+    """Images side by side."""
+    width: int = 1600
+    """Width of a sheet, in pixels."""
+    format: Format | None = None
+    """Format of the data set; default: recognised from what the path holds."""
+    images: Path | None = None
+    """Folder of the images; default: found from the annotations."""
+    skip_bad: bool = False
+    """Leave out annotations and images that cannot be used, instead of stopping."""
+    max_pixels: int | None = None
+    """Most pixels of an image; default: 178956970, or PAA_MAX_PIXELS of the environment."""
+
+    usual: ClassVar[tuple[str, ...]] = (
+        *("path", "output", "classes", "least_side", "most_side", "only", "splits"),
+        *("most", "sheets", "columns", "width"),
+    )
+    """The options that --help shows."""
+
+    def run(self, console: Console) -> None:
+        """Read, choose, draw and write."""
+        import numpy as np
+
+        from paa.data.all_splits import Source, read_splits
+        from paa.inspection.selection import Wanted, select, spread
+        from paa.report.dataset_sheet import Item, object_sheet
+        from paa.runtime.files import check_folder, whole_file
+
+        self._check_options()
+        limit_pixels(self.max_pixels)
+        check_folder(self.output.absolute().parent)
+        most_side = float("inf") if self.most_side is None else self.most_side
+        wanted = Wanted(self.classes or (), self.least_side, most_side, self.only or ())
+        items = []
+        source = Source(self.path, self.splits or (), self.format, self.images)
+        for split, index in read_splits(source, self.skip_bad).items():
+            positions, objects = select(index, wanted)
+            items += [Item(split, index, i, objects) for i in positions.tolist()]
+        if not items:
+            raise ConfigError(f"{self.path}: no image is as --classes, --least-side, --most-side and --only say")
+        chosen = spread(np.arange(len(items)), self.most * self.sheets).tolist()
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        for number, start in enumerate(range(0, len(chosen), self.most), start=1):
+            sheet = object_sheet([items[i] for i in chosen[start : start + self.most]], self.columns, self.width)
+            path = self.output if number == 1 else self.output.with_stem(f"{self.output.stem}-{number}")
+            with whole_file(path) as temporary:
+                sheet.save(temporary, "PNG" if path.suffix.lower() == ".png" else "JPEG", quality=90)
+            console.print(f"written to {path}", markup=False)
+        console.print(f"{len(chosen)} of {len(items)} images", highlight=False)
+
+    def _check_options(self) -> None:
+        if self.output.suffix.lower() not in _SUFFIXES:
+            raise ConfigError(f"{self.output}: --output must end in {', '.join(_SUFFIXES)}")
+        for option, value, least, highest in (
+            ("most", self.most, 1, 1000),
+            ("sheets", self.sheets, 1, 10_000),
+            ("columns", self.columns, 1, 100),
+            ("width", self.width, 100, 20_000),
+        ):
+            if not least <= value <= highest:
+                raise ConfigError(f"--{option} must be from {least} to {highest}, got {value}")
+        if self.width // self.columns < 50:
+            raise ConfigError(
+                f"--columns {self.columns}: of --width {self.width}, less than 50 pixels an image are left"
+            )
