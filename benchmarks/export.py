@@ -28,6 +28,7 @@ from paa.config import ModelConfig
 from paa.data.batch import padded_size
 from paa.export.description import Description
 from paa.export.write import write_onnx
+from paa.model.prepare import prepare_for_device
 from paa.predictor import PAA, load
 from timing import compare, parse_arguments
 
@@ -88,6 +89,7 @@ def main() -> None:
         check(plain, exported, images, sizes)
         ours = run_of(exported, images, sizes)
         optimised = run_of(copy.deepcopy(plain).optimise("float32"), images, sizes)
+        prepare_for_device(plain, channels_last=True, fast_convolutions=True)
         for peer_name, peer in (("eager", run_of(plain, images, sizes)), ("optimise", optimised)):
             compare("export", f"{name}, ONNX Runtime", ours, peer_name, peer, arguments, warm_up=1, clock=clock)
 

@@ -81,11 +81,12 @@ def stable_topk(values: Tensor, k: int, dim: int) -> tuple[Tensor, Tensor]:
 
 
 def test_equal_scores_come_in_the_order_of_anchors_and_classes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All scores of a level are one of two values, so that only the order of ties decides what is kept."""
+    """All scores are one of two values, so that only the order of ties decides what is kept."""
     monkeypatch.setattr(torch.Tensor, "topk", stable_topk)
     outputs, anchors = head_outputs(3)
+    # 1 and 1/2 after the sigmoid, to the bit, in vectorised and in other code
     outputs = outputs._replace(
-        cls_logits=torch.where(outputs.cls_logits > 0, 1.0, 0.5), iou_logits=torch.zeros_like(outputs.iou_logits)
+        cls_logits=torch.where(outputs.cls_logits > 0, 200.0, 0.0), iou_logits=torch.zeros_like(outputs.iou_logits)
     )
     sizes = torch.tensor([[64, 96]] * 2)
     for per_level in (10, 1000):

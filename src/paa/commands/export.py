@@ -21,17 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Export:
-    """Write a checkpoint as an ONNX model, network, NMS and score voting in one graph, and run it: the file is kept if
-    it detects the same.
-
-    Otherwise the exit code is 1, and the file is called OUT.unproven.onnx.
-    """
+    """Write a checkpoint as an ONNX model with NMS and score voting; it is kept only where it detects the same."""
 
     checkpoint: Positional[Path]
     """A checkpoint of this project, the seed, the official code or MMDetection, or a name, as mmdet/r50_1x (paa weights
     lists them)."""
     output: Positional[Path]
-    """The file to write, *.onnx."""
+    """The file to write, *.onnx; where it detects something else, it is called OUT.unproven.onnx, and the exit code is
+    1."""
     data: Path | None = None
     """A data set, on which checkpoint and exported model are evaluated: COCO JSON, or the folder of a COCO, Pascal VOC
     or YOLO data set."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import warnings
 
 import torch
@@ -58,13 +57,9 @@ def trace(detector: Detector, settings: GraphSettings) -> ExportedProgram:
     batch, rows, columns = Dim("batch"), Dim("rows"), Dim("columns")
     shapes = {"images": {0: batch, 2: PADDING * rows, 3: PADDING * columns}, "sizes": {0: batch}}
     sample = torch.zeros(_SAMPLE, dtype=torch.uint8), torch.tensor([_SAMPLE[2:]] * _SAMPLE[0])
-    level = logging.getLogger("torch").level
     try:
-        logging.getLogger("torch").setLevel(logging.ERROR)
         with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")  # of torch's own deprecated functions
             return torch.export.export(DetectionGraph(detector, settings), sample, dynamic_shapes=shapes)
     except Exception as error:  # torch's tracer fails in many ways on a backbone that it cannot trace
         raise ConfigError(f"{detector.config.backbone}: torch.export cannot trace it ({one_line(error)})") from error
-    finally:
-        logging.getLogger("torch").setLevel(level)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from pathlib import Path
 
@@ -10,7 +11,11 @@ from paa.runtime.extras import not_installed
 
 
 def check_packages(path: Path, *packages: str) -> None:
-    """Raise ConfigError, about this file, if one of the packages is not installed."""
+    """Raise ConfigError, about this file, if one of the packages is not installed.
+
+    ONNX Runtime's builds send events to their maker unless this variable is set when they are first imported.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     for package in packages:
         try:
             import_module(package)

@@ -88,7 +88,8 @@ def _candidates(
     scores = torch.cat([*chosen_scores, empty], 1)
     labels = torch.cat([*chosen_labels, empty.long() - 1], 1)
     boxes = torch.cat([*chosen_boxes, empty[..., None].expand(-1, -1, 4)], 1)
-    scores, order = scores.sort(dim=1, descending=True)  # ONNX leaves equal ones in their order
+    # not `sort`, whose stable form torch's exporter lacks; ONNX's TopK leaves equal values in their order
+    scores, order = scores.topk(scores.shape[1], dim=1)
     most = (scores > 0).sum(1).amax(0).clamp(min=limit).item()
     torch._check(most >= limit)
     torch._check(most <= scores.shape[1])

@@ -20,9 +20,12 @@ def suppress(boxes: Tensor, scores: Tensor, labels: Tensor, classes: int, nms_io
     kept = torch.zeros_like(scores, dtype=torch.bool)
     for row, own_boxes, own_scores, own_labels in zip(kept, boxes.double(), scores, labels):
         filled = torch.nonzero(own_scores > 0)[:, 0]
-        best = batched_nms(own_boxes[filled], own_scores[filled].double(), own_labels[filled], nms_iou)
-        rank = (own_labels[filled][best][:, None] == own_labels[filled][best]).tril().sum(1)  # 1: its class's best
-        row[filled[best[rank <= limit]]] = True
+        order = filled[own_scores[filled].argsort(descending=True, stable=True)]
+        # a rank in place of the score, so that of equal scores the first is the better one, as in ONNX
+        rank = torch.arange(len(order), 0, -1, dtype=torch.float64, device=order.device)
+        best = order[batched_nms(own_boxes[order], rank, own_labels[order], nms_iou)]
+        place = (own_labels[best][:, None] == own_labels[best]).tril().sum(1)  # 1: the best of its class
+        row[best[place <= limit]] = True
     return kept
 
 
