@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Eval:
-    """Evaluate a checkpoint or a file of results on a data set: COCO's numbers, operating points, errors, a report."""
+    """Evaluate a checkpoint, an exported model or a file of results on a data set: COCO's numbers, operating points, errors, a report."""
 
     what: Positional[Path]
     """A checkpoint of this project, the seed, the official code or MMDetection, a name, as mmdet/r50_1x (paa weights

@@ -1,4 +1,4 @@
-"""What `paa eval` evaluates, recognised by its path: a checkpoint, or a file of another tool's results."""
+"""What `paa eval` evaluates, recognised by its path: a checkpoint, an exported model, or another tool's results."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from paa.data.read_report import ReadReport, left_out_lines, printable
 from paa.errors import ConfigError
 from paa.evaluation.predicted_iou import PredictedIou, predicted_iou
 from paa.evaluation.results_file import is_results_file, read_results
+from paa.export.detector import ExportedDetector
 from paa.inference.dataset import DetectedDataset, detect_dataset
 from paa.predictor import PAA, load
 from paa.runtime.distributed import Process
@@ -50,7 +51,7 @@ class Subject(Protocol):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A detector in a checkpoint, and how its images are loaded."""
+    """A detector in a checkpoint or an exported model, and how its images are loaded."""
 
     path: Path
     model: PAA
@@ -73,7 +74,9 @@ class Checkpoint:
         return DetectedDataset(found.index, found.table.relabelled(label_of), found.left_out)
 
     def predicted_iou(self, index: DatasetIndex) -> PredictedIou | None:
-        """Look at some images again."""
+        """Look at some images again; None for an exported model, whose graph gives scores only."""
+        if isinstance(self.model, ExportedDetector):
+            return None
         return predicted_iou(self.model, index, self.process.device, self.model.inference, self.loading)
 
 
