@@ -31,11 +31,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Eval:
-    """Evaluate a checkpoint, an exported model or a file of results on a data set: COCO's numbers, operating points, errors, a report."""
+    """Evaluate a checkpoint, an exported model or a file of results: COCO's numbers, operating points, errors, a
+    report."""
 
     what: Positional[Path]
     """A checkpoint of this project, the seed, the official code or MMDetection, a name, as mmdet/r50_1x (paa weights
-    lists them), or another tool's results: a JSON file in COCO's result format."""
+    lists them), an exported model (*.onnx), or another tool's results: a JSON file in COCO's result format."""
     data: Path
     """The data set: a COCO JSON file, or the folder of a COCO, Pascal VOC or YOLO data set."""
     against: Path | None = None
