@@ -132,7 +132,8 @@ def trained(data: Path, output: Path, tile: int, steps: int, tiles: TrainTilesCo
         replace(nano.schedule, steps=steps),
     )
     runtime = RuntimeConfig(device=str(process.device), precision="auto", workers=1)
-    config = TrainConfig(DataConfig(data), output, recipe, 8, ValidationConfig(batch_size=0), runtime)
+    validation = ValidationConfig(batch_size=0)
+    config = TrainConfig(DataConfig(data), output, recipe, 8, validation=validation, runtime=runtime)
     return train(config, process).last
 
 

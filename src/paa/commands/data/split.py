@@ -34,8 +34,7 @@ class SplitData:
     test_fraction: float = 0.0
     """Share of the images to test on; 0: no test.json."""
     group: str | None = None
-    """Regular expression with a group in (): images for which the group is the same text stay together, as with
-    '(.*)_frame'."""
+    """Images stay together where the group () of this regular expression is the same text, as '(.*)_frame'."""
     similar: bool = True
     """Images that are equal or look alike stay together; without, images are not decoded."""
     seed: int = 0
