@@ -9,7 +9,10 @@ import pytest
 import torch
 
 from paa.config import InferenceConfig, ModelConfig
+from paa.core import DetectedBatch
+from paa.detections import Detections
 from paa.export.description import Description, GraphSettings
+from paa.export.proof import _compare
 from paa.export.session import open_exported
 from paa.export.write import write_onnx
 from paa.model.detector import Detector
@@ -43,6 +46,14 @@ def test_outputs_equal_the_networks(config: dict[str, Any], settings: dict[str, 
         ours = graph.detect(images, sizes, fixed.inference())
         eager = detector.detect(images, sizes, InferenceConfig(**settings))
         assert (eager.labels >= 0).sum() > 10
-        assert torch.equal(ours.labels, eager.labels)
-        torch.testing.assert_close(ours.scores, eager.scores, rtol=0, atol=1e-4)
-        torch.testing.assert_close(ours.boxes, eager.boxes, rtol=0, atol=0.02)
+        for image in range(shape[0]):
+            found = _compare(*(_detections(batch, image, detector.names) for batch in (ours, eager)))
+            # scores that are equal but for their last digits may change places, at the end of the list with a lost one
+            assert found.alone <= 2
+            assert found.score < 1e-4
+            assert found.box < 0.02
+
+
+def _detections(batch: DetectedBatch, image: int, names: tuple[str, ...]) -> Detections:
+    valid = batch.labels[image] >= 0
+    return Detections(*(column[image][valid].numpy() for column in batch), names)
