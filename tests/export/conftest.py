@@ -5,13 +5,10 @@ from pathlib import Path
 
 import pytest
 
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-pytest.importorskip("onnx")
-pytest.importorskip("onnxscript")
-pytest.importorskip("onnxruntime")
-
 from paa.export.run import Evidence, export
 from paa.weights.read import read_weights
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # test files may import ONNX Runtime before the project does
 
 
 @pytest.fixture(scope="session")
