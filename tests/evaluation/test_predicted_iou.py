@@ -29,7 +29,7 @@ class Knowing:
     predict: from the true IoU of its boxes to the IoU that it predicts. label: added to the objects' labels.
     """
 
-    config = MODEL
+    config, resizes = MODEL, False
 
     def __init__(self, index: DatasetIndex, predict: Any, label: int = 0) -> None:
         self.index, self.predict, self.label = index, predict, label
