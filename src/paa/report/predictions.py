@@ -15,6 +15,7 @@ from paa.config import InferenceConfig
 from paa.data.images.read import read_image
 from paa.data.images.rgb import Rgb
 from paa.data.left_out import LEFT_OUT
+from paa.detections import Detections
 from paa.errors import ConfigError, ImageError
 from paa.inference.predict import predict
 from paa.model.detector import Detector
@@ -43,11 +44,13 @@ def write_predictions(
     inference: InferenceConfig = InferenceConfig(),
     *,
     batch_size: int = 1,
+    keep: Callable[[Detections], Detections] = lambda detections: detections,
     listen: Callable[[Path, int], object] = lambda path, count: None,
 ) -> Written:
     """Detect in images, and write each one's drawing and its entry in detections.json to `folder` when it is done.
 
-    listen: is called with each image and its number of objects when its files are written.
+    keep: chooses among an image's detections, as `paa.inference.keep.Keep`. listen: is called with each image and its
+    number of objects when its files are written.
     detections.json is a list of {file, drawn, width, height, detections: [{box: xyxy, score, label, name}]}, valid JSON
     after every image. An image that cannot be read is left out, and named in left_out.txt.
     ConfigError where a drawing would take the place of one of the images; ImageError, with nothing written, if none of
@@ -77,6 +80,7 @@ def write_predictions(
         records: JsonListFile | None = None
         for image, detections in predict(detector, images(), inference, batch_size=batch_size):
             path, name = read.popleft()
+            detections = keep(detections)
             if records is None:  # the folder is not made before there is something to put in it
                 records = stack.enter_context(_start(folder))
             _save_drawing(draw_detections(image, detections), folder / name)
