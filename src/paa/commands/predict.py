@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from tyro.conf import Positional, arg
 
 from paa.commands.options import DetectorFormat, InferenceOptions, TileOptions, limit_pixels, with_tiles, with_views
-from paa.config import InferenceConfig, MultiScaleConfig
+from paa.config import InferenceConfig, MultiScaleConfig, PredictionOutput
 from paa.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,7 +32,10 @@ class Predict:
     checkpoint_format: DetectorFormat | None = None
     """Format of the checkpoint; default: recognised from its content."""
     output: Path = Path("predictions")
-    """Folder for the drawn images and detections.json."""
+    """Folder for detections.json and what --save names."""
+    save: tuple[PredictionOutput, ...] = ("images",)
+    """What to write beside detections.json: drawn images, results.json (COCO's format), labels for YOLO,
+    detections.csv, detections.parquet; --save alone: nothing."""
     device: str | None = None
     """cpu, cuda, cuda:1, ...; default: a GPU if there is one."""
     inference: InferenceOptions = field(default_factory=lambda: InferenceConfig(threshold=0.3))
@@ -61,6 +64,7 @@ class Predict:
         "checkpoint",
         "paths",
         "output",
+        "save",
         "device",
         "inference.threshold",
         "inference.max_detections",
@@ -102,6 +106,7 @@ class Predict:
             self.output,
             model.inference,
             batch_size=self.batch_size,
+            save=self.save,
             keep=keep,
             listen=lambda path, count: console.print(f"{path}: {count} objects", highlight=False, markup=False),
         )
