@@ -79,6 +79,17 @@ def test_every_form_of_an_image(model: PAA, pixels: np.ndarray[Any, Any], tmp_pa
     assert_same(model.predict(pixels[:, ::-1]), model.predict(np.ascontiguousarray(pixels[:, ::-1])))
 
 
+def test_the_image_is_known_and_not_kept(model: PAA, pixels: np.ndarray[Any, Any], tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(pixels).save(path)
+    drawn = model.predict(path).plot()
+    assert np.array_equal(np.asarray(drawn), np.asarray(model.predict(pixels).plot(pixels)))
+    for held in (pixels.copy(), Image.fromarray(pixels), torch.from_numpy(pixels.copy()).permute(2, 0, 1)):
+        assert np.array_equal(np.asarray(model.predict(held).plot()), np.asarray(drawn))
+    with pytest.raises(ImageError, match="not in memory"):
+        model.predict(pixels.copy()).plot()
+
+
 def test_lists(model: PAA, pixels: np.ndarray[Any, Any], tmp_path: Path) -> None:
     Image.fromarray(pixels).save(tmp_path / "a.png")
     other = 255 - pixels

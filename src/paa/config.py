@@ -26,6 +26,7 @@ WeightsFormat = Literal["paa", "seed", "official", "mmdet", "caffe2", "torchvisi
 Precision = Literal["float32", "bfloat16", "auto"]
 """Precision of the network; bfloat16: by autocast; auto: bfloat16 where the device has instructions for it."""
 
+PredictionOutput = Literal["images", "coco", "yolo", "csv", "parquet"]
 Compilation = Literal["off", "default", "reduce-overhead", "max-autotune"]
 """torch.compile's modes; reduce-overhead uses CUDA graphs."""
 

@@ -198,6 +198,31 @@ def test_predict(tmp_path: Path, shapes: Path, checkpoint: Path, capsys: pytest.
     assert len(files(tmp_path / "all")) == 12
 
 
+def test_predict_with_the_thresholds_of_an_evaluation(
+    tmp_path: Path, shapes: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str], fails: Fails
+) -> None:
+    """Each class is cut at its operating point, whatever --threshold says, and --classes and --top-k choose after."""
+    evaluated, shared = tmp_path / "evaluated", ["--device", "cpu", "--output"]
+    main(["eval", str(checkpoint), "--data", str(shapes), "--split", "val", "--workers", "0", *shared, str(evaluated)])
+    metrics = json.loads((evaluated / "metrics.json").read_text())["operating_points"]
+    least = {name: entry["point"]["threshold"] if entry["point"] else 0.3 for name, entry in metrics.items()}
+    assert len(set(least.values())) > 1
+    image = shapes / "images" / "000000.jpg"
+    command = ["predict", str(checkpoint), str(image), "--thresholds", str(evaluated / "metrics.json")]
+    main([*command, *shared, str(tmp_path / "out")])
+    every = paa.load(checkpoint, "cpu").predict(image).to_dicts()
+    (record,) = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert record["detections"] == [d for d in every if d["score"] >= least[d["name"]]]
+
+    main([*command, *shared, str(tmp_path / "few"), "--top-k", "2", "--threshold", "0", "--classes", "star", "circle"])
+    (record,) = json.loads((tmp_path / "few" / "detections.json").read_text())
+    chosen = [d for d in every if d["name"] in ("star", "circle") and d["score"] >= least[d["name"]]]
+    assert record["detections"] == chosen[:2]
+    assert "no class cow; its classes are circle" in fails(*command, *shared, tmp_path / "x", "--classes", "cow")
+    assert "not the metrics.json" in fails("predict", checkpoint, image, "--thresholds", image)
+    assert not (tmp_path / "x").exists()
+
+
 def test_predict_goes_through_the_whole_folder(
     tmp_path: Path, shapes: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

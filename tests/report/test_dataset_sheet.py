@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from paa.drawing.palette import class_colour
 from paa.report.dataset_sheet import Item, object_sheet
-from paa.report.palette import class_colour
 from tests.data.data_files import make_index
 
 

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from paa.detections import Detections
-from paa.report.drawing import Comparison, _label_place, contact_sheet, draw_detections
-from paa.report.palette import class_colour
+from paa.drawing.boxes import _label_place
+from paa.drawing.palette import class_colour
+from paa.report.drawing import Comparison, contact_sheet, draw_detections
 
 NAMES = ("cat", "dog", "a very long class name that cannot fit")
 

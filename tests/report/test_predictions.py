@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import csv
 import json
+import sys
 import weakref
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from paa.config import InferenceConfig
 from paa.data.images.read import read_image
 from paa.data.images.rgb import Rgb
 from paa.errors import ConfigError, ImageError, RunError
-from paa.report.predictions import _drawn_names, _save_drawing, write_predictions
+from paa.report.predictions import _drawn_names, write_predictions
 
 
 @pytest.fixture(scope="module")
@@ -156,18 +158,93 @@ def test_memory_does_not_grow_with_the_images(
     assert max(alive) <= 2
 
 
+def test_every_output_holds_the_detections(tmp_path: Path, model: PAA, images: list[Path]) -> None:
+    arrow = pytest.importorskip("pyarrow.parquet", reason="pyarrow is an extra")
+    inference, out = InferenceConfig(threshold=0.3), tmp_path / "out"
+    write_predictions(model, images, out, inference, save=("coco", "yolo", "csv", "parquet", "csv"))
+    records = json.loads((out / "detections.json").read_text())
+    assert [record["drawn"] for record in records] == [None] * 4
+    assert {path.name for path in out.iterdir()} == {
+        *("detections.json", "results.json", "labels", "classes.txt", "detections.csv", "detections.parquet")
+    }
+    expected = {path: model.predict(path, threshold=0.3) for path in images}
+    every = [(str(path), *one) for path, found in expected.items() for one in found]
+    assert len({path for path, *_ in every}) > 1
+
+    results = json.loads((out / "results.json").read_text())
+    assert results == [result for path, found in expected.items() for result in found.to_coco(str(path), found.names)]
+    assert len(results) == len(every)
+
+    with (out / "detections.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    table = arrow.read_table(out / "detections.parquet").to_pylist()
+    assert list(rows[0]) == list(table[0])
+    for given in (rows, table):
+        assert [(row["file"], row["name"]) for row in given] == [(path, name) for path, _, _, name in every]
+        boxes = np.array([[row[side] for side in ("x1", "y1", "x2", "y2")] for row in given], np.float32)
+        assert np.array_equal(boxes, np.array([box for _, box, _, _ in every]))
+        assert [float(row["score"]) for row in given] == [score for _, _, score, _ in every]
+        assert {(int(row["width"]), int(row["height"])) for row in given} == {
+            (r["width"], r["height"]) for r in records
+        }
+
+    assert (out / "classes.txt").read_text().splitlines() == list(model.names)
+    assert {path.name for path in (out / "labels").iterdir()} == {"a.txt", "a-2.txt", "a-2-2.txt", "a-3.txt"}
+    for stem, record, found in zip(("a", "a-2", "a-2-2", "a-3"), records, expected.values()):
+        text = (out / "labels" / f"{stem}.txt").read_text()
+        values = np.array([line.split() for line in text.splitlines()], np.float64).reshape(-1, 5)
+        centres, sides = (part * (record["width"], record["height"]) for part in (values[:, 1:3], values[:, 3:]))
+        assert values[:, 0].tolist() == found.labels.tolist()
+        np.testing.assert_allclose(np.hstack([centres - sides / 2, centres + sides / 2]), found.boxes, atol=1e-9)
+
+
+def test_only_the_json(tmp_path: Path, model: PAA, images: list[Path]) -> None:
+    """Images in the output's folder are not in danger where nothing is drawn."""
+    before = images[0].read_bytes()
+    write_predictions(model, images[:1], images[0].parent, save=())
+    assert {path.name for path in images[0].parent.iterdir()} == {"a.jpg", "detections.json"}
+    assert images[0].read_bytes() == before
+
+
+def test_outputs_of_a_run_that_is_stopped(tmp_path: Path, model: PAA, images: list[Path]) -> None:
+    """CSV and COCO results hold the images so far; Parquet, which would be unreadable, is not there."""
+    heard: list[int] = []
+
+    def listen(path: Path, count: int) -> None:
+        heard.append(count)
+        assert len(json.loads((tmp_path / "results.json").read_text())) == sum(heard)
+        assert len((tmp_path / "detections.csv").read_text().splitlines()) == sum(heard) + 1
+        if len(heard) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_predictions(model, images, tmp_path, save=("coco", "csv", "parquet"), listen=listen)
+    assert sum(heard) > 20
+    assert not list(tmp_path.glob("*.parquet*"))
+
+
+def test_no_detection_at_all(tmp_path: Path, model: PAA, images: list[Path]) -> None:
+    arrow = pytest.importorskip("pyarrow.parquet", reason="pyarrow is an extra")
+    write_predictions(model, images, tmp_path, InferenceConfig(threshold=1), save=("coco", "yolo", "csv", "parquet"))
+    assert (tmp_path / "results.json").read_text() == "[]\n"
+    assert len((tmp_path / "detections.csv").read_text().splitlines()) == 1
+    assert arrow.read_table(tmp_path / "detections.parquet").num_rows == 0
+    assert [path.read_text() for path in (tmp_path / "labels").iterdir()] == [""] * 4
+
+
+def test_without_pyarrow(tmp_path: Path, model: PAA, images: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ConfigError, match=r"--save parquet: pyarrow is not installed: pip install 'paa\[parquet\]'"):
+        write_predictions(model, images, tmp_path / "out", save=("parquet",))
+    assert not (tmp_path / "out").exists()
+
+
 def test_many_files_of_one_name() -> None:
     paths = [Path(f"{folder}/a.jpg") for folder in range(20_000)]
     names = _drawn_names([*paths, Path("a-2.png"), Path("b.png")])
     assert names[:3] == ["a.jpg", "a-2.jpg", "a-3.jpg"]
     assert names[-2:] == ["a-2-2.jpg", "b.jpg"]
     assert len(set(names)) == len(names)
-
-
-def test_a_drawing_longer_than_a_jpeg_can_be(tmp_path: Path) -> None:
-    _save_drawing(Image.new("RGB", (70_000, 2)), tmp_path / "a.jpg")
-    with Image.open(tmp_path / "a.jpg") as drawn:
-        assert drawn.size[0] <= 65_500
 
 
 def test_a_folder_that_is_a_file(model: PAA, images: list[Path]) -> None:

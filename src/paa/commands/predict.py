@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from tyro.conf import Positional, arg
 
 from paa.commands.options import DetectorFormat, InferenceOptions, TileOptions, limit_pixels, with_tiles, with_views
-from paa.config import InferenceConfig, MultiScaleConfig
+from paa.config import InferenceConfig, MultiScaleConfig, PredictionOutput
 from paa.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from paa.inference.keep import Keep
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,10 @@ class Predict:
     checkpoint_format: DetectorFormat | None = None
     """Format of the checkpoint; default: recognised from its content."""
     output: Path = Path("predictions")
-    """Folder for the drawn images and detections.json."""
+    """Folder for detections.json and what --save names."""
+    save: tuple[PredictionOutput, ...] = ("images",)
+    """What to write beside detections.json: drawn images, results.json (COCO's format), labels for YOLO,
+    detections.csv, detections.parquet; --save alone: nothing."""
     device: str | None = None
     """cpu, cuda, cuda:1, ...; default: a GPU if there is one."""
     inference: InferenceOptions = field(default_factory=lambda: InferenceConfig(threshold=0.3))
@@ -38,6 +43,13 @@ class Predict:
     """Detect at many sizes and in mirror images too, and merge the detections; --views.* are its options."""
     tiles: int | None = None
     """Look at images in tiles of this many pixels a side, for small objects in large images (--tiles.*)."""
+    thresholds: Path | None = None
+    """metrics.json of paa eval --output: each class's best threshold, as measured there; --threshold counts for
+    classes without one."""
+    classes: tuple[str, ...] = ()
+    """Only detections of these classes; default: all."""
+    top_k: int | None = None
+    """Only the best of each image, so many; default: all above the threshold."""
     batch_size: int = 1
     """Images at a time."""
     skip_bad: bool = False
@@ -52,12 +64,16 @@ class Predict:
         "checkpoint",
         "paths",
         "output",
+        "save",
         "device",
         "inference.threshold",
         "inference.max_detections",
         "inference.precision",
         "multi_scale",
         "tiles",
+        "thresholds",
+        "classes",
+        "top_k",
         "batch_size",
         "skip_bad",
     )
@@ -79,6 +95,9 @@ class Predict:
         model = load(self.checkpoint, self.device, format=self.checkpoint_format)
         if model.mean.device.type == "cpu":
             keep_memory()
+        keep = self._keep(model.names)
+        if self.thresholds is not None:  # detect as the evaluation did, which had no threshold
+            inference = replace(inference, threshold=0.0)
         model.inference = inference
         model.optimise(inference.precision, inference.compile)
         written = write_predictions(
@@ -87,10 +106,27 @@ class Predict:
             self.output,
             model.inference,
             batch_size=self.batch_size,
+            save=self.save,
+            keep=keep,
             listen=lambda path, count: console.print(f"{path}: {count} objects", highlight=False, markup=False),
         )
         console.print(f"written to {self.output}", markup=False)
         self._report_left_out(written.left_out)
+
+    def _keep(self, names: tuple[str, ...]) -> Keep:
+        """Return which detections are kept; a line says for which classes the evaluation has no threshold."""
+        from paa.data.read_report import first_few
+        from paa.evaluation.thresholds import read_thresholds
+        from paa.inference.keep import keep_for
+
+        threshold = self.inference.threshold
+        thresholds = None if self.thresholds is None else read_thresholds(self.thresholds)
+        keep = keep_for(names, threshold, thresholds=thresholds, classes=self.classes, most=self.top_k)
+        without = [] if thresholds is None else [name for name in names if name not in thresholds]
+        if without:
+            log = logging.getLogger("paa")
+            log.warning(f"{self.thresholds} has no threshold for {first_few(without)}: {threshold} counts for them")
+        return keep
 
     def _report_left_out(self, left_out: list[str]) -> None:
         """Log the images left out, if any, and end with code 1 unless --skip-bad takes that as success."""

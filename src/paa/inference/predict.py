@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -64,8 +67,12 @@ def predict(
 
 @dataclass
 class _Item:
-    """A source: its image (H, W, 3), the tensor (3, h, w) for a batch, and, once known, its detections."""
+    """A source: its file or a reference to it, its image (H, W, 3), the tensor (3, h, w) for a batch, its detections.
 
+    The detections are None until they are known.
+    """
+
+    source: Path | weakref.ref[Any]
     image: npt.NDArray[np.uint8]
     resized: Tensor
     detections: Detections | None = None
@@ -83,7 +90,7 @@ def _prepare(source: Source, resize: Resize) -> _Item:
     """Read a source and resize its image."""
     image = as_rgb(source)
     resized, _ = resize(torch.from_numpy(image).permute(2, 0, 1), torch.zeros(0, 4))
-    return _Item(image, resized)
+    return _Item(Path(source) if isinstance(source, (str, Path)) else weakref.ref(source), image, resized)
 
 
 def _detect(detector: Detector, items: list[_Item], config: InferenceConfig) -> None:
@@ -92,4 +99,5 @@ def _detect(detector: Detector, items: list[_Item], config: InferenceConfig) -> 
     originals = torch.tensor([item.image.shape[:2] for item in items])
     for item, boxes, scores, labels in zip(items, *detect_batch(detector, images, sizes, originals, config)):
         valid = labels >= 0
-        item.detections = Detections(boxes[valid].numpy(), scores[valid].numpy(), labels[valid].numpy(), detector.names)
+        found = (boxes[valid].numpy(), scores[valid].numpy(), labels[valid].numpy())
+        item.detections = Detections(*found, detector.names, item.source)

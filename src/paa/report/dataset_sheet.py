@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from paa.data.images.read import read_image
 from paa.data.index import DatasetIndex
 from paa.data.read_report import counted
-from paa.report.drawing import draw_objects
+from paa.drawing.boxes import draw_objects
 
 _GAP, _LINE = 10, 24  # pixels between images, and of the line of text under each
 _INK, _PAPER = (40, 40, 40), (255, 255, 255)

@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paa.report.palette import class_colour
+from paa.drawing.palette import class_colour
 from paa.runtime.extras import not_installed
 from paa.runtime.files import whole_file
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -39,7 +40,13 @@ class JsonListFile:
 
     def append(self, item: Any) -> None:
         """Add an item. RunError if the disk is full: the file is then as it was."""
-        data = self._before + textwrap.indent(json.dumps(item, indent=1), " ").encode()
+        self.extend([item])
+
+    def extend(self, items: Sequence[Any]) -> None:
+        """Add items, all or none of them, as `append` adds one."""
+        if not items:
+            return
+        data = self._before + ",\n".join(textwrap.indent(json.dumps(item, indent=1), " ") for item in items).encode()
         try:
             self._write(data + b"\n]\n")
         except BaseException as error:

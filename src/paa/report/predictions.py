@@ -1,28 +1,37 @@
-"""The files of a prediction: every image with its boxes drawn, all detections as JSON, and the images left out."""
+"""The files of a prediction: all detections as JSON, the outputs that are asked for, and the images left out."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
-from paa.config import InferenceConfig
+from paa.config import InferenceConfig, PredictionOutput
 from paa.data.images.read import read_image
 from paa.data.images.rgb import Rgb
 from paa.data.left_out import LEFT_OUT
+from paa.detections import Detections
 from paa.errors import ConfigError, ImageError
 from paa.inference.predict import predict
 from paa.model.detector import Detector
-from paa.report.drawing import draw_detections
 from paa.report.json_list import JsonListFile
-from paa.runtime.files import check_folder, whole_file, write_text
+from paa.report.outputs.coco import coco_results_file
+from paa.report.outputs.csv_file import csv_rows
+from paa.report.outputs.drawings import drawings
+from paa.report.outputs.entry import Entry, Output, Write
+from paa.report.outputs.parquet import check_pyarrow, parquet_rows
+from paa.report.outputs.yolo import yolo_labels
+from paa.runtime.files import check_folder, write_text
 
-_MAX_JPEG_SIDE = 65_500
+_OUTPUTS: dict[PredictionOutput, Output] = {
+    "images": drawings,
+    "coco": coco_results_file,
+    "yolo": yolo_labels,
+    "csv": csv_rows,
+    "parquet": parquet_rows,
+}
 
 
 class Written(NamedTuple):
@@ -43,19 +52,26 @@ def write_predictions(
     inference: InferenceConfig = InferenceConfig(),
     *,
     batch_size: int = 1,
+    save: Sequence[PredictionOutput] = ("images",),
+    keep: Callable[[Detections], Detections] = lambda detections: detections,
     listen: Callable[[Path, int], object] = lambda path, count: None,
 ) -> Written:
-    """Detect in images, and write each one's drawing and its entry in detections.json to `folder` when it is done.
+    """Detect in images, and write each one's outputs and its entry in detections.json to `folder` when it is done.
 
+    save: the outputs beside detections.json. keep: chooses among an image's detections, as `paa.inference.keep.Keep`.
     listen: is called with each image and its number of objects when its files are written.
     detections.json is a list of {file, drawn, width, height, detections: [{box: xyxy, score, label, name}]}, valid JSON
-    after every image. An image that cannot be read is left out, and named in left_out.txt.
+    after every image; `drawn` is None if no images are saved. An image that cannot be read is left out, and named in
+    left_out.txt.
     ConfigError where a drawing would take the place of one of the images; ImageError, with nothing written, if none of
     them can be read; RunError for a file that cannot be written: those before it stay.
     """
     check_folder(folder)
     names = _drawn_names(paths)
-    lost = {path.resolve() for path in paths} & {(folder / name).resolve() for name in names}
+    draws = "images" in save
+    if "parquet" in save:
+        check_pyarrow()
+    lost = {path.resolve() for path in paths} & {(folder / name).resolve() for name in names if draws}
     if lost:
         raise ConfigError(f"{min(lost)}: would be overwritten by its drawing; give another --output")
     counts: list[int] = []
@@ -75,13 +91,20 @@ def write_predictions(
 
     with ExitStack() as stack:
         records: JsonListFile | None = None
+        writers: list[Write] = []
         for image, detections in predict(detector, images(), inference, batch_size=batch_size):
             path, name = read.popleft()
+            detections = keep(detections)
             if records is None:  # the folder is not made before there is something to put in it
                 records = stack.enter_context(_start(folder))
-            _save_drawing(draw_detections(image, detections), folder / name)
+                writers = [
+                    stack.enter_context(_OUTPUTS[output](folder, detector.names)) for output in dict.fromkeys(save)
+                ]
+            entry = Entry(path, Path(name).stem, image, detections)
+            for write in writers:
+                write(entry)
             height, width = image.shape[:2]
-            about = {"file": str(path), "drawn": name, "width": width, "height": height}
+            about = {"file": str(path), "drawn": name if draws else None, "width": width, "height": height}
             records.append({**about, "detections": detections.to_dicts()})
             counts.append(len(detections))
             listen(path, len(detections))
@@ -105,15 +128,6 @@ def _list_left_out(folder: Path, left_out: list[str], listed: int) -> int:
     if len(left_out) > listed:
         write_text(folder / LEFT_OUT, "".join(f"{line}\n" for line in left_out))
     return len(left_out)
-
-
-def _save_drawing(drawing: Image.Image, path: Path) -> None:
-    """Save a drawing as JPEG, whole or not at all; smaller where it is longer than a JPEG can be."""
-    drawing.thumbnail((_MAX_JPEG_SIDE, _MAX_JPEG_SIDE))
-    buffer = BytesIO()
-    drawing.save(buffer, "JPEG", quality=92)
-    with whole_file(path, durable=False) as temporary:
-        temporary.write_bytes(buffer.getvalue())
 
 
 def _drawn_names(images: Sequence[Path]) -> list[str]:

@@ -1,6 +1,6 @@
 import itertools
 
-from paa.report.palette import class_colour, text_colour
+from paa.drawing.palette import class_colour, text_colour
 
 
 def luminance(colour):

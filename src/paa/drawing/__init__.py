@@ -1,0 +1,1 @@
+"""Pixels and colours: boxes with captions drawn on images, of whatever they come from."""
