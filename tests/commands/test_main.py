@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -221,6 +222,24 @@ def test_predict_with_the_thresholds_of_an_evaluation(
     assert "no class cow; its classes are circle" in fails(*command, *shared, tmp_path / "x", "--classes", "cow")
     assert "not the metrics.json" in fails("predict", checkpoint, image, "--thresholds", image)
     assert not (tmp_path / "x").exists()
+
+
+def test_predict_reads_a_list(
+    tmp_path: Path, shapes: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, fails: Fails
+) -> None:
+    paths = [str(shapes / "images" / f"00000{i}.jpg") for i in (4, 2, 3)]
+    command = ["predict", str(checkpoint), "-", paths[2], "--device", "cpu", "--output", str(tmp_path / "out")]
+
+    def given(text: str) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+
+    given(f"{paths[0]}\n\n{paths[1]}\r\n")
+    main(command)
+    assert [r["file"] for r in json.loads((tmp_path / "out" / "detections.json").read_text())] == paths
+    given("\n")
+    assert "no images given: standard input has no line" in fails(*command[:3], "--device", "cpu")
+    given("nowhere.jpg\n")
+    assert "nowhere.jpg: no such file or folder" in fails(*command[:3], "--device", "cpu")
 
 
 def test_predict_goes_through_the_whole_folder(

@@ -54,6 +54,20 @@ def test_find_images_leaves_out_what_an_earlier_run_drew(tmp_path: Path) -> None
         assert find_images([tmp_path], output) == [given, drawn, other]
 
 
+def test_find_images_by_a_pattern(tmp_path: Path) -> None:
+    paths = [image(tmp_path / name) for name in ("in/a.JPG", "in/b.png", "in/deep/c.png", "in/.hidden.png")]
+    (tmp_path / "in" / "notes.txt").write_text("")
+    assert find_images([tmp_path / "in" / "*"]) == paths[:2]
+    assert find_images([tmp_path / "in" / "**" / "*"]) == paths[:3]
+    assert find_images([tmp_path / "i?" / "[b-c].png", paths[0]]) == [paths[1], paths[0]]
+    odd = image(tmp_path / "odd[1]*.png")
+    assert find_images([odd]) == [odd]  # a file that exists is no pattern
+    (tmp_path / "in" / "detections.json").write_text('[{"file": "x", "drawn": "b.png"}]')
+    assert find_images([tmp_path / "in" / "*"], tmp_path / "in") == paths[:1]
+    with pytest.raises(DataError, match=r"\*\.bmp: no image fits this pattern"):
+        find_images([tmp_path / "*.bmp"])
+
+
 def test_find_images_says_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere: no such file or folder"):
         find_images([image(tmp_path / "a.png"), tmp_path / "nowhere"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -28,7 +30,8 @@ class Predict:
     """A checkpoint of this project, the seed, the official code or MMDetection, or a name, as mmdet/r50_1x (paa weights
     lists them)."""
     paths: Positional[tuple[Path, ...]]
-    """Images, or folders of images."""
+    """Images, folders of images, quoted patterns as 'photos/**/*.jpg', or - for a list on standard input, one a
+    line."""
     checkpoint_format: DetectorFormat | None = None
     """Format of the checkpoint; default: recognised from its content."""
     output: Path = Path("predictions")
@@ -91,7 +94,7 @@ class Predict:
         limit_pixels(self.max_pixels)
         inference = with_views(self.inference, self.multi_scale, self.views)
         inference = with_tiles(inference, self.tiles, self.tiling)
-        images = find_images(self.paths, self.output)
+        images = find_images(_with_listed(self.paths), self.output)
         model = load(self.checkpoint, self.device, format=self.checkpoint_format)
         if model.mean.device.type == "cpu":
             keep_memory()
@@ -140,3 +143,17 @@ class Predict:
             log.warning("all of them are listed in %s; with --skip-bad the exit code is 0", self.output / LEFT_OUT)
             if not self.skip_bad:
                 sys.exit(1)
+
+
+def _with_listed(paths: Sequence[Path]) -> list[Path]:
+    """Return the paths with the lines of standard input, which is read to its end, in the place of the first `-`."""
+    named: list[Path] = []
+    for path in paths:
+        if path != Path("-"):
+            named.append(path)
+            continue
+        lines = [os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer]  # names may be invalid Unicode
+        named.extend(Path(line) for line in lines if line)
+    if not named:
+        raise ConfigError("no images given: standard input has no line")
+    return named

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,9 +26,10 @@ Arrays and tensors are RGB (OpenCV's are BGR: `array[:, :, ::-1]`)."""
 def find_images(paths: Sequence[Path], output: Path | None = None) -> list[Path]:
     """Return the image files among the paths, and those in folders among them: at any depth, sorted, not hidden.
 
-    In a folder, the suffix decides what is an image, even if it cannot be decoded here. output: the folder for
-    results, of which the drawings of an earlier run are not taken as images. DataError for a path that does not exist,
-    and for a folder without images.
+    A path that does not exist may be a pattern, as `photos/cam_*/*.jpg`, in which ** stands for folders at any depth.
+    In a folder, and among what fits a pattern, the suffix decides what is an image, even if it cannot be decoded here.
+    output: the folder for results, of which the drawings of an earlier run are not taken as images. DataError for a
+    path that does not exist, and for a folder or a pattern without images.
     """
     found: list[Path] = []
     suffixes = decodable_suffixes() | undecodable_suffixes()
@@ -42,6 +44,13 @@ def find_images(paths: Sequence[Path], output: Path | None = None) -> list[Path]
             found.extend(inside)
         elif path.is_file():
             found.append(path)
+        elif glob.has_magic(str(path)):
+            # Path.glob takes no absolute pattern, and hidden files too
+            fitting = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
+            inside = [p for p in fitting if p.suffix.lower() in suffixes and p.is_file() and p.resolve() not in drawn]
+            if not inside:
+                raise DataError(f"{path}: no image fits this pattern")
+            found.extend(inside)
         else:
             raise DataError(nothing_at(path, "file or folder"))
     return found
