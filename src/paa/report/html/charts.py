@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -115,6 +116,11 @@ class Dot:
     title: str
 
 
+def _radius(share: float) -> float:
+    """Return the radius of the dot of a bin, whose area grows with its count; share: of the largest bin's, 0..1."""
+    return round(2.5 + 6 * math.sqrt(share), 2)
+
+
 def calibration_dots(calibration: Calibration, plot: Plot = PLOT) -> list[Dot]:
     """Return the bins that have detections; the area of a dot grows with their number."""
     most = max(one.count for one in calibration.bins)
@@ -122,7 +128,7 @@ def calibration_dots(calibration: Calibration, plot: Plot = PLOT) -> list[Dot]:
         Dot(
             plot.x(one.score),
             plot.y(one.right),
-            round(2.5 + 6 * (one.count / most) ** 0.5, 2),
+            _radius(one.count / most),
             f"scores {one.low:.1f} to {one.high:.1f}: {one.count} detections, mean score {100 * one.score:.1f} %, "
             f"{100 * one.right:.1f} % right",
         )
@@ -138,7 +144,7 @@ def iou_dots(predicted: PredictedIou, plot: Plot = PLOT) -> list[Dot]:
         Dot(
             plot.x(one.predicted),
             plot.y(one.true),
-            round(2.5 + 6 * (one.count / most) ** 0.5, 2),
+            _radius(one.count / most),
             f"predicted {one.low:.1f} to {one.high:.1f}: {one.count} boxes, mean predicted {one.predicted:.2f}, "
             f"true {one.true:.2f}",
         )
