@@ -377,6 +377,8 @@ class RuntimeConfig(WorkerConfig):
     """Steps between lines of the log."""
     checkpoint_interval: int = 1000
     """Steps between checkpoints, beside those before and after a validation."""
+    max_hours: float | None = None
+    """Save a checkpoint and end before the run takes longer than this many hours."""
 
 
 def to_dict(config: Any) -> dict[str, Any]:

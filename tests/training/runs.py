@@ -11,10 +11,15 @@ from typing import Any
 import torch
 
 from paa.runtime.distributed import Process
+from paa.runtime.stop_signals import StopSignals
+from paa.training.interruption import Interruption
 from paa.training.records import Record
 from paa.training.settings import TrainConfig
+from paa.training.time_limit import TimeLimit
 
 CPU = Process(torch.device("cpu"))
+NEVER = Interruption(CPU, StopSignals(), TimeLimit(None))
+"""What interrupts a run in a test that needs no interruption."""
 Micro = Callable[..., TrainConfig]
 
 _TIMES = {"images_per_second", "seconds_left", "evaluation_seconds"}

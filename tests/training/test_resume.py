@@ -266,7 +266,7 @@ def test_a_process_that_is_killed(
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     assert differences(load(killed / "last.pt"), load(whole / "last.pt")) == []
     assert timeless(read_log(killed / "log.jsonl")) == timeless(read_log(whole / "log.jsonl"))
-    files = {"config.json", "recipe.json", "log.jsonl", "tensorboard", "last.pt"}
+    files = {"config.json", "recipe.json", "log.jsonl", "tensorboard", "last.pt", "previous.pt"}
     assert {path.name for path in killed.iterdir()} == files
 
 
@@ -332,6 +332,7 @@ def test_a_run_whose_last_checkpoint_is_gone_is_not_started_again(
     run = shutil.copytree(validated.folder, tmp_path / "run")
     last, best = run / "last.pt", run / "best.pt"
     last.unlink()
+    (run / "previous.pt").unlink()
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     for says in (r"--resume .*run/best\.pt", r"log\.jsonl goes up to step 4"):
         with pytest.raises(RunError, match=rf"last\.pt: no such file, but .*{says}.*another --output"):
@@ -346,3 +347,19 @@ def test_a_run_whose_last_checkpoint_is_gone_is_not_started_again(
     train(micro(run, resume=best, **VALIDATED), CPU)
     assert load(last)["training"]["step"] == 4
     assert timeless(read_log(run / "log.jsonl")) == timeless(read_log(validated.log))
+
+
+def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
+    tmp_path: Path, micro: Micro, whole: TrainResult
+) -> None:
+    with pytest.raises(KilledError):
+        train(micro(tmp_path / "run", runtime={"checkpoint_interval": 1}), CPU, kill_at(4))
+    folder = tmp_path / "run"
+    content = (folder / "last.pt").read_bytes()
+    assert load(folder / "last.pt")["training"]["step"] == 3
+    (folder / "last.pt").write_bytes(content[: len(content) // 2])
+    run = train(micro(folder, resume="last"), CPU)
+    assert differences(load(run.last), load(whole.last)) == []
+    assert timeless(read_log(run.log)) == timeless(read_log(whole.log))
+    assert (folder / "damaged.pt").read_bytes() == content[: len(content) // 2]
+    assert load(folder / "previous.pt")["training"]["step"] == 2

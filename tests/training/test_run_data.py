@@ -25,7 +25,7 @@ from paa.training.run_data import first_images, read_data, repeat_line
 from paa.training.setup import set_up
 from paa.training.train import train
 from tests.data.data_files import box, coco_json
-from tests.training.runs import CPU, Micro, damage_an_image, read_log
+from tests.training.runs import CPU, NEVER, Micro, damage_an_image, read_log
 
 
 @pytest.mark.parametrize(("limit", "count"), [(None, 8), (1, 1), (7, 7), (9, 8)])
@@ -36,7 +36,7 @@ def test_first_images(shapes: Path, limit: int | None, count: int) -> None:
 
 
 def test_a_limit_is_for_validation_only(tmp_path: Path, micro: Micro) -> None:
-    with set_up(micro(tmp_path / "run", validation={"batch_size": 1, "limit": 1}), CPU, ignore) as run:
+    with set_up(micro(tmp_path / "run", validation={"batch_size": 1, "limit": 1}), CPU, ignore, NEVER) as run:
         assert run.val_index is not None
         assert (len(run.val_index), run.state.run_config["images of the data set"]) == (1, 8)
 
@@ -98,7 +98,7 @@ def test_a_resumed_run_has_the_same_split(tmp_path: Path, shapes: Path, micro: M
 
     before = paths(*read_data(config().data, True, named=["val_fraction"]))
     train(config(), CPU)
-    with set_up(replace(config(), resume="last"), CPU, ignore) as run:
+    with set_up(replace(config(), resume="last"), CPU, ignore, NEVER) as run:
         assert paths(run.loader.dataset.index, run.val_index) == before
     with pytest.raises(ConfigError, match=r"val_fraction 0\.3, not 0\.6"):
         train(replace(config(val_fraction=0.6), resume="last"), CPU)

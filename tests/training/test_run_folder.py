@@ -228,3 +228,76 @@ def test_environment_outside_git(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["git_commit"] is None
     assert found["git_changed_files"] is None
     json.dumps(found)
+
+
+def test_a_checkpoint_is_read_again_before_it_takes_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk or memory that changed a byte of it is noticed while the checkpoint before is there."""
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, {"step": 1})
+    save = torch.save
+
+    def damaging(content: object, file: BinaryIO) -> None:
+        save(content, file)
+        file.seek(file.tell() // 2)
+        file.write(b"\xff\x00\xff")
+
+    monkeypatch.setattr(torch, "save", damaging)
+    with pytest.raises(RunError, match=r"last\.pt: was not written as it should be .*faulty"):
+        save_checkpoint(path, {"weights": torch.arange(10_000)})
+    assert torch.load(path, weights_only=True) == {"step": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def saved_twice(path: Path) -> RunFolder:
+    folder = RunFolder(path)
+    for step in (1, 2):
+        folder.keep_previous()
+        save_checkpoint(folder.last, {"step": step})
+    return folder
+
+
+def test_the_checkpoint_before_the_last_is_kept(tmp_path: Path) -> None:
+    folder = saved_twice(tmp_path)
+    assert torch.load(folder.last, weights_only=True) == {"step": 2}
+    assert torch.load(folder.previous, weights_only=True) == {"step": 1}
+    assert folder.checkpoint_to_resume() == folder.last
+    assert {path.name for path in tmp_path.iterdir()} == {"last.pt", "previous.pt"}
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_the_checkpoint_before_is_kept_with_and_without_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    if not links:
+
+        def refuse(*given: object) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refuse)
+    folder = saved_twice(tmp_path)
+    folder.last.write_bytes(b"")  # what happens to one must not happen to the other once a new one is saved
+    assert torch.load(folder.previous, weights_only=True) == {"step": 1}
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "a bit", "missing"])
+def test_a_damaged_last_checkpoint_falls_back(tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str) -> None:
+    folder = saved_twice(tmp_path)
+    content = bytearray(folder.last.read_bytes())
+    if damage == "missing":
+        folder.last.unlink()
+    else:
+        content[content.index(b"step")] ^= 1
+        folder.last.write_bytes({"cut": content[: len(content) // 2], "empty": b"", "a bit": content}[damage])
+    assert folder.checkpoint_to_resume() == folder.previous
+    assert re.search(r"last\.pt.*; the run goes on from .*previous\.pt, which was saved before it", caplog.text)
+    folder.set_damaged_aside()
+    assert not folder.last.exists()
+    folder.keep_previous()
+    assert torch.load(folder.previous, weights_only=True) == {"step": 1}
+
+
+def test_where_both_are_damaged_the_last_is_named(tmp_path: Path) -> None:
+    folder = saved_twice(tmp_path)
+    folder.last.write_bytes(b"")
+    folder.previous.write_bytes(b"")
+    assert folder.checkpoint_to_resume() == folder.last  # whose error is the one to show

@@ -19,7 +19,7 @@ from paa.training.schedule import Schedule, make_schedule
 from paa.training.settings import TrainConfig
 from paa.training.setup import set_up
 from paa.training.train import train
-from tests.training.runs import CPU, Micro, differences, load, read_log
+from tests.training.runs import CPU, NEVER, Micro, differences, load, read_log
 
 
 def test_a_run_that_another_process_made_meanwhile(
@@ -53,7 +53,7 @@ def test_shared_memory_for_training_and_validation_is_checked_at_the_start(
         ("validated", 2, CPU),
         ("beside", 2, replace(CPU, on_host=3)),
     ):
-        with set_up(micro(tmp_path / name, validation={"batch_size": validation}, **shared), process, ignore):
+        with set_up(micro(tmp_path / name, validation={"batch_size": validation}, **shared), process, ignore, NEVER):
             pass
     plain, validated, beside = needed
     image = 3 * 64 * 96
@@ -109,7 +109,7 @@ def test_the_schedule_of_a_run(tmp_path: Path, micro: Micro) -> None:
     """Scaled to its batch size, or to its data set of eight images where it is given in epochs."""
 
     def schedule(name: str, **options: Any) -> Schedule:
-        with set_up(micro(tmp_path / name, **options), CPU, ignore) as run:
+        with set_up(micro(tmp_path / name, **options), CPU, ignore, NEVER) as run:
             assert len(run.loader) == run.state.schedule.steps
             return run.state.schedule
 
@@ -138,7 +138,7 @@ def test_when_checkpoints_and_validations_are_due(
     first: int,
 ) -> None:
     options = {"schedule": {"steps": steps}, "runtime": {"checkpoint_interval": interval}, "validation": validation}
-    with set_up(micro(tmp_path / "run", **options), CPU, ignore) as run:
+    with set_up(micro(tmp_path / "run", **options), CPU, ignore, NEVER) as run:
         assert run.validation_interval == validation_interval
         assert (run.val_index is None) == (validation["batch_size"] == 0)
         assert json.loads(run.folder.config.read_text())["first_checkpoint"] == first
@@ -150,7 +150,7 @@ def test_when_checkpoints_and_validations_are_due(
 
 def test_the_settings_that_a_resumed_run_must_share(tmp_path: Path, micro: Micro) -> None:
     config = micro(tmp_path / "run", runtime={"seed": 7, "precision": "bfloat16"}, init=None)
-    with set_up(config, CPU, ignore) as run:
+    with set_up(config, CPU, ignore, NEVER) as run:
         assert run.state.run_config == {
             **to_dict(config.recipe),
             "batch_size": 2,
@@ -173,7 +173,7 @@ def test_what_is_logged_at_the_start(
 
     def said(config: TrainConfig) -> list[tuple[int, str]]:
         caplog.clear()
-        with caplog.at_level(logging.INFO, "paa"), set_up(config, CPU, ignore):
+        with caplog.at_level(logging.INFO, "paa"), set_up(config, CPU, ignore, NEVER):
             records = [(record.levelno, record.getMessage()) for record in caplog.records]
             return [(level, line) for level, line in records if not line.startswith(("train: ", "val: "))]
 

@@ -12,7 +12,7 @@ from paa.training.records import ignore
 from paa.training.setup import set_up
 from paa.training.step import train_step
 from paa.training.train import train
-from tests.training.runs import CPU, Micro, load, read_log
+from tests.training.runs import CPU, NEVER, Micro, load, read_log
 
 STEADY: dict[str, Any] = {
     "batch_size": 4,
@@ -52,7 +52,7 @@ def test_images_without_objects_in_a_part(tmp_path: Path, micro: Micro) -> None:
     """A part without a positive is divided by the positives of the others."""
     gradients = []
     for accumulate in (1, 2):
-        with set_up(micro(tmp_path / str(accumulate), batch_size=2, accumulate=accumulate), CPU, ignore) as run:
+        with set_up(micro(tmp_path / str(accumulate), batch_size=2, accumulate=accumulate), CPU, ignore, NEVER) as run:
             parts = [batch for batch, _ in zip(run.loader, range(accumulate))]
             labels = [part.gt_labels for part in parts]
             labels[0][0] = -1

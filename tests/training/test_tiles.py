@@ -19,7 +19,7 @@ from paa.evaluation.dataset import evaluate_dataset
 from paa.training.records import TrainResult, ignore
 from paa.training.setup import set_up
 from paa.training.train import train
-from tests.training.runs import CPU, KilledError, Micro, differences, kill_at, load, read_log, timeless
+from tests.training.runs import CPU, NEVER, KilledError, Micro, differences, kill_at, load, read_log, timeless
 
 TILES = TrainTilesConfig(40, 0.3, empty=0.2)
 CHANGES: dict[str, Any] = {
@@ -40,7 +40,7 @@ def test_the_images_of_a_run_are_tiles(
 ) -> None:
     whole = read_dataset(shapes, "val")
     changes = {"augment": {"tiles": TILES}, "data": {"val_split": "val"}, "validation": {"batch_size": 2}}
-    with caplog.at_level(logging.INFO, "paa"), set_up(micro(tmp_path / "run", **changes), CPU, ignore) as run:
+    with caplog.at_level(logging.INFO, "paa"), set_up(micro(tmp_path / "run", **changes), CPU, ignore, NEVER) as run:
         index, val_index = run.loader.dataset.index, run.val_index
         assert index.windows is not None
         assert index.sizes.max() <= 96
@@ -65,7 +65,7 @@ def test_images_without_objects_are_left_out_if_asked(tmp_path: Path, micro: Mic
     counts = []
     for keep_empty in (True, False):
         changes = {"augment": {"tiles": tiles}, "data": {"keep_empty": keep_empty}}
-        with set_up(micro(tmp_path / str(keep_empty), **changes), CPU, ignore) as run:
+        with set_up(micro(tmp_path / str(keep_empty), **changes), CPU, ignore, NEVER) as run:
             counts.append(len(run.loader.dataset.index))
     assert counts[0] > counts[1]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args, get_type_hints
@@ -126,13 +127,21 @@ class Train:
         )
 
     def run(self, console: Console) -> None:
-        """Train, and say where the checkpoints are."""
+        """Train, and say where the checkpoints are; a run that is interrupted ends with its own exit code."""
         from paa.report.progress import TrainingProgress
         from paa.runtime.distributed import start
+        from paa.runtime.stop_signals import StoppedError, StopSignals
         from paa.training.train import train
 
-        with start(self.runtime.device) as process:
-            result = train(self._config(), process, TrainingProgress(console))
+        with StopSignals().handled() as signals, start(self.runtime.device) as process:
+            try:
+                result = train(self._config(), process, TrainingProgress(console), signals)
+            except StoppedError:
+                if process.first:
+                    print(f"paa: interrupted by {signals.name} before the first step", file=sys.stderr)
+                sys.exit(signals.exit_code)
+            if result.interrupted:
+                sys.exit(signals.exit_code)
             if process.first:
                 best = f" and {result.best}" if result.best else ""
                 console.print(f"checkpoints: {result.last}{best}", markup=False)

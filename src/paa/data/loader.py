@@ -20,6 +20,7 @@ from paa.data.transforms import Resize
 from paa.data.workers import check_shared_memory, receive, worker_errors
 from paa.errors import DataError, PaaError
 from paa.runtime.distributed import Process
+from paa.runtime.stop_signals import ignore_stop_signals
 
 log = logging.getLogger("paa")
 
@@ -110,7 +111,7 @@ class Loader:
             prefetch_factor=_PREFETCHED if workers.workers else None,
             timeout=workers.worker_timeout if workers.workers else 0,
             pin_memory=process.device.type == "cuda",
-            worker_init_fn=_use_one_thread,
+            worker_init_fn=_begin_worker,
         )
 
     def __len__(self) -> int:
@@ -148,5 +149,6 @@ class Loader:
             log.warning("more images cannot be read, and are left out")
 
 
-def _use_one_thread(worker: int) -> None:
+def _begin_worker(worker: int) -> None:
     torch.set_num_threads(1)
+    ignore_stop_signals()  # a scheduler may send them to all processes, and the main one still needs its batches

@@ -86,6 +86,7 @@ def worker_error(error: Exception) -> RunError | None:
 def receive(items: Iterator[Item], timeout: float) -> Iterator[Item]:
     """Yield the items of a DataLoader's iterator; when it fails, end its workers, whatever state they are in.
 
+    The workers are also ended when no more items are wanted: they ignore the signal by which torch would end them.
     RunError if no item arrives in `timeout` seconds and a little more (0: no limit). torch limits only the wait for a
     worker's message: it waits without limit for the batch that a message announced, and for a stopped worker to end.
     """
@@ -112,7 +113,11 @@ def receive(items: Iterator[Item], timeout: float) -> Iterator[Item]:
             raise
         finally:
             timer.cancel()
-        yield item
+        try:
+            yield item
+        except GeneratorExit:
+            _end(workers)
+            raise
 
 
 def _kill(workers: Sequence[BaseProcess]) -> None:

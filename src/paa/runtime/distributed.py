@@ -53,6 +53,16 @@ class Process:
         dist.all_gather_object(values, value)
         return values
 
+    def any(self, value: bool) -> bool:
+        """Return, in every process, whether the value is true in one of them."""
+        if self.world == 1:
+            return value
+        # not on a GPU where it can be helped: reading the result would wait for all that the GPU still computes
+        on_cpu = "gloo" in dist.get_backend_config() if self.device.type == "cuda" else True
+        flag = torch.tensor(int(value), device="cpu" if on_cpu else self.device)
+        dist.all_reduce(flag, dist.ReduceOp.MAX)
+        return bool(flag)
+
     def copy_from_first(self, tensors: Iterable[Tensor]) -> None:
         """Overwrite these tensors, in every process, with those of the first."""
         if self.world > 1:
@@ -62,7 +72,7 @@ class Process:
 
 @contextmanager
 def start(device: str | None) -> Iterator[Process]:
-    """Join the processes that torchrun started (gloo on CPUs, nccl on GPUs); without torchrun, be the only process.
+    """Join the processes that torchrun started (gloo for CPUs, nccl for GPUs); without torchrun, be the only process.
 
     device: as for `pick_device`. RunError where a device is missing or the processes cannot reach each other.
     """
@@ -80,7 +90,7 @@ def start(device: str | None) -> Iterator[Process]:
     joined_before = dist.is_initialized()  # by the program that calls us, which goes on using its group
     try:
         if not joined_before:
-            _join("nccl" if chosen.type == "cuda" else "gloo")
+            _join("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo")
     except ValueError as error:
         message = f"WORLD_SIZE is {world}, but the processes cannot reach each other: {error}; use torchrun"
         raise RunError(message) from error

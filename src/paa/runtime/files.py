@@ -113,6 +113,19 @@ def check_new_folder(path: Path) -> None:
     check_folder(path)
 
 
+def copy_file(path: Path, copy: Path) -> None:
+    """Give a file's content a second name, as `whole_file` does; without a copy where the file system has links."""
+    temporary = _temporary_path(copy)
+    try:
+        os.link(path, temporary)
+        temporary.replace(copy)
+    except OSError:  # a file system without links
+        with whole_file(copy) as temporary_copy:
+            shutil.copyfile(path, temporary_copy)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file as `whole_file` does."""
     with whole_file(path) as temporary:

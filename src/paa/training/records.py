@@ -34,7 +34,8 @@ class TrainResult:
     last: the latest checkpoint. best: that of the highest AP, None without a validation. log: every record, as a line
     of JSON. step: steps trained. stopped: whether the run ended before its last step: its listener asked for that, and
     `resume="last"` continues it, or it ran out of patience (`validation.patience`), and `best` is the checkpoint to
-    use. training, validation: the last record of each kind, None if there is none.
+    use, or it was interrupted. interrupted: whether a signal or the end of its time (`runtime.max_hours`) ended it, so
+    that `resume="last"` continues it. training, validation: the last record of each kind, None if there is none.
     """
 
     folder: Path
@@ -43,5 +44,6 @@ class TrainResult:
     log: Path
     step: int
     stopped: bool
+    interrupted: bool
     training: Record | None
     validation: Record | None

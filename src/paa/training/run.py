@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +10,13 @@ from torch import nn
 
 from paa.config import Precision
 from paa.core.losses import LossResult
+from paa.data.batch import Batch
 from paa.data.index import DatasetIndex
 from paa.data.loader import Loader
 from paa.runtime.distributed import Process
+from paa.runtime.stop_signals import StoppedError
 from paa.training.finite import FiniteCheck
+from paa.training.interruption import Interruption
 from paa.training.log import TrainingLog
 from paa.training.records import TrainResult
 from paa.training.run_data import NoteLeftOut
@@ -45,11 +48,17 @@ class Run:
     log: TrainingLog
     finite: FiniteCheck
     note_left_out: NoteLeftOut
+    interruption: Interruption
 
     def is_due(self, interval: int) -> bool:
         """Return whether something that is done every `interval` steps, and after the last step, is due now."""
         step = self.state.step
         return step == self.state.schedule.steps or step % interval == 0
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether steps, or the validation of the last one, are still to be done."""
+        return self.state.step < self.state.schedule.steps or self.state.validation_due
 
     @property
     def out_of_patience(self) -> bool:
@@ -59,8 +68,29 @@ class Run:
 
     @property
     def stopped(self) -> bool:
-        """Whether the run ends before its last step: its listener asked for that, or its patience is at an end."""
-        return self.log.stopped or self.out_of_patience
+        """Whether the run ends before its last step: its listener asked for that, it is out of patience, or it is
+        interrupted."""
+        return self.log.stopped or self.out_of_patience or self.interruption.reason is not None
+
+    def steps(self) -> Iterator[tuple[Batch, ...]]:
+        """Yield the batches of each step, the parts of which come one after the other, until the run ends.
+
+        A signal that comes while data are awaited ends the run here, after the steps that were made are saved.
+        """
+        first = self.state.step
+        steps = zip(*[iter(self.loader)] * self.config.accumulate)
+        while not self.stopped:
+            try:
+                with self.interruption.between_steps(), self.interruption.limit.measured("loading"):
+                    parts = next(steps, None)
+            except StoppedError:
+                self.interruption.check()
+                if self.state.step > first:
+                    self.save_step()
+                return
+            if parts is None:
+                return
+            yield parts
 
     def save(self, path: Path) -> None:
         """Write a checkpoint of the run as it stands, in the first process."""
@@ -76,7 +106,10 @@ class Run:
         if state.validation_due:
             self.process.copy_from_first(state.evaluated.buffers())
         self.finite.before_saving(state.step, state.detector, state.evaluated)
-        self.save(self.folder.last)
+        with self.interruption.limit.measured("saving"):
+            if self.process.first:
+                self.folder.keep_previous()
+            self.save(self.folder.last)
         self.note_left_out(self.config.data.train_split, self.loader.left_out)
 
     def result(self) -> TrainResult:
@@ -97,7 +130,8 @@ class Run:
             best=folder.best if has_best else None,
             log=folder.log,
             step=state.step,
-            stopped=self.stopped and (state.step < state.schedule.steps or state.validation_due),
+            stopped=self.stopped and self.unfinished,
+            interrupted=self.interruption.reason is not None and self.unfinished,
             training=last_training,
             validation=last_validation,
         )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import subprocess
 import sys
+import zipfile
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,21 +19,33 @@ import torchvision
 import paa
 from paa.config import Recipe, to_dict
 from paa.data.left_out import LEFT_OUT
-from paa.errors import RunError
-from paa.runtime.files import cannot_write, check_folder, remove_temporaries, temporaries, whole_file, write_text
+from paa.errors import CheckpointError, RunError
+from paa.runtime.files import (
+    cannot_write,
+    check_folder,
+    copy_file,
+    remove_temporaries,
+    temporaries,
+    whole_file,
+    write_text,
+)
 from paa.training.records import Record
 from paa.training.run_lock import LOCK, run_lock
+from paa.weights.files import read_file
 
 Opened = TypeVar("Opened")
 
+log = logging.getLogger("paa")
+
 
 class RunFolder:
-    """config.json, recipe.json, log.jsonl, tensorboard/, last.pt, best.pt and left_out.txt of one run."""
+    """config.json, recipe.json, log.jsonl, tensorboard/, last.pt, previous.pt, best.pt, left_out.txt of one run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config, self.recipe, self.log = path / "config.json", path / "recipe.json", path / "log.jsonl"
         self.last, self.best, self.tensorboard = path / "last.pt", path / "best.pt", path / "tensorboard"
+        self.previous = path / "previous.pt"
         self.left_out = path / LEFT_OUT
         self._held = ExitStack()
         self._locked = False
@@ -66,8 +80,12 @@ class RunFolder:
     def checkpoint_to_resume(self) -> Path | None:
         """Return the run's last checkpoint; None if it has not saved one yet, so that it starts at its first step.
 
-        RunError if a checkpoint was saved and is missing now, or if the folder's files are not those of a run.
+        If that is damaged or missing, the one before it, with a warning. RunError if a checkpoint was saved and is
+        missing now, or if the folder's files are not those of a run.
         """
+        if self.previous.exists() and (damage := _damage(self.last)) and not _damage(self.previous):
+            log.warning(f"{damage}; the run goes on from {self.previous}, which was saved before it")
+            return self.previous
         if self.last.exists():
             return self.last
         config = _read_json(self.config) if self.config.exists() else None
@@ -95,8 +113,19 @@ class RunFolder:
     def clean(self) -> None:
         """Remove the files that a killed process left half-written; only the process that holds the lock may."""
         remove_temporaries(
-            self.path, [file.name for file in (self.config, self.recipe, self.log, self.last, self.best)]
+            self.path,
+            [file.name for file in (self.config, self.recipe, self.log, self.last, self.previous, self.best)],
         )
+
+    def keep_previous(self) -> None:
+        """Keep the last checkpoint, before a new one takes its name, for the case that the new one is damaged."""
+        if self.last.exists():
+            copy_file(self.last, self.previous)
+
+    def set_damaged_aside(self) -> None:
+        """Give the damaged last checkpoint another name, so that it is not kept as the previous one."""
+        if self.last.exists():
+            self.last.replace(self.path / "damaged.pt")
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Write the resolved configuration, with the versions and the git state of the code that runs."""
@@ -146,11 +175,35 @@ def _read_json(path: Path) -> Any:
         return None
 
 
+def _damage(checkpoint: Path) -> str | None:
+    """Return why a checkpoint cannot be read; None if it can."""
+    try:
+        read_file(checkpoint)
+    except CheckpointError as error:
+        return str(error)
+    return None
+
+
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint, completely or not at all, also in a power cut; RunError on a full disk."""
+    """Write a checkpoint, completely or not at all, also in a power cut; RunError on a full disk.
+
+    What was written is read again before it takes its name: RunError if its check sums do not agree.
+    """
     # an open file, not a path: then the bytes do not depend on the temporary name, and the system's error is not lost
     with whole_file(path) as temporary, temporary.open("wb") as file:
         torch.save(content, file)
+        file.flush()
+        _verify(temporary, path)
+
+
+def _verify(written: Path, path: Path) -> None:
+    try:
+        with zipfile.ZipFile(written) as archive:
+            damaged = archive.testzip()
+    except zipfile.BadZipFile as error:
+        damaged = str(error)
+    if damaged is not None:
+        raise RunError(f"{path}: was not written as it should be ({damaged}): the disk or the memory may be faulty")
 
 
 def environment() -> dict[str, Any]:

@@ -89,6 +89,7 @@ def check_settings(config: TrainConfig, world: int) -> None:
         "runtime.worker_timeout": (0, runtime.worker_timeout),
         "runtime.log_interval": (1, runtime.log_interval),
         "runtime.checkpoint_interval": (1, runtime.checkpoint_interval),
+        "runtime.max_hours": (0, runtime.max_hours),
         "augment.min_sizes": (1, min(augment.min_sizes, default=None)),
         "augment.max_size": (1, augment.max_size),
         "augment.color_jitter": (0, augment.color_jitter),

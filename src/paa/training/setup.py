@@ -24,6 +24,7 @@ from paa.training.average import WeightAverage
 from paa.training.finite import FiniteCheck
 from paa.training.fit_batch import fit_batch
 from paa.training.init import resolve_init
+from paa.training.interruption import Interruption
 from paa.training.log import TrainingLog
 from paa.training.optimizer import make_optimizer
 from paa.training.parallel import parallel
@@ -51,7 +52,7 @@ log = logging.getLogger("paa")
 
 
 @contextmanager
-def set_up(config: TrainConfig, process: Process, listener: Listener) -> Iterator[Run]:
+def set_up(config: TrainConfig, process: Process, listener: Listener, interruption: Interruption) -> Iterator[Run]:
     """Yield a run that is ready for its next step: its first one or, resumed, the one after its checkpoint.
 
     The run's folder is locked as soon as it exists, and its files are closed at the end. The data that was read, the
@@ -84,7 +85,7 @@ def set_up(config: TrainConfig, process: Process, listener: Listener) -> Iterato
         interval = validation_interval(config, state.schedule)
         record: Listener = ignore
         if process.first:
-            claim_folder(folder, config, state)
+            claim_folder(folder, config, state, resume_path)
             saving = [state.schedule.steps, config.runtime.checkpoint_interval]
             first_checkpoint = min([*saving, interval] if validate else saving)
             about = {"processes": process.world, "schedule": to_dict(state.schedule)}
@@ -110,6 +111,7 @@ def set_up(config: TrainConfig, process: Process, listener: Listener) -> Iterato
             log=TrainingLog(record, process, state.schedule, config.batch_size),
             finite=FiniteCheck(index, process, folder.last),
             note_left_out=note_left_out,
+            interruption=interruption,
         )
 
 
@@ -200,7 +202,7 @@ def validation_interval(config: TrainConfig, schedule: Schedule) -> int:
     return config.validation.interval or math.ceil(schedule.steps / 10)
 
 
-def claim_folder(folder: RunFolder, config: TrainConfig, state: TrainingState) -> None:
+def claim_folder(folder: RunFolder, config: TrainConfig, state: TrainingState, resume_path: Path | None) -> None:
     """Lock the folder, create it if it does not exist, and remove what a killed process left half-written in it.
 
     RunError if another process writes to it, if it is not empty and its run is not the one that is resumed, and if
@@ -213,6 +215,8 @@ def claim_folder(folder: RunFolder, config: TrainConfig, state: TrainingState) -
     elif config.resume is None or config.resume.resolve().parent != folder.path.resolve():
         folder.check_empty()
     folder.clean()
+    if resume_path == folder.previous:
+        folder.set_damaged_aside()
 
 
 def log_start(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -14,51 +15,64 @@ from paa.data.workers import worker_errors
 from paa.errors import PaaError
 from paa.evaluation.dataset import evaluate_dataset
 from paa.runtime.distributed import Process
+from paa.runtime.stop_signals import StoppedError, StopSignals
+from paa.training.interruption import Interruption
 from paa.training.optimizer import set_lr
 from paa.training.records import Listener, TrainResult, ignore
 from paa.training.run import Run
 from paa.training.settings import TrainConfig
 from paa.training.setup import set_up
 from paa.training.step import train_step
+from paa.training.time_limit import TimeLimit
 
 log = logging.getLogger("paa")
 
 
-def train(config: TrainConfig, process: Process, listener: Listener = ignore) -> TrainResult:
+def train(
+    config: TrainConfig, process: Process, listener: Listener = ignore, signals: StopSignals | None = None
+) -> TrainResult:
     """Train up to the schedule's last step, until the listener returns `STOP`, or until the run is out of patience.
 
-    listener: gets every record of the log, in the first process. Raises DataError, ConfigError, CheckpointError or
-    RunError (where another process writes to the folder, for example) before anything is written, and RunError, with
-    the last good checkpoint kept, when a loss is not finite.
+    listener: gets every record of the log, in the first process. signals: those that end the run after a checkpoint is
+    saved, as does its time (`runtime.max_hours`); StoppedError if one comes before the run is set up. Raises DataError,
+    ConfigError, CheckpointError or RunError (where another process writes to the folder, for example) before anything
+    is written, and RunError, with the last good checkpoint kept, when a loss is not finite.
     """
-    with worker_errors(), set_up(config, process, listener) as run:
+    interruption = Interruption(process, signals or StopSignals(), TimeLimit(config.runtime.max_hours))
+    with worker_errors(), ExitStack() as opened:
+        with interruption.anywhere():
+            run = opened.enter_context(set_up(config, process, listener, interruption))
         state, schedule = run.state, run.state.schedule
         if state.validation_due:
             validate(run)
         run.log.restart_clock(state.step)
 
-        for batches in zip(*[iter(run.loader)] * config.accumulate):  # the parts of a step come one after the other
-            if run.stopped:
-                break
-            parts = [batch.to(process.device) for batch in batches]
-            set_lr(state.optimizer, schedule.lr_at(state.step))
-            result = train_step(run, parts)
-            if state.average is not None:
-                state.average.update(state.step)
-            state.step += 1
-            run.finite.add(state.step, result.losses, torch.cat([part.positions for part in parts]))
+        for batches in run.steps():
+            with interruption.limit.measured("step"):
+                parts = [batch.to(process.device) for batch in batches]
+                set_lr(state.optimizer, schedule.lr_at(state.step))
+                result = train_step(run, parts)
+                if state.average is not None:
+                    state.average.update(state.step)
+                state.step += 1
+                run.finite.add(state.step, result.losses, torch.cat([part.positions for part in parts]))
 
             if run.is_due(config.runtime.log_interval):
                 run.finite.check_now()
                 run.log.training(state.step, *result)
             state.validation_due = run.val_index is not None and run.is_due(run.validation_interval)
-            if state.validation_due or run.log.stopped or run.is_due(config.runtime.checkpoint_interval):
+            interruption.check(*(["validation"] if state.validation_due else ["loading", "step"]), "saving")
+            if state.validation_due or run.stopped or run.is_due(config.runtime.checkpoint_interval):
                 run.save_step()
-            if state.validation_due and not run.log.stopped:
+            if state.validation_due and not run.stopped:
                 validate(run)
                 run.log.restart_clock(state.step)
 
-        if run.out_of_patience and state.step < schedule.steps:
+        if interruption.reason is not None and run.unfinished:
+            log.info(
+                f"interrupted by {interruption.reason} after step {state.step} of {schedule.steps}; --resume goes on"
+            )
+        elif run.out_of_patience and state.step < schedule.steps:
             log.info(
                 f"stopped at step {state.step} of {schedule.steps}: AP was highest, {100 * state.best:.1f}, "
                 f"{state.since_best} validation{'s' if state.since_best > 1 else ''} ago; {run.folder.best} is the one "
@@ -73,11 +87,15 @@ def train(config: TrainConfig, process: Process, listener: Listener = ignore) ->
 def validate(run: Run) -> None:
     """Evaluate the weights in the last checkpoint, and save them as the best if their AP is the highest so far.
 
-    If the process is killed during a validation, the resumed run begins with that validation.
+    If the process is killed or interrupted during a validation, the resumed run begins with that validation.
     """
     state, folder = run.state, run.folder
     try:
-        metrics = evaluate_weights(run)
+        with run.interruption.anywhere(), run.interruption.limit.measured("validation"):
+            metrics = evaluate_weights(run)
+    except StoppedError:
+        run.interruption.check()
+        return
     except PaaError as error:
         raise type(error)(f"{error} (validating step {state.step}, which {folder.last} holds)") from error
     run.log.validation(state.step, metrics)
