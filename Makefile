@@ -13,7 +13,7 @@ FLAGS ?=
 BIN := .venv/bin
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: help demo test lint format quick lowest bench accuracy coco
+.PHONY: help demo test lint format quick lowest bench accuracy coco soak
 
 help:
 	@echo "make demo    train and evaluate on drawn shapes, and draw the detections, in minutes, without a GPU"
@@ -28,6 +28,7 @@ help:
 	@echo "             some ten hours on two CPU cores; stopped and started again, it continues"
 	@echo "make coco    train a recipe on COCO and hold its AP against the references': DATA=/path/to/coco RECIPE=r50_1x"
 	@echo "             (INIT=R-50.pkl GPUS=8 OUTPUT=runs/coco-r50_1x FLAGS='--precision auto'; docs/reproduce-coco.md)"
+	@echo "make soak    kill training runs at random moments and compare what they end with, for an hour"
 	@echo "PYTHON=python3.12 picks the interpreter of a new environment"
 
 demo: .venv/installed
@@ -66,6 +67,9 @@ accuracy: .venv/installed
 coco: .venv/installed
 	$(BIN)/python tools/coco.py --data '$(DATA)' --recipe $(RECIPE) $(if $(INIT),--init '$(INIT)') \
 		$(if $(GPUS),--gpus $(GPUS)) $(if $(OUTPUT),--output '$(OUTPUT)') $(FLAGS)
+
+soak: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python tools/soak.py $(FLAGS)
 
 .venv/installed: pyproject.toml constraints.txt
 .venv-lowest/installed: pyproject.toml constraints-lowest.txt

@@ -163,6 +163,7 @@ def soak(mode: str, kills: int, folder: Path, rng: random.Random) -> dict[str, A
     world = 2 if mode == "two" else 1
     command = ["train", "--data", str(folder / "shapes"), *OPTIONS, "--resume", "--output"]
     whole = folder / f"{mode}-whole"
+    assert Job(["--version"], 1).end() == [0]  # from here on, a new process has torch at once
     started = time.monotonic()
     assert Job([*command, str(whole)], world).end() == [0] * world, "the run that is not killed failed"
     seconds = time.monotonic() - started
