@@ -150,6 +150,22 @@ def test_a_caffe_style_model_says_so_in_its_configuration(key: str) -> None:
     assert found["caffe"] == dataclasses.replace(found["pytorch"], **caffe)
 
 
+@pytest.mark.parametrize(
+    ("text", "scale"),
+    [
+        ("octave_base_scale=8,", 8.0),
+        ("anchor_generator=dict(ratios=[1.0], octave_base_scale=4, scales_per_octave=1)", 4.0),
+        ("octave_base_scale = 2.5\n", 2.5),
+        ("octave_base_scale=0", 8.0),
+        ("octave_base_scale=side", 8.0),
+        ("scales=[4]", 8.0),
+    ],
+)
+def test_the_size_of_anchors_comes_from_the_configuration(text: str, scale: float) -> None:
+    state = marked(shapes(mmdet_places(R50)))
+    assert read_content({"state_dict": state, "meta": {"cfg": text}}).config.anchor_scale == scale
+
+
 @pytest.mark.parametrize(("head", "other"), [("ATSSHead", True), ("PAAHead", False), ("LADHead", False)])
 def test_a_model_of_atss_has_the_same_names_and_is_refused(tmp_path: Path, head: str, other: bool) -> None:
     text = f"model = dict(type='{head[:-4]}', bbox_head=dict(type='{head}', num_classes=80))"
