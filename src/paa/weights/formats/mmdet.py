@@ -81,7 +81,7 @@ def read(file: Checkpoint) -> Weights:
     return Weights(config, _class_names(meta, classes), classes, tensors, {"format": "MMDetection"})
 
 
-def _anchor_scale(meta: Any) -> dict[str, float]:
+def _anchor_scale(meta: Any) -> dict[str, Any]:
     """Return the anchors' side in strides, if the configuration in the file names it."""
     found = re.search(r"octave_base_scale\s*=\s*(\d+(?:\.\d*)?)", _config_text(meta))
     return {"anchor_scale": float(found[1])} if found and float(found[1]) > 0 else {}
