@@ -12,6 +12,12 @@ from torch import Tensor
 from paa.data.shapes import NAMES
 from tests.weights.golden_states import golden_state
 
+_CONFIG = """
+model = dict(type='PAA', bbox_head=dict(type='PAAHead', anchor_generator=dict(octave_base_scale=8)))
+test_dataloader = dict(dataset=dict(pipeline=[dict(type='Resize', scale=(256, 160), keep_ratio=True)]))
+"""
+"""What a page says is read of a configuration, and small images, which take less time."""
+
 
 def write_other_files(folder: Path, val: Path) -> None:
     """Write checkpoints, of COCO's 80 classes and of the shapes' own, and results on a validation set of shapes.
@@ -23,7 +29,7 @@ def write_other_files(folder: Path, val: Path) -> None:
         "weights/res50_1x_116000.pth": seed,
         "weights/shapes_30000.pth": _first_classes(seed, "head.cls_logits", len(NAMES)),
         "work_dirs/shapes/epoch_12.pth": {
-            "meta": {"dataset_meta": {"classes": tuple(NAMES)}, "cfg": "model = dict(type='PAA')"},
+            "meta": {"dataset_meta": {"classes": tuple(NAMES)}, "cfg": _CONFIG},
             "state_dict": _first_classes(mmdet, "bbox_head.atss_cls", len(NAMES)),
         },
         "resnet50-11ad3fa6.pth": torchvision.models.resnet50().state_dict(),

@@ -150,20 +150,20 @@ def test_a_caffe_style_model_says_so_in_its_configuration(key: str) -> None:
     assert found["caffe"] == dataclasses.replace(found["pytorch"], **caffe)
 
 
-@pytest.mark.parametrize(
-    ("text", "scale"),
-    [
-        ("octave_base_scale=8,", 8.0),
-        ("anchor_generator=dict(ratios=[1.0], octave_base_scale=4, scales_per_octave=1)", 4.0),
-        ("octave_base_scale = 2.5\n", 2.5),
-        ("octave_base_scale=0", 8.0),
-        ("octave_base_scale=side", 8.0),
-        ("scales=[4]", 8.0),
-    ],
-)
-def test_the_size_of_anchors_comes_from_the_configuration(text: str, scale: float) -> None:
+@pytest.mark.parametrize("key", ["config", "cfg"])
+def test_the_input_and_the_anchors_are_those_of_the_configuration(key: str) -> None:
+    text = """
+model = dict(
+    data_preprocessor=dict(mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 6.0], bgr_to_rgb=True),
+    bbox_head=dict(type='PAAHead', anchor_generator=dict(octave_base_scale=4)))
+test_dataloader = dict(dataset=dict(pipeline=[dict(type='Resize', scale=(640, 512), keep_ratio=True)]))
+"""
     state = marked(shapes(mmdet_places(R50)))
-    assert read_content({"state_dict": state, "meta": {"cfg": text}}).config.anchor_scale == scale
+    usual = read_content({"state_dict": state}).config
+    found = read_content({"state_dict": state, "meta": {key: text}}).config
+    assert found == dataclasses.replace(
+        usual, mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0), anchor_scale=4.0, min_size=512, max_size=640
+    )
 
 
 @pytest.mark.parametrize(("head", "other"), [("ATSSHead", True), ("PAAHead", False), ("LADHead", False)])
