@@ -22,7 +22,7 @@ from PIL import Image
 import paa
 import paa.report.tables
 from paa.commands.main import Train, main, parse
-from paa.config import MultiScaleConfig, TilesConfig, TrainTilesConfig, to_dict
+from paa.config import ModelConfig, MultiScaleConfig, TilesConfig, TrainTilesConfig, to_dict
 from paa.recipes import RECIPES
 from tests.mounts import run_with_small_disk
 
@@ -1091,6 +1091,14 @@ def test_convert(tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture
     assert all(torch.equal(tensor, after.state_dict()[name]) for name, tensor in before.state_dict().items())
     main(["convert", str(output), str(tmp_path / "named.safetensors"), "--names", "a", "b c", "d", "e"])
     assert paa.load(tmp_path / "named.safetensors", "cpu").names == ("a", "b c", "d", "e")
+
+
+def test_a_model_that_comes_from_no_file_can_be_converted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "new.safetensors"
+    paa.PAA(ModelConfig(backbone="resnet18", channels=32, tower_depth=1), ("a", "b")).save(source)
+    main(["convert", str(source), str(tmp_path / "named.safetensors"), "--names", "c", "d"])
+    assert capsys.readouterr().out.startswith(f"{source}: paa model, resnet18, 2 classes, ")
+    assert paa.load(tmp_path / "named.safetensors", "cpu").names == ("c", "d")
 
 
 def test_what_cannot_be_converted(tmp_path: Path, checkpoint: Path, fails: Fails) -> None:

@@ -38,8 +38,7 @@ class Convert:
 
         weights = convert(self.checkpoint, self.output, names=self.names, format=self.checkpoint_format)
         config, tensors = weights.config, weights.tensors
-        what = (
-            f"{weights.provenance['format']}, {config.backbone}, {weights.num_classes} classes, {len(tensors)} tensors"
-        )
+        format = weights.provenance.get("format", "paa model")  # a model that was made in Python comes from no file
+        what = f"{format}, {config.backbone}, {weights.num_classes} classes, {len(tensors)} tensors"
         console.print(f"{self.checkpoint}: {what}", markup=False, highlight=False)
         console.print(f"written to {self.output}", markup=False)

@@ -150,6 +150,22 @@ def test_a_caffe_style_model_says_so_in_its_configuration(key: str) -> None:
     assert found["caffe"] == dataclasses.replace(found["pytorch"], **caffe)
 
 
+@pytest.mark.parametrize("key", ["config", "cfg"])
+def test_the_input_and_the_anchors_are_those_of_the_configuration(key: str) -> None:
+    text = """
+model = dict(
+    data_preprocessor=dict(mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 6.0], bgr_to_rgb=True),
+    bbox_head=dict(type='PAAHead', anchor_generator=dict(octave_base_scale=4)))
+test_dataloader = dict(dataset=dict(pipeline=[dict(type='Resize', scale=(640, 512), keep_ratio=True)]))
+"""
+    state = marked(shapes(mmdet_places(R50)))
+    usual = read_content({"state_dict": state}).config
+    found = read_content({"state_dict": state, "meta": {key: text}}).config
+    assert found == dataclasses.replace(
+        usual, mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0), anchor_scale=4.0, min_size=512, max_size=640
+    )
+
+
 @pytest.mark.parametrize(("head", "other"), [("ATSSHead", True), ("PAAHead", False), ("LADHead", False)])
 def test_a_model_of_atss_has_the_same_names_and_is_refused(tmp_path: Path, head: str, other: bool) -> None:
     text = f"model = dict(type='{head[:-4]}', bbox_head=dict(type='{head}', num_classes=80))"

@@ -11,6 +11,7 @@ import torch
 
 from paa.config import IMAGENET_MEAN, IMAGENET_STD, ModelConfig
 from paa.errors import ConfigError
+from paa.weights.formats.mmdet_config import config_fields
 from paa.weights.formats.resnets import deformable_stages, name_resnet
 from paa.weights.state import COUNTER, Checkpoint, Weights
 
@@ -42,7 +43,7 @@ def rename(name: str) -> str:
 
 
 def read(file: Checkpoint) -> Weights:
-    """Return the tensors under our names; class names, and whether the style is Caffe's, come from the file's `meta`.
+    """Return the tensors under our names; class names, input, anchors' size and style come from the file's `meta`.
 
     ConfigError for an ATSS model, whose tensors have the same names, but which predicts centerness, not the IoU.
     """
@@ -76,7 +77,7 @@ def read(file: Checkpoint) -> Weights:
         anchor_offset=0.0,
         threshold_joint=True,
     )
-    config = replace(config, **_caffe_style(meta))
+    config = replace(config, **{**_caffe_style(meta), **config_fields(_config_text(meta))})
     classes = len(state["bbox_head.atss_cls.weight"])
     return Weights(config, _class_names(meta, classes), classes, tensors, {"format": "MMDetection"})
 
