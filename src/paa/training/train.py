@@ -13,6 +13,7 @@ from paa.data.read_report import left_out_lines
 from paa.data.workers import worker_errors
 from paa.errors import PaaError
 from paa.evaluation.dataset import evaluate_dataset
+from paa.evaluation.metrics_dict import metrics_dict
 from paa.runtime.distributed import Process
 from paa.training.optimizer import set_lr
 from paa.training.records import Listener, TrainResult, ignore
@@ -67,6 +68,7 @@ def train(config: TrainConfig, process: Process, listener: Listener = ignore) ->
         left_out = run.note_left_out(config.data.train_split, run.loader.left_out)
         for line in left_out_lines(left_out, f"{config.data.train_split}, while training"):
             log.info(line)
+        run.write_card()
         return run.result()
 
 
@@ -86,9 +88,12 @@ def validate(run: Run) -> None:
     if ap > state.best:
         state.best, state.since_best = ap, 0
         run.save(folder.best)
+        if run.process.first:
+            folder.keep_best_metrics()
     elif state.best > 0:  # patience begins with the first object that is found
         state.since_best += 1
     run.save(folder.last)
+    run.write_card()
 
 
 def evaluate_weights(run: Run) -> dict[str, Any]:
@@ -110,4 +115,5 @@ def evaluate_weights(run: Run) -> dict[str, Any]:
     run.note_left_out(config.data.val_split, [] if evaluated is None else evaluated.left_out)
     if evaluated is None:
         return {}
+    run.folder.write_metrics(metrics_dict(evaluated))
     return {**evaluated.metrics.summary, "evaluation_seconds": round(time.perf_counter() - started, 2)}
