@@ -44,7 +44,10 @@ SLOW = (
     "training/test_tiles.py",
     "training/test_train.py",
     "training/test_two_processes.py",
+    "training/loggers/test_mlflow.py",
+    "training/loggers/test_wandb.py",
     "training/test_validation.py",
+    "tuning/test_tune.py",
     "weights",
 )
 """Folders and files inside tests/."""
