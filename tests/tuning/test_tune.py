@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -98,7 +99,7 @@ def test_the_same_command_goes_on(config: TrainConfig, fake_training: Any) -> No
     tune(TuneConfig(config, trials=5), CPU)
     assert len(runs) == 5
     other = replace(config, recipe=replace(config.recipe, schedule=replace(config.recipe.schedule, lr=0.5)))
-    with pytest.raises(ConfigError, match=r"tune\.db: its run had .*0\.002.*, not .*0\.5.*give the same options"):
+    with pytest.raises(ConfigError, match=r"tune\.db: its run had schedule\.lr 0\.002, not 0\.5; tuned schedule\.lr"):
         tune(TuneConfig(other, trials=6), CPU)
     with pytest.raises(ConfigError, match="trial steps None, not 2"):
         tune(TuneConfig(config, trials=6, trial_steps=2), CPU)
@@ -119,7 +120,7 @@ def test_real_runs_killed_and_continued(config: TrainConfig, tmp_path: Path, cap
     before = (config.output / "trial-000" / "log.jsonl").read_text()
     with caplog.at_level(logging.INFO, "paa"):
         result = tune(TuneConfig(config, trials=3, prune=False), CPU, lambda r: seen.append(("", r["step"])))
-    assert "1 trials are done, 1 is tried again" in caplog.text
+    assert "trials done before: 1, and the one that was stopped is tried again" in caplog.text
     assert "judged on" in caplog.text
     assert [(trial.number, trial.folder, trial.state) for trial in result.finished] == [
         (0, "trial-000", "done"),
@@ -215,6 +216,21 @@ def test_the_folder_of_a_run_is_no_place_for_a_search(config: TrainConfig, tmp_p
     (config.output / "log.jsonl").write_text("")
     with pytest.raises(RunError, match="is the folder of a training run"):
         tune(TuneConfig(config), CPU)
+
+
+def test_a_file_in_the_place_of_the_database(config: TrainConfig) -> None:
+    config.output.mkdir()
+    (config.output / "tune.db").write_text("my notes" * 1000)
+    with pytest.raises(RunError, match=r"tune\.db: cannot be used: .*; give another --output"):
+        tune(TuneConfig(config), CPU)
+    assert (config.output / "tune.db").read_text() == "my notes" * 1000
+
+
+def test_without_optuna(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ConfigError, match=r"paa tune: optuna is not installed: pip install 'paa\[tune\]'"):
+        tune(TuneConfig(config), CPU)
+    assert not config.output.exists()
 
 
 @pytest.mark.parametrize(

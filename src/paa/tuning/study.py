@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from paa.errors import ConfigError
+from paa.errors import ConfigError, RunError, one_line
 from paa.runtime.extras import not_installed
 from paa.training.state import check_same
 from paa.tuning.space import Parameter, Value, Values
@@ -20,7 +21,7 @@ DATABASE = "tune.db"
 _NAME = "paa"
 _FEW = 8
 """Trials to the end before which nothing is said of the importance of parameters."""
-_FAILED = "failed"
+_FAILED, _SETTINGS = "failed", "settings"
 State = Literal["done", "pruned", "failed"]
 
 
@@ -61,29 +62,24 @@ class TuneStudy:
     """The study in a folder: begun, or found there, with the trials that a killed process left queued again."""
 
     def __init__(self, folder: Path, space: Sequence[Parameter], about: Mapping[str, Any], seed: int) -> None:
-        """about: what must be the same where the study goes on. ConfigError where it is not, or without Optuna."""
-        optuna = _optuna()
+        """about: what must be the same where the study goes on; ConfigError where it is not, or without Optuna.
+
+        RunError for a file in the database's place that is none.
+        """
+        optuna = import_optuna()
         self._states = optuna.trial.TrialState
         path = folder / DATABASE
-        storage = optuna.storages.RDBStorage(f"sqlite:///{path.absolute()}")
-        self._study = optuna.create_study(
-            study_name=_NAME,
-            storage=storage,
-            direction="maximize",
-            load_if_exists=True,
-            # two validations before any trial is stopped, and four trials to compare with
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2),
-        )
+        self._study = _open(path)
         before = self._study.trials
         # the seed alone would draw the first trials' values again
         self._study.sampler = optuna.samplers.TPESampler(seed=seed + len(before), n_startup_trials=6)
         self.space = tuple(space)
-        settings = {**about, "space": [asdict(parameter) for parameter in space]}
+        now = _plain({**about, **{f"tuned {p.name}": list(p.choices) or [p.low, p.high] for p in space}})
         if not before:
-            self._study.set_user_attr("settings", _plain(settings))
+            self._study.set_user_attr(_SETTINGS, now)
             self._study.enqueue_trial({p.name: p.base for p in space})
         else:
-            saved, now = self._study.user_attrs.get("settings", {}), _plain(settings)
+            saved = self._study.user_attrs.get(_SETTINGS, {})
             check_same({name: (saved.get(name), now.get(name)) for name in {**now, **saved}}, str(path))
         self.retried = self._put_back()
 
@@ -92,11 +88,8 @@ class TuneStudy:
         left = self._study.get_trials(states=(self._states.RUNNING,))
         for trial in left:
             self._study.tell(trial.number, state=self._states.FAIL)
-            if trial.params:
-                attributes = {"folder": _folder_of(trial)}
-                self._study.enqueue_trial(trial.params, user_attrs=attributes)
-            elif trial.system_attrs.get("fixed_params"):
-                self._study.enqueue_trial(trial.system_attrs["fixed_params"])
+            if values := trial.params or trial.system_attrs.get("fixed_params"):
+                self._study.enqueue_trial(values, user_attrs={"folder": _folder_of(trial)})
         return len(left)
 
     def begin(self) -> Trial:
@@ -105,7 +98,8 @@ class TuneStudy:
         values: dict[str, Value] = {}
         for p in self.space:
             if p.choices:
-                values[p.name] = trial.suggest_categorical(p.name, list(p.choices))
+                chosen: Any = trial.suggest_categorical(p.name, list(p.choices))
+                values[p.name] = chosen
             else:
                 values[p.name] = trial.suggest_float(p.name, p.low, p.high, log=True)
         return Trial(trial, values, _folder_of(trial))
@@ -134,12 +128,14 @@ class TuneStudy:
 
     def importances(self) -> dict[str, float]:
         """Return how much each parameter mattered, as shares of 1; {} as long as few trials are done."""
-        optuna = _optuna()
+        optuna = import_optuna()
         done = self._study.get_trials(states=(self._states.COMPLETE,))
         if len(done) < _FEW or len({trial.value for trial in done}) < 2:
             return {}
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-        return dict(optuna.importance.get_param_importances(self._study, evaluator=evaluator))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # which it was before Optuna 5
+            evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+            return dict(optuna.importance.get_param_importances(self._study, evaluator=evaluator))
 
 
 def best_of(finished: Sequence[FinishedTrial]) -> FinishedTrial | None:
@@ -153,13 +149,31 @@ def _folder_of(trial: optuna.Trial | optuna.trial.FrozenTrial) -> str:
     return str(trial.user_attrs.get("folder") or f"trial-{trial.number:03d}")
 
 
-def _optuna() -> Any:
+def import_optuna() -> Any:
+    """Return the package; ConfigError, which names the extra, where it is missing."""
     try:
         import optuna
     except ImportError as error:
         raise ConfigError(f"paa tune: {not_installed('optuna', 'tune')}") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
+
+
+def _open(path: Path) -> optuna.Study:
+    """Return the study in a database, made if the file does not exist; RunError if that is no such database."""
+    package = import_optuna()
+    from sqlalchemy.exc import SQLAlchemyError
+
+    # two validations before any trial is stopped, and four trials to compare with
+    pruner = package.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2)
+    try:
+        storage = package.storages.RDBStorage(f"sqlite:///{path.absolute()}")
+        study: optuna.Study = package.create_study(
+            study_name=_NAME, storage=storage, direction="maximize", load_if_exists=True, pruner=pruner
+        )
+    except (SQLAlchemyError, package.exceptions.OptunaError, RuntimeError) as error:  # the last: of another version
+        raise RunError(f"{path}: cannot be used: {one_line(error)}; give another --output") from error
+    return study
 
 
 def _plain(values: Mapping[str, Any]) -> Any:

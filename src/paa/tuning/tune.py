@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from paa.config import to_dict
+from paa.config import flat, to_dict
 from paa.errors import ConfigError, RunError, one_line
 from paa.recipes import find_recipe
 from paa.runtime.distributed import Process
@@ -20,7 +20,7 @@ from paa.training.run_lock import run_lock
 from paa.training.settings import TrainConfig
 from paa.tuning.base import Base, find_base
 from paa.tuning.run_trial import run_trial, warnings_only
-from paa.tuning.study import FinishedTrial, Trial, TuneStudy, best_of
+from paa.tuning.study import FinishedTrial, Trial, TuneStudy, best_of, import_optuna
 
 log = logging.getLogger("paa")
 
@@ -85,6 +85,7 @@ def tune(
     down as failed.
     """
     started, folder = clock(), config.train.output
+    import_optuna()
     base = find_base(config.train, process)
     _check_folder(folder)
     with run_lock(folder):
@@ -132,7 +133,7 @@ def _check_folder(folder: Path) -> None:
 def _settings(base: Base, config: TuneConfig) -> dict[str, object]:
     """Return what must be the same where a search goes on, as its trials could not be compared otherwise."""
     return {
-        "recipe": to_dict(base.recipe),
+        **flat(to_dict(base.recipe)),
         "batch size": base.config.batch_size,
         "images to train on": len(base.index),
         "objects": len(base.index.boxes),
@@ -149,7 +150,7 @@ def _log_start(base: Base, config: TuneConfig, study: TuneStudy) -> None:
     )
     log.info(f"tuned: {names}; trial 0 is the recipe as it is, and options that are named stay")
     if done := len(study.finished()):
-        log.info(f"{done} trials are done{f', {study.retried} is tried again' if study.retried else ''}")
+        log.info(f"trials done before: {done}{', and the one that was stopped is tried again' * bool(study.retried)}")
 
 
 def _keep_best(base: Base, config: TuneConfig, study: TuneStudy, trial: Trial, process: Process) -> None:
