@@ -99,7 +99,6 @@ class Train:
         "runtime.device",
         "runtime.precision",
         "runtime.workers",
-        "runtime.loggers",
         "tiles",
         "model.backbone",
         "model.min_size",
