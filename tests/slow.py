@@ -28,6 +28,7 @@ SLOW = (
     "test_parity.py",
     "test_predictor.py",
     "test_public.py",
+    "test_push_to_hub.py",
     "test_recipes.py",
     "test_torchvision_detector.py",
     "training/test_api.py",
