@@ -28,6 +28,7 @@ SLOW = (
     "test_parity.py",
     "test_predictor.py",
     "test_public.py",
+    "test_push_to_hub.py",
     "test_recipes.py",
     "test_torchvision_detector.py",
     "training/test_api.py",
@@ -44,7 +45,10 @@ SLOW = (
     "training/test_tiles.py",
     "training/test_train.py",
     "training/test_two_processes.py",
+    "training/loggers/test_mlflow.py",
+    "training/loggers/test_wandb.py",
     "training/test_validation.py",
+    "tuning/test_tune.py",
     "weights",
 )
 """Folders and files inside tests/."""

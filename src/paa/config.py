@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
@@ -27,6 +28,10 @@ Precision = Literal["float32", "bfloat16", "auto"]
 """Precision of the network; bfloat16: by autocast; auto: bfloat16 where the device has instructions for it."""
 
 PredictionOutput = Literal["images", "coco", "yolo", "csv", "parquet"]
+
+LoggerName = Literal["tensorboard", "mlflow", "wandb"]
+"""Where the numbers of a run may go beside its log.jsonl: one file of `paa/training/loggers` each."""
+
 Compilation = Literal["off", "default", "reduce-overhead", "max-autotune"]
 """torch.compile's modes; reduce-overhead uses CUDA graphs."""
 
@@ -223,6 +228,21 @@ class DataConfig:
     max_pixels: int | None = None
     """Most pixels of an image; default: 178956970, or the environment variable PAA_MAX_PIXELS."""
 
+    @property
+    def name(self) -> str:
+        """The name of the data set: that of its folder, or of its file without the suffix."""
+        return self.path.stem if self.path.suffix else self.path.resolve().name
+
+
+@dataclass(frozen=True)
+class CardConfig:
+    """What only a person can say of a model, for the model card that is written beside a run."""
+
+    license: str | None = None
+    """Licence of the weights, under the hub's name for it, as apache-2.0; default: the card says that none is given."""
+    datasets: tuple[str, ...] = ()
+    """Names of the data sets on the Hugging Face hub, as someone/raccoons; default: the card has the folder's name."""
+
 
 @dataclass(frozen=True)
 class ValidationConfig:
@@ -375,6 +395,8 @@ class RuntimeConfig(WorkerConfig):
     """Seed of weights, shuffling and augmentation."""
     log_interval: int = 20
     """Steps between lines of the log."""
+    loggers: tuple[LoggerName, ...] = ("tensorboard",)
+    """Where the numbers go beside log.jsonl: TensorBoard's files, if it is installed, MLflow, Weights & Biases."""
     checkpoint_interval: int = 1000
     """Steps between checkpoints, beside those before and after a validation."""
     max_hours: float | None = None
@@ -393,6 +415,14 @@ def to_dict(config: Any) -> dict[str, Any]:
 
     result: dict[str, Any] = plain(dataclasses.asdict(config))
     return result
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested dictionaries as one, with names like `model.backbone`."""
+    names: dict[str, Any] = {}
+    for name, value in values.items():
+        names.update(flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value})
+    return names
 
 
 def model_config(values: dict[str, Any]) -> ModelConfig:

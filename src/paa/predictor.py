@@ -28,7 +28,9 @@ from paa.model.cpu.convolutions import keep_kernels
 from paa.model.detector import Detector
 from paa.model.prepare import compile_network, prepare_for_device, resolve_precision
 from paa.runtime.device import pick_device
+from paa.runtime.files import write_text
 from paa.runtime.hub import PyTorchModelHubMixin, hf_hub_download
+from paa.weights.card import CARD_FILE, card_beside, card_of_model
 from paa.weights.formats.own import write_model
 from paa.weights.read import build, read_weights
 
@@ -46,13 +48,15 @@ class PAA(
     """A detector that takes files, PIL images, arrays or tensors and returns `Detections`.
 
     inference: the configuration of predictions; arguments of `predict` override it. provenance: the file that the
-    weights came from, its format, and what a converted file says of its origin.
+    weights came from, its format, and what a converted file says of its origin. card: the model card beside that file,
+    None without one; `save_pretrained` and `push_to_hub` write it.
     """
 
     def __init__(self, config: ModelConfig, names: tuple[str, ...]) -> None:
         """names: the classes, in the order of the labels (from 0)."""
         super().__init__(config, names)
         self.provenance: dict[str, str] = {}
+        self.card: str | None = None
         self.inference = InferenceConfig()
         self.optimised = False
 
@@ -159,8 +163,10 @@ class PAA(
         write_model(Path(path), self.config, self.names, self.state_dict(), self.provenance)
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        """Write the model file for `save_pretrained` and `push_to_hub`, which add the model card."""
+        """Write the model file for `save_pretrained` and `push_to_hub`, and the card, which they make without one."""
         self.save(save_directory / HUB_FILE)
+        if self.card is not None:
+            write_text(save_directory / CARD_FILE, card_of_model(self.card, HUB_FILE, self.provenance.get("file")))
 
     @classmethod
     def from_pretrained(  # type: ignore[override]  # the mixin's takes any keyword, and wants a config.json
@@ -242,6 +248,7 @@ def load(path: str | Path, device: str | None = None, *, format: WeightsFormat |
     weights = read_weights(Path(path), format)
     model = build(weights, str(path), PAA)
     model.provenance = dict(weights.provenance)
+    model.card = card_beside(Path(path))
     model.to(chosen)
     prepare_for_device(model, channels_last=True, fast_convolutions=True)
     return model

@@ -91,7 +91,7 @@ def test_eval_val_image_missing(tmp_path: Path) -> None:
     coco_file(tmp_path / "val.json", images("a.jpg", "missing.jpg"))
     with pytest.raises(ImageError, match=r"val\.json: image 2, missing\.jpg, is not found"):
         read_data(DataConfig(path=tmp_path), True)
-    train, val = read_data(DataConfig(path=tmp_path, skip_bad=True), True)
+    train, val, _ = read_data(DataConfig(path=tmp_path, skip_bad=True), True)
     assert (len(train), val is not None and len(val)) == (2, 1)
 
 
@@ -195,7 +195,7 @@ def test_coco_roboflow_supercategory(tmp_path: Path, group: str) -> None:
         coco_file(tmp_path / folder / "_annotations.coco.json", categories=classes)
     for split, folder in (("train", "train"), ("val", "valid"), ("test", "test")):
         is_read(tmp_path, tmp_path, [f"{folder}/{name}" for name in AB], f"{group} (id 0) is no class", split=split)
-    train, val = read_data(DataConfig(path=tmp_path), True)
+    train, val, _ = read_data(DataConfig(path=tmp_path), True)
     assert train.names == ("cat", "dog")
     assert val is not None
     assert val.names == ("cat", "dog")
@@ -265,7 +265,7 @@ def test_eval_val_new_class(tmp_path: Path) -> None:
     coco_file(tmp_path / "val.json", categories=[*CLASSES, {"id": 3, "name": "bird"}])
     with pytest.raises(DataError, match=r"val\.json: class 'bird' is unknown to the model.*--skip-bad"):
         read_data(DataConfig(path=tmp_path), True)
-    _, val = read_data(DataConfig(path=tmp_path, skip_bad=True), True)
+    _, val, _ = read_data(DataConfig(path=tmp_path, skip_bad=True), True)
     assert val is not None
     assert val.boxes.tolist() == CORNERS
 

@@ -25,8 +25,8 @@ def test_overlap_warning(tmp_path: Path) -> None:
 def test_through_a_link_and_another_root(tmp_path: Path) -> None:
     coco_json(tmp_path / "set" / "train.json")
     (tmp_path / "link").symlink_to(tmp_path / "set")
-    train, _ = read_data(DataConfig(path=tmp_path / "set"), False)
-    val, _ = read_data(DataConfig(path=tmp_path / "link"), False)
+    train, *_ = read_data(DataConfig(path=tmp_path / "set"), False)
+    val, *_ = read_data(DataConfig(path=tmp_path / "link"), False)
     assert (overlap_warning(train, val) or "").startswith("2 of 2 validation images")
 
 

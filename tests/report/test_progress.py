@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import pytest
@@ -21,6 +22,11 @@ TRAINED: dict[str, Any] = {
     "seconds_left": 7384.6,
 }
 LINE = "step 20/90000: loss 2.457 (classification 1.200, box 0.957, iou 0.300), lr 0.0033, 12.3 images/s, 2:03:05 left"
+
+
+def plain(text: str) -> str:
+    """Return a text without its escape codes."""
+    return re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text)
 
 
 def show(records: list[dict[str, Any]], terminal: bool, width: int = 60) -> str:
@@ -61,12 +67,44 @@ def test_a_terminal_gets_one_line_that_changes() -> None:
     validated = {"step": 20, "AP": 0.5, "AP50": 0.6}
     shown = show([TRAINED, validated, {**TRAINED, "step": 90_000}], terminal=True)
     first, rest = shown.split("\r", 1)
-    assert first.startswith("\x1b[2K" + LINE[:50])
+    assert plain(first).startswith(f"20/90000 {'─' * 16} 2:03:05 left, loss 2.457, lr")
+    assert first.startswith("\x1b[2K")
     assert first.endswith("…")
     # what the longer line before left is erased
     assert rest.startswith("\x1b[2Kstep 20: AP 50.0, AP50 60.0 on the validation set\n")
     assert shown.count("\n") == 2
     assert shown.endswith("\n")
+
+
+def test_a_line_that_changes_has_all_that_people_look_at() -> None:
+    half = {**TRAINED, "step": 45_000}
+    line = show([{"step": 20, "AP": 0.5, "AP50": 0.6}, half], terminal=True, width=200).splitlines()[-1]
+    assert plain(line).rstrip("\r") == (
+        f"45000/90000 {'━' * 8}{'─' * 8} 2:03:05 left, loss 2.457, AP 50.0, lr 0.0033, 12.3 images/s, "
+        "classification 1.200, box 0.957, iou 0.300"
+    )
+
+
+def test_a_validation_is_compared_with_the_best_one() -> None:
+    validations = [{"step": step, "AP": ap, "AP50": ap} for step, ap in ((1, 0.3), (2, 0.5), (3, None), (4, 0.4))]
+    ends = [line.partition("validation set")[2] for line in show(validations, terminal=False, width=200).splitlines()]
+    assert ends == ["", "", *["; the highest AP was 50.0, at step 2"] * 2]
+
+
+@pytest.mark.parametrize("no_color", [False, True])
+def test_colours(monkeypatch: pytest.MonkeyPatch, no_color: bool) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if no_color:
+        monkeypatch.setenv("NO_COLOR", "1")
+    file = io.StringIO()
+    progress = TrainingProgress(Console(file=file, force_terminal=True, width=200, color_system="standard"))
+    progress({**TRAINED, "step": 45_000})
+    assert ("\x1b[32m" in file.getvalue()) != no_color
+
+
+def test_a_dumb_terminal_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    assert show([TRAINED], terminal=True, width=200) == f"{LINE}\n"
 
 
 @pytest.mark.parametrize("terminal", [True, False])

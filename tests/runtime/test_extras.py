@@ -71,7 +71,10 @@ def test_training_without_tensorboard_logs_to_log_jsonl(micro, tmp_path, hidden,
     assert not (result.folder / "tensorboard").exists()
     assert [json.loads(line)["step"] for line in result.log.read_text().splitlines()] == [1, 2, 3, 4]
     lines = [message for message in caplog.messages if "tensorboard" in message]
-    assert lines == [f"{result.log} alone is written: tensorboard is not installed: pip install 'paa[tensorboard]'"]
+    assert lines == [
+        f"no curves are written to {result.folder / 'tensorboard'}: tensorboard is not installed: "
+        "pip install 'paa[tensorboard]'"
+    ]
 
 
 def test_without_matplotlib_a_plot_is_left_out(tmp_path, hidden, caplog):

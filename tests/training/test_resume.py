@@ -266,7 +266,7 @@ def test_a_process_that_is_killed(
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     assert differences(load(killed / "last.pt"), load(whole / "last.pt")) == []
     assert timeless(read_log(killed / "log.jsonl")) == timeless(read_log(whole / "log.jsonl"))
-    files = {"config.json", "recipe.json", "log.jsonl", "tensorboard", "last.pt", "previous.pt"}
+    files = {"config.json", "recipe.json", "log.jsonl", "tensorboard", "last.pt", "previous.pt", "README.md"}
     assert {path.name for path in killed.iterdir()} == files
 
 

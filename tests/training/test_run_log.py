@@ -18,6 +18,7 @@ from paa.training.run_log import open_log
 from paa.training.train import train
 from tests.training.runs import CPU, KilledError, Micro, kill_at, read_log
 
+BOARD: Any = ("tensorboard",)
 RECORDS: list[Record] = [
     {"step": 1, "steps": 3, "loss": 2.0, "loss_box": 1.0},
     {"step": 2, "steps": 3, "loss": 1.5, "loss_box": 0.5},
@@ -33,7 +34,7 @@ def at(step: int, validation_due: bool = False) -> Any:
 
 def scalars(run: RunFolder) -> dict[str, list[tuple[int, float]]]:
     """Return what TensorBoard shows of a run: name -> (step, value) of each point."""
-    events = EventAccumulator(str(run.tensorboard))
+    events = EventAccumulator(str(run.path / "tensorboard"))
     events.Reload()
     return {name: [(e.step, e.value) for e in events.Scalars(name)] for name in events.Tags()["scalars"]}
 
@@ -46,7 +47,7 @@ def test_records_go_everywhere(tmp_path: Path) -> None:
         heard.append(record)
         return STOP if record["step"] == 3 else None
 
-    with open_log(run, at(0), listener) as write:
+    with open_log(run, at(0), listener, BOARD) as write:
         assert [write(record) for record in RECORDS] == [None, None, None, STOP]
     assert read_log(run.log) == heard == RECORDS
     assert scalars(run) == {
@@ -60,11 +61,11 @@ def test_records_go_everywhere(tmp_path: Path) -> None:
 def test_what_a_resumed_run_does_again_is_dropped(tmp_path: Path, validation_due: bool, kept: int) -> None:
     """Also the validation of its checkpoint's step, if that was not finished; without, nothing is written twice."""
     run = RunFolder(tmp_path)
-    with open_log(run, at(0), ignore) as write:
+    with open_log(run, at(0), ignore, BOARD) as write:
         for record in RECORDS:
             write(record)
     before = scalars(run)
-    with open_log(run, at(2, validation_due), ignore) as write:
+    with open_log(run, at(2, validation_due), ignore, BOARD) as write:
         assert read_log(run.log) == RECORDS[:kept]
         for record in RECORDS[kept:]:
             write(record)
@@ -78,7 +79,7 @@ def test_a_disk_that_is_full_for_tensorboard(tmp_path: Path, monkeypatch: pytest
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    with open_log(run, at(0), ignore) as write:
+    with open_log(run, at(0), ignore, BOARD) as write:
         monkeypatch.setattr(SummaryWriter, "add_scalar", full)
         with pytest.raises(RunError, match="tensorboard: cannot be written: No space left"):
             write(RECORDS[0])

@@ -28,7 +28,8 @@ def test_folder_of_a_run(tmp_path: Path, micro: Micro) -> None:
     config = micro(tmp_path / "a" / "run", validation={"batch_size": 2, "interval": 2}, schedule={"clip_norm": 0.5})
     run = train(config, CPU, heard.append)
     assert {path.name for path in run.folder.iterdir()} == {
-        "config.json", "recipe.json", "log.jsonl", "tensorboard", "last.pt", "previous.pt", "best.pt"
+        "config.json", "recipe.json", "log.jsonl", "tensorboard", "last.pt", "previous.pt", "best.pt",
+        "README.md", "metrics_last.json", "metrics_best.json",
     }  # fmt: skip
 
     written = json.loads((run.folder / "config.json").read_text())

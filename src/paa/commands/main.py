@@ -23,6 +23,7 @@ from paa.commands.export import Export
 from paa.commands.help import HELP, HELP_ALL, show_help
 from paa.commands.predict import Predict
 from paa.commands.train import Train
+from paa.commands.tune import Tune
 from paa.commands.weights import ListWeights
 from paa.errors import PaaError
 from paa.recipes import AUTO, RECIPES, find_recipe
@@ -30,6 +31,7 @@ from paa.runtime.terminal import safe_output
 
 COMMANDS: dict[str, Any] = {
     "train": Train,
+    "tune": Tune,
     "eval": Eval,
     "predict": Predict,
     "convert": Convert,
@@ -43,13 +45,14 @@ COMMANDS: dict[str, Any] = {
 GROUPS = {"data": DATA_USAGE}
 """What is printed for the first word of sub-commands."""
 
-Command = Train | Eval | Predict | Convert | Export | ListWeights | Demo | DataCommand
+Command = Train | Tune | Eval | Predict | Convert | Export | ListWeights | Demo | DataCommand
 
 USAGE = f"""paa {__version__}: Probabilistic Anchor Assignment with IoU Prediction
 
 usage: paa COMMAND [options]     (paa COMMAND --help: the usual options, --help-all: every option)
 
   paa train --data PATH                         train on a COCO, Pascal VOC or YOLO data set
+  paa tune --data PATH                          search for a better recipe, in trials
   paa eval CHECKPOINT_OR_RESULTS --data PATH    COCO's numbers, operating points, errors, a report
   paa predict CHECKPOINT IMAGES...              draw and write detections: files, folders, patterns, - for a list
   paa convert CHECKPOINT OUT.safetensors        any implementation's checkpoint, as this project's model file
@@ -69,7 +72,8 @@ def parse(arguments: Sequence[str]) -> Command:
     default = None
     if kind is Train:
         rest = _fill_resume(rest)
-        default = Train.of_recipe(_recipe_of(rest), _named(rest))
+    if issubclass(kind, Train):
+        default = kind.of_recipe(_recipe_of(rest), _named(rest))
     for option, usual in ((HELP_ALL, None), *((option, kind.usual) for option in HELP)):
         if option in rest:
             show_help(kind, prog, usual, default)

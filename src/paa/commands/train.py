@@ -12,6 +12,7 @@ from tyro.conf import AvoidSubcommands, Suppress, SuppressFixed, arg
 
 from paa.config import (
     AugmentConfig,
+    CardConfig,
     DataConfig,
     ModelConfig,
     Recipe,
@@ -82,6 +83,7 @@ class Train:
     augment: AvoidSubcommands[SuppressFixed[AugmentConfig]] = field(default_factory=AugmentConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     tiling: Annotated[TrainTileOptions, arg(name="tiles")] = field(default_factory=TrainTileOptions)
+    card: CardConfig = field(default_factory=CardConfig)
 
     usual: ClassVar[tuple[str, ...]] = (
         "data.path",
@@ -161,6 +163,7 @@ class Train:
             resume=None if self.resume is None else "last" if self.resume == "last" else Path(self.resume),
             init=self.init,
             init_format=self.init_format,
+            card=self.card,
             named=[_FIELDS.get(name, name) for name in self.named],
         )
 

@@ -12,10 +12,11 @@ from paa.data.images.read import read_image
 from paa.data.index import DatasetIndex
 from paa.detections import Detections
 from paa.evaluation.coco_results import write_results
+from paa.evaluation.metrics_dict import metrics_dict
 from paa.inference.table import DetectionTable
 from paa.report.curves import precision_recall_curves
 from paa.report.drawing import Comparison, contact_sheet
-from paa.report.evaluation_json import beside_metrics_dict, metrics_dict
+from paa.report.evaluation_json import beside_metrics_dict
 from paa.report.evaluation_report import EvaluationReport
 from paa.report.html.page import write_page
 from paa.report.tables import evaluation_tables, markdown_table

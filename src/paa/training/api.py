@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from paa.config import DataConfig, Recipe, RuntimeConfig, ValidationConfig, WeightsFormat
+from paa.config import CardConfig, DataConfig, Recipe, RuntimeConfig, ValidationConfig, WeightsFormat
 from paa.errors import ConfigError
 from paa.recipes import find_recipe
 from paa.runtime.distributed import start
@@ -39,6 +39,7 @@ def train(
     schedule: Values = _NONE,
     validation: Values = _NONE,
     runtime: Values = _NONE,
+    card: Values = _NONE,
     listener: Listener = ignore,
 ) -> TrainResult:
     """Train a detector on a data set, as the command `paa train` does, and return where its checkpoints are.
@@ -56,9 +57,9 @@ def train(
     checkpoint. init: weights to start from, a file of a detector or a backbone, or a name, as mmdet/r50_mstrain_3x,
     efficientnet_lite0, torchvision/NAME, timm/NAME (`paa weights` lists them); init_format: the format of that file.
 
-    model, augment, schedule, validation, runtime: values for fields of `ModelConfig`, `AugmentConfig`,
-    `ScheduleConfig`, `ValidationConfig` and `RuntimeConfig` (`paa.config`). What you set is used as it is; what you do
-    not set is the recipe's, adapted to the batch size and the length of the run.
+    model, augment, schedule, validation, runtime, card: values for fields of `ModelConfig`, `AugmentConfig`,
+    `ScheduleConfig`, `ValidationConfig`, `RuntimeConfig` and `CardConfig` (`paa.config`). What you set is
+    used as it is; what you do not set is the recipe's, adapted to the batch size and the length of the run.
 
     listener: a function called with every record of the log (`print` shows them). When it returns `paa.STOP`, the run
     saves a checkpoint and ends; `resume="last"` continues such a run. In a program started by torchrun every
@@ -102,6 +103,7 @@ def train(
         resume="last" if resume == "last" else None if resume is None else Path(resume),
         init=None if init is None else str(init),
         init_format=init_format,
+        card=changed(CardConfig(), card, "card."),
         named=[
             *(f"{group}.{name}" for group, values in groups.items() for name in values),
             *(name for name, value in single.items() if value is not None),

@@ -60,7 +60,7 @@ _ASPECT = 5 / 3
 """The long side is at most this times the short one, as 1333 is of 800."""
 _LONG = 24
 """Epochs from which images are changed more: with flips alone, a small data set is learned by heart in a long run."""
-_AUGMENTED: Mapping[str, object] = {
+AUGMENTED: Mapping[str, object] = {
     "augment.scale_jitter": (0.7, 1.4),
     "augment.color_jitter": 0.2,
     "augment.mosaic": 0.5,
@@ -147,7 +147,7 @@ def decide(config: TrainConfig, facts: DataFacts, budget: Budget, at_hand: str |
     epochs = steps * batch_size / facts.images if schedule.epochs is None else schedule.epochs
     decided: dict[str, object] = {
         **(_FROM_DETECTOR if init in MODELS else {} if init else _FROM_SCRATCH),
-        **(_AUGMENTED if epochs >= _LONG else {}),
+        **(AUGMENTED if epochs >= _LONG else {}),
         "model.min_size": size,
         "model.max_size": round(size * _ASPECT),
         "augment.min_sizes": (size,),
@@ -158,7 +158,7 @@ def decide(config: TrainConfig, facts: DataFacts, budget: Budget, at_hand: str |
         decided["model.anchor_scale"] = choose_anchor_scale(facts, size)
     if "schedule.epochs" not in named:
         decided["schedule.steps"] = steps
-    recipe = _with(config.recipe, {name: value for name, value in decided.items() if name not in named})
+    recipe = with_fields(config.recipe, {name: value for name, value in decided.items() if name not in named})
     images = "images" if config.recipe.augment.tiles is None else "tiles"
     lines = [
         f"{facts.images} {images}, {facts.objects} objects of {facts.classes} class{'es' if facts.classes > 1 else ''}",
@@ -173,7 +173,7 @@ def decide(config: TrainConfig, facts: DataFacts, budget: Budget, at_hand: str |
     if "schedule.steps" in decided.keys() - named:
         share = steps * batch_size * size**2 / budget.pixels
         lines.append(f"{steps} steps of {batch_size} images, {epochs:.0f} epochs: {_about_length(share, budget)}")
-    if decided.keys() & _AUGMENTED.keys() - named:
+    if decided.keys() & AUGMENTED.keys() - named:
         lines.append("jitter of scale and colours, and mosaics, as the run is long")
     runtime = config.runtime
     if "runtime.precision" not in named:
@@ -195,7 +195,7 @@ def _as_decided_before(config: TrainConfig, resume_path: Path) -> TrainConfig:
     }
     return replace(
         config,
-        recipe=_with(recipe, kept),
+        recipe=with_fields(recipe, kept),
         init=config.init or saved.get("init"),
         batch_size=config.batch_size if "batch_size" in config.named else saved["batch_size"],
         runtime=config.runtime
@@ -280,7 +280,7 @@ def _about_length(share: float, budget: Budget) -> str:
     return f"no fewer than {_EPOCHS[0]}" + ("" if budget == GPU else f", about {share / 4:.1f} hours on two CPU cores")
 
 
-def _with(recipe: Recipe, values: Mapping[str, object]) -> Recipe:
+def with_fields(recipe: Recipe, values: Mapping[str, object]) -> Recipe:
     """Return a recipe with other values of the fields `model.NAME`, `augment.NAME` and `schedule.NAME`."""
     parts: dict[str, dict[str, Any]] = {part: {} for part in _PARTS}
     for name, value in values.items():

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, get_type_hints
 
 import msgspec
 
-from paa.config import DataConfig, Recipe, RuntimeConfig, ValidationConfig, WeightsFormat
+from paa.config import CardConfig, DataConfig, Recipe, RuntimeConfig, ValidationConfig, WeightsFormat
 from paa.errors import ConfigError
 from paa.recipes import AUTO, RECIPES, find_recipe
 from paa.training.schedule import fit_decays
@@ -34,6 +34,7 @@ def build_config(
     resume: Path | Literal["last"] | None = None,
     init: str | None = None,
     init_format: WeightsFormat | None = None,
+    card: CardConfig = CardConfig(),
     named: Collection[str] = (),
 ) -> TrainConfig:
     """Return the configuration of a run of the recipe `recipe_name`, changed by a person in the `named` fields.
@@ -47,7 +48,6 @@ def build_config(
     schedule = fit_decays(recipe.schedule, original.schedule, schedule_fields)
     if output is None and isinstance(resume, Path):
         output = resume.parent
-    data_name = data.path.stem if data.path.suffix else data.path.resolve().name
     named, auto = list(named), recipe_name == AUTO
     if recipe_name not in RECIPES:
         recipe_name = Path(recipe_name).stem
@@ -55,7 +55,7 @@ def build_config(
             named.append("schedule.warmup_steps")
     return TrainConfig(
         data=data,
-        output=output or Path("runs") / f"{recipe_name}-{data_name}",
+        output=output or Path("runs") / f"{recipe_name}-{data.name}",
         recipe=replace(recipe, schedule=schedule),
         batch_size=original.schedule.reference_batch if batch_size is None else batch_size,
         accumulate=accumulate,
@@ -64,6 +64,7 @@ def build_config(
         resume=resume,
         init=recipe.init if init is None else init,
         init_format=init_format,
+        card=card,
         auto=auto,
         named=tuple(dict.fromkeys(named)),
     )

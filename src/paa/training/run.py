@@ -32,7 +32,7 @@ class Run:
     config: with the model that `--init` or the checkpoint decided. val_index: the validation set, which is evaluated
     every `validation_interval` steps; None without validation. loader: the batches of the steps to come, each step's in
     `accumulate` parts. model: the detector, wrapped where there are several processes. losses: `paa_losses`, compiled
-    if that was asked for.
+    if that was asked for. write_card: writes the model card anew, with the numbers so far.
     """
 
     config: TrainConfig
@@ -49,6 +49,7 @@ class Run:
     finite: FiniteCheck
     note_left_out: NoteLeftOut
     interruption: Interruption
+    write_card: Callable[[], None]
 
     def is_due(self, interval: int) -> bool:
         """Return whether something that is done every `interval` steps, and after the last step, is due now."""

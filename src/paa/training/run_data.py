@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,6 +29,15 @@ from paa.training.settings import TrainConfig
 
 log = logging.getLogger("paa")
 
+
+class RunData(NamedTuple):
+    """The images to train on and to validate on, None without validation; val_source: where the latter are from."""
+
+    train: DatasetIndex
+    val: DatasetIndex | None
+    val_source: str
+
+
 NoteLeftOut = Callable[[str, list[str]], list[str]]
 """Adds what this process left out of a split to left_out.txt; every process calls it and gets what all left out."""
 
@@ -39,7 +48,7 @@ def read_data(
     report: ReadReport | None = None,
     val_report: ReadReport | None = None,
     named: Collection[str] = (),
-) -> tuple[DatasetIndex, DatasetIndex | None]:
+) -> RunData:
     """Read the training set and, if there is validation, the validation set with the same classes.
 
     named: the fields that a person set. A data set without a validation split is split (`data.validation_split`),
@@ -57,7 +66,7 @@ def read_data(
         **options,
     )
     if not validate:
-        return index, None
+        return RunData(index, None, "none")
     if "val_fraction" in named:
         return _split(index, config, "as --val-fraction says")
     chosen = config.val_data is not None or not {"val_split", "val_images"}.isdisjoint(named)
@@ -78,10 +87,10 @@ def read_data(
         return _split(index, config, f"as the data set has no split {config.val_split!r}")
     if (line := overlap_warning(index, val_index)) is not None:
         log.warning(line)
-    return index, val_index
+    return RunData(index, val_index, f"split {config.val_split!r}")
 
 
-def _split(index: DatasetIndex, config: DataConfig, reason: str) -> tuple[DatasetIndex, DatasetIndex]:
+def _split(index: DatasetIndex, config: DataConfig, reason: str) -> RunData:
     """Return the images to train and to validate on, and log how many, and why."""
     train, val = split_off(index, config.val_fraction)
     log.info(
@@ -91,7 +100,7 @@ def _split(index: DatasetIndex, config: DataConfig, reason: str) -> tuple[Datase
     )
     if lost := [index.names[label] for label in np.setdiff1d(index.labels, train.labels)]:
         log.warning(f"all objects of class {first_few(lost)} are in the validation images: none is trained on")
-    return train, val
+    return RunData(train, val, f"a share of {config.val_fraction:g} of split {config.train_split!r}, not trained on")
 
 
 def cut_tiles(index: DatasetIndex, config: TrainConfig) -> tuple[DatasetIndex, list[str]]:

@@ -9,8 +9,10 @@ import platform
 import subprocess
 import sys
 import zipfile
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from types import TracebackType
 from typing import Any, TypeVar
 
 import torch
@@ -29,6 +31,8 @@ from paa.runtime.files import (
     whole_file,
     write_text,
 )
+from paa.training.card import CardFacts, model_card
+from paa.training.loggers.run_ids import FILE as RUN_IDS
 from paa.training.records import Record
 from paa.training.run_lock import LOCK, run_lock
 from paa.weights.files import read_file
@@ -39,13 +43,18 @@ log = logging.getLogger("paa")
 
 
 class RunFolder:
-    """config.json, recipe.json, log.jsonl, tensorboard/, last.pt, previous.pt, best.pt, left_out.txt of one run."""
+    """The files of one run: checkpoints, their metrics, configuration, recipe, model card, log, and what was left out.
+
+    metrics_last, metrics_best: the numbers of the last validation, and of the one whose weights are in best.pt, in the
+    form of `paa eval`'s metrics.json.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config, self.recipe, self.log = path / "config.json", path / "recipe.json", path / "log.jsonl"
-        self.last, self.best, self.tensorboard = path / "last.pt", path / "best.pt", path / "tensorboard"
+        self.last, self.best, self.card = path / "last.pt", path / "best.pt", path / "README.md"
         self.previous = path / "previous.pt"
+        self.metrics_last, self.metrics_best = path / "metrics_last.json", path / "metrics_best.json"
         self.left_out = path / LEFT_OUT
         self._held = ExitStack()
         self._locked = False
@@ -53,9 +62,11 @@ class RunFolder:
     def __enter__(self) -> RunFolder:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self._locked = False
-        self._held.close()
+        self._held.__exit__(kind, error, traceback)  # which learn of the error: the loggers tell it on
 
     def keep_open(self, opened: AbstractContextManager[Opened]) -> Opened:
         """Enter a context that lasts as long as the folder's own, and return the value it yields."""
@@ -112,10 +123,9 @@ class RunFolder:
 
     def clean(self) -> None:
         """Remove the files that a killed process left half-written; only the process that holds the lock may."""
-        remove_temporaries(
-            self.path,
-            [file.name for file in (self.config, self.recipe, self.log, self.last, self.previous, self.best)],
-        )
+        files = [self.config, self.recipe, self.log, self.last, self.previous, self.best]
+        files += [self.card, self.metrics_last, self.metrics_best, self.path / RUN_IDS]
+        remove_temporaries(self.path, [file.name for file in files])
 
     def keep_previous(self) -> None:
         """Keep the last checkpoint, before a new one takes its name, for the case that the new one is damaged."""
@@ -134,6 +144,31 @@ class RunFolder:
     def write_recipe(self, recipe: Recipe) -> None:
         """Write the recipe of the run, from which `--recipe` starts the same run again."""
         write_text(self.recipe, json.dumps(to_dict(recipe), indent=2) + "\n")
+
+    def write_card(self, facts: CardFacts) -> None:
+        """Write the model card, with the numbers of the log so far."""
+        write_text(self.card, model_card(facts, self.records(), self.metrics()))
+
+    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Write the numbers of a validation as those of the last one."""
+        write_text(self.metrics_last, json.dumps(metrics, indent=2) + "\n")
+
+    def keep_best_metrics(self) -> None:
+        """Keep the numbers of the last validation as those of best.pt."""
+        if self.metrics_last.exists():
+            write_text(self.metrics_best, self.metrics_last.read_text(encoding="utf-8"))
+
+    def metrics(self) -> dict[str, Any]:
+        """Return the numbers of the validation of best.pt, or of the last one without it; {} without any."""
+        chosen = self.metrics_best if self.best.exists() else self.metrics_last
+        values = _read_json(chosen)
+        return values if isinstance(values, dict) else {}
+
+    def results(self) -> list[Path]:
+        """Return the files that say what a run did, and the checkpoint to use."""
+        checkpoint = self.best if self.best.exists() else self.last
+        files = (self.card, self.recipe, self.config, self.log, self.metrics_best, self.metrics_last, checkpoint)
+        return [file for file in files if file.exists()]
 
     def append(self, record: Record) -> None:
         """Append one line to the log; RunError if it cannot be written."""

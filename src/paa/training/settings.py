@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from paa.config import DataConfig, Recipe, RuntimeConfig, ValidationConfig, WeightsFormat, check_model
+from paa.config import CardConfig, DataConfig, Recipe, RuntimeConfig, ValidationConfig, WeightsFormat, check_model
 from paa.errors import ConfigError
+from paa.training.loggers.open import check_loggers
 from paa.training.schedule import Schedule
 
 
@@ -33,6 +34,8 @@ class TrainConfig:
     them). The model follows the weights."""
     init_format: WeightsFormat | None = None
     """Format of that file; default: recognised from its content."""
+    card: CardConfig = field(default_factory=CardConfig)
+    """What the model card says that only a person knows."""
     auto: bool = False
     """Decide the recipe from the data set, the device and the weights at hand; fields that are named are kept."""
     named: tuple[str, ...] = ()
@@ -76,6 +79,7 @@ def ineffective(config: TrainConfig, schedule: Schedule) -> list[str]:
 def check_settings(config: TrainConfig, world: int) -> None:
     """Raise ConfigError for an invalid value; world: the number of processes."""
     check_model(config.recipe.model)
+    check_loggers(config.runtime.loggers)
     augment, schedule = config.recipe.augment, config.recipe.schedule
     runtime, validation = config.runtime, config.validation
     least: dict[str, tuple[float, float | None]] = {

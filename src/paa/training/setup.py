@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from paa.config import Precision, Recipe, to_dict
+from paa.config import Precision, Recipe, flat, to_dict
 from paa.core.losses import paa_losses
 from paa.data.index import DatasetIndex
 from paa.data.read_report import ReadReport
@@ -21,6 +22,7 @@ from paa.model.prepare import compile_network, prepare_for_device, resolve_preci
 from paa.runtime.distributed import Process
 from paa.training.auto import resolve_auto
 from paa.training.average import WeightAverage
+from paa.training.card import CardFacts
 from paa.training.finite import FiniteCheck
 from paa.training.fit_batch import fit_batch
 from paa.training.init import resolve_init
@@ -66,7 +68,7 @@ def set_up(config: TrainConfig, process: Process, listener: Listener, interrupti
 
         reports = ReadReport(), ReadReport()
         validate = config.validation.batch_size > 0
-        index, val_index = read_data(config.data, validate, *reports, config.named_in("data"))
+        index, val_index, val_source = read_data(config.data, validate, *reports, config.named_in("data"))
         val_index = None if val_index is None else first_images(val_index, config.validation.limit)
 
         config, auto_messages = resolve_auto(config, index, process, resume_path)
@@ -84,14 +86,21 @@ def set_up(config: TrainConfig, process: Process, listener: Listener, interrupti
 
         interval = validation_interval(config, state.schedule)
         record: Listener = ignore
+        write_card: Callable[[], None] = do_nothing
         if process.first:
             claim_folder(folder, config, state, resume_path)
+            recipe = as_recipe(config, state.schedule, precision)
+            parameters = logged_parameters(config, recipe, index)
+            # first, as a server that is away leaves the folder empty
+            record = folder.keep_open(open_log(folder, state, listener, config.runtime.loggers, parameters))
             saving = [state.schedule.steps, config.runtime.checkpoint_interval]
             first_checkpoint = min([*saving, interval] if validate else saving)
             about = {"processes": process.world, "schedule": to_dict(state.schedule)}
             folder.write_config({**to_dict(config), **about, "first_checkpoint": first_checkpoint})
-            folder.write_recipe(as_recipe(config, state.schedule, precision))
-            record = folder.keep_open(open_log(folder, state, listener))
+            folder.write_recipe(recipe)
+            about_model = (config.data.name, index, val_index, val_source, recipe, config.batch_size, config.card)
+            write_card = partial(folder.write_card, CardFacts(folder.path.resolve().name, *about_model))
+            write_card()
             start_messages = auto_messages + init_messages + messages
             log_start(config, index, state, resume_path, start_messages, tile_messages, lr_jump)
         note_left_out = open_left_out(folder, config, process, reports)
@@ -112,6 +121,7 @@ def set_up(config: TrainConfig, process: Process, listener: Listener, interrupti
             finite=FiniteCheck(index, process, folder.last),
             note_left_out=note_left_out,
             interruption=interruption,
+            write_card=write_card,
         )
 
 
@@ -195,6 +205,23 @@ def as_recipe(config: TrainConfig, schedule: Schedule, precision: Precision) -> 
     if init is not None and Path(init).exists():
         init = str(Path(init).absolute())
     return replace(config.recipe, schedule=resolved, init=init, precision=precision)
+
+
+def do_nothing() -> None:
+    """Write no card, in the processes that write no files."""
+
+
+def logged_parameters(config: TrainConfig, recipe: Recipe, index: DatasetIndex) -> dict[str, object]:
+    """Return what loggers show of a run beside its numbers: the recipe, and what else decides the result."""
+    return {
+        **flat(to_dict(recipe)),
+        "batch_size": config.batch_size,
+        "accumulate": config.accumulate,
+        "seed": config.runtime.seed,
+        "data": config.data.name,
+        "images": len(index),
+        "objects": int((~index.crowd).sum()),
+    }
 
 
 def validation_interval(config: TrainConfig, schedule: Schedule) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from paa.config import DataConfig, Recipe, to_dict
+from paa.config import DataConfig, Recipe, flat, to_dict
 from paa.errors import CheckpointError, ConfigError
 from paa.model.detector import Detector
 from paa.training.average import WeightAverage
@@ -95,9 +95,9 @@ class TrainingState:
     def _check_run_config(self, saved: Mapping[str, Any], source: str) -> None:
         """Raise ConfigError, which names what differs, unless the checkpoint's run had the settings of this one."""
         # a setting that is newer than the checkpoint had at that time the value that is the default now
-        defaults = {**_flat(to_dict(Recipe())), "val_fraction": DataConfig.val_fraction}
-        theirs, ours = {**defaults, **_flat(saved)}, _flat(self.run_config)
-        names = dict.fromkeys([*ours, *(name for name in _flat(saved) if name.startswith("augment.tiles."))])
+        defaults = {**flat(to_dict(Recipe())), "val_fraction": DataConfig.val_fraction}
+        theirs, ours = {**defaults, **flat(saved)}, flat(self.run_config)
+        names = dict.fromkeys([*ours, *(name for name in flat(saved) if name.startswith("augment.tiles."))])
         check_same({n: (theirs.get(n), ours.get(n)) for n in names if n not in _MAY_CHANGE}, source)
 
 
@@ -122,11 +122,3 @@ def check_same(settings: Mapping[str, tuple[Any, Any]], source: str) -> None:
     changed = [f"{name} {saved}, not {now}" for name, (saved, now) in settings.items() if saved != now]
     if changed:
         raise ConfigError(f"{source}: its run had {'; '.join(changed)}; to resume it, give the same options and data")
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested dictionaries as one, with names like `model.backbone`."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value})
-    return flat

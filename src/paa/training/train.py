@@ -14,6 +14,7 @@ from paa.data.read_report import left_out_lines
 from paa.data.workers import worker_errors
 from paa.errors import PaaError
 from paa.evaluation.dataset import evaluate_dataset
+from paa.evaluation.metrics_dict import metrics_dict
 from paa.runtime.distributed import Process
 from paa.runtime.stop_signals import StoppedError, StopSignals
 from paa.training.interruption import Interruption
@@ -81,6 +82,7 @@ def train(
         left_out = run.note_left_out(config.data.train_split, run.loader.left_out)
         for line in left_out_lines(left_out, f"{config.data.train_split}, while training"):
             log.info(line)
+        run.write_card()
         return run.result()
 
 
@@ -104,9 +106,12 @@ def validate(run: Run) -> None:
     if ap > state.best:
         state.best, state.since_best = ap, 0
         run.save(folder.best)
+        if run.process.first:
+            folder.keep_best_metrics()
     elif state.best > 0:  # patience begins with the first object that is found
         state.since_best += 1
     run.save(folder.last)
+    run.write_card()
 
 
 def evaluate_weights(run: Run) -> dict[str, Any]:
@@ -128,4 +133,5 @@ def evaluate_weights(run: Run) -> dict[str, Any]:
     run.note_left_out(config.data.val_split, [] if evaluated is None else evaluated.left_out)
     if evaluated is None:
         return {}
+    run.folder.write_metrics(metrics_dict(evaluated))
     return {**evaluated.metrics.summary, "evaluation_seconds": round(time.perf_counter() - started, 2)}

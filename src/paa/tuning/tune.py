@@ -1,0 +1,170 @@
+"""The search: trial after trial, until there are enough or the time is over; the best recipe so far is always there."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from paa.config import flat, to_dict
+from paa.errors import ConfigError, RunError, one_line
+from paa.recipes import find_recipe
+from paa.runtime.distributed import Process
+from paa.runtime.files import check_folder, write_text
+from paa.training.records import Listener, ignore
+from paa.training.run_folder import RunFolder
+from paa.training.run_lock import run_lock
+from paa.training.settings import TrainConfig
+from paa.tuning.base import Base, find_base
+from paa.tuning.run_trial import run_trial, warnings_only
+from paa.tuning.study import FinishedTrial, Trial, TuneStudy, best_of, import_optuna
+
+log = logging.getLogger("paa")
+
+RECIPE = "recipe.json"
+_MOST_FAILURES = 5
+"""Trials that fail one after the other before the search gives up."""
+
+
+@dataclass(frozen=True)
+class TuneConfig:
+    """The configuration of a search.
+
+    train: what `paa train` would do; fields that are named are not tuned. trials: how many there shall be in the end,
+    with those of earlier calls. hours: no trial is begun after them. trial_steps: length of a trial, by default that of
+    a run. prune: stop trials that fall behind.
+    """
+
+    train: TrainConfig
+    trials: int = 20
+    hours: float | None = None
+    trial_steps: int | None = None
+    prune: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for an invalid value."""
+        if self.trials < 1:
+            raise ConfigError(f"--trials must be at least 1, got {self.trials}")
+        if self.hours is not None and not self.hours > 0:
+            raise ConfigError(f"--hours must be above 0, got {self.hours}")
+        if self.trial_steps is not None and self.trial_steps < 1:
+            raise ConfigError(f"--trial-steps must be at least 1, got {self.trial_steps}")
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """What a search found.
+
+    finished: all trials of the study that ended, in their order. best: the one of highest AP, None where none was done.
+    recipe: the file with its recipe. importances: parameter -> its share, {} where trials are few. val_images: how many
+    the trials were judged on; val_source: where these are from.
+    """
+
+    folder: Path
+    finished: list[FinishedTrial]
+    best: FinishedTrial | None
+    recipe: Path
+    importances: dict[str, float]
+    val_images: int
+    val_source: str
+
+
+def tune(
+    config: TuneConfig,
+    process: Process,
+    listener: Listener = ignore,
+    clock: Callable[[], float] = time.monotonic,
+) -> TuneResult:
+    """Run trials until there are as many as the configuration says; the same call again goes on where it was stopped.
+
+    listener: gets the records of all trials; where it returns `STOP`, that trial ends, and counts as done. Raises as
+    `paa.training.train.train` does for the base; a later trial that fails, as by a loss that is not finite, is written
+    down as failed.
+    """
+    started, folder = clock(), config.train.output
+    import_optuna()
+    base = find_base(config.train, process)
+    _check_folder(folder)
+    with run_lock(folder):
+        study = TuneStudy(folder, base.space, _settings(base, config), config.train.runtime.seed)
+        _log_start(base, config, study)
+        failures = 0
+        while len(study.finished()) < config.trials:
+            if config.hours is not None and clock() - started > 3600 * config.hours:
+                log.info(f"{config.hours:g} hours are over: the same command goes on")
+                break
+            trial = study.begin()
+            try:
+                with warnings_only():
+                    trial_config = base.of_trial(trial.values, config.trial_steps)
+                    state, ap = run_trial(trial_config, trial, folder, process, config.prune, listener)
+                study.finish(trial, state, ap)
+                failures = 0
+            except RunError as error:  # as where a high learning rate makes a loss infinite
+                study.finish(trial, "failed")
+                failures += 1
+                if trial.number == 0 or failures == _MOST_FAILURES:
+                    raise
+                log.warning(f"{trial.folder} failed: {one_line(error)}")
+            _keep_best(base, config, study, trial, process)
+        finished = study.finished()
+        return TuneResult(
+            folder,
+            finished,
+            best_of(finished),
+            folder / RECIPE,
+            study.importances(),
+            base.val_images,
+            base.val_source,
+        )
+
+
+def _check_folder(folder: Path) -> None:
+    """Make the folder of a search; RunError if it cannot be, or is that of a run."""
+    check_folder(folder)
+    if RunFolder(folder).log.exists():
+        raise RunError(f"{folder}: is the folder of a training run; give another --output")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _settings(base: Base, config: TuneConfig) -> dict[str, object]:
+    """Return what must be the same where a search goes on, as its trials could not be compared otherwise."""
+    return {
+        **flat(to_dict(base.recipe)),
+        "batch size": base.config.batch_size,
+        "images to train on": len(base.index),
+        "objects": len(base.index.boxes),
+        "images to judge on": base.val_images,
+        "trial steps": config.trial_steps,
+    }
+
+
+def _log_start(base: Base, config: TuneConfig, study: TuneStudy) -> None:
+    names = ", ".join(parameter.name for parameter in base.space)
+    log.info(
+        f"trials train on {len(base.index)} images and are judged on {base.val_images}: {base.val_source}; "
+        "no other images are looked at"
+    )
+    log.info(f"tuned: {names}; trial 0 is the recipe as it is, and options that are named stay")
+    if done := len(study.finished()):
+        log.info(f"trials done before: {done}{', and the one that was stopped is tried again' * bool(study.retried)}")
+
+
+def _keep_best(base: Base, config: TuneConfig, study: TuneStudy, trial: Trial, process: Process) -> None:
+    """Log how a trial ended, and write the recipe of the best one so far."""
+    finished = study.finished()
+    this, best = next(each for each in finished if each.number == trial.number), best_of(finished)
+    if best is None:
+        return
+    ap = "failed" if this.ap is None else f"AP {100 * this.ap:.1f}{' when it was stopped' * (this.state == 'pruned')}"
+    log.info(f"{this.folder}: {ap}; the best is {best.folder} with {100 * (best.ap or 0.0):.1f}")
+    if best.number != trial.number:
+        return
+    recipe = find_recipe(str(base.config.output / best.folder / RECIPE))
+    if config.trial_steps is not None:
+        with warnings_only():
+            recipe = base.full_recipe(recipe, best.values, process)
+    write_text(base.config.output / RECIPE, json.dumps(to_dict(recipe), indent=2) + "\n")

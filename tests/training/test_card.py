@@ -1,0 +1,150 @@
+"""The model card of a run: the hub's metadata, and what the run did, without paths of this machine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from huggingface_hub import ModelCard
+
+import paa
+from paa.config import CardConfig, ModelConfig, Recipe
+from paa.data.index import DatasetIndex
+from paa.data.read import read_dataset
+from paa.evaluation.thresholds import read_thresholds
+from paa.predictor import PAA
+from paa.training.card import CardFacts, model_card
+from paa.training.records import Record
+from paa.training.train import train
+from tests.training.runs import CPU, KilledError, Micro, kill_at, read_log
+
+VALIDATIONS: list[Record] = [
+    {"step": 10, "AP": 0.25, "AP50": 0.5, "AP75": None},
+    {"step": 20, "AP": 0.5, "AP50": 0.75, "AP75": 0.4},
+    {"step": 30, "AP": 0.375, "AP50": 0.8, "AP75": 0.3},
+]
+
+
+@pytest.fixture(scope="module")
+def facts(shapes: Path) -> CardFacts:
+    index = read_dataset(shapes, "train")
+    return CardFacts("my-run", "shapes", index, read_dataset(shapes, "val"), "split 'val'", Recipe(), 2, CardConfig())
+
+
+def test_card_of_a_run(tmp_path: Path, shapes: Path, micro: Micro) -> None:
+    given = CardConfig("apache-2.0", ("someone/shapes",))
+    config = micro(tmp_path / "my-run", validation={"batch_size": 2, "interval": 2}, card=given)
+    run = train(config, CPU)
+    card = ModelCard.load(run.folder / "README.md")
+    assert card.data.library_name == "paa"
+    assert card.data.pipeline_tag == "object-detection"
+    assert card.data.license == "apache-2.0"
+    assert card.data.datasets == ["someone/shapes"]
+    assert {"object-detection", "resnet18"} <= set(card.data.tags)
+    best = max((r for r in read_log(run.log) if "AP" in r), key=lambda record: record["AP"])
+    assert card.data.model_name == "my-run"
+    assert [result.metric_value for result in card.data.eval_results] == [
+        pytest.approx(100 * best[name], abs=0.01) for name in ("AP", "AP50", "AP75")
+    ]
+    assert {result.dataset_type for result in card.data.eval_results} == {"someone/shapes"}
+    for said in (
+        "4 classes: circle, square, triangle, star",
+        "4 of 4 steps of 2 images",
+        "on 2 images with",
+        "split 'val'",
+        "| last.pt | 4 |",
+        "| circle |",
+    ):
+        assert said in card.text, said
+    assert str(tmp_path) not in card.content
+    assert str(shapes) not in card.content
+    recipe = json.loads(card.text.split("```json\n")[1].split("```")[0])
+    assert recipe == json.loads((run.folder / "recipe.json").read_text())
+
+
+def test_the_numbers_of_the_best_checkpoint_are_its_classes_thresholds(tmp_path: Path, micro: Micro) -> None:
+    run = train(micro(tmp_path / "run", validation={"batch_size": 2, "interval": 2}), CPU)
+    metrics = json.loads((run.folder / "metrics_last.json").read_text())
+    assert run.validation is not None
+    assert metrics["AP"] == run.validation["AP"]
+    assert set(metrics["classes"]) == {"circle", "square", "triangle", "star"}
+    read_thresholds(run.folder / "metrics_last.json")  # in the form that paa predict --thresholds takes
+
+
+def test_a_card_is_there_from_the_first_step_on(tmp_path: Path, micro: Micro) -> None:
+    with pytest.raises(KilledError):
+        train(micro(tmp_path / "run", validation={"batch_size": 2}), CPU, kill_at(1))
+    card = ModelCard.load(tmp_path / "run" / "README.md")
+    assert "not trained yet" in card.text
+    assert "Not evaluated yet" in card.text
+    assert card.data.license is None
+    assert card.data.eval_results is None
+    train(micro(tmp_path / "without"), CPU)
+    assert "the run had no validation" in (tmp_path / "without" / "README.md").read_text()
+
+
+def test_best_and_last(facts: CardFacts) -> None:
+    points = {"circle": {"point": {"threshold": 0.31, "precision": 0.9, "recall": 0.8}}, "star": {"point": None}}
+    classes = {"circle": {"AP": 0.625, "AP50": 0.875, "objects": 7}, "star": {"AP": None, "AP50": None, "objects": 0}}
+    text = model_card(facts, VALIDATIONS, {"classes": classes, "operating_points": points})
+    assert "| best.pt | 20 | 50.0 | 75.0 | 40.0 | - |" in text
+    assert "| last.pt | 30 | 37.5 | 80.0 | 30.0 | - |" in text
+    assert "| circle | 7 | 62.5 | 87.5 | 0.310 | 90.0 | 80.0 |" in text
+    assert "| star | 0 | - | - | - | - | - |" in text
+    (first, *_) = ModelCard(text).data.eval_results
+    assert (first.metric_value, first.dataset_name) == (50.0, "shapes")
+
+
+def test_names_that_are_markup(facts: CardFacts) -> None:
+    names = ("a|b", "<b>", "[c](d)", "e\nf")
+    index = replace(facts.train, names=names)
+    text = model_card(replace(facts, train=index, name="x: y #1 'z'"), VALIDATIONS, {})
+    assert "a\\|b, \\<b\\>, \\[c\\](d), e f" in text
+    assert ModelCard(text).data.model_name == "x: y #1 'z'"
+
+
+@pytest.mark.parametrize(
+    ("init", "shown", "base"),
+    [
+        (None, "Start: random weights.", None),
+        ("efficientnet_lite0", "Start: `efficientnet_lite0`.", None),
+        ("/home/me/secret/best.pt", "Start: `best.pt`.", None),
+        ("timm/convnext_tiny.fb_in22k", "Start: `timm/convnext_tiny.fb_in22k`.", "timm/convnext_tiny.fb_in22k"),
+        ("timm/convnext_tiny", "Start: `timm/convnext_tiny`.", None),
+    ],
+)
+def test_weights_to_start_from(facts: CardFacts, init: str | None, shown: str, base: str | None) -> None:
+    recipe = replace(facts.recipe, init=init, model=ModelConfig(backbone="timm/convnext_tiny"))
+    text = model_card(replace(facts, recipe=recipe), [], {})
+    assert shown in text
+    assert "secret" not in text
+    assert ModelCard(text).data.base_model == base
+
+
+def test_many_classes_are_counted(facts: CardFacts) -> None:
+    index: DatasetIndex = replace(facts.train, names=tuple(f"class {i}" for i in range(80)))
+    text = model_card(replace(facts, train=index, val=None), [], {})
+    assert "80 classes: class 0, " in text
+    assert "class 19 and 60 more" in text
+
+
+def test_the_card_goes_with_the_model(tmp_path: Path, micro: Micro) -> None:
+    run = train(micro(tmp_path / "run", validation={"batch_size": 2, "interval": 4}), CPU)
+    model = paa.load(run.last, "cpu")
+    model.save_pretrained(tmp_path / "hub")
+    card = ModelCard.load(tmp_path / "hub" / "README.md")
+    assert "`model.safetensors` has the weights of `last.pt`" in card.text
+    assert card.data.to_dict() == ModelCard.load(run.folder / "README.md").data.to_dict()
+    again = PAA.from_pretrained(tmp_path / "hub", device="cpu")
+    again.save_pretrained(tmp_path / "again")
+    assert (tmp_path / "again" / "README.md").read_text() == (tmp_path / "hub" / "README.md").read_text()
+
+    (run.folder / "README.md").write_text("# My notes\n")
+    other = paa.load(run.last, "cpu")
+    assert other.card is None
+    other.save_pretrained(tmp_path / "other")
+    assert "My notes" not in (tmp_path / "other" / "README.md").read_text()
+    assert np.array_equal(other.mean.numpy(), model.mean.numpy())
