@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. Nothing imports this file.
+"""The command line: parse, call, print. Nothing imports this file, but for `paa completion` when it runs.
 
 Every command is a dataclass in a file of its own, whose fields are its options. It is parsed and run here, and an
 error that the user's input caused is one line on stderr and exit code 2.
@@ -15,6 +15,7 @@ from typing import Any
 import tyro
 
 from paa import __version__
+from paa.commands.completion import Completion
 from paa.commands.convert import Convert
 from paa.commands.data.group import DATA_COMMANDS, DATA_USAGE, DataCommand
 from paa.commands.demo import Demo
@@ -36,6 +37,7 @@ COMMANDS: dict[str, Any] = {
     "export": Export,
     "weights": ListWeights,
     "demo": Demo,
+    "completion": Completion,
     **DATA_COMMANDS,
 }
 """Every command by its name; a name of two words is a sub-command."""
@@ -43,7 +45,7 @@ COMMANDS: dict[str, Any] = {
 GROUPS = {"data": DATA_USAGE}
 """What is printed for the first word of sub-commands."""
 
-Command = Train | Eval | Predict | Convert | Export | ListWeights | Demo | DataCommand
+Command = Train | Eval | Predict | Convert | Export | ListWeights | Demo | Completion | DataCommand
 
 USAGE = f"""paa {__version__}: Probabilistic Anchor Assignment with IoU Prediction
 
@@ -57,6 +59,7 @@ usage: paa COMMAND [options]     (paa COMMAND --help: the usual options, --help-
   paa weights                                   list the pre-trained weights that have a name
   paa data check PATH                           every problem of a data set; paa data lists what else it does
   paa demo                                      train, evaluate and draw on drawn shapes, in minutes, on a CPU
+  paa completion bash                           a script that completes the command line, for bash, zsh or fish
 
 recipes: {", ".join(RECIPES)}"""
 
