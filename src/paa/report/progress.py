@@ -11,6 +11,8 @@ from rich.control import Control
 from rich.progress import Progress
 from rich.segment import ControlType
 
+from paa.report.console import can_redraw
+
 
 def training_line(record: dict[str, Any]) -> str:
     """Return a record of the training log as a line for people."""
@@ -30,7 +32,7 @@ def training_line(record: dict[str, Any]) -> str:
 @contextmanager
 def progress_bar(console: Console, name: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show a progress bar while the block runs, on a terminal only; yield the function that advances it by a count."""
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(console=console, transient=True, disable=not can_redraw(console)) as bar:
         task = bar.add_task(name, total=total)
         yield lambda count: bar.advance(task, count)
 
@@ -44,7 +46,7 @@ class TrainingProgress:
     def __call__(self, record: dict[str, Any]) -> None:
         """Show a record."""
         line = training_line(record)
-        if not self.console.is_terminal:
+        if not can_redraw(self.console):
             self.console.print(line, highlight=False, soft_wrap=True)
             return
         lasting = "AP" in record or record["step"] == record.get("steps")
