@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from torch.distributed import TCPStore
 
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["paa.commands.main", "paa.training.train", "paa.predictor", "paa.report.evaluation"])
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["paa.commands.main", "paa.training.train", "paa.predictor", "paa.report.evaluation"])
+"""Starts processes that have imported torch and paa already."""
 _FAR_TOO_LONG = 900  # seconds; only so that processes that wait for each other do not stop the tests for ever
 
 
@@ -41,7 +42,7 @@ def in_two_processes(folder: Path, function: Callable[..., object], *arguments: 
     processes = []
     for rank in ("0", "1"):
         environment = {**shared, "RANK": rank, "LOCAL_RANK": rank}
-        process = _CONTEXT.Process(target=_run, args=(folder / rank, environment, function, arguments))
+        process = CONTEXT.Process(target=_run, args=(folder / rank, environment, function, arguments))
         process.start()
         processes.append(process)
     running = {process.sentinel: process for process in processes}

@@ -1,6 +1,6 @@
 """`python -m paa` is `paa`."""
 
-from paa.commands.main import main
+from paa.commands.main import program
 
 if __name__ == "__main__":
-    main()
+    program()

@@ -38,6 +38,8 @@ Compilation = Literal["off", "default", "reduce-overhead", "max-autotune"]
 CANDIDATE_THRESHOLD = 0.05
 """The paper's class probability above which an anchor is a candidate."""
 
+_LIMIT = 100_000  # of an image; as many slots are in memory
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -332,7 +334,12 @@ class InferenceConfig:
             ("threshold", self.threshold, "from 0 to 1", 0 <= self.threshold <= 1),
             ("candidate_threshold", candidate, "from 0 to 1", 0 <= candidate <= 1),
             ("nms_iou", self.nms_iou, "from 0 to 1", 0 <= self.nms_iou <= 1),
-            ("max_detections", self.max_detections, "at least 1", self.max_detections >= 1),
+            (
+                "max_detections",
+                self.max_detections,
+                f"from 1 to {_LIMIT}",
+                1 <= self.max_detections <= _LIMIT,
+            ),
             ("precision", self.precision, ", ".join(get_args(Precision)), self.precision in get_args(Precision)),
             ("compile", self.compile, ", ".join(get_args(Compilation)), self.compile in get_args(Compilation)),
         )

@@ -35,6 +35,23 @@ def test_export_prints_how_close_the_exported_model_is(
 
 
 @pytest.mark.usefixtures("_written")
+def test_json_alone_is_on_standard_output(
+    checkpoint: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "model.onnx"
+    data = ["--data", str(shapes), "--workers", "0"]
+    main(["export", str(checkpoint), str(path), *data, "--json"])
+    printed = capsys.readouterr()
+    result = json.loads(printed.out)
+    assert result["path"] == str(path)
+    assert result["kept"] is True
+    assert result["bytes"] == path.stat().st_size
+    assert result["samples"]["detections_of_one"] == 0
+    assert result["AP"]["checkpoint"] == pytest.approx(result["AP"]["exported"], abs=0.1)
+    assert "exporting ..." in printed.err
+
+
+@pytest.mark.usefixtures("_written")
 def test_export_fails_where_the_models_differ(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

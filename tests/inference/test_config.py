@@ -34,7 +34,7 @@ def test_a_low_threshold_lowers_that_of_candidates_unless_it_is_set(
         ({"threshold": math.nan}, "threshold must be from 0 to 1, got nan"),
         ({"candidate_threshold": -1}, "candidate_threshold must be from 0 to 1, got -1"),
         ({"nms_iou": 1.5}, "nms_iou must be from 0 to 1, got 1.5"),
-        ({"max_detections": 0}, "max_detections must be at least 1, got 0"),
+        ({"max_detections": 0}, "max_detections must be from 1 to 100000, got 0"),
         ({"precision": "float16"}, "precision must be float32, bfloat16, auto, got float16"),
         ({"compile": "on"}, "compile must be off, default, reduce-overhead, max-autotune, got on"),
     ],

@@ -21,7 +21,7 @@ from tests.training.runs import Micro
         ({"batch_size": 3}, 2, "batch_size must be a multiple of 2, the processes, got 3"),
         ({"schedule": {"lr": math.nan}}, 1, "schedule.lr must be at least 0, got nan"),
         ({"schedule": {"lr": math.inf}}, 1, "schedule.lr must be at least 0, got inf"),
-        ({"schedule": {"epochs": 0.0}}, 1, "schedule.epochs must be above 0, got 0.0"),
+        ({"schedule": {"epochs": 0.0}}, 1, "schedule.epochs must be above 0 and below 10^6, got 0.0"),
         ({"schedule": {"ema": 0.0}}, 1, "schedule.ema must be between 0 and 1, got 0.0"),
         ({"schedule": {"ema": 1.0}}, 1, "schedule.ema must be between 0 and 1, got 1.0"),
         ({"schedule": {"ema": math.nan}}, 1, "schedule.ema must be between 0 and 1, got nan"),

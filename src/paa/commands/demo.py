@@ -34,9 +34,11 @@ class Demo:
         from paa.report.progress import TrainingProgress
         from paa.report.tables import class_rows, rich_table, summary_rows
         from paa.runtime.distributed import start
+        from paa.runtime.files import check_folder
 
         if self.images < 0 or self.steps < 0:
             raise ConfigError(f"--images and --steps cannot be negative, got {self.images} and {self.steps}")
+        check_folder(self.output)
         with start(self.device) as process:
             metrics, seconds = run_demo(
                 self.output,

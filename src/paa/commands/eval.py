@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from paa.data.read_report import ReadReport
     from paa.report.evaluation_report import EvaluationReport
 
+_MOST_DRAWS = 100_000  # each is a number for every image
+
 
 @dataclass(frozen=True)
 class Eval:
@@ -128,23 +130,24 @@ class Eval:
         if self.draws < (0 if self.against is None else 1):
             least = "0" if self.against is None else "1 with --against"
             raise ConfigError(f"--draws must be at least {least}, got {self.draws}")
+        if self.draws > _MOST_DRAWS:
+            raise ConfigError(f"--draws must be at most {_MOST_DRAWS}, got {self.draws}")
         limit_pixels(self.max_pixels)
         return with_tiles(with_views(self.inference, self.multi_scale, self.views), self.tiles, self.tiling)
 
     def _evaluate(self, inference: InferenceConfig, report: ReadReport, console: Console) -> EvaluationReport | None:
         """Return the evaluation with all that was asked for beside it; None in every process but the first."""
-        from rich.console import Console as RichConsole
-
         from paa.commands.eval_subject import common_names, detect_all, open_subject
         from paa.data.read import read_dataset
         from paa.evaluation.analysis import analyse
         from paa.evaluation.comparison import compare
         from paa.evaluation.dataset import evaluate_detections
+        from paa.report.console import make_console
         from paa.report.evaluation_report import EvaluationReport
         from paa.report.progress import progress_bar
         from paa.runtime.distributed import start
 
-        shown_on = RichConsole(stderr=True) if self.json else console
+        shown_on = make_console(stderr=True) if self.json else console
         show_progress = partial(progress_bar, shown_on, "images of this process")
         with start(self.device) as process:
             subjects = [

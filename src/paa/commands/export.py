@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from tyro.conf import Positional, arg
 
@@ -34,6 +35,8 @@ class Export:
     or YOLO data set."""
     tolerance: float = 0.1
     """With --data: the most that the two APs, in percent, may differ."""
+    json: bool = False
+    """Print how the exported model compares as JSON, and nothing else."""
     images: tuple[Path, ...] = ()
     """Sample images, or folders of them, to compare detections on; default: those of --data, or drawn ones."""
     samples: int = 8
@@ -67,6 +70,7 @@ class Export:
         "output",
         "data",
         "tolerance",
+        "json",
         "images",
         "resize",
         "voting",
@@ -81,6 +85,7 @@ class Export:
         """Export, compare, print the differences; exit code 1 if they are too large."""
         from paa.export.description import GraphSettings
         from paa.export.run import check_output, export
+        from paa.report.console import make_console
         from paa.weights.read import read_weights
 
         for name, value, least in (("limit", self.limit, 1), ("samples", self.samples, 1)):
@@ -100,15 +105,19 @@ class Export:
         settings.inference()  # invalid values are named before anything is read
         weights = read_weights(self.checkpoint, self.checkpoint_format)
         evidence = self._evidence(weights.class_names())
+        shown_on = make_console(stderr=True) if self.json else console
         written = export(
             self.checkpoint,
             weights,
             self.output,
             settings,
             evidence,
-            listen=lambda step: console.print(f"{step} ...", highlight=False, markup=False),
+            listen=lambda step: shown_on.print(f"{step} ...", highlight=False, markup=False),
         )
-        self._report(console, written)
+        if self.json:
+            sys.stdout.write(json.dumps(self._to_dict(written), indent=1) + "\n")
+        else:
+            self._report(console, written)
         if not written.kept:
             sys.exit(1)
 
@@ -133,6 +142,24 @@ class Export:
             if not samples:
                 samples = [index.path(i) for i in range(min(self.samples, len(index)))]
         return Evidence(samples, index, self.loading, self.tolerance)
+
+    def _to_dict(self, written: Exported) -> dict[str, Any]:
+        """Return the comparison as plain values: APs in percent, boxes in pixels."""
+        found, aps = written.samples, written.aps
+        return {
+            "checkpoint": str(self.checkpoint),
+            "path": str(written.path),
+            "kept": written.kept,
+            "bytes": written.path.stat().st_size,
+            "samples": {
+                "images": found.images,
+                "detections_of_both": found.detections,
+                "detections_of_one": found.alone,
+                "largest_box_difference": found.box,
+                "largest_score_difference": found.score,
+            },
+            "AP": None if aps is None else {"checkpoint": aps[0], "exported": aps[1], "tolerance": self.tolerance},
+        }
 
     def _report(self, console: Console, written: Exported) -> None:
         """Print how the exported model compares, and where it is."""

@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. Nothing imports this file.
+"""The command line: parse, call, print. Nothing imports this file, but for `paa completion` when it runs.
 
 Every command is a dataclass in a file of its own, whose fields are its options. It is parsed and run here, and an
 error that the user's input caused is one line on stderr and exit code 2.
@@ -7,14 +7,17 @@ error that the user's input caused is one line on stderr and exit code 2.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
 import tyro
 
 from paa import __version__
+from paa.commands.completion import Completion
 from paa.commands.convert import Convert
 from paa.commands.data.group import DATA_COMMANDS, DATA_USAGE, DataCommand
 from paa.commands.demo import Demo
@@ -25,7 +28,7 @@ from paa.commands.predict import Predict
 from paa.commands.train import Train
 from paa.commands.tune import Tune
 from paa.commands.weights import ListWeights
-from paa.errors import PaaError
+from paa.errors import ConfigError, PaaError
 from paa.recipes import AUTO, RECIPES, find_recipe
 from paa.runtime.terminal import safe_output
 
@@ -38,6 +41,7 @@ COMMANDS: dict[str, Any] = {
     "export": Export,
     "weights": ListWeights,
     "demo": Demo,
+    "completion": Completion,
     **DATA_COMMANDS,
 }
 """Every command by its name; a name of two words is a sub-command."""
@@ -45,7 +49,17 @@ COMMANDS: dict[str, Any] = {
 GROUPS = {"data": DATA_USAGE}
 """What is printed for the first word of sub-commands."""
 
-Command = Train | Tune | Eval | Predict | Convert | Export | ListWeights | Demo | DataCommand
+Command = Train | Tune | Eval | Predict | Convert | Export | ListWeights | Demo | Completion | DataCommand
+
+EXIT_CODES = {
+    0: "done",
+    1: "done, with findings (data check), images left out (predict), or an exported model that differs (export)",
+    2: "an error of the input, or of the command line",
+    3: "a fault of paa",
+    75: "training was interrupted by a scheduler's signal or by --max-hours; --resume goes on",
+    130: "interrupted by a person",
+}
+"""What the exit code of every command means."""
 
 USAGE = f"""paa {__version__}: Probabilistic Anchor Assignment with IoU Prediction
 
@@ -60,8 +74,11 @@ usage: paa COMMAND [options]     (paa COMMAND --help: the usual options, --help-
   paa weights                                   list the pre-trained weights that have a name
   paa data check PATH                           every problem of a data set; paa data lists what else it does
   paa demo                                      train, evaluate and draw on drawn shapes, in minutes, on a CPU
+  paa completion bash                           a script that completes the command line, for bash, zsh or fish
 
-recipes: {", ".join(RECIPES)}"""
+recipes: {", ".join(RECIPES)}
+
+exit codes: {"; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())}"""
 
 
 def parse(arguments: Sequence[str]) -> Command:
@@ -69,6 +86,7 @@ def parse(arguments: Sequence[str]) -> Command:
     command = _command_of(arguments)
     rest = list(arguments[len(command.split()) :])
     kind, prog = COMMANDS[command], f"paa {command}"
+    tyro._experimental_options["ansi_codes"] = _colored_help()
     default = None
     if kind is Train:
         rest = _fill_resume(rest)
@@ -80,6 +98,11 @@ def parse(arguments: Sequence[str]) -> Command:
     options: dict[str, Any] = {} if default is None else {"default": default}
     result: Command = tyro.cli(kind, args=rest, prog=prog, **options)
     return result
+
+
+def _colored_help() -> bool:
+    """Return whether tyro's help and errors may have escape codes; it looks at standard output alone for both."""
+    return sys.stdout.isatty() and sys.stderr.isatty() and not os.environ.get("NO_COLOR")
 
 
 def _command_of(arguments: Sequence[str]) -> str:
@@ -116,9 +139,18 @@ def _fill_resume(arguments: list[str]) -> list[str]:
     return filled
 
 
+def program() -> None:
+    """Run the command line of this process; a fault of this project ends it with a traceback and exit code 3."""
+    try:
+        main()
+    except Exception:
+        traceback.print_exc()
+        print("paa: error: this is a fault of paa, not of your input; the lines above say where", file=sys.stderr)
+        sys.exit(3)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command line; exit code 0, 1 where `paa predict` left images out, 2 for an error that the input caused,
-    130 when interrupted.
+    """Run a command line, and raise SystemExit with the code of `EXIT_CODES`, unless all is done.
 
     If the reader of the output ends early, as in `paa eval ... | head -1`, the command is finished nevertheless.
     """
@@ -128,14 +160,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(given: list[str]) -> None:
     if not given or given[0] in (*HELP, HELP_ALL, "help"):
-        print(USAGE)
-        sys.exit(0 if given else 2)
+        _show_usage(USAGE, asked=bool(given))
     if given[0] == "--version":
         print(__version__)
         sys.exit(0)
     if given[0] in GROUPS and (not given[1:] or given[1] in (*HELP, HELP_ALL, "help")):
-        print(GROUPS[given[0]])
-        sys.exit(0 if given[1:] else 2)
+        _show_usage(GROUPS[given[0]], asked=bool(given[1:]))
     if (name := _command_of(given)) not in COMMANDS:
         print(f"paa: error: unknown command {name!r}; known: {', '.join(COMMANDS)}", file=sys.stderr)
         sys.exit(2)
@@ -144,12 +174,13 @@ def _run(given: list[str]) -> None:
     log.handlers[:] = [handler := logging.StreamHandler()]
     handler.setFormatter(logging.Formatter("paa: %(message)s"))
     try:
+        _check_not_empty(given)
         command = parse(given)
-        from rich.console import Console
+        from paa.report.console import make_console
 
-        command.run(Console(soft_wrap=True))
+        command.run(make_console())
     except (PaaError, OSError) as error:  # OSError: a full disk, a folder that cannot be written to
-        print(f"paa: error: {error}", file=sys.stderr)
+        print(f"paa: error: {_message(error)}", file=sys.stderr)
         sys.exit(2)
     except RuntimeError as error:
         from paa.data.workers import worker_error
@@ -164,3 +195,25 @@ def _run(given: list[str]) -> None:
     except KeyboardInterrupt:
         print("paa: interrupted; what was written is whole", file=sys.stderr)
         sys.exit(130)
+
+
+def _show_usage(text: str, asked: bool) -> None:
+    """Print a usage and end the program: with code 0 where it was asked for, else on standard error with code 2."""
+    print(text, file=sys.stdout if asked else sys.stderr)
+    sys.exit(0 if asked else 2)
+
+
+def _check_not_empty(given: list[str]) -> None:
+    """Raise ConfigError for an empty argument, which as a path would mean the current folder."""
+    for before, argument in zip(["", *given], given):
+        option, equals, value = argument.partition("=")
+        if not argument or (argument.startswith("--") and equals and not value):
+            where = f"after {before}" if not argument else f"of {option}"
+            raise ConfigError(f"the argument {where} is empty; a variable of the shell may not be set")
+
+
+def _message(error: Exception) -> str:
+    """Return an error's message; for one of the system the file and the cause."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return str(error)

@@ -22,7 +22,7 @@ from paa.export.write import write_onnx
 from paa.inference.sources import Source
 from paa.model.detector import Detector
 from paa.model.prepare import prepare_for_device
-from paa.runtime.files import sha256
+from paa.runtime.files import check_folder, sha256
 from paa.weights.hosted import local_file
 from paa.weights.read import build
 from paa.weights.state import Weights
@@ -54,11 +54,14 @@ class Exported:
 
 
 def check_output(path: Path) -> None:
-    """Raise ConfigError unless a model can be exported to this file, and the packages for that are installed."""
+    """Raise ConfigError or RunError unless a model can be exported to this file, and the packages are installed."""
     if path.suffix != ".onnx":
         raise ConfigError(f"{path}: models are exported as ONNX: name it {path.stem or 'model'}.onnx")
     if not path.parent.is_dir():
         raise ConfigError(f"{path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise ConfigError(f"{path}: a folder, not a file: name the file to write")
+    check_folder(path.parent)
     check_packages(path, "onnx", "onnxscript", "onnxruntime")
 
 

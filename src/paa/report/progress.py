@@ -12,6 +12,8 @@ from rich.progress import Progress
 from rich.segment import ControlType
 from rich.text import Text
 
+from paa.report.console import can_redraw
+
 _BAR = 16
 """Characters of the bar."""
 
@@ -32,7 +34,7 @@ def training_line(record: dict[str, Any]) -> str:
 @contextmanager
 def progress_bar(console: Console, name: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show a progress bar while the block runs, on a terminal only; yield the function that advances it by a count."""
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(console=console, transient=True, disable=not can_redraw(console)) as bar:
         task = bar.add_task(name, total=total)
         yield lambda count: bar.advance(task, count)
 
@@ -46,7 +48,6 @@ class TrainingProgress:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self._live = console.is_terminal and not console.is_dumb_terminal
         self._last: dict[str, Any] | None = None
         self._best: dict[str, Any] | None = None
 
@@ -55,7 +56,7 @@ class TrainingProgress:
         line = Text(training_line(record))
         if "AP" in record:
             line.append(self._compared(record))
-        if not self._live:
+        if not can_redraw(self.console):
             self.console.print(line, highlight=False, soft_wrap=True)
             return
         lasting = "AP" in record or record["step"] == record.get("steps")

@@ -122,7 +122,8 @@ def check_settings(config: TrainConfig, world: int) -> None:
         ("augment.scale_jitter", zoom, "above 0, the lower first", 0 < zoom[0] <= zoom[1] < math.inf),
         ("augment.repeat_threshold", augment.repeat_threshold, "from 0 to 1", 0 <= augment.repeat_threshold <= 1),
         ("schedule.frozen_stages", schedule.frozen_stages, "from 0 to 5", 0 <= schedule.frozen_stages <= 5),
-        ("schedule.epochs", epochs, "above 0", epochs is None or 0 < epochs < math.inf),
+        ("schedule.steps", schedule.steps, "below 2^31", schedule.steps < 2**31),
+        ("schedule.epochs", epochs, "above 0 and below 10^6", epochs is None or 0 < epochs < 10**6),
         ("schedule.clip_norm", clip, "above 0", clip is None or clip > 0),
         ("schedule.ema", schedule.ema, "between 0 and 1", schedule.ema is None or 0 < schedule.ema < 1),
     )

@@ -78,6 +78,7 @@ class Check:
         from paa.data.all_splits import Source
         from paa.inspection.check import Limits, check_splits, read_for_check
         from paa.predictor import load
+        from paa.report.console import make_console
         from paa.report.progress import progress_bar
 
         self._check_options()
@@ -87,6 +88,7 @@ class Check:
         if self.checkpoint is not None:
             model = load(self.checkpoint, self.device, format=self.checkpoint_format)
         config, size_from = self._training_config(reads, model)
+        shown_on = make_console(stderr=True) if self.json else console
         checked = check_splits(
             reads,
             config,
@@ -94,7 +96,7 @@ class Check:
             limits=Limits(self.small, self.positives),
             decode=self.decode,
             loading=LoadingConfig(self.workers, batch_size=1),
-            progress=lambda name, total: progress_bar(console, name, total),
+            progress=lambda name, total: progress_bar(shown_on, name, total),
         )
         if self.json:
             sys.stdout.write(json.dumps(self._to_dict(checked, config), indent=1) + "\n")
@@ -104,9 +106,10 @@ class Check:
             sys.exit(1)
 
     def _check_options(self) -> None:
-        for option, value, least in (("show", self.show, 0), ("workers", self.workers, 0), ("small", self.small, 0)):
-            if value < least:
-                raise ConfigError(f"--{option} must be at least {least}, got {value}")
+        numbers = {"show": self.show, "workers": self.workers, "small": self.small, "positives": self.positives}
+        for option, value in numbers.items():
+            if not value >= 0:  # NaN neither
+                raise ConfigError(f"--{option} must be at least 0, got {value}")
         if self.checkpoint is not None and self.recipe != "auto":
             raise ConfigError("--checkpoint and --recipe exclude each other: a checkpoint has its own size and anchors")
 

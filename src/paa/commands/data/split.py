@@ -71,6 +71,9 @@ class SplitData:
         from paa.runtime.files import check_new_folder
 
         shares = self._shares()
+        for option, number in (("workers", self.workers), ("seed", self.seed)):
+            if number < 0:
+                raise ConfigError(f"--{option} must be at least 0, got {number}")
         limit_pixels(self.max_pixels)
         check_new_folder(self.output)
         source = Source(self.path, self.splits, self.format, self.images)

@@ -103,6 +103,9 @@ class View:
         ):
             if not least <= value <= highest:
                 raise ConfigError(f"--{option} must be from {least} to {highest}, got {value}")
+        for option, side in (("least-side", self.least_side), ("most-side", self.most_side or 0.0)):
+            if not side >= 0:  # NaN neither
+                raise ConfigError(f"--{option} must be at least 0, got {side}")
         if self.width // self.columns < 50:
             raise ConfigError(
                 f"--columns {self.columns}: of --width {self.width}, less than 50 pixels an image are left"
