@@ -1,5 +1,7 @@
 """Every command and every snippet in README.md and docs/ runs, in the order of the page, on a tiny demo."""
 
+import contextlib
+import io
 import os
 import re
 import shlex
@@ -73,6 +75,26 @@ def test_page(page, request, monkeypatch):
             if command and not command.startswith(BY_HAND):
                 run_command(command)
     assert blocks(page) or page not in [PAGES[0], *COMING_FROM]
+
+
+@pytest.fixture(scope="module")
+def options() -> set[str]:
+    """Every option of the commands that the tables of the pages name, and torchrun's."""
+    known = {"--nproc-per-node"}
+    for command in ("train", "eval", "predict", "convert", "data view"):
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed), pytest.raises(SystemExit):
+            main([*command.split(), "--help-all"])
+        known.update(re.findall(r"--[a-z][\w.-]*", printed.getvalue()))
+    return known
+
+
+@pytest.mark.parametrize("page", COMING_FROM, ids=lambda page: page.name)
+def test_options_in_the_tables_exist(page, options):
+    rows = [line.split("|") for line in page.read_text().splitlines() if line.startswith("| `")]
+    named = {option for row in rows for option in re.findall(r"--[a-z][\w.-]*", row[2])}
+    assert len(named) > 10
+    assert named <= options
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
