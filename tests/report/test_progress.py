@@ -86,9 +86,11 @@ def test_a_line_that_changes_has_all_that_people_look_at() -> None:
 
 
 def test_a_validation_is_compared_with_the_best_one() -> None:
-    validations = [{"step": step, "AP": ap, "AP50": ap} for step, ap in ((1, 0.3), (2, 0.5), (3, None), (4, 0.4))]
+    validations = [
+        {"step": step, "AP": ap, "AP50": ap} for step, ap in ((0, 0.0), (1, 0.0), (2, 0.5), (3, None), (4, 0.4))
+    ]
     ends = [line.partition("validation set")[2] for line in show(validations, terminal=False, width=200).splitlines()]
-    assert ends == ["", "", *["; the highest AP was 50.0, at step 2"] * 2]
+    assert ends == ["", "", "", *["; the highest AP was 50.0, at step 2"] * 2]
 
 
 @pytest.mark.parametrize("no_color", [False, True])

@@ -86,7 +86,7 @@ class Tune(Train):
             return
         base = result.finished[0]
         console.print(
-            f"best: trial {result.best.number}, AP {percent(result.best.ap)}; the recipe as it is: {percent(base.ap)}. "
+            f"best: {result.best.folder}, AP {percent(result.best.ap)}; the recipe as it is: {percent(base.ap)}. "
             f"On {result.val_images} images small differences are chance, and the best of several is a lucky one: "
             "compare on images that no trial saw.",
             markup=False,
@@ -101,7 +101,7 @@ def _rows(finished: list[FinishedTrial]) -> list[Row]:
 
     return [
         {
-            "trial": str(trial.number),
+            "trial": trial.folder,
             "AP": percent(trial.ap),
             "ended": trial.state,
             "minutes": f"{trial.seconds / 60:.1f}",

@@ -71,6 +71,8 @@ class TrainingProgress:
         if best is None or (record["AP"] or 0.0) > (best["AP"] or 0.0):
             self._best = record
             return ""
+        if not best["AP"]:
+            return ""
         return f"; the highest AP was {_percent(best['AP'])}, at step {best['step']}"
 
     def _changing_line(self, record: dict[str, Any]) -> Text:

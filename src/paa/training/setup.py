@@ -68,13 +68,13 @@ def set_up(config: TrainConfig, process: Process, listener: Listener, interrupti
 
         reports = ReadReport(), ReadReport()
         validate = config.validation.batch_size > 0
-        index, val_index, val_source = read_data(config.data, validate, *reports, config.named_in("data"))
+        images, val_index, val_source = read_data(config.data, validate, *reports, config.named_in("data"))
         val_index = None if val_index is None else first_images(val_index, config.validation.limit)
 
-        config, auto_messages = resolve_auto(config, index, process, resume_path)
+        config, auto_messages = resolve_auto(config, images, process, resume_path)
         check_shares(config, process.world)
         config, weights, init_messages = resolve_init(config, resume_path)
-        index, tile_messages = cut_tiles(index, config)
+        index, tile_messages = cut_tiles(images, config)
         config = fit_batch(config, index, process)
 
         precision = resolve_precision(config.runtime.precision, process.device)
@@ -98,7 +98,7 @@ def set_up(config: TrainConfig, process: Process, listener: Listener, interrupti
             about = {"processes": process.world, "schedule": to_dict(state.schedule)}
             folder.write_config({**to_dict(config), **about, "first_checkpoint": first_checkpoint})
             folder.write_recipe(recipe)
-            about_model = (config.data.name, index, val_index, val_source, recipe, config.batch_size, config.card)
+            about_model = (config.data.name, images, val_index, val_source, recipe, config.batch_size, config.card)
             write_card = partial(folder.write_card, CardFacts(folder.path.resolve().name, *about_model))
             write_card()
             start_messages = auto_messages + init_messages + messages

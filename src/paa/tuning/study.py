@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 DATABASE = "tune.db"
 _NAME = "paa"
-_FEW = 8
+_FEW = 15
 """Trials to the end before which nothing is said of the importance of parameters."""
 _FAILED, _SETTINGS = "failed", "settings"
 State = Literal["done", "pruned", "failed"]
