@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -13,7 +15,10 @@ from paa.config import InferenceConfig
 from paa.serve.limits import MAX_PIXELS, Limits
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
     from rich.console import Console
+
+    from paa.serve.service import Service
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,8 @@ class Serve:
         default = None if os.environ.get(MAX_PIXELS_VARIABLE) else MAX_PIXELS
         limit_pixels(default if self.max_pixels is None else self.max_pixels)
         max_pixels()  # an invalid value of the environment is named now
-        with bind(self.host, self.port) as listening:
+        with ExitStack() as stack:
+            listening = stack.enter_context(bind(self.host, self.port))
             model = load(self.checkpoint, self.device, format=self.checkpoint_format)
             if model.mean.device.type == "cpu":
                 keep_memory()
@@ -88,6 +94,12 @@ class Serve:
             service = Service(model, self.checkpoint.name, self.limits)
             hosts = {*LOOPBACK, *self.hosts} if self.host in LOOPBACK else None
             app = make_app(service, allow_urls=self.allow_urls, hosts=hosts)
+            close_pages = self._add_page(app, service, stack)
+
+            def end() -> None:
+                close_pages()
+                service.hurry()
+
             address = address_of(listening)
 
             def say(line: str) -> None:
@@ -98,8 +110,18 @@ class Serve:
                 app,
                 listening,
                 on_start=lambda: say(f"serving {self.checkpoint} at {address} (Ctrl+C ends)"),
-                on_stop=lambda: None,
+                on_stop=end,
                 seconds=self.limits.timeout,
             )
             service.close()
             say("ended")
+
+    def _add_page(self, app: FastAPI, service: Service, stack: ExitStack) -> Callable[[], object]:
+        """Add the page, if it is wanted; return what ends the connections that open pages keep."""
+        if not self.page:
+            return lambda: None
+        from paa.serve.page import add_page, temporary_uploads
+
+        stack.enter_context(temporary_uploads())
+        page = add_page(app, service)
+        return lambda: page.stop_event.set()

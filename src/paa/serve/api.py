@@ -7,7 +7,6 @@ from collections.abc import Collection
 from typing import Annotated
 
 import anyio
-import numpy as np
 from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -16,11 +15,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from paa.detections import Detections
 from paa.errors import ImageError, TooManyPixelsError
-from paa.inference.keep import Keep
+from paa.inference.keep import Keep, keep_for
 from paa.inference.prepared import Prepared
 from paa.serve.answers import wait_for
 from paa.serve.batcher import ClosedError, QueueFullError
 from paa.serve.guards import BodyLimit, OriginGuard
+from paa.serve.images import decode_upload
 from paa.serve.metrics import CONTENT_TYPE, Metrics
 from paa.serve.requests import BODY, SentImage, read_images
 from paa.serve.service import Service
@@ -77,12 +77,12 @@ def make_app(service: Service, *, allow_urls: bool = False, hosts: Collection[st
         )
 
     async def _prepared(images: list[SentImage]) -> list[Prepared]:
+        def prepare(image: SentImage) -> Prepared:
+            return service.prepare(decode_upload(image.data, image.name))
+
         try:
             with anyio.fail_after(service.limits.timeout):
-                return [
-                    await anyio.to_thread.run_sync(service.prepare, image.data, image.name, limiter=decoders)
-                    for image in images
-                ]
+                return [await anyio.to_thread.run_sync(prepare, image, limiter=decoders) for image in images]
         except TimeoutError:
             raise HTTPException(504, f"decoding took longer than {service.limits.timeout:g} seconds") from None
         except TooManyPixelsError as error:
@@ -128,8 +128,7 @@ def _choices(service: Service, options: Options) -> tuple[Keep, bool]:
     if service.fixed_voting and voting != service.voting:
         raise HTTPException(422, f"voting: is {str(service.voting).lower()} in this exported model, and stays so")
     threshold = service.threshold if options.threshold is None else options.threshold
-    wanted = np.array([not options.classes or name in options.classes for name in service.names])
-    return Keep(np.full(len(service.names), threshold), wanted), voting
+    return keep_for(service.names, threshold, classes=options.classes), voting
 
 
 def _busy() -> HTTPException:

@@ -94,6 +94,12 @@ class Batcher:
             self._changed.notify()
         return [each.future for each in new]
 
+    def hurry(self) -> None:
+        """From now on let no image wait for others."""
+        with self._changed:
+            self._wait = 0.0
+            self._changed.notify()
+
     def close(self) -> None:
         """Take no more images, and return when all that wait are done."""
         with self._changed:

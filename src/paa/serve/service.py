@@ -7,13 +7,13 @@ from concurrent.futures import Future
 from dataclasses import replace
 
 import paa
+from paa.data.images.rgb import Rgb
 from paa.detections import Detections
 from paa.export.detector import ExportedDetector
 from paa.inference.detect import resize_for
 from paa.inference.prepared import Prepared, detect_prepared, prepare
 from paa.predictor import PAA
 from paa.serve.batcher import Batcher
-from paa.serve.images import decode_upload
 from paa.serve.limits import Limits
 from paa.serve.metrics import Metrics
 
@@ -48,13 +48,17 @@ class Service:
         """Whether images are taken."""
         return self._batcher.alive
 
-    def prepare(self, data: bytes, name: str) -> Prepared:
-        """Return the image in a file's bytes, ready to be submitted; raises as `decode_upload`."""
-        return prepare(decode_upload(data, name), self._resize)
+    def prepare(self, image: Rgb) -> Prepared:
+        """Return an image ready to be submitted."""
+        return prepare(image, self._resize)
 
     def submit(self, images: Sequence[Prepared], voting: bool) -> list[Future[Detections]]:
         """Return where the detections of all scores in each image will be; raises as `Batcher.submit`."""
         return self._batcher.submit(images, voting)
+
+    def hurry(self) -> None:
+        """From now on answer as soon as possible, as the server is about to end."""
+        self._batcher.hurry()
 
     def close(self) -> None:
         """Take no more images, and return when those that wait are done."""
