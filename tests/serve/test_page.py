@@ -123,7 +123,8 @@ def test_images_are_dropped_and_the_slider_moved(
 
         page = "document.documentElement"
         assert chrome.execute_script(f"return {page}.scrollWidth <= {page}.clientWidth")
-        assert [line for line in console_lines(chrome) if line["level"] == "SEVERE"] == []
+        errors = [line["message"] for line in console_lines(chrome) if line["level"] == "SEVERE"]
+        assert errors == []
         asked = requests(chrome)
         assert len(asked) > 20
         assert {url for url in asked if not url.startswith((f"{server.address}/", "blob:"))} == set()

@@ -142,6 +142,10 @@ def test_addresses() -> None:
         assert address_of(listening) == f"http://127.0.0.1:{listening.getsockname()[1]}"
     with bind("0.0.0.0", 0) as listening:
         assert address_of(listening).startswith("http://127.0.0.1:")
+    with bind("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        connection, _ = listening.accept()
+        with connection:  # no answer waits for the client to confirm the part before
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     if socket.has_ipv6:
         with bind("::1", 0) as listening:
             assert address_of(listening).startswith("http://[::1]:")

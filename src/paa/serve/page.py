@@ -15,6 +15,7 @@ from urllib.parse import quote
 # gradio, and the hub's library that it imports, would otherwise report to other servers
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["GRADIO_RUN_HISTORY"] = "False"  # nothing is kept in the browser
 
 import gradio as gr
 from fastapi import FastAPI, HTTPException, Response
@@ -101,7 +102,6 @@ def add_page(app: FastAPI, service: Service) -> gr.routes.App:
         theme=theme,
         css=_STYLE,
         footer_links=[],
-        run_history=False,
         show_error=False,
         max_file_size=service.limits.max_bytes,
         ssr_mode=False,

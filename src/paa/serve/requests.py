@@ -10,8 +10,10 @@ from functools import partial
 import anyio
 import msgspec
 from fastapi import HTTPException, Request
+from python_multipart.exceptions import FormParserError
 from starlette.datastructures import UploadFile
 
+from paa.errors import one_line
 from paa.serve.limits import Limits
 from paa.serve.urls import FetchError, fetch
 
@@ -65,11 +67,14 @@ async def read_images(request: Request, limits: Limits, allow_urls: bool) -> lis
 
 async def _uploaded(request: Request, limits: Limits) -> list[SentImage]:
     """Return the files of a form, whatever the names of its fields are."""
-    async with request.form(max_files=limits.max_images, max_fields=limits.max_images) as form:
-        files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-        if not files:
-            raise HTTPException(400, "no image file in the form: send some as curl -F images=@photo.jpg does")
-        return [SentImage(file.filename or "image", await file.read()) for file in files]
+    try:
+        async with request.form(max_files=limits.max_images, max_fields=limits.max_images) as form:
+            files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+            if not files:
+                raise HTTPException(400, "no image file in the form: send some as curl -F images=@photo.jpg does")
+            return [SentImage(file.filename or "image", await file.read()) for file in files]
+    except FormParserError as error:  # not every version of starlette answers it
+        raise HTTPException(400, f"the form is malformed: {one_line(error)}") from error
 
 
 def _urls(body: bytes, limits: Limits) -> list[str]:
