@@ -22,6 +22,9 @@ SLOW = (
     "runtime/test_distributed.py",
     "runtime/test_extras.py",
     "runtime/test_memory.py",
+    "serve/test_api.py",  # exports a model
+    "serve/test_page.py",  # Chromium
+    "serve/test_server.py",  # processes
     "test_accuracy_benchmark.py",
     "test_benchmarks.py",
     "test_docs.py",

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,13 @@ from paa.commands import run_demo as demo
 from paa.commands.main import main
 from paa.runtime.distributed import start
 from tests.other_files import write_other_files
+from tests.serve.servers import served
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 QUICK = ["--schedule.steps", "2", "--val-num", "4", "--batch-size", "2", "--workers", "0", "--device", "cpu"]
 COMING_FROM = [page for page in PAGES if page.name.startswith("coming-from-")]  # they use other programs' files
+SERVER = "http://localhost:8000"
 BY_HAND = ("make ", "pip install ")  # make test runs this file; make demo is measured by hand
 
 
@@ -59,6 +62,9 @@ def run_command(command: str) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         subprocess.run([*launcher, *inside, *shorter], check=True, env=environment, timeout=300)
         return
+    if words[0] == "curl":
+        subprocess.run(["curl", "--fail", "--silent", "--show-error", *words[1:]], check=True, timeout=300)
+        return
     assert words[0] == "paa", f"a command that this test cannot run: {command}"
     main([*words[1:], *shorter])
 
@@ -66,15 +72,26 @@ def run_command(command: str) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_page(page, request, monkeypatch):
     monkeypatch.chdir(request.getfixturevalue("other_files" if page in COMING_FROM else "small_demo"))
+    with ExitStack() as servers:
+        run_blocks(page, servers)
+    assert blocks(page) or page not in [PAGES[0], *COMING_FROM]
+
+
+def run_blocks(page: Path, servers: ExitStack) -> None:
+    """Run a page's blocks. A server that is started in the background is asked at its own port until the page ends."""
+    address = SERVER
     for language, text in blocks(page):
+        text = text.replace(SERVER, address)
         if language == "python":
             exec(compile(text, str(page), "exec"), {})
             continue
         for line in text.replace("\\\n", " ").splitlines():
             command = line.split("  #")[0].strip()
-            if command and not command.startswith(BY_HAND):
+            if command.startswith("paa serve ") and command.endswith("&"):
+                checkpoint, *options = shlex.split(command.removesuffix("&"))[2:]
+                address = servers.enter_context(served(Path(checkpoint), *options)).address
+            elif command and not command.startswith(BY_HAND):
                 run_command(command)
-    assert blocks(page) or page not in [PAGES[0], *COMING_FROM]
 
 
 @pytest.fixture(scope="module")

@@ -40,6 +40,10 @@ class ImageError(DataError):
     """An image that cannot be read or decoded."""
 
 
+class TooManyPixelsError(ImageError):
+    """An image of more pixels than the limit, which is not decoded."""
+
+
 class CheckpointError(PaaError):
     """A checkpoint that cannot be read, or does not fit the model."""
 

@@ -25,6 +25,7 @@ from paa.commands.eval import Eval
 from paa.commands.export import Export
 from paa.commands.help import HELP, HELP_ALL, show_help
 from paa.commands.predict import Predict
+from paa.commands.serve import Serve
 from paa.commands.train import Train
 from paa.commands.tune import Tune
 from paa.commands.weights import ListWeights
@@ -39,6 +40,7 @@ COMMANDS: dict[str, Any] = {
     "predict": Predict,
     "convert": Convert,
     "export": Export,
+    "serve": Serve,
     "weights": ListWeights,
     "demo": Demo,
     "completion": Completion,
@@ -49,7 +51,7 @@ COMMANDS: dict[str, Any] = {
 GROUPS = {"data": DATA_USAGE}
 """What is printed for the first word of sub-commands."""
 
-Command = Train | Tune | Eval | Predict | Convert | Export | ListWeights | Demo | Completion | DataCommand
+Command = Train | Tune | Eval | Predict | Convert | Export | Serve | ListWeights | Demo | Completion | DataCommand
 
 EXIT_CODES = {
     0: "done",
@@ -71,6 +73,7 @@ usage: paa COMMAND [options]     (paa COMMAND --help: the usual options, --help-
   paa predict CHECKPOINT IMAGES...              draw and write detections: files, folders, patterns, - for a list
   paa convert CHECKPOINT OUT.safetensors        any implementation's checkpoint, as this project's model file
   paa export CHECKPOINT OUT.onnx                an ONNX model, and the proof that it detects the same
+  paa serve CHECKPOINT                          a page and an endpoint that detect in the images sent to them
   paa weights                                   list the pre-trained weights that have a name
   paa data check PATH                           every problem of a data set; paa data lists what else it does
   paa demo                                      train, evaluate and draw on drawn shapes, in minutes, on a CPU

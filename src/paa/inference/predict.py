@@ -11,18 +11,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from paa.config import InferenceConfig
-from paa.data.batch import collate, padded_size
 from paa.data.images.read import as_rgb
 from paa.data.transforms import Resize
 from paa.detections import Detections
 from paa.errors import ConfigError
-from paa.inference.detect import detect_batch, resize_for
+from paa.inference.detect import resize_for
+from paa.inference.prepared import Prepared, detect_prepared, prepare
 from paa.inference.sources import Source
-from paa.model.detector import PADDING, Detector
+from paa.model.detector import Detector
 
 _MOST_BATCHES = 4
 _MOST_PIXELS = 100_000_000  # 300 MB
@@ -49,12 +47,12 @@ def predict(
     for source in sources:
         item = _prepare(source, resize)
         held.append(item)
-        same_size = waiting.setdefault(item.padded_size, [])
+        same_size = waiting.setdefault(item.prepared.padded_size, [])
         same_size.append(item)
         if len(same_size) == batch_size:
-            _detect(detector, waiting.pop(item.padded_size), config)
+            _detect(detector, waiting.pop(item.prepared.padded_size), config)
         elif len(held) > _MOST_BATCHES * batch_size or sum(item.pixels for item in held) > _MOST_PIXELS:
-            _detect(detector, waiting.pop(held[0].padded_size), config)  # the first held image is waiting too
+            _detect(detector, waiting.pop(held[0].prepared.padded_size), config)  # the first held image is waiting too
         while held and (detections := held[0].detections) is not None:
             yield held.popleft().image, detections
     for same_size in waiting.values():
@@ -67,19 +65,15 @@ def predict(
 
 @dataclass
 class _Item:
-    """A source: its file or a reference to it, its image (H, W, 3), the tensor (3, h, w) for a batch, its detections.
+    """A source: its file or a reference to it, its image (H, W, 3), the same for a batch, its detections.
 
     The detections are None until they are known.
     """
 
     source: Path | weakref.ref[Any]
     image: npt.NDArray[np.uint8]
-    resized: Tensor
+    prepared: Prepared
     detections: Detections | None = None
-
-    @property
-    def padded_size(self) -> tuple[int, int]:
-        return padded_size([(self.resized.shape[1], self.resized.shape[2])], PADDING)
 
     @property
     def pixels(self) -> int:
@@ -89,15 +83,12 @@ class _Item:
 def _prepare(source: Source, resize: Resize) -> _Item:
     """Read a source and resize its image."""
     image = as_rgb(source)
-    resized, _ = resize(torch.from_numpy(image).permute(2, 0, 1), torch.zeros(0, 4))
-    return _Item(Path(source) if isinstance(source, (str, Path)) else weakref.ref(source), image, resized)
+    reference = Path(source) if isinstance(source, (str, Path)) else weakref.ref(source)
+    return _Item(reference, image, prepare(image, resize))
 
 
 def _detect(detector: Detector, items: list[_Item], config: InferenceConfig) -> None:
     """Detect in images of the same padded size, as one batch."""
-    images, sizes = collate([item.resized for item in items], multiple=PADDING)
-    originals = torch.tensor([item.image.shape[:2] for item in items])
-    for item, boxes, scores, labels in zip(items, *detect_batch(detector, images, sizes, originals, config)):
-        valid = labels >= 0
-        found = (boxes[valid].numpy(), scores[valid].numpy(), labels[valid].numpy())
-        item.detections = Detections(*found, detector.names, item.source)
+    found = detect_prepared(detector, [item.prepared for item in items], config, [item.source for item in items])
+    for item, detections in zip(items, found):
+        item.detections = detections

@@ -14,7 +14,7 @@ from typing import IO
 
 from PIL import Image, UnidentifiedImageError, features
 
-from paa.errors import ConfigError, ImageError
+from paa.errors import ConfigError, TooManyPixelsError
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
@@ -76,7 +76,7 @@ def open_image(source: Path | bytes) -> Iterator[Image.Image]:
     """Yield the image of a file, or of a file's bytes, with only its header read yet.
 
     Image.open would apply Pillow's own limit of pixels, which all threads and libraries of the process share, and warn
-    from half of that limit on. Raises ImageError for too many pixels, UnidentifiedImageError for a file that no
+    from half of that limit on. Raises TooManyPixelsError, UnidentifiedImageError for a file that no
     decoder recognises, and any error of a decoder.
     """
     limit = max_pixels()
@@ -87,10 +87,12 @@ def open_image(source: Path | bytes) -> Iterator[Image.Image]:
         try:
             image = _identified(file, "" if isinstance(source, bytes) else os.fspath(source))
         except Image.DecompressionBombError as error:
-            raise ImageError(f"has more pixels than the limit of {limit:,}: {_RAISED_BY.format('N')}") from error
+            raise TooManyPixelsError(
+                f"has more pixels than the limit of {limit:,}: {_RAISED_BY.format('N')}"
+            ) from error
         width, height = image.size
         if width * height > limit:
-            raise ImageError(
+            raise TooManyPixelsError(
                 f"has {width * height:,} pixels ({width} x {height}), more than the limit of {limit:,}: "
                 + _RAISED_BY.format(width * height)
             )

@@ -38,6 +38,11 @@ def describe_file(path: Path) -> str | None:
             zeros = not any(start) and all(not any(block) for block in iter(lambda: file.read(2**20), b""))
     except OSError:
         return None
+    return describe_bytes(start, zeros)
+
+
+def describe_bytes(start: bytes, zeros: bool) -> str | None:
+    """Return the same of a file's first 4096 bytes. zeros: the whole file holds nothing else."""
     if not start:
         return "an empty file"
     if zeros:

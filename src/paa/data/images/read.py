@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from paa.data.images.decoders import open_image
-from paa.data.images.non_images import describe_file
+from paa.data.images.non_images import describe_bytes, describe_file
 from paa.data.images.remarks import remark
 from paa.data.images.rgb import EXIF_ORIENTATION, Rgb, array_to_rgb, pil_to_rgb, tensor_to_rgb
 from paa.data.images.truncated import repair
@@ -53,7 +53,7 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Rgb:
     (`limit_pixels`), and for another size.
     """
     try:
-        rgb = _decoded(path)
+        rgb = _decoded(path, str(path))
     except ConfigError:
         raise
     except Exception as error:  # Pillow's decoders raise errors of any kind for a damaged file
@@ -61,6 +61,21 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Rgb:
     if size is not None and rgb.shape[:2] != size:
         raise ImageError(wrong_size(path, (rgb.shape[0], rgb.shape[1]), size))
     return rgb
+
+
+def decode_image(data: bytes, name: str) -> Rgb:
+    """Return the image in a file's bytes, read as `read_image` does. name: what messages call the file."""
+    try:
+        return _decoded(data, name)
+    except ConfigError:
+        raise
+    except ImageError as error:
+        raise type(error)(f"{name}: {error}") from error
+    except UnidentifiedImageError as error:
+        what = describe_bytes(data[:4096], not any(data)) or "not an image of a known format"
+        raise ImageError(f"{name}: {what}") from error
+    except Exception as error:
+        raise ImageError(f"{name}: cannot be read: {one_line(error)}") from error
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -103,28 +118,29 @@ def _is_turned(path: Path) -> bool:
         return image.getexif().get(EXIF_ORIENTATION, 1) in _SIDES_EXCHANGED
 
 
-def _decoded(path: Path) -> Rgb:
-    """Return a file's pixels; a remark says so where the end of the file is missing."""
+def _decoded(source: Path | bytes, name: str) -> Rgb:
+    """Return the pixels of a file, or of a file's bytes; a remark says so where the end of the file is missing."""
     try:
-        with open_image(path) as image:
+        with open_image(source) as image:
             return pil_to_rgb(image)
     except PaaError:
         raise
     except Exception:
-        repaired = repair(path.read_bytes()) if path.is_file() else None
+        data = source if isinstance(source, bytes) else source.read_bytes() if source.is_file() else None
+        repaired = None if data is None else repair(data)
         if repaired is None:
             raise
     with open_image(repaired.data) as image:
         rgb = pil_to_rgb(image)
     share = f", {repaired.lost:.0%} of the image" if repaired.lost >= 0.005 else ""
-    remark(f"{path}: the end of the file is missing{share}; the rest is used")
+    remark(f"{name}: the end of the file is missing{share}; the rest is used")
     return rgb
 
 
 def _unreadable(path: Path, error: Exception) -> ImageError:
     """Return the error for a file that cannot be read: what it is instead of an image, or the decoder's message."""
     if isinstance(error, ImageError):
-        return ImageError(f"{path}: {error}")
+        return type(error)(f"{path}: {error}")
     if isinstance(error, FileNotFoundError):
         return ImageError(nothing_at(path, "image"))
     if path.is_dir():

@@ -1,0 +1,1 @@
+"""A detector behind HTTP: a page for people, and an endpoint for programs."""

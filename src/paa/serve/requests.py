@@ -1,0 +1,106 @@
+"""The images of a request: uploaded files, or URLs that are fetched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import anyio
+import msgspec
+from fastapi import HTTPException, Request
+from python_multipart.exceptions import FormParserError
+from starlette.datastructures import UploadFile
+
+from paa.errors import one_line
+from paa.serve.limits import Limits
+from paa.serve.urls import FetchError, fetch
+
+BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "images": {"type": "array", "items": {"type": "string", "contentMediaType": "image/*"}}
+                    },
+                },
+            },
+            "application/json": {
+                "schema": {"type": "array", "items": {"type": "string", "format": "uri"}},
+            },
+        },
+    }
+}
+"""What `read_images` takes, for the description of the endpoint; JSON only where the server was told so."""
+
+
+@dataclass(frozen=True)
+class SentImage:
+    """An image file in a request, or at a URL in it. name: the file's, or the URL."""
+
+    name: str
+    data: bytes
+
+
+async def read_images(request: Request, limits: Limits, allow_urls: bool) -> list[SentImage]:
+    """Return the images of a request, at least one; HTTPException where there are none, or too many.
+
+    408 if they take longer than `limits.timeout` seconds to come.
+    """
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind not in ("multipart/form-data", "application/json"):
+        raise HTTPException(415, "send image files as multipart/form-data, as curl -F images=@photo.jpg does")
+    if kind == "application/json" and not allow_urls:
+        raise HTTPException(403, "this server fetches no URLs: send image files as multipart/form-data (--allow-urls)")
+    try:
+        with anyio.fail_after(limits.timeout):
+            if kind == "application/json":
+                return await _fetched(_urls(await request.body(), limits), limits)
+            return await _uploaded(request, limits)
+    except TimeoutError:
+        raise HTTPException(408, f"the images did not arrive within {limits.timeout:g} seconds") from None
+
+
+async def _uploaded(request: Request, limits: Limits) -> list[SentImage]:
+    """Return the files of a form, whatever the names of its fields are."""
+    try:
+        async with request.form(max_files=limits.max_images, max_fields=limits.max_images) as form:
+            files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+            if not files:
+                raise HTTPException(400, "no image file in the form: send some as curl -F images=@photo.jpg does")
+            return [SentImage(file.filename or "image", await file.read()) for file in files]
+    except FormParserError as error:  # not every version of starlette answers it
+        raise HTTPException(400, f"the form is malformed: {one_line(error)}") from error
+
+
+def _urls(body: bytes, limits: Limits) -> list[str]:
+    """Return the URLs in a JSON list."""
+    try:
+        urls: list[str] = msgspec.json.decode(body, type=list[str])
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        example = json.dumps(["https://example.org/photo.jpg"])
+        raise HTTPException(400, f"the body is no JSON list of URLs, as {example}") from None
+    if not urls:
+        raise HTTPException(400, "no URL in the list")
+    if len(urls) > limits.max_images:
+        raise HTTPException(400, f"Too many files. Maximum number of files is {limits.max_images}.")
+    return urls
+
+
+async def _fetched(urls: Sequence[str], limits: Limits) -> list[SentImage]:
+    """Return the images at URLs, fetched one after another."""
+    images = []
+    left = limits.max_bytes
+    for url in urls:
+        try:
+            work = partial(fetch, url, most=left, seconds=limits.timeout)
+            data = await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+        except FetchError as error:
+            raise HTTPException(error.status, str(error)) from error
+        images.append(SentImage(url, data))
+        left -= len(data)
+    return images
