@@ -27,7 +27,7 @@ import network
 from paa.config import ModelConfig
 from paa.data.batch import padded_size
 from paa.export.description import Description
-from paa.export.write import write_onnx
+from paa.export.forms import onnx
 from paa.model.prepare import prepare_for_device
 from paa.predictor import PAA, load
 from timing import compare, parse_arguments
@@ -84,7 +84,7 @@ def main() -> None:
         sizes = torch.tensor([size])
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
-            write_onnx(path, plain, Description(plain.names, plain.config))
+            onnx.write(path, plain, Description(plain.names, plain.config))
             exported = load(path)
         check(plain, exported, images, sizes)
         ours = run_of(exported, images, sizes)
