@@ -1,4 +1,4 @@
-"""A model compiled ahead detects as its checkpoint does; what it cannot run on, and damaged files, are one clear error."""
+"""A model compiled ahead detects as its checkpoint does; a file that cannot be run here is one clear error."""
 
 from __future__ import annotations
 
@@ -135,6 +135,6 @@ def test_a_compiler_that_fails_leaves_nothing(
     monkeypatch.setattr(compiled, "check", lambda *_: None)
     monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", fail)
     model = paa.load(checkpoint, "cpu")
-    with pytest.raises(ConfigError, match="torch cannot compile it ahead .internal compiler error: here"):
+    with pytest.raises(ConfigError, match=r"torch cannot compile it ahead \(internal compiler error: here"):
         compiled.write(tmp_path / "model.pt2", model, Description(model.names, model.config))
     assert not list(tmp_path.iterdir())

@@ -71,6 +71,10 @@ def remove_description(graph: Path, weights: Path) -> None:
     graph.write_text(re.sub(r"<paa [^>]*/>", "", graph.read_text()))
 
 
+def remove_digest(graph: Path, weights: Path) -> None:
+    graph.write_text(re.sub(r"<paa_weights [^>]*/>", "", graph.read_text()))
+
+
 def damage_description(graph: Path, weights: Path) -> None:
     graph.write_text(graph.read_text().replace("&quot;version&quot;: 1", "&quot;version&quot;: x"))
 
@@ -91,7 +95,8 @@ def claim_resizing(graph: Path, weights: Path) -> None:
     ("change", "words"),
     [
         (remove_weights, "its weights are missing: model.bin belongs beside it"),
-        (cut_weights, "damaged, or no OpenVINO model"),
+        (cut_weights, "model.bin has weights of another export"),
+        (remove_digest, "it does not say which weights belong to it"),
         (change_weights, "model.bin has weights of another export"),
         (cut_graph, "damaged, or no OpenVINO model"),
         (write_annotation, "damaged, or no OpenVINO model"),

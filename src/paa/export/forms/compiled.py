@@ -30,7 +30,7 @@ _ENTRY = f"/extra/{KEY}.json"
 """The place of the description in the archive, in the folder that PyTorch's format keeps for others."""
 _MOST = 2**22  # bytes of a description
 
-_OPTIONS: dict[str, Any] = {"cpp.dynamic_threads": True}  # as many threads as when it runs, not as when it was compiled
+_OPTIONS: dict[str, Any] = {"cpp.dynamic_threads": True, "scalar_asserts": False}
 
 
 def check(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,8 +24,8 @@ from paa.model.detector import Detector
 from paa.runtime.files import sha256, whole_file
 
 _DIGEST = "paa_weights"
-"""The name of the weights' SHA-256 in the graph's metadata: without it, the weights of another model of the same shape
-would pass for this graph's."""
+"""The name of the weights' SHA-256 in the graph's metadata, without which the weights of another model of the same
+shape would pass for this graph's."""
 
 
 def check(path: Path) -> None:
@@ -67,14 +68,17 @@ def open(path: Path, *, cuda: bool = False) -> ExportedGraph:
     weights = path.with_suffix(".bin")
     if not weights.is_file():
         raise CheckpointError(f"{path}: its weights are missing: {weights.name} belongs beside it")
+    belongs = re.search(rb'<%s value="([0-9a-f]{64})"' % _DIGEST.encode(), path.read_bytes())
+    if belongs is not None and belongs[1].decode() != sha256(weights):
+        raise CheckpointError(f"{path}: {weights.name} has weights of another export: the two files belong together")
     core = openvino.Core()
     try:
         model = core.read_model(str(path), str(weights))
     except Exception as error:  # OpenVINO's errors have no common class
         raise CheckpointError(f"{path}: damaged, or no OpenVINO model ({one_line(error)})") from error
     description = read_description(path, _said(model, KEY), "an OpenVINO model")
-    if _said(model, _DIGEST) != sha256(weights):
-        raise CheckpointError(f"{path}: {weights.name} has weights of another export: the two files belong together")
+    if belongs is None:
+        raise CheckpointError(f"{path}: its description is damaged (it does not say which weights belong to it)")
     inputs, outputs = ([port.any_name for port in ports] for ports in (model.inputs, model.outputs))
     check_names(path, description, inputs, outputs)
     settings = {
