@@ -1,8 +1,9 @@
 """How long does an exported model take for one image, against the network that it was exported from?
 
-Detectors with random weights, in float32, from a batch on the CPU to voted detections: the graph of `paa export` in
-ONNX Runtime against eager PyTorch as `paa.load` gives it and against `optimise("float32")`, all in this process and on
-the same number of threads. Before they are timed, their detections must agree.       goal: at most 1.0 of `optimise`
+Detectors with random weights, from a batch on the CPU to voted detections: each form of `paa export` against eager
+PyTorch as `paa.load` gives it and against `optimise("float32")`, all in this process and on the same number of threads.
+All compute in float32 but for OpenVINO's INT8. Before they are timed, the detections of those in float32 must agree.
+                                                                               goal: at most 1.0 of `optimise`
 
 - `small`: what the recipe `auto` makes on a CPU, EfficientNet-Lite0, 64 channels, one image of 256 x 352.
 - `R-50`: one image of 800 x 1333, 256 channels, 80 classes.
@@ -18,19 +19,23 @@ import copy
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 import network
-from paa.config import ModelConfig
+from paa.config import LoadingConfig, ModelConfig
 from paa.data.batch import padded_size
+from paa.data.read import read_dataset
+from paa.data.shapes import make_shapes
+from paa.export.calibration import Calibration
+from paa.export.choose import form_of
 from paa.export.description import Description
-from paa.export.write import write_onnx
 from paa.model.prepare import prepare_for_device
 from paa.predictor import PAA, load
-from timing import compare, parse_arguments
+from timing import compare_all, parse_arguments
 
 
 def small() -> tuple[PAA, tuple[int, int]]:
@@ -69,6 +74,24 @@ def check(model: PAA, exported: PAA, images: Tensor, sizes: Tensor) -> None:
         raise AssertionError("the exported model detects something else")
 
 
+def forms(model: PAA, folder: Path) -> dict[str, PAA]:
+    """Return the model exported in every form, by the form's name."""
+    description = Description(model.names, model.config)
+    index = read_dataset(make_shapes(folder / "shapes", 8))
+    exported: dict[str, PAA] = {}
+    for name, file, precision in (
+        ("ONNX Runtime", "model.onnx", "float32"),
+        ("OpenVINO", "model.xml", "float32"),
+        ("OpenVINO, INT8", "int8.xml", "int8"),
+        ("compiled ahead", "model.pt2", "float32"),
+    ):
+        calibration = Calibration(index, 2, loading=LoadingConfig(workers=0)) if precision == "int8" else None
+        path = folder / file
+        form_of(path).write(path, model, replace(description, precision=precision), calibration)
+        exported[name] = load(path)
+    return exported
+
+
 def main() -> None:
     """Check and time every case."""
     arguments = parse_arguments(__doc__, repeats=7, case="all", cpu_time=0)
@@ -83,15 +106,15 @@ def main() -> None:
         images = torch.randint(0, 256, (1, 3, *padded_size([size])), dtype=torch.uint8, generator=random)
         sizes = torch.tensor([size])
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "model.onnx"
-            write_onnx(path, plain, Description(plain.names, plain.config))
-            exported = load(path)
-        check(plain, exported, images, sizes)
-        ours = run_of(exported, images, sizes)
-        optimised = run_of(copy.deepcopy(plain).optimise("float32"), images, sizes)
-        prepare_for_device(plain, channels_last=True, fast_convolutions=True)
-        for peer_name, peer in (("eager", run_of(plain, images, sizes)), ("optimise", optimised)):
-            compare("export", f"{name}, ONNX Runtime", ours, peer_name, peer, arguments, warm_up=1, clock=clock)
+            exported = forms(plain, Path(folder))
+            for form, model in exported.items():
+                if "INT8" not in form:
+                    check(plain, model, images, sizes)
+            peers = {"optimise": run_of(copy.deepcopy(plain).optimise("float32"), images, sizes)}
+            prepare_for_device(plain, channels_last=True, fast_convolutions=True)
+            peers["eager"] = run_of(plain, images, sizes)
+            ours = {f"{name}, {form}": run_of(model, images, sizes) for form, model in exported.items()}
+            compare_all("export", ours, peers, arguments, clock=clock)
 
 
 if __name__ == "__main__":

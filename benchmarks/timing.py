@@ -14,7 +14,7 @@ import ctypes
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -70,7 +70,36 @@ def compare(
         order = (ours, peer) if i % 2 else (peer, ours)
         times = {function: _seconds(function, arguments.device, clock) for function in order}
         pairs.append((times[ours], times[peer]))
-    pairs = pairs[warm_up:]
+    return _print_pairs(benchmark, case, peer_name, pairs[warm_up:], items)
+
+
+def compare_all(
+    benchmark: str,
+    ours: Mapping[str, Callable[[], object]],
+    peers: Mapping[str, Callable[[], object]],
+    arguments: argparse.Namespace,
+    warm_up: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
+) -> None:
+    """Run all functions in turn, as `compare` runs two, and print a line for each of ours against each peer.
+
+    ours: functions by case; peers: by name. Each runs once a round, however many it is compared with.
+    """
+    functions = {**ours, **peers}
+    assert len(functions) == len(ours) + len(peers)
+    rounds = []
+    for i in range(warm_up + arguments.repeats):
+        order = list(functions) if i % 2 else list(reversed(functions))
+        rounds.append({name: _seconds(functions[name], arguments.device, clock) for name in order})
+    for case in ours:
+        for peer in peers:
+            _print_pairs(benchmark, case, peer, [(times[case], times[peer]) for times in rounds[warm_up:]])
+
+
+def _print_pairs(
+    benchmark: str, case: str, peer_name: str, pairs: Sequence[tuple[float, float]], items: int = 0
+) -> tuple[float, float]:
+    """Print the JSON line of neighbouring runs' seconds, ours and the peer's; return both medians."""
     ours_s, peer_s = (statistics.median(side) for side in zip(*pairs))
     lower, _, upper = statistics.quantiles([a / b for a, b in pairs], n=4, method="inclusive")
     line = {

@@ -20,8 +20,9 @@ from paa.config import (
 )
 from paa.detections import Detections
 from paa.errors import CheckpointError, ConfigError, one_line
+from paa.export.choose import is_exported, open_exported
 from paa.export.detector import ExportedDetector
-from paa.export.session import ExportedGraph, open_exported
+from paa.export.session import ExportedGraph
 from paa.inference.predict import predict
 from paa.inference.sources import Source
 from paa.model.cpu.convolutions import keep_kernels
@@ -208,7 +209,8 @@ class PAA(
 class ExportedPAA(ExportedDetector, PAA):
     """The model in a file of `paa export`: it predicts as its checkpoint does, without PyTorch's network.
 
-    The settings in its graph are those of `inference` here; others are a ConfigError. It computes with ONNX Runtime.
+    The settings in its graph are those of `inference` here; others are a ConfigError. It computes with ONNX Runtime,
+    OpenVINO or, compiled ahead, as machine code.
     """
 
     def __init__(self, graph: ExportedGraph) -> None:
@@ -241,7 +243,7 @@ def load(path: str | Path, device: str | None = None, *, format: WeightsFormat |
     cannot be fetched.
     """
     chosen = pick_device(device)
-    if Path(path).suffix.lower() == ".onnx":
+    if is_exported(Path(path)):
         if format is not None:
             raise ConfigError(f"{path}: an exported model, not a checkpoint in the format {format}")
         return ExportedPAA(open_exported(Path(path), cuda=chosen.type == "cuda"))

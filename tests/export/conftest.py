@@ -1,10 +1,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+import paa
+from paa.export import choose, onnx_model
+from paa.export.choose import open_exported
+from paa.export.forms import openvino
 from paa.export.run import Evidence, export
 from paa.weights.read import read_weights
 
@@ -27,3 +35,37 @@ def exported(checkpoint: Path, shapes: Path, tmp_path_factory: pytest.TempPathFa
     assert written.aps is None
     assert [file.name for file in path.parent.iterdir()] == ["model.onnx"]
     return path
+
+
+@pytest.fixture
+def written(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exporter, which takes seconds, writes the ONNX file that it wrote before."""
+    form = replace(choose.FORMS[".onnx"], write=lambda path, *_: path.write_bytes(exported.read_bytes()))
+    monkeypatch.setitem(choose.FORMS, ".onnx", form)
+
+
+@pytest.fixture(scope="session")
+def traced(exported: Path) -> Callable[..., Any]:
+    """Return a function in place of the one that traces a detector as ONNX: it gives the graph of `exported`."""
+    onnx = pytest.importorskip("onnx")
+    return lambda *_: onnx.load(exported)
+
+
+@pytest.fixture(scope="session")
+def openvino_file(exported: Path, traced: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the OpenVINO form of the same checkpoint; its graph is not traced anew."""
+    pytest.importorskip("openvino")
+    path = tmp_path_factory.mktemp("openvino") / "model.xml"
+    detector = paa.load(exported)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_model, "_to_onnx", traced)
+        openvino.write(path, detector, open_exported(exported).description)
+    assert sorted(file.name for file in path.parent.iterdir()) == ["model.bin", "model.xml"]
+    return path
+
+
+def batch(images: int, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return images of noise, and sizes, most of them smaller than the images."""
+    random = torch.Generator().manual_seed(images)
+    noise = torch.randint(0, 256, (images, 3, height, width), dtype=torch.uint8, generator=random)
+    return noise, torch.tensor([[height, width], [height - 7, width - 20], [height - 31, width]])[:images]

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import paa
 from paa.commands.main import main
-from paa.export import run
+from paa.export import onnx_model, run
 
 
-@pytest.fixture
-def _written(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The exporter, which takes seconds, writes the file that it wrote before."""
-    monkeypatch.setattr(run, "write_onnx", lambda path, *_: path.write_bytes(exported.read_bytes()))
-
-
-@pytest.mark.usefixtures("_written")
+@pytest.mark.usefixtures("written")
 def test_export_prints_how_close_the_exported_model_is(
     checkpoint: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -34,7 +31,7 @@ def test_export_prints_how_close_the_exported_model_is(
     assert "4 drawn images: " in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("_written")
+@pytest.mark.usefixtures("written")
 def test_json_alone_is_on_standard_output(
     checkpoint: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -51,7 +48,7 @@ def test_json_alone_is_on_standard_output(
     assert "exporting ..." in printed.err
 
 
-@pytest.mark.usefixtures("_written")
+@pytest.mark.usefixtures("written")
 def test_export_fails_where_the_models_differ(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,7 +62,12 @@ def test_export_fails_where_the_models_differ(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["a.pt", "model.pt"], "name it model.onnx"),
+        (["a.pt", "model.pt"], "known: .onnx (ONNX), .xml (OpenVINO), .pt2 (PyTorch, compiled ahead)"),
+        (["a.pt", "model"], "known: .onnx (ONNX)"),
+        (["a.pt", "model.onnx", "--int8"], "--int8 is for the forms .xml, not for .onnx"),
+        (["a.pt", "model.xml", "--int8"], "--int8 needs --data PATH"),
+        (["a.pt", "model.pt2", "--resize"], "--resize is for the forms .onnx, .xml, not for .pt2"),
+        (["a.pt", "model.xml", "--calibration-images", "0"], "--calibration-images must be at least 1"),
         (["a.pt", "missing/model.onnx"], "there is no folder missing"),
         (["a.pt", "model.onnx"], "a.pt: no such file"),
         (["a.pt", "model.onnx", "--nms-iou", "2"], "nms_iou must be from 0 to 1"),
@@ -115,8 +117,76 @@ def test_eval_and_predict_take_an_exported_file(
 def test_without_the_packages_a_line_names_them(
     exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    for words in (["export", "a.pt", str(tmp_path / "model.onnx")], ["eval", str(exported), "--data", "x"]):
-        with pytest.raises(SystemExit):
-            main(words)
-        assert "onnxruntime is not installed: pip install 'paa[onnx]'" in capsys.readouterr().err
+    xml = tmp_path / "model.xml"
+    xml.touch()
+    for package, extra, model in (("onnxruntime", "onnx", exported), ("openvino", "openvino", xml)):
+        monkeypatch.setitem(sys.modules, package, None)
+        for words in (["export", "a.pt", str(tmp_path / f"a{model.suffix}")], ["eval", str(model), "--data", "x"]):
+            with pytest.raises(SystemExit):
+                main(words)
+            assert f"{package} is not installed: pip install 'paa[{extra}]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
+def test_resizing_in_the_graph(
+    suffix: str,
+    traced: Callable[..., Any],
+    checkpoint: Path,
+    shapes: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("openvino" if suffix == ".xml" else "onnxruntime")
+    monkeypatch.setattr(onnx_model, "_to_onnx", traced)
+    path = tmp_path / f"model{suffix}"
+    data = ["--data", str(shapes), "--split", "train", "--workers", "0", "--limit", "4"]
+    main(["export", str(checkpoint), str(path), "--resize", *data, "--tolerance", "3"])
+    said = capsys.readouterr().out
+    assert f"written to {path}" in said
+    model = paa.load(path)
+    assert model.resizes
+    images = sorted((shapes / "images").iterdir())[:3]
+    for ours, theirs in zip(model.predict(images), paa.load(checkpoint, "cpu").predict(images), strict=True):
+        assert len(theirs) > 3
+        # of images resized by other arithmetic
+        assert abs(len(ours) - len(theirs)) <= 2
+        assert abs(ours.boxes[0] - theirs.boxes[0]).max() < 3
+    main(["predict", str(path), str(images[0]), "--output", str(tmp_path / "predictions")])
+    assert (tmp_path / "predictions" / "detections.json").is_file()
+    with pytest.raises(SystemExit):
+        main(["predict", str(path), str(images[0]), "--tiles", "64", "--output", str(tmp_path / "none")])
+    assert "export the checkpoint without --resize" in capsys.readouterr().err
+
+
+def test_int8_on_the_command_line(
+    traced: Callable[..., Any],
+    checkpoint: Path,
+    shapes: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("nncf")
+    monkeypatch.setattr(onnx_model, "_to_onnx", traced)
+    path = tmp_path / "model.xml"
+    words = ["export", str(checkpoint), str(path), "--int8", "--calibration-images", "3"]
+    words += ["--data", str(shapes), "--split", "train", "--workers", "0"]
+    main([*words, "--tolerance", "100"])
+    captured = capsys.readouterr()
+    assert f"written to {path}" in captured.out
+    assert "of the exported model: difference" in captured.out
+    assert "nncf" not in (captured.out + captured.err).lower()  # a line for each operation, and a progress bar
+    said = paa.load(path).graph.description
+    assert said.precision == "int8"
+    assert said.provenance["calibration"] == "3 images of the split train"
+    before = path.read_bytes()
+    monkeypatch.setattr(run, "compare_aps", lambda *_: (50.0, 49.0))
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 1
+    out = capsys.readouterr().out
+    assert "AP 50.00 of the checkpoint, 49.00 of the exported model: difference 1.00, tolerance 0.1" in out
+    assert f"(a higher --tolerance keeps such a model): left at {tmp_path / 'model.unproven.xml'}" in out
+    assert path.read_bytes() == before
+    assert (tmp_path / "model.unproven.bin").is_file()

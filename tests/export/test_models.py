@@ -12,9 +12,8 @@ from paa.config import InferenceConfig, ModelConfig
 from paa.core import DetectedBatch
 from paa.detections import Detections
 from paa.export.description import Description, GraphSettings
+from paa.export.forms import onnx
 from paa.export.proof import _compare
-from paa.export.session import open_exported
-from paa.export.write import write_onnx
 from paa.model.detector import Detector
 
 
@@ -38,8 +37,8 @@ def test_outputs_equal_the_networks(config: dict[str, Any], settings: dict[str, 
         if ".offset." in name:  # at first zero, which would make a deformable convolution a plain one
             torch.nn.init.normal_(parameter, std=0.05)
     fixed = GraphSettings(**settings)
-    write_onnx(tmp_path / "model.onnx", detector, Description(detector.names, detector.config, fixed))
-    graph = open_exported(tmp_path / "model.onnx")
+    onnx.write(tmp_path / "model.onnx", detector, Description(detector.names, detector.config, fixed))
+    graph = onnx.open(tmp_path / "model.onnx")
     for shape in ((1, 3, 64, 96), (2, 3, 160, 128)):
         images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(shape[0]))
         sizes = torch.tensor([[shape[2] - 5, shape[3]]] * shape[0])

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -51,14 +50,11 @@ def test_a_changed_model_is_seen(checkpoint: Path, shapes: Path) -> None:
     assert min(aps) >= 0
 
 
+@pytest.mark.usefixtures("written")
 @pytest.mark.parametrize("evidence", ["samples", "data"])
 def test_a_model_that_differs_is_left_aside(
     evidence: str, exported: Path, checkpoint: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def write(path: Path, *_: Any) -> None:
-        path.write_bytes(exported.read_bytes())
-
-    monkeypatch.setattr(run, "write_onnx", write)
     monkeypatch.setattr(run, "compare_aps", lambda *_: (50.0, 49.8))
     if evidence == "samples":
         monkeypatch.setattr(run, "compare_samples", lambda *_: SampleDifferences(1, 10, 2.0, 0.0, 0))
@@ -77,10 +73,8 @@ def test_a_model_that_differs_is_left_aside(
         assert not written.path.exists()
 
 
-def test_nothing_is_left_where_the_comparison_fails(
-    exported: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(run, "write_onnx", lambda path, *_: path.write_bytes(exported.read_bytes()))
+@pytest.mark.usefixtures("written")
+def test_nothing_is_left_where_the_comparison_fails(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(paa.PaaError, match="missing"):
         export(checkpoint, read_weights(checkpoint), tmp_path / "a.onnx", evidence=Evidence([tmp_path / "missing.jpg"]))
     assert not list(tmp_path.iterdir())

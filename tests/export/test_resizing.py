@@ -12,9 +12,10 @@ import torch
 import paa
 from paa.config import InferenceConfig
 from paa.data.transforms import Resize
+from paa.export.choose import open_exported
 from paa.export.description import KEY, from_json, to_json
 from paa.export.resizing import with_resizing
-from paa.export.session import ExportedGraph, open_exported
+from paa.export.session import ExportedGraph
 
 onnx = pytest.importorskip("onnx")
 

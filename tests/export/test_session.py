@@ -13,8 +13,8 @@ import torch
 import paa
 from paa.config import InferenceConfig
 from paa.errors import CheckpointError, ConfigError, RunError
+from paa.export.choose import open_exported
 from paa.export.description import from_json
-from paa.export.session import open_exported
 
 onnx = pytest.importorskip("onnx")
 PHOTOS = Path(__file__).parents[3] / "shared" / "data" / "bccd" / "JPEGImages"

@@ -38,7 +38,8 @@ class Eval:
 
     what: Positional[Path]
     """A checkpoint of this project, the seed, the official code or MMDetection, a name, as mmdet/r50_1x (paa weights
-    lists them), an exported model (*.onnx), or another tool's results: a JSON file in COCO's result format."""
+    lists them), an exported model (*.onnx, *.xml, *.pt2), or another tool's results: a JSON file in COCO's result
+    format."""
     data: Path
     """The data set: a COCO JSON file, or the folder of a COCO, Pascal VOC or YOLO data set."""
     against: Path | None = None

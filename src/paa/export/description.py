@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from typing import Literal
 
 import msgspec
 
@@ -88,13 +89,15 @@ class Description:
     """All that is to be known of an exported file beside its graph.
 
     names: the classes, in the order of the labels. config: of the model. provenance: the checkpoint's file name,
-    SHA-256 and format, and the version of this project that exported it.
+    SHA-256 and format, the version of this project that exported it, and what the form adds. precision: of the network
+    in the graph; what comes before and after it is in float32.
     """
 
     names: tuple[str, ...]
     config: ModelConfig
     settings: GraphSettings = GraphSettings()
     provenance: dict[str, str] = field(default_factory=dict)
+    precision: Literal["float32", "int8"] = "float32"
     version: int = _VERSION
 
 

@@ -33,7 +33,7 @@ class DetectionGraph(nn.Module):
     def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return boxes, scores and labels."""
         outputs = self.detector(images, sizes)
-        return detect(
+        found = detect(
             outputs,
             self.detector.anchors(outputs),
             sizes,
@@ -44,6 +44,7 @@ class DetectionGraph(nn.Module):
             limit=self.settings.max_detections,
             legacy=self.detector.config.legacy,
         )
+        return found.boxes, found.scores, found.labels  # a plain tuple: PyTorch's packages know no other
 
 
 def trace(detector: Detector, settings: GraphSettings) -> ExportedProgram:

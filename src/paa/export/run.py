@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,12 @@ from paa.config import LoadingConfig
 from paa.data.index import DatasetIndex
 from paa.data.shapes import draw_image
 from paa.errors import ConfigError
+from paa.export.calibration import Calibration
+from paa.export.choose import FORMS, form_of
 from paa.export.description import Description, GraphSettings
 from paa.export.detector import ExportedDetector
-from paa.export.packages import check_packages
+from paa.export.forms.interface import Form
 from paa.export.proof import SampleDifferences, compare_aps, compare_samples
-from paa.export.session import open_exported
-from paa.export.write import write_onnx
 from paa.inference.sources import Source
 from paa.model.detector import Detector
 from paa.model.prepare import prepare_for_device
@@ -45,24 +45,34 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Exported:
-    """A written file, and how it compares. aps: of the checkpoint and of the exported model, in percent."""
+    """A written file, and how it compares.
+
+    size: in bytes, with the files that belong to it. aps: of the checkpoint and of the exported model, in percent.
+    """
 
     path: Path
+    size: int
     samples: SampleDifferences
     aps: tuple[float, float] | None
     kept: bool
 
 
-def check_output(path: Path) -> None:
-    """Raise ConfigError or RunError unless a model can be exported to this file, and the packages are installed."""
-    if path.suffix != ".onnx":
-        raise ConfigError(f"{path}: models are exported as ONNX: name it {path.stem or 'model'}.onnx")
+def check_output(path: Path, settings: GraphSettings = GraphSettings(), *, int8: bool = False) -> Form:
+    """Return the form that the file's name asks for; ConfigError or RunError unless it can be exported like that."""
+    form = form_of(path)
+    for option, wanted, able in (
+        ("--resize", settings.resize, [suffix for suffix, form in FORMS.items() if form.resizes]),
+        ("--int8", int8, [suffix for suffix, form in FORMS.items() if form.int8]),
+    ):
+        if wanted and form.suffix not in able:
+            raise ConfigError(f"{path}: {option} is for the forms {', '.join(able)}, not for {form.suffix}")
     if not path.parent.is_dir():
         raise ConfigError(f"{path}: there is no folder {path.parent}")
     if path.is_dir():
         raise ConfigError(f"{path}: a folder, not a file: name the file to write")
     check_folder(path.parent)
-    check_packages(path, "onnx", "onnxscript", "onnxruntime")
+    form.check(path)
+    return form
 
 
 def unproven_path(path: Path) -> Path:
@@ -76,24 +86,30 @@ def export(
     path: Path,
     settings: GraphSettings = GraphSettings(),
     evidence: Evidence = Evidence(),
+    calibration: Calibration | None = None,
     listen: Callable[[str], object] = lambda step: None,
 ) -> Exported:
     """Write the model of a checkpoint to `path` if the written graph proves to detect the same.
 
     checkpoint: the file, or name, that the weights were read from. Where the exported model differs, a file that was
-    at `path` stays, and the new one is left at `unproven_path(path)`. listen: is called with each step before it is
-    taken. Raises as `check_output`, `write_onnx`, `compare_samples` and `compare_aps`.
+    at `path` stays, and the new one is left at `unproven_path(path)`. calibration: images for an export in INT8.
+    listen: is called with each step before it is taken. Raises as `check_output`, the form's `Write`,
+    `compare_samples` and `compare_aps`.
     """
-    check_output(path)
+    form = check_output(path, settings, int8=calibration is not None)
     inference = settings.inference()
     detector = build(weights, str(checkpoint), Detector)
     origin = {"sha256": sha256(local_file(checkpoint)), **weights.provenance, "paa": paa.__version__}
     description = Description(detector.names, detector.config, settings, origin)
+    if calibration is not None:
+        origin["calibration"] = f"{len(calibration)} images of the split {calibration.split}"
+        description = replace(description, precision="int8")
     candidate = unproven_path(path)
+    files = form.files(candidate)
     try:
         listen("exporting")
-        write_onnx(candidate, detector, description)
-        exported = ExportedDetector(open_exported(candidate))
+        form.write(candidate, detector, description, calibration)
+        exported = ExportedDetector(form.open(candidate))
         prepare_for_device(detector, channels_last=True, fast_convolutions=True)
         listen("comparing")
         samples = evidence.samples or [draw_image(np.random.default_rng(i), (320, 448))[0] for i in range(_DRAWN)]
@@ -103,8 +119,11 @@ def export(
             aps = compare_aps(detector, exported, evidence.index, inference, evidence.loading)
             kept = abs(aps[0] - aps[1]) <= evidence.tolerance
     except BaseException:
-        candidate.unlink(missing_ok=True)
+        for file in files:
+            file.unlink(missing_ok=True)
         raise
+    size = sum(file.stat().st_size for file in files)
     if kept:
-        candidate.replace(path)
-    return Exported(path if kept else candidate, differences, aps, kept)
+        for file, final in zip(files, form.files(path)):
+            file.replace(final)
+    return Exported(path if kept else candidate, size, differences, aps, kept)

@@ -1,8 +1,8 @@
-"""Run an exported file with ONNX Runtime, after checking that it is one and reads nothing else."""
+"""An exported model that runs, whatever its form: what goes in, what comes out, and whether that is as it should be."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,18 @@ from torch import Tensor
 from paa.config import InferenceConfig
 from paa.core import DetectedBatch
 from paa.errors import CheckpointError, one_line
-from paa.export.description import INPUTS, KEY, OUTPUTS, Description, from_json
-from paa.export.packages import check_packages
+from paa.export.description import INPUTS, OUTPUTS, Description, from_json
 from paa.inference.one_by_one import Found, one_by_one
 from paa.model.detector import PADDING
-from paa.runtime.urls import nothing_at
+
+Session = Callable[[Mapping[str, npt.NDArray[Any]]], Sequence[npt.NDArray[Any]]]
+"""A graph that runs: from arrays by the names of `INPUTS` to those of `OUTPUTS`; it may raise any error."""
 
 
 class ExportedGraph:
     """An exported file, ready to detect. description: what the file says of itself."""
 
-    def __init__(self, path: Path, description: Description, session: Any) -> None:
+    def __init__(self, path: Path, description: Description, session: Session) -> None:
         self.path, self.description = path, description
         self._session = session
 
@@ -51,8 +52,8 @@ class ExportedGraph:
         """Run the graph and check what it returns."""
         feed = {name: np.ascontiguousarray(value.cpu().numpy()) for name, value in zip(INPUTS, given)}
         try:
-            found = self._session.run(list(OUTPUTS), feed)
-        except Exception as error:  # ONNX Runtime's errors have no common class
+            found = self._session(feed)
+        except Exception as error:  # the errors of those who run graphs have no common class
             raise CheckpointError(f"{self.path}: its graph cannot be run ({one_line(error)})") from error
         slots = (len(given[0]), self.description.settings.max_detections)
         expected = ((*slots, 4), "float32"), (slots, "float32"), (slots, "int64")
@@ -64,60 +65,24 @@ class ExportedGraph:
         return DetectedBatch(*(torch.from_numpy(_own(column)) for column in found))
 
 
-def open_exported(path: Path, *, cuda: bool = False) -> ExportedGraph:
-    """Return the exported model in a file; CheckpointError if it is none, is damaged, or would read another file.
+def read_description(path: Path, text: str | None, kind: str) -> Description:
+    """Return the description found in a file; CheckpointError if there is none, or it is damaged.
 
-    cuda: compute on a GPU, where ONNX Runtime is one that can. As many threads as torch has are used. ConfigError if
-    ONNX Runtime is not installed.
+    kind: what the file is, as "an ONNX file".
     """
-    if not path.is_file():
-        raise CheckpointError(nothing_at(path, "file") if not path.is_dir() else f"{path}: a folder, not a file")
-    check_packages(path, "onnx", "onnxruntime")
-    import onnx
-    import onnxruntime
-
-    data = path.read_bytes()
+    if text is None:
+        raise CheckpointError(f"{path}: {kind} that this project did not export: export one with paa export")
     try:
-        model = onnx.load_from_string(data)
-    except Exception as error:  # protobuf's and onnx's errors have no common class
-        raise CheckpointError(f"{path}: damaged, or no ONNX file ({one_line(error)})") from error
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model)):
-        raise CheckpointError(f"{path}: has tensors in other files, which are not read: export it to one file")
-    described = {entry.key: entry.value for entry in model.metadata_props}.get(KEY)
-    if described is None:
-        raise CheckpointError(f"{path}: an ONNX file that this project did not export: export one with paa export")
-    try:
-        description = from_json(described)
+        return from_json(text)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 4  # errors are raised too
-    available = onnxruntime.get_available_providers()
-    providers = [name for name in ("CUDAExecutionProvider",) if cuda and name in available]
-    try:
-        session = onnxruntime.InferenceSession(data, options, providers=[*providers, "CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's errors have no common class
-        raise CheckpointError(f"{path}: ONNX Runtime cannot load it ({one_line(error)})") from error
-    inputs = INPUTS[:1] if description.settings.resize else INPUTS
-    if [i.name for i in session.get_inputs()] != list(inputs) or [o.name for o in session.get_outputs()] != list(
-        OUTPUTS
-    ):
+
+
+def check_names(path: Path, description: Description, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Raise CheckpointError unless a graph's inputs and outputs have the names of an exported detector's."""
+    expected = INPUTS[:1] if description.settings.resize else INPUTS
+    if list(inputs) != list(expected) or list(outputs) != list(OUTPUTS):
         raise CheckpointError(f"{path}: its graph's inputs and outputs are not those of an exported detector")
-    return ExportedGraph(path, description, session)
-
-
-def _tensors(message: Any) -> Iterator[Any]:
-    """Yield every tensor in an ONNX message: initializers, attributes, and those of graphs and functions inside."""
-    import onnx
-
-    if isinstance(message, onnx.TensorProto):
-        yield message
-        return
-    for field, value in message.ListFields():
-        if field.type == field.TYPE_MESSAGE:
-            for part in [value] if not hasattr(value, "__len__") else value:
-                yield from _tensors(part)
 
 
 def _own(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -68,7 +68,8 @@ def describe_archive(names: Collection[str]) -> str:
     inside = {name.partition("/")[2] for name in names}
     if "constants.pkl" in inside and any(name.startswith("code/") for name in inside):
         return _PROGRAMS["torch.jit."]
-    if any(name.startswith("models/model") or name == "serialized_exported_program.json" for name in inside):
+    programs = "models/model", "data/aotinductor/", "serialized_exported_program.json"
+    if any(name.startswith(programs) for name in inside):
         return "an exported program (torch.export): name the checkpoint that it was exported from"
     return ""
 

@@ -1,47 +1,38 @@
-"""Write a detector as an ONNX file, by torch's exporter on top of torch.export."""
+"""A detector as an ONNX model, by torch's exporter on top of torch.export."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import warnings
-from pathlib import Path
 from typing import Any
 
 import torch
 
 import paa
 from paa.errors import ConfigError, one_line
-from paa.export.description import INPUTS, KEY, OUTPUTS, Description, to_json
+from paa.export.description import INPUTS, OUTPUTS, Description
 from paa.export.graph import trace
-from paa.export.packages import check_packages
 from paa.export.resizing import with_resizing
 from paa.export.suppression import translations
 from paa.model.detector import Detector
-from paa.runtime.files import whole_file
 
 OPSET = 20
 """Version of ONNX's operators."""
 
 
-def write_onnx(path: Path, detector: Detector, description: Description) -> None:
-    """Write network, post-processing and description to one file, whole or not at all.
+def onnx_model(detector: Detector, description: Description) -> Any:
+    """Return network and post-processing as an `onnx.ModelProto`, with resizing where the description says so.
 
-    detector: in float32 on the CPU; it is not changed. ConfigError if torch's exporter lacks one of its operations or a
-    package is not installed.
+    detector: in float32 on the CPU; it is not changed. ConfigError if torch's exporter lacks one of its operations.
     """
-    check_packages(path, "onnx", "onnxscript")
     model = _to_onnx(detector, description)
     if description.settings.resize:
         model = with_resizing(model, description.config)
     _name_sides(model, description.settings.resize)
     model.producer_name, model.producer_version = "paa", paa.__version__
     model.doc_string = "PAA detector: uint8 RGB images to boxes (xyxy pixels), scores and labels (-1: none), best first"
-    del model.metadata_props[:]
-    model.metadata_props.add(key=KEY, value=to_json(description))
-    data = model.SerializeToString()
-    with whole_file(path) as temporary:
-        temporary.write_bytes(data)
+    return model
 
 
 def _to_onnx(detector: Detector, description: Description) -> Any:
