@@ -81,9 +81,8 @@ def run_blocks(page: Path, servers: ExitStack) -> None:
     """Run a page's blocks. A server that is started in the background is asked at its own port until the page ends."""
     address = SERVER
     for language, text in blocks(page):
-        text = text.replace(SERVER, address)
         if language == "python":
-            exec(compile(text, str(page), "exec"), {})
+            exec(compile(text.replace(SERVER, address), str(page), "exec"), {})
             continue
         for line in text.replace("\\\n", " ").splitlines():
             command = line.split("  #")[0].strip()
@@ -91,7 +90,7 @@ def run_blocks(page: Path, servers: ExitStack) -> None:
                 checkpoint, *options = shlex.split(command.removesuffix("&"))[2:]
                 address = servers.enter_context(served(Path(checkpoint), *options)).address
             elif command and not command.startswith(BY_HAND):
-                run_command(command)
+                run_command(command.replace(SERVER, address))
 
 
 @pytest.fixture(scope="module")

@@ -88,5 +88,5 @@ def test_without_matplotlib_a_plot_is_left_out(tmp_path, hidden, caplog):
 
 def test_each_extra_named_in_a_message_exists(request):
     text = (request.config.rootpath / "pyproject.toml").read_text()
-    for extra in ("hub", "onnx", "plots", "tensorboard", "timm"):
+    for extra in ("hub", "onnx", "plots", "serve", "tensorboard", "timm"):
         assert re.search(rf"^{extra} = \[", text, flags=re.M)

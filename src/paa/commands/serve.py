@@ -35,8 +35,8 @@ class Serve:
     port: int = 8000
     """The port; 0: any free one, which is printed."""
     hosts: tuple[str, ...] = ()
-    """Names under which browsers and programs ask for the server, if it listens on this machine alone and a proxy
-    passes requests on; default: localhost."""
+    """Names under which browsers and programs ask for the server, beside localhost; needed where it listens on this
+    machine alone and a proxy passes the name on. Without, --host 0.0.0.0 answers under any name."""
     device: str | None = None
     """cpu, cuda, cuda:1, ...; default: a GPU if there is one."""
     inference: InferenceOptions = field(default_factory=lambda: InferenceConfig(threshold=0.3))
@@ -81,8 +81,10 @@ class Serve:
         from paa.serve.server import LOOPBACK, address_of, bind, run_server
         from paa.serve.service import Service
 
-        default = None if os.environ.get(MAX_PIXELS_VARIABLE) else MAX_PIXELS
-        limit_pixels(default if self.max_pixels is None else self.max_pixels)
+        given = self.max_pixels
+        if given is None and not os.environ.get(MAX_PIXELS_VARIABLE):
+            given = MAX_PIXELS
+        limit_pixels(given)
         max_pixels()  # an invalid value of the environment is named now
         with ExitStack() as stack:
             listening = stack.enter_context(bind(self.host, self.port))
@@ -92,7 +94,7 @@ class Serve:
             model.inference = self.inference
             model.optimise(self.inference.precision, self.inference.compile)
             service = Service(model, self.checkpoint.name, self.limits)
-            hosts = {*LOOPBACK, *self.hosts} if self.host in LOOPBACK else None
+            hosts = {*LOOPBACK, self.host, *self.hosts} if self.host in LOOPBACK or self.hosts else None
             app = make_app(service, allow_urls=self.allow_urls, hosts=hosts)
             close_pages = self._add_page(app, service, stack)
 

@@ -193,6 +193,8 @@ def _blocks(service: Service, albums: Albums) -> gr.Blocks:
         def change(named: str, index: int, *choice: Any) -> Any:
             album = albums.find(named)
             if album is None:
+                if named:
+                    gr.Warning("the images are no longer here: drop them again")
                 return gr.skip()
             with _shown_errors():
                 album.choose(Choice(choice[0], choice[1], tuple(choice[2])))
