@@ -78,6 +78,17 @@ GOALS = (
         Target("inference", ".*best settings.*", "ratio", 0.5, "ratio", peer="FCOS"),
         Target("inference", ".*best settings.*", "ratio", 0.35, "ratio", peer="FCOS"),
     ),
+    *(
+        Goal(
+            f"a model exported {how}, one image, float32, against `optimise()`",
+            Target("export", f".*, ({forms})", "ratio", 1.0, "ratio", peer="optimise"),
+            None,
+        )
+        for how, forms in (
+            ("for ONNX Runtime or OpenVINO", "ONNX Runtime|OpenVINO"),
+            ("by compiling ahead", "compiled ahead"),
+        )
+    ),
     Goal(
         "head outputs to voted detections, two crowded images, against loops over classes and boxes",
         Target("postprocess", "150 objects", "ratio", 1 / 8, "speed-up", peer="NMS per class.*"),
