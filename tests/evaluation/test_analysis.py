@@ -21,6 +21,7 @@ from paa.evaluation.label_errors import label_errors
 from paa.evaluation.metrics import Evaluation, evaluate
 from paa.evaluation.operating_point import precision_recall
 from paa.evaluation.sizes import ap_by_size
+from paa.evaluation.unseen import unseen
 from paa.inference.table import DetectionTable
 from tests.evaluation.coco_sets import grid_set, make_index, make_table, pycocotools_run, random_set
 
@@ -231,6 +232,48 @@ def test_a_broken_annotation_of_a_real_scene_is_found_first():
     assert (first.kind, second.kind) == ("missing", "wrong class")
     np.testing.assert_array_equal(first.box, index.boxes[removed])
     assert second.label == index.labels[changed]
+
+
+def test_objects_that_are_not_seen():
+    """Seen at a low score; found as another class; found nearby; not found; and a crowd, which nobody looks for."""
+    objects = [(BOX, 0), (FAR, 1), ([600, 0, 700, 100], 0), ([600, 600, 640, 640], 1), ([800, 0, 990, 190], 0)]
+    index = make_index([(0, *one) for one in objects], images=1, classes=2)
+    index = replace(index, crowd=np.array([False, False, False, False, True]))
+    rows = [(BOX, 0, 0.01), (FAR, 0, 0.9), ([600, 0, 700, 30], 0, 0.4)]
+    nothing, near, other = unseen(evaluate(index, make_table([(0, *row) for row in rows])))
+    assert (nothing.row, nothing.overlap, nothing.found) == (3, 0, None)
+    assert (near.row, near.found) == (2, (0, pytest.approx(0.4)))
+    assert near.overlap == pytest.approx(0.3)
+    assert (other.row, other.found) == (1, (0, pytest.approx(0.9)))
+    assert other.overlap == 1
+
+
+def test_large_objects_that_are_not_seen_come_first():
+    index = make_index([(1, [0, 0, 9, 9], 0), (2, BOX, 0), (0, [0, 0, 50, 50], 0)], images=3, classes=1)
+    assert [index.areas[one.row] for one in unseen(evaluate(index, make_table([])))] == [10000, 2500, 81]
+
+
+def test_what_is_not_seen_by_plain_loops():
+    evaluation = evaluate(*random_set(5, images=20))
+    index, table = evaluation.index, evaluation.table
+    image = np.repeat(np.arange(len(index)), np.diff(index.offsets))
+    expected = set()
+    for row in np.flatnonzero(~index.crowd):
+        own = (table.image == image[row]) & (table.labels == index.labels[row])
+        overlaps = iou(torch.from_numpy(index.boxes[row]), torch.from_numpy(table.boxes[own]))
+        if not (overlaps >= 0.5).any():
+            expected.add(int(row))
+    found = unseen(evaluation)
+    assert {one.row for one in found} == expected
+    assert len(found) == len(expected) > 3
+    assert all(image[one.row] == one.image for one in found)
+
+
+def test_an_annotation_of_nothing_is_found_first():
+    """Perfect detections; then an object is annotated where none is."""
+    index = make_index([(i, BOX, 0) for i in range(5)] + [(3, FAR, 1)], images=5, classes=2)
+    only = unseen(evaluate(index, make_table([(i, BOX, 0, 0.3) for i in range(5)])))
+    assert [(one.image, index.boxes[one.row].tolist()) for one in only] == [(3, FAR)]
 
 
 def test_an_analysis_has_all_of_it():

@@ -31,7 +31,7 @@ def analysis() -> Analysis:
 def test_every_table_fits_eighty_columns(analysis: Analysis) -> None:
     tables = analysis_tables(analysis)
     tables += comparison_tables(compare(evaluate(*random_set(0)), evaluate(*random_set(0)), 10), "other.json")
-    assert len(tables) == 9
+    assert len(tables) == 10
     for title, rows in tables:
         assert title
         out = io.StringIO()
@@ -70,6 +70,8 @@ def test_json_holds_all_of_it(analysis: Analysis) -> None:
     first = content["label_errors"][0]
     assert first["found"] in analysis.chosen.index.names
     assert first["score"] == max(error["score"] for error in content["label_errors"])
+    assert len(content["unseen"]) == len(analysis.unseen) > 0
+    assert content["unseen"][0].keys() == {"file", "annotated", "box", "overlap", "found", "score"}
 
 
 def test_json_of_a_comparison() -> None:

@@ -16,6 +16,7 @@ from paa.evaluation.label_errors import LabelError, label_errors
 from paa.evaluation.metrics import Evaluation
 from paa.evaluation.predicted_iou import PredictedIou
 from paa.evaluation.sizes import SizeMetrics, ap_by_size
+from paa.evaluation.unseen import Unseen, unseen
 
 DRAWS = 1000
 """How often the images are drawn anew for an interval."""
@@ -26,6 +27,7 @@ class Analysis:
     """All that an evaluation says beyond COCO's numbers; None for what is not defined or was not asked for.
 
     chosen: the detections at or above their class's operating point, of which confusion, images and label_errors are.
+    unseen: of all detections.
     """
 
     chosen: Evaluation
@@ -36,6 +38,7 @@ class Analysis:
     calibration: Calibration | None
     images: tuple[ImageScore, ...]
     label_errors: tuple[LabelError, ...]
+    unseen: tuple[Unseen, ...]
     predicted_iou: PredictedIou | None
 
 
@@ -55,5 +58,6 @@ def analyse(evaluated: EvaluatedDataset, draws: int = DRAWS, predicted_iou: Pred
         calibration(evaluation),
         image_scores(chosen),
         label_errors(chosen),
+        unseen(evaluation),
         predicted_iou,
     )

@@ -18,6 +18,8 @@ from paa.evaluation.metrics import Evaluation
 CONFIDENCE = 0.95
 _SIZES = {"": 0, "s": 1, "m": 2, "l": 3}
 """The endings of COCO's names, and the positions of their size ranges in COCO's parameters."""
+_FIRST = (1, 10)
+"""Detections of an image and class that count in AR1 and AR10."""
 _AT_ONCE = 1 << 20  # numbers in memory at a time
 
 Floats = npt.NDArray[np.float64]
@@ -28,7 +30,7 @@ Interval = tuple[float, float]
 class Resamples:
     """The numbers of R draws of the images, 0..1, NaN where a draw has no objects to find.
 
-    measures: R values of each of COCO's numbers, by name, without AR1 and AR10. class_ap, class_ap50 (R, C).
+    measures: R values of each of COCO's numbers, by name. class_ap, class_ap50 (R, C).
     """
 
     measures: dict[str, Floats]
@@ -58,11 +60,14 @@ def resample(evaluation: Evaluation, draws: npt.NDArray[np.int64]) -> Resamples:
     measures: dict[str, Floats] = {}
     limit = evaluation.run.params.max_dets[-1]
     for ending, position in _SIZES.items():
-        ap, recall = _by_class(evaluation, position, draws)
+        verdicts = np.stack(list(_verdicts(evaluation, position)))
+        ap, recall = _by_class(evaluation, position, verdicts, draws)
         measures[f"AP{ending}"] = _mean(ap.mean(2))
         measures[f"AR{ending or limit}"] = _mean(recall)
         if not ending:
             of_all = ap
+            for most in _FIRST:
+                measures[f"AR{most}"] = _mean(_recall_of_first(evaluation, most, verdicts, draws))
     measures |= {"AP50": _mean(of_all[..., 0]), "AP75": _mean(of_all[..., 5])}
     names = [name for name in evaluation.metrics.summary if name in measures]
     return Resamples({name: measures[name] for name in names}, of_all.mean(2), of_all[..., 0])
@@ -78,12 +83,15 @@ def interval(values: Floats) -> Interval | None:
     return float(low), float(high)
 
 
-def _by_class(evaluation: Evaluation, size: int, draws: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Return the AP (R, C, 10) of each draw, class and IoU, and the mean recall (R, C), for one of COCO's sizes."""
+def _by_class(
+    evaluation: Evaluation, size: int, verdicts: npt.NDArray[np.int8], draws: npt.NDArray[np.int64]
+) -> tuple[Floats, Floats]:
+    """Return the AP (R, C, 10) of each draw, class and IoU, and the mean recall (R, C), for one of COCO's sizes.
+
+    verdicts (10, N): on each detection at each IoU, for objects of that size.
+    """
     index, table, params = evaluation.index, evaluation.table, evaluation.run.params
-    low, high = params.area_rng[size]
-    verdicts = np.stack(list(_verdicts(evaluation, size)))
-    counts = ~index.crowd & (index.areas >= low) & (index.areas <= high)
+    counts = _to_find(evaluation, size)
     image_of = np.repeat(np.arange(len(index)), np.diff(index.offsets))[counts]
     order = np.lexsort((table.image, -table.scores, table.labels))  # each class best first, ties by image as in COCO
     bounds = np.searchsorted(table.labels[order], np.arange(len(index.names) + 1))
@@ -106,6 +114,38 @@ def _by_class(evaluation: Evaluation, size: int, draws: npt.NDArray[np.int64]) -
             ap[part, label] = np.stack([average for average, _ in averages], 1)
             recall[part, label] = np.mean([last for _, last in averages], axis=0)
     return ap, recall
+
+
+def _recall_of_first(
+    evaluation: Evaluation, most: int, verdicts: npt.NDArray[np.int8], draws: npt.NDArray[np.int64]
+) -> Floats:
+    """Return the mean recall (R, C) where only the first `most` detections of each image and class count.
+
+    verdicts (10, N): on each detection at each IoU. As in COCO, detections are matched before the others are left out.
+    """
+    index, table = evaluation.index, evaluation.table
+    order = np.lexsort((-table.scores, table.image, table.labels))  # of equal scores, the earlier detection comes first
+    image, label = table.image[order], table.labels[order]
+    starts = np.ones(len(order), bool)
+    starts[1:] = (image[1:] != image[:-1]) | (label[1:] != label[:-1])
+    place = np.arange(len(order))
+    rank = place - np.maximum.accumulate(np.where(starts, place, 0))
+    rows = order[rank < most]
+    found, objects = np.zeros((2, len(index), len(index.names)))
+    np.add.at(found, (table.image[rows], table.labels[rows]), (verdicts[:, rows] == 1).mean(0))
+    counts = _to_find(evaluation, 0)
+    np.add.at(objects, (np.repeat(np.arange(len(index)), np.diff(index.offsets))[counts], index.labels[counts]), 1)
+    to_find = draws @ objects
+    to_find[to_find == 0] = np.nan
+    recall: Floats = (draws @ found) / to_find
+    return recall
+
+
+def _to_find(evaluation: Evaluation, size: int) -> npt.NDArray[np.bool_]:
+    """Return which objects of the index (A,) are to be found, for one of COCO's sizes."""
+    index, (low, high) = evaluation.index, evaluation.run.params.area_rng[size]
+    wanted: npt.NDArray[np.bool_] = ~index.crowd & (index.areas >= low) & (index.areas <= high)
+    return wanted
 
 
 def _average(

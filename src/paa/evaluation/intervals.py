@@ -11,8 +11,7 @@ from paa.evaluation.bootstrap import Interval, Resamples, interval
 class Intervals:
     """95 % intervals, 0..1; None where the numbers are not defined often enough.
 
-    draws: of the images. measures: of COCO's numbers without AR1 and AR10, by name. classes: of each class's AP, by
-    label.
+    draws: of the images. measures: of COCO's numbers, by name. classes: of each class's AP, by label.
     """
 
     draws: int

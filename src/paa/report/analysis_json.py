@@ -8,6 +8,7 @@ from paa.evaluation.analysis import Analysis
 from paa.evaluation.comparison import Comparison, Difference
 from paa.evaluation.confusion import BACKGROUND
 from paa.evaluation.label_errors import LabelError
+from paa.evaluation.unseen import Unseen
 from paa.report.image_names import file_name
 
 
@@ -60,6 +61,7 @@ def analysis_dict(analysis: Analysis) -> dict[str, Any]:
             for s in analysis.images
         ],
         "label_errors": [_label_error(analysis, error) for error in analysis.label_errors],
+        "unseen": [_unseen(analysis, one) for one in analysis.unseen],
     }
 
 
@@ -81,6 +83,18 @@ def _label_error(analysis: Analysis, error: LabelError) -> dict[str, Any]:
         "found": index.names[error.label],
         "box": [round(value, 2) for value in error.box.tolist()],
         "annotated": None if error.annotated is None else index.names[error.annotated[0]],
+    }
+
+
+def _unseen(analysis: Analysis, one: Unseen) -> dict[str, Any]:
+    index = analysis.chosen.index
+    return {
+        "file": file_name(index, one.image),
+        "annotated": index.names[index.labels[one.row]],
+        "box": [round(value, 2) for value in index.boxes[one.row].tolist()],
+        "overlap": round(one.overlap, 4),
+        "found": None if one.found is None else index.names[one.found[0]],
+        "score": None if one.found is None else one.found[1],
     }
 
 

@@ -15,6 +15,7 @@ from paa.evaluation.image_scores import ImageScore, worst
 from paa.evaluation.label_errors import LabelError
 from paa.evaluation.predicted_iou import PredictedIou
 from paa.evaluation.sizes import SizeMetrics
+from paa.evaluation.unseen import Unseen
 from paa.report.image_names import file_name
 from paa.report.tables import INTERVAL, Row, percent
 
@@ -45,6 +46,10 @@ def analysis_tables(analysis: Analysis) -> list[Titled]:
         (
             _first_of("annotations that are likely wrong", len(analysis.label_errors)),
             label_error_rows(analysis.label_errors[:_MOST], index),
+        ),
+        (
+            _first_of("annotations of which no detection is right, however low its score", len(analysis.unseen)),
+            unseen_rows(analysis.unseen[:_MOST], index),
         ),
     ]
     return [(title, rows) for title, rows in tables if rows]
@@ -162,6 +167,21 @@ def label_error_rows(errors: Sequence[LabelError], index: DatasetIndex) -> list[
             "box": ", ".join(f"{value:.0f}" for value in error.box),
         }
         for error in errors
+    ]
+
+
+def unseen_rows(unseen: Sequence[Unseen], index: DatasetIndex) -> list[Row]:
+    """Return a row for each annotation that the detector does not see."""
+    return [
+        {
+            "image": file_name(index, one.image),
+            "annotated": index.names[index.labels[one.row]],
+            "box": ", ".join(f"{value:.0f}" for value in index.boxes[one.row]),
+            "found": "nothing" if one.found is None else index.names[one.found[0]],
+            "score": "-" if one.found is None else f"{one.found[1]:.3f}",
+            "overlap": f"{one.overlap:.2f}",
+        }
+        for one in unseen
     ]
 
 

@@ -22,15 +22,16 @@ from paa.report.analysis_tables import (
     predicted_iou_rows,
     predicted_iou_title,
     size_rows,
+    unseen_rows,
 )
 from paa.report.evaluation_report import EvaluationReport
 from paa.report.html import charts
-from paa.report.html.photos import Photo, crop, photo
+from paa.report.html.photos import Photo, crop, photo, unseen_crop
 from paa.report.tables import TEXT_COLUMNS, Row, class_rows, interval_text, operating_point_rows, percent, summary_rows
 from paa.runtime.files import write_text
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_WORST, _TYPICAL, _CROPS = 6, 4, 12
+_WORST, _TYPICAL, _CROPS, _UNSEEN_CROPS = 6, 4, 12, 6
 _CURVES = 24
 _CLASS_COLUMNS = 6
 _ROWS = 100  # of tables that could be as long as the data set
@@ -93,6 +94,8 @@ def page(report: EvaluationReport) -> str:
         image_rows=image_rows(worst(analysis.images, _ROWS), index),
         crops=_shown(analysis.label_errors[:_CROPS], lambda error: crop(analysis, error)),
         label_errors=label_error_rows(analysis.label_errors[:_ROWS], index),
+        unseen_crops=_shown(analysis.unseen[:_UNSEEN_CROPS], lambda one: unseen_crop(analysis, one)),
+        unseen=unseen_rows(analysis.unseen[:_ROWS], index),
         differences=difference_rows("measure", comparison.measures) if comparison else [],
         class_differences=difference_rows("class", comparison.classes) if comparison else [],
         whiskers=charts.whiskers(comparison.measures) if comparison else None,
@@ -113,7 +116,7 @@ def _sections(report: EvaluationReport) -> list[tuple[str, str]]:
         ("confusion", "Confusions"): True,
         ("calibration", "Calibration"): analysis.calibration,
         ("images", "Images"): any(score.right or score.wrong or score.missed for score in analysis.images),
-        ("annotations", "Annotations"): analysis.label_errors,
+        ("annotations", "Annotations"): analysis.label_errors or analysis.unseen,
     }
     return [section for section, exists in sections.items() if exists]
 

@@ -16,12 +16,15 @@ from paa.errors import ImageError
 from paa.evaluation.analysis import Analysis
 from paa.evaluation.image_scores import ImageScore
 from paa.evaluation.label_errors import LabelError
+from paa.evaluation.unseen import Unseen
 from paa.report.image_names import file_name
 
 _SIDE, _BYTES = 640, 30_000
 _CROP_SIDE, _CROP_BYTES = 240, 8_000
 _QUALITIES = (80, 65, 50, 35, 20)
 _CONTEXT = 0.6  # of a box's longer side, shown around it
+
+Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -77,29 +80,56 @@ def photo(analysis: Analysis, score: ImageScore) -> Photo | None:
 
 def crop(analysis: Analysis, error: LabelError) -> Photo | None:
     """Return the part of an image around a likely error of its annotations; None if it cannot be read."""
+    names = analysis.chosen.index.names
+    annotated = "nothing" if error.annotated is None else names[error.annotated[0]]
+    caption = f"annotated: {annotated}; found: {names[error.label]}, score {error.score:.2f}"
+    found = [(error.box, f"{names[error.label]} {error.score:.2f}")]
+    return _part(analysis, error.image, error.box, found, caption)
+
+
+def unseen_crop(analysis: Analysis, one: Unseen) -> Photo | None:
+    """Return the part of an image around an object that the detector does not see; None if it cannot be read."""
     index = analysis.chosen.index
-    pixels = _read(index, error.image)
+    found = "nothing" if one.found is None else f"{index.names[one.found[0]]}, IoU {one.overlap:.2f}"
+    caption = f"annotated: {index.names[index.labels[one.row]]}; found: {found}"
+    return _part(analysis, one.image, index.boxes[one.row], [], caption, one.row)
+
+
+def _part(
+    analysis: Analysis,
+    image: int,
+    around: Floats,
+    detections: list[tuple[Floats, str]],
+    caption: str,
+    missed: int | None = None,
+) -> Photo | None:
+    """Return the part of an image around a box (4,), with its annotations, and these detections beside.
+
+    missed: the row of the object that the part is about; None where a detection is.
+    """
+    index = analysis.chosen.index
+    pixels = _read(index, image)
     if pixels is None:
         return None
     height, width = pixels.shape[:2]
-    margin = _CONTEXT * max(error.box[2] - error.box[0], error.box[3] - error.box[1], 16)
-    left, top = (max(0, int(value - margin)) for value in error.box[:2])
-    right, bottom = min(width, int(error.box[2] + margin) + 1), min(height, int(error.box[3] + margin) + 1)
+    margin = _CONTEXT * max(around[2] - around[0], around[3] - around[1], 16)
+    left, top = (max(0, int(value - margin)) for value in around[:2])
+    right, bottom = min(width, int(around[2] + margin) + 1), min(height, int(around[3] + margin) + 1)
     if right <= left or bottom <= top:
         return None
     shift = np.array([left, top, left, top], np.float32)
-    rows = np.arange(index.offsets[error.image], index.offsets[error.image + 1])
+    rows = np.arange(index.offsets[image], index.offsets[image + 1])
     truth = []
     for row in rows:
         box = index.boxes[row] - shift
         if (box[:2] < [right - left, bottom - top]).all() and (box[2:] > 0).all():
             inside = (box[:2] >= 0).all()  # the text of others would only be in the way
-            truth.append(_box(box, 1, index.names[index.labels[row]] if inside else ""))
-    found = [_box(error.box - shift, 0, f"{index.names[error.label]} {error.score:.2f}")]
-    annotated = "nothing" if error.annotated is None else index.names[error.annotated[0]]
+            named = inside if missed is None else row == missed
+            truth.append(_box(box, int(row != missed), index.names[index.labels[row]] if named else ""))
+    found = [_box(box - shift, 0, text) for box, text in detections]
     return Photo(
-        file_name(index, error.image),
-        f"annotated: {annotated}; found: {index.names[error.label]}, score {error.score:.2f}",
+        file_name(index, image),
+        caption,
         _data_uri(pixels[top:bottom, left:right], _CROP_SIDE, _CROP_BYTES),
         right - left,
         bottom - top,
