@@ -11,13 +11,14 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from paa.data.images.decoders import open_image
-from paa.data.images.non_images import describe_file
+from paa.data.images.non_images import describe_bytes, describe_file
 from paa.data.images.remarks import remark
 from paa.data.images.rgb import EXIF_ORIENTATION, Rgb, array_to_rgb, pil_to_rgb, tensor_to_rgb
 from paa.data.images.truncated import repair
 from paa.errors import ConfigError, ImageError, PaaError, one_line
 from paa.runtime.urls import nothing_at
 
+_UNKNOWN = "not an image of a known format"
 _SIDES_EXCHANGED = (5, 6, 7, 8)  # EXIF orientations that turn by 90 degrees
 
 
@@ -53,7 +54,7 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Rgb:
     (`limit_pixels`), and for another size.
     """
     try:
-        rgb = _decoded(path)
+        rgb = _decoded(path, str(path))
     except ConfigError:
         raise
     except Exception as error:  # Pillow's decoders raise errors of any kind for a damaged file
@@ -61,6 +62,20 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Rgb:
     if size is not None and rgb.shape[:2] != size:
         raise ImageError(wrong_size(path, (rgb.shape[0], rgb.shape[1]), size))
     return rgb
+
+
+def decode_image(data: bytes, name: str) -> Rgb:
+    """Return the image in the bytes of a file, as `read_image` does. name: what messages call it."""
+    try:
+        return _decoded(data, name)
+    except ConfigError:
+        raise
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name}: {describe_bytes(data[:4096], data.count(0) == len(data)) or _UNKNOWN}") from error
+    except Exception as error:  # Pillow's decoders raise errors of any kind for a damaged file
+        raise ImageError(f"{name}: cannot be read: {one_line(error)}") from error
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -103,21 +118,22 @@ def _is_turned(path: Path) -> bool:
         return image.getexif().get(EXIF_ORIENTATION, 1) in _SIDES_EXCHANGED
 
 
-def _decoded(path: Path) -> Rgb:
-    """Return a file's pixels; a remark says so where the end of the file is missing."""
+def _decoded(source: Path | bytes, name: str) -> Rgb:
+    """Return the pixels of a file or of its bytes; a remark says so where the end of the file is missing."""
     try:
-        with open_image(path) as image:
+        with open_image(source) as image:
             return pil_to_rgb(image)
     except PaaError:
         raise
     except Exception:
-        repaired = repair(path.read_bytes()) if path.is_file() else None
+        data = source if isinstance(source, bytes) else source.read_bytes() if source.is_file() else b""
+        repaired = repair(data)
         if repaired is None:
             raise
     with open_image(repaired.data) as image:
         rgb = pil_to_rgb(image)
     share = f", {repaired.lost:.0%} of the image" if repaired.lost >= 0.005 else ""
-    remark(f"{path}: the end of the file is missing{share}; the rest is used")
+    remark(f"{name}: the end of the file is missing{share}; the rest is used")
     return rgb
 
 
@@ -130,5 +146,5 @@ def _unreadable(path: Path, error: Exception) -> ImageError:
     if path.is_dir():
         return ImageError(f"{path}: a folder, not an image")
     if isinstance(error, UnidentifiedImageError):
-        return ImageError(f"{path}: {describe_file(path) or 'not an image of a known format'}")
+        return ImageError(f"{path}: {describe_file(path) or _UNKNOWN}")
     return ImageError(f"{path}: cannot be read: {one_line(error)}")
