@@ -863,9 +863,9 @@ def test_invalid_settings_of_evaluation(
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ("", "no images given: name image files or folders"),
+        ("", "no images given: name files, folders, URLs of images or camera:0"),
         ("nowhere", "nowhere: no such file or folder"),
-        ("empty", "empty: no images in this folder"),
+        ("empty", "empty: no images or videos in this folder"),
         ("notes.txt", "notes.txt: a text, not an image"),
         ("notes.txt --skip-bad", "notes.txt: a text, not an image"),
         ("a.png nowhere.png", "nowhere.png: no such file or folder"),
