@@ -67,6 +67,8 @@ coco: .venv/installed
 	$(BIN)/python tools/coco.py --data '$(DATA)' --recipe $(RECIPE) $(if $(INIT),--init '$(INIT)') \
 		$(if $(GPUS),--gpus $(GPUS)) $(if $(OUTPUT),--output '$(OUTPUT)') $(FLAGS)
 
+# For the example in examples/, which needs a newer numpy than the lowest.
+.venv/installed: MORE := trackers
 .venv/installed: pyproject.toml constraints.txt
 .venv-lowest/installed: pyproject.toml constraints-lowest.txt
 
@@ -75,5 +77,5 @@ coco: .venv/installed
 		{ echo "error: Python 3.10 or newer is needed, '$(PYTHON)' is not; name another: make PYTHON=python3.12" >&2; exit 1; }
 	@test -x $(@D)/bin/pip || $(PYTHON) -m venv $(@D) || \
 		{ echo "error: '$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-	$(@D)/bin/python -m pip install --disable-pip-version-check --progress-bar off -c $(filter constraints%,$^) -e '.[dev]'
+	$(@D)/bin/python -m pip install --disable-pip-version-check --progress-bar off -c $(filter constraints%,$^) -e '.[dev]' $(MORE)
 	@touch $@

@@ -51,7 +51,7 @@ usage: paa COMMAND [options]     (paa COMMAND --help: the usual options, --help-
 
   paa train --data PATH                         train on a COCO, Pascal VOC or YOLO data set
   paa eval CHECKPOINT_OR_RESULTS --data PATH    COCO's numbers, operating points, errors, a report
-  paa predict CHECKPOINT IMAGES...              draw and write detections: files, folders, patterns, - for a list
+  paa predict CHECKPOINT IMAGES...              draw and write detections: files, folders, URLs, videos, camera:0
   paa convert CHECKPOINT OUT.safetensors        any implementation's checkpoint, as this project's model file
   paa export CHECKPOINT OUT.onnx                an ONNX model, and the proof that it detects the same
   paa weights                                   list the pre-trained weights that have a name
