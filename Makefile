@@ -71,6 +71,8 @@ coco: .venv/installed
 soak: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python tools/soak.py $(FLAGS)
 
+# For the example in examples/, which needs a newer numpy than the lowest.
+.venv/installed: MORE := trackers
 .venv/installed: pyproject.toml constraints.txt
 .venv-lowest/installed: pyproject.toml constraints-lowest.txt
 
@@ -79,5 +81,5 @@ soak: .venv/installed
 		{ echo "error: Python 3.10 or newer is needed, '$(PYTHON)' is not; name another: make PYTHON=python3.12" >&2; exit 1; }
 	@test -x $(@D)/bin/pip || $(PYTHON) -m venv $(@D) || \
 		{ echo "error: '$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-	$(@D)/bin/python -m pip install --disable-pip-version-check --progress-bar off -c $(filter constraints%,$^) -e '.[dev]'
+	$(@D)/bin/python -m pip install --disable-pip-version-check --progress-bar off -c $(filter constraints%,$^) -e '.[dev]' $(MORE)
 	@touch $@

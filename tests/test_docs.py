@@ -10,13 +10,16 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from paa.commands import run_demo as demo
 from paa.commands.main import main
+from paa.data.images.read import read_image
 from paa.runtime.distributed import start
 from tests.other_files import write_other_files
 from tests.serve.servers import served
+from tests.videos import write_video
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -33,10 +36,13 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which a demo has run, much smaller than the real one."""
+    """A folder in which a demo has run, much smaller than the real one, with a video of one of its images."""
     folder = tmp_path_factory.mktemp("docs")
     with start("cpu") as process:
         demo.run_demo(folder / "demo", process, lambda record: None, images=20, steps=2)
+    image = read_image(folder / "demo" / "shapes" / "images" / "000001.jpg")
+    image = image[: len(image) // 2 * 2, : image.shape[1] // 2 * 2]  # H.264 has even sides
+    write_video(folder / "clip.mp4", [np.roll(image, 4 * i, axis=1) for i in range(12)])
     return folder
 
 

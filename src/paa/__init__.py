@@ -1,6 +1,7 @@
 """Probabilistic Anchor Assignment with IoU Prediction (ECCV 2020), in today's PyTorch.
 
-`paa.load(path)` gives a `PAA`, whose `predict` gives `Detections`. `paa.train(data, recipe)` trains a detector.
+`paa.load(path)` gives a `PAA`, whose `predict` gives `Detections`; `paa.frames(path)` gives a video's frames.
+`paa.train(data, recipe)` trains a detector.
 `paa.core` holds the paper's functions, for models and training loops of your own: `paa_losses`, `assign`, `detect`.
 `paa.paa_resnet50_fpn` stands in for torchvision's `fcos_resnet50_fpn` in a training script.
 """
@@ -14,6 +15,7 @@ from paa.errors import PaaError
 if TYPE_CHECKING:
     from paa import core as core
     from paa.core import Assignment, LossWeights, assign, detect, paa_losses
+    from paa.data.video.frames import frames
     from paa.predictor import PAA, load
     from paa.torchvision_detector import TorchvisionDetector, paa_resnet50_fpn
     from paa.training.api import train
@@ -28,6 +30,7 @@ _LAZY = {
     "LossWeights": "paa.core",
     "assign": "paa.core",
     "detect": "paa.core",
+    "frames": "paa.data.video.frames",
     "paa_losses": "paa.core",
     "TorchvisionDetector": "paa.torchvision_detector",
     "paa_resnet50_fpn": "paa.torchvision_detector",
@@ -47,6 +50,7 @@ __all__ = [
     "assign",
     "core",
     "detect",
+    "frames",
     "load",
     "paa_losses",
     "paa_resnet50_fpn",

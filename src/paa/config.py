@@ -384,6 +384,22 @@ class LoadingConfig(WorkerConfig):
 
 
 @dataclass(frozen=True)
+class FetchConfig:
+    """Limits for the images that are fetched from URLs."""
+
+    max_mb: float = 50.0
+    """Most megabytes of an image."""
+    timeout: float = 60.0
+    """Seconds after which an image that is not all there is given up."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for an invalid value."""
+        for name, value in (("megabytes", self.max_mb), ("seconds", self.timeout)):
+            if not 0 < value < math.inf:
+                raise ConfigError(f"the most {name} of an image from a URL must be above 0, got {value}")
+
+
+@dataclass(frozen=True)
 class RuntimeConfig(WorkerConfig):
     """Where a run computes, how fast, and what it logs; only precision and seed change what is learned."""
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from paa.errors import DataError
-from paa.inference.sources import find_images
+from paa.inference.sources import Named, expected_images, find_images, find_sources
 
 
 def image(path: Path) -> Path:
@@ -77,3 +77,68 @@ def test_find_images_says_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "empty" / "a.jpg").mkdir(parents=True)
     with pytest.raises(DataError, match=r"empty: no images in this folder \(.*\.bmp, "):
         find_images([tmp_path / "empty"])
+
+
+def test_find_sources(tmp_path: Path) -> None:
+    photo, deep = image(tmp_path / "in" / "b.jpg"), image(tmp_path / "in" / "deep" / "c.png")
+    (tmp_path / "in" / "a.MP4").write_bytes(b"")
+    (tmp_path / "in" / "notes.txt").write_text("")
+    clip = Named(str(tmp_path / "in" / "a.MP4"), "video")
+    inside = [clip, Named(str(photo)), Named(str(deep))]
+    assert find_sources([str(tmp_path / "in")]) == inside
+    assert find_sources([str(tmp_path / "in" / "*.*")]) == inside[:2]
+    url = "https://a.org/photo.jpg?x=[1]*"
+    given = [url, "camera:0", "/dev/video7", str(photo), "HTTP://b.org//x"]
+    assert find_sources(given) == [
+        Named(url, "url"),
+        Named("camera:0", "camera"),
+        Named("/dev/video7", "camera"),
+        Named(str(photo), "image"),
+        Named("HTTP://b.org//x", "url"),
+    ]
+
+
+def test_videos_without_a_suffix_are_found_by_their_content(tmp_path: Path) -> None:
+    (tmp_path / "clip").write_bytes(b"\0\0\0\x18ftypisom")
+    (tmp_path / "photo.jpg").write_bytes(b"\0\0\0\x18ftypisom")  # its suffix says that it is an image
+    photo = image(tmp_path / "x.png").rename(tmp_path / "photo")
+    kinds = [named.kind for name in ("clip", "photo.jpg", "photo") for named in find_sources([str(tmp_path / name)])]
+    assert kinds == ["video", "image", "image"]
+    assert find_sources([str(tmp_path)]) == [Named(str(tmp_path / "photo.jpg"))]
+    assert photo.exists()
+
+
+def test_find_sources_says_what_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"empty: no images or videos in this folder \(.*\.mkv, \.mov, \.mp4"):
+        find_sources([str(tmp_path / "empty")])
+    with pytest.raises(DataError, match=r"\*\.mp4: no image or video fits this pattern"):
+        find_sources([str(tmp_path / "*.mp4")])
+    with pytest.raises(DataError, match=r"^s3://a/b.jpg: a URL, not a path: download it first"):
+        find_sources(["s3://a/b.jpg"])
+    with pytest.raises(DataError, match=r"^nowhere: no such file or folder$"):
+        find_sources(["nowhere"])
+
+
+def test_stems() -> None:
+    stems = {
+        Named("/a/b.c.jpg"): "b.c",
+        Named("clip.mp4", "video"): "clip",
+        Named("https://a.org/x/photo.jpg?y=z.png", "url"): "photo",
+        Named("https://a.org/", "url"): "a",
+        Named("camera:2", "camera"): "camera-2",
+        Named("/dev/video2", "camera"): "camera-2",
+    }
+    assert {named: named.stem for named in stems} == stems
+
+
+def test_how_many_images_to_expect(tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="av is an extra")
+    from tests.videos import shades, write_video
+
+    clip = Named(str(write_video(tmp_path / "a.mp4", shades(25))), "video")
+    photo, url = Named("a.jpg"), Named("https://a.org/a.jpg", "url")
+    assert expected_images([photo, url, clip, clip]) == 52
+    assert expected_images([clip, photo], every=10) == 4
+    assert expected_images([photo, Named("camera:0", "camera")]) is None
+    assert expected_images([photo, Named(str(tmp_path / "none.mp4"), "video")]) is None

@@ -16,7 +16,9 @@ from paa.config import InferenceConfig
 from paa.data.images.read import read_image
 from paa.data.images.rgb import Rgb
 from paa.errors import ConfigError, ImageError, RunError
-from paa.report.predictions import _drawn_names, write_predictions
+from paa.inference.sources import Named
+from paa.report.outputs.entry import Entry
+from paa.report.predictions import _unique_names, write_predictions
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +37,20 @@ def images(tmp_path: Path, shapes: Path) -> list[Path]:
     return paths
 
 
+def named(paths: list[Path]) -> list[Named]:
+    return [Named(str(path)) for path in paths]
+
+
 def test_files(tmp_path: Path, model: PAA, images: list[Path]) -> None:
     out = tmp_path / "out" / "deep"
-    heard: list[tuple[Path, int]] = []
+    heard: list[tuple[str, int]] = []
     inference = InferenceConfig(threshold=0.35)
     counts, left_out = write_predictions(
-        model.train(), images, out, inference, listen=lambda path, count: heard.append((path, count))
+        model.train(),
+        named(images),
+        out,
+        inference,
+        listen=lambda entry: heard.append((entry.file, len(entry.detections))),
     )
     text = (out / "detections.json").read_text()
     records = json.loads(text)
@@ -49,7 +59,7 @@ def test_files(tmp_path: Path, model: PAA, images: list[Path]) -> None:
     assert len({record["drawn"] for record in records}) == 4
     assert {path.name for path in out.iterdir()} == {"detections.json", *(record["drawn"] for record in records)}
     assert counts == [len(record["detections"]) for record in records]
-    assert heard == list(zip(images, counts))
+    assert heard == list(zip(map(str, images), counts))
     assert left_out == []
     assert sum(counts) > 0
     for path, record in zip(images, records):
@@ -64,15 +74,15 @@ def test_files(tmp_path: Path, model: PAA, images: list[Path]) -> None:
 def test_batches(tmp_path: Path, model: PAA, images: list[Path]) -> None:
     several = [*images, *images] * 3
     for batch_size in (1, 3):
-        write_predictions(model, several, tmp_path / str(batch_size), batch_size=batch_size)
+        write_predictions(model, named(several), tmp_path / str(batch_size), batch_size=batch_size)
     one, three = ((tmp_path / name / "detections.json").read_text() for name in ("1", "3"))
     assert [record["drawn"] for record in json.loads(one)] == [record["drawn"] for record in json.loads(three)]
     assert len({record["drawn"] for record in json.loads(three)}) == 24
 
 
 def test_threshold(tmp_path: Path, model: PAA, images: list[Path]) -> None:
-    every, _ = write_predictions(model, images[:1], tmp_path / "0")
-    none, _ = write_predictions(model, images[:1], tmp_path / "1", InferenceConfig(threshold=1))
+    every, _ = write_predictions(model, named(images[:1]), tmp_path / "0")
+    none, _ = write_predictions(model, named(images[:1]), tmp_path / "1", InferenceConfig(threshold=1))
     assert every[0] > 10
     assert none == [0]
 
@@ -83,7 +93,7 @@ def test_images_are_never_overwritten(tmp_path: Path, model: PAA, images: list[P
     link.symlink_to(images[0].parent)
     for folder in (images[0].parent, images[1].parent, link):
         with pytest.raises(ConfigError, match="would be overwritten by its drawing; give another --output"):
-            write_predictions(model, images, folder)
+            write_predictions(model, named(images), folder)
     assert [path.read_bytes() for path in images] == before
 
 
@@ -97,14 +107,14 @@ def test_an_image_that_cannot_be_read(
     (out / "left_out.txt").write_text("of an earlier run")
     for i in bad:
         images[i].write_bytes(images[i].read_bytes()[:500])
-    counts, left_out = write_predictions(model, images, out, batch_size=batch_size)
+    counts, left_out = write_predictions(model, named(images), out, batch_size=batch_size)
     good = [str(path) for i, path in enumerate(images) if i not in bad]
     records = json.loads((out / "detections.json").read_text())
     assert [record["file"] for record in records] == good
     assert len(counts) == len(good)
     assert [line.split(": ")[0] for line in left_out] == [str(images[i]) for i in bad]
     assert (out / "left_out.txt").read_text().splitlines() == left_out
-    write_predictions(model, [Path(path) for path in good], out)
+    write_predictions(model, named([Path(path) for path in good]), out)
     assert not (out / "left_out.txt").exists()
 
 
@@ -113,7 +123,7 @@ def test_nothing_that_can_be_read(tmp_path: Path, model: PAA, images: list[Path]
         path.write_bytes(b"")
     for given, message in ((images, "none of the 4 images can be read; the first: .*: an empty"), (images[:1], "^/")):
         with pytest.raises(ImageError, match=message):
-            write_predictions(model, given, tmp_path / "out")
+            write_predictions(model, named(given), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -122,7 +132,7 @@ def test_what_is_done_stays_when_the_rest_fails(tmp_path: Path, model: PAA, imag
     images[0].write_bytes(b"")
     seen: list[int] = []
 
-    def listen(path: Path, count: int) -> None:
+    def listen(entry: Entry) -> None:
         records = json.loads((tmp_path / "detections.json").read_text())
         seen.append(len(records))
         for record in records:
@@ -132,7 +142,7 @@ def test_what_is_done_stays_when_the_rest_fails(tmp_path: Path, model: PAA, imag
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_predictions(model, [*images, *images], tmp_path, listen=listen)
+        write_predictions(model, named([*images, *images]), tmp_path, listen=listen)
     assert seen == [1, 2, 3]
     assert (tmp_path / "left_out.txt").read_text() == f"{images[0]}: an empty file\n"
     assert len(json.loads((tmp_path / "detections.json").read_text())) == 3
@@ -152,8 +162,8 @@ def test_memory_does_not_grow_with_the_images(
         read.append(weakref.ref(image))
         return image
 
-    monkeypatch.setattr("paa.report.predictions.read_image", spy)
-    write_predictions(model, images * 10, tmp_path)
+    monkeypatch.setattr("paa.inference.sources.read_image", spy)
+    write_predictions(model, named(images * 10), tmp_path)
     assert len(alive) == 40
     assert max(alive) <= 2
 
@@ -161,7 +171,7 @@ def test_memory_does_not_grow_with_the_images(
 def test_every_output_holds_the_detections(tmp_path: Path, model: PAA, images: list[Path]) -> None:
     arrow = pytest.importorskip("pyarrow.parquet", reason="pyarrow is an extra")
     inference, out = InferenceConfig(threshold=0.3), tmp_path / "out"
-    write_predictions(model, images, out, inference, save=("coco", "yolo", "csv", "parquet", "csv"))
+    write_predictions(model, named(images), out, inference, save=("coco", "yolo", "csv", "parquet", "csv"))
     records = json.loads((out / "detections.json").read_text())
     assert [record["drawn"] for record in records] == [None] * 4
     assert {path.name for path in out.iterdir()} == {
@@ -201,7 +211,7 @@ def test_every_output_holds_the_detections(tmp_path: Path, model: PAA, images: l
 def test_only_the_json(tmp_path: Path, model: PAA, images: list[Path]) -> None:
     """Images in the output's folder are not in danger where nothing is drawn."""
     before = images[0].read_bytes()
-    write_predictions(model, images[:1], images[0].parent, save=())
+    write_predictions(model, named(images[:1]), images[0].parent, save=())
     assert {path.name for path in images[0].parent.iterdir()} == {"a.jpg", "detections.json"}
     assert images[0].read_bytes() == before
 
@@ -211,22 +221,23 @@ def test_outputs_of_a_run_that_is_stopped(tmp_path: Path, model: PAA, images: li
     pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
     heard: list[int] = []
 
-    def listen(path: Path, count: int) -> None:
-        heard.append(count)
+    def listen(entry: Entry) -> None:
+        heard.append(len(entry.detections))
         assert len(json.loads((tmp_path / "results.json").read_text())) == sum(heard)
         assert len((tmp_path / "detections.csv").read_text().splitlines()) == sum(heard) + 1
         if len(heard) == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_predictions(model, images, tmp_path, save=("coco", "csv", "parquet"), listen=listen)
+        write_predictions(model, named(images), tmp_path, save=("coco", "csv", "parquet"), listen=listen)
     assert sum(heard) > 20
     assert not list(tmp_path.glob("*.parquet*"))
 
 
 def test_no_detection_at_all(tmp_path: Path, model: PAA, images: list[Path]) -> None:
     arrow = pytest.importorskip("pyarrow.parquet", reason="pyarrow is an extra")
-    write_predictions(model, images, tmp_path, InferenceConfig(threshold=1), save=("coco", "yolo", "csv", "parquet"))
+    none = InferenceConfig(threshold=1)
+    write_predictions(model, named(images), tmp_path, none, save=("coco", "yolo", "csv", "parquet"))
     assert (tmp_path / "results.json").read_text() == "[]\n"
     assert len((tmp_path / "detections.csv").read_text().splitlines()) == 1
     assert arrow.read_table(tmp_path / "detections.parquet").num_rows == 0
@@ -236,18 +247,17 @@ def test_no_detection_at_all(tmp_path: Path, model: PAA, images: list[Path]) -> 
 def test_without_pyarrow(tmp_path: Path, model: PAA, images: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ConfigError, match=r"--save parquet: pyarrow is not installed: pip install 'paa\[parquet\]'"):
-        write_predictions(model, images, tmp_path / "out", save=("parquet",))
+        write_predictions(model, named(images), tmp_path / "out", save=("parquet",))
     assert not (tmp_path / "out").exists()
 
 
 def test_many_files_of_one_name() -> None:
-    paths = [Path(f"{folder}/a.jpg") for folder in range(20_000)]
-    names = _drawn_names([*paths, Path("a-2.png"), Path("b.png")])
-    assert names[:3] == ["a.jpg", "a-2.jpg", "a-3.jpg"]
-    assert names[-2:] == ["a-2-2.jpg", "b.jpg"]
+    names = _unique_names([*["a"] * 20_000, "a-2", "b"])
+    assert names[:3] == ["a", "a-2", "a-3"]
+    assert names[-2:] == ["a-2-2", "b"]
     assert len(set(names)) == len(names)
 
 
 def test_a_folder_that_is_a_file(model: PAA, images: list[Path]) -> None:
     with pytest.raises(RunError, match="is not a writable folder"):
-        write_predictions(model, images, images[0])
+        write_predictions(model, named(images), images[0])

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
+import sys
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
-from paa.report.progress import TrainingProgress, progress_bar, training_line
+from paa import Detections
+from paa.report.outputs.entry import Entry
+from paa.report.progress import PredictionLines, TrainingProgress, progress_bar, terminal_for_progress, training_line
 
 TRAINED: dict[str, Any] = {
     "step": 20,
@@ -118,3 +123,66 @@ def test_a_progress_bar_is_for_terminals_only_and_goes_away(terminal: bool) -> N
     assert (" 75%" in shown) == terminal
     assert ("images" in shown) == terminal
     assert shown.endswith("\x1b[2K" if terminal else "")
+
+
+def test_a_progress_bar_of_unknown_length_has_no_estimate() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None)
+    with progress_bar(console, "images", None) as advance:
+        advance(3)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "3/?" in shown
+    assert "0:00:00" in shown  # the time passed
+    assert "%" not in shown
+
+
+def test_what_is_logged_goes_above_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard error is then what rich puts there, and the same as before afterwards."""
+    errors = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", errors)
+    handler = logging.StreamHandler()
+    log = logging.getLogger("paa")
+    monkeypatch.setattr(log, "handlers", [handler])
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None)
+    with progress_bar(console, "images", 4):
+        log.warning("a remark")
+    log.warning("a later one")
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "a remark\n" in shown
+    assert errors.getvalue() == "a later one\n"
+
+
+@pytest.mark.parametrize(("output", "errors"), [(True, True), (True, False), (False, True), (False, False)])
+def test_where_progress_is_shown(output: bool, errors: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the terminal that standard error is; where standard output is that terminal too, on it, above the lines."""
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    sys.stderr.isatty = lambda: errors  # type: ignore[method-assign]
+    console = Console(file=io.StringIO(), force_terminal=output)
+    shown = terminal_for_progress(console)
+    assert shown.is_terminal == errors
+    assert (shown is console) == (output and errors)
+
+
+def entry(file: str, frame: int | None, objects: int) -> Entry:
+    found = Detections(np.zeros((objects, 4), np.float32), np.ones(objects, np.float32), np.zeros(objects, int), ("a",))
+    return Entry(file, file, np.zeros((1, 1, 3), np.uint8), found, frame, None if frame is None else frame / 25)
+
+
+def test_lines_of_a_prediction() -> None:
+    lines: list[str] = []
+    take = PredictionLines(lines.append)
+    for one in (
+        *(entry("a.jpg", None, 2), entry("b.mp4", 0, 1), entry("b.mp4", 5, 3), entry("c.mp4", 0, 0)),
+        *(entry("d.jpg", None, 0), entry("d.jpg", None, 1), entry("camera:0", 0, 7)),
+    ):
+        take(one)
+    assert lines[-1] == "d.jpg: 1 objects"
+    take.end_video()
+    take.end_video()
+    assert lines == [
+        "a.jpg: 2 objects",
+        "b.mp4: 4 objects in 2 frames",
+        "c.mp4: 0 objects in 1 frame",
+        "d.jpg: 0 objects",
+        "d.jpg: 1 objects",
+        "camera:0: 7 objects in 1 frame",
+    ]

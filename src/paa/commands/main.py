@@ -70,7 +70,7 @@ usage: paa COMMAND [options]     (paa COMMAND --help: the usual options, --help-
   paa train --data PATH                         train on a COCO, Pascal VOC or YOLO data set
   paa tune --data PATH                          search for a better recipe, in trials
   paa eval CHECKPOINT_OR_RESULTS --data PATH    COCO's numbers, operating points, errors, a report
-  paa predict CHECKPOINT IMAGES...              draw and write detections: files, folders, patterns, - for a list
+  paa predict CHECKPOINT IMAGES...              draw and write detections: files, folders, URLs, videos, camera:0
   paa convert CHECKPOINT OUT.safetensors        any implementation's checkpoint, as this project's model file
   paa export CHECKPOINT OUT.onnx                a model for ONNX Runtime, OpenVINO or alone; it proves itself
   paa serve CHECKPOINT                          a page and an endpoint that detect in the images sent to them

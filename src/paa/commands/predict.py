@@ -13,31 +13,32 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from tyro.conf import Positional, arg
 
 from paa.commands.options import DetectorFormat, InferenceOptions, TileOptions, limit_pixels, with_tiles, with_views
-from paa.config import InferenceConfig, MultiScaleConfig, PredictionOutput
+from paa.config import FetchConfig, InferenceConfig, MultiScaleConfig, PredictionOutput
 from paa.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from paa.inference.keep import Keep
+    from paa.report.outputs.entry import Entry
 
 
 @dataclass(frozen=True)
 class Predict:
-    """Draw what a checkpoint detects on images, and write the detections as JSON."""
+    """Draw what a checkpoint detects on images and videos, and write the detections as JSON."""
 
     checkpoint: Positional[Path]
     """A checkpoint of this project, the seed, the official code or MMDetection, or a name, as mmdet/r50_1x (paa weights
     lists them)."""
-    paths: Positional[tuple[Path, ...]]
-    """Images, folders of images, quoted patterns as 'photos/**/*.jpg', or - for a list on standard input, one a
-    line."""
+    paths: Positional[tuple[str, ...]]
+    """Images, videos, folders of these, quoted patterns as 'photos/**/*.jpg', URLs of images, camera:0 for a camera, or
+    - for a list on standard input, one a line."""
     checkpoint_format: DetectorFormat | None = None
     """Format of the checkpoint; default: recognised from its content."""
     output: Path = Path("predictions")
     """Folder for detections.json and what --save names."""
     save: tuple[PredictionOutput, ...] = ("images",)
-    """What to write beside detections.json: drawn images, results.json (COCO's format), labels for YOLO,
+    """What to write beside detections.json: drawn images and videos, results.json (COCO's format), labels for YOLO,
     detections.csv, detections.parquet; --save alone: nothing."""
     device: str | None = None
     """cpu, cuda, cuda:1, ...; default: a GPU if there is one."""
@@ -53,6 +54,8 @@ class Predict:
     """Only detections of these classes; default: all."""
     top_k: int | None = None
     """Only the best of each image, so many; default: all above the threshold."""
+    every: int = 1
+    """Of a video or a camera, look at every so-many-th frame only."""
     batch_size: int = 1
     """Images at a time."""
     skip_bad: bool = False
@@ -62,6 +65,7 @@ class Predict:
     """Most pixels of an image; default: 178956970, or PAA_MAX_PIXELS of the environment."""
     views: MultiScaleConfig = field(default_factory=MultiScaleConfig)
     tiling: Annotated[TileOptions, arg(name="tiles")] = field(default_factory=TileOptions)
+    fetching: Annotated[FetchConfig, arg(name="url")] = field(default_factory=FetchConfig)
 
     usual: ClassVar[tuple[str, ...]] = (
         "checkpoint",
@@ -77,6 +81,7 @@ class Predict:
         "thresholds",
         "classes",
         "top_k",
+        "every",
         "batch_size",
         "skip_bad",
     )
@@ -84,17 +89,20 @@ class Predict:
 
     def run(self, console: Console) -> None:
         """Predict, draw, write; exit code 1 if an image was left out."""
-        from paa.inference.sources import find_images
+        from paa.inference.sources import expected_images, find_sources
         from paa.predictor import load
         from paa.report.predictions import write_predictions
+        from paa.report.progress import PredictionLines, progress_bar, terminal_for_progress
         from paa.runtime.memory import keep_memory
 
         if not self.paths:
-            raise ConfigError("no images given: name image files or folders")
+            raise ConfigError("no images given: name files, folders, URLs of images or camera:0")
+        if self.every < 1:
+            raise ConfigError(f"--every must be at least 1, got {self.every}")
         limit_pixels(self.max_pixels)
         inference = with_views(self.inference, self.multi_scale, self.views)
         inference = with_tiles(inference, self.tiles, self.tiling)
-        images = find_images(_with_listed(self.paths), self.output)
+        sources = find_sources(_with_listed(self.paths), self.output)
         model = load(self.checkpoint, self.device, format=self.checkpoint_format)
         if model.mean.device.type == "cpu":
             keep_memory()
@@ -103,16 +111,30 @@ class Predict:
             inference = replace(inference, threshold=0.0)
         model.inference = inference
         model.optimise(inference.precision, inference.compile)
-        written = write_predictions(
-            model,
-            images,
-            self.output,
-            model.inference,
-            batch_size=self.batch_size,
-            save=self.save,
-            keep=keep,
-            listen=lambda path, count: console.print(f"{path}: {count} objects", highlight=False, markup=False),
-        )
+        lines = PredictionLines(lambda line: console.print(line, highlight=False, markup=False))
+        terminal = terminal_for_progress(console)
+        total = expected_images(sources, self.every) if terminal.is_terminal else None
+
+        def listen(entry: Entry) -> None:
+            lines(entry)
+            advance(1)
+
+        with progress_bar(terminal, "images", total) as advance:
+            try:
+                written = write_predictions(
+                    model,
+                    sources,
+                    self.output,
+                    model.inference,
+                    batch_size=self.batch_size,
+                    every=self.every,
+                    limits=self.fetching,
+                    save=self.save,
+                    keep=keep,
+                    listen=listen,
+                )
+            finally:
+                lines.end_video()
         console.print(f"written to {self.output}", markup=False)
         self._report_left_out(written.left_out)
 
@@ -145,15 +167,15 @@ class Predict:
                 sys.exit(1)
 
 
-def _with_listed(paths: Sequence[Path]) -> list[Path]:
+def _with_listed(paths: Sequence[str]) -> list[str]:
     """Return the paths with the lines of standard input, which is read to its end, in the place of the first `-`."""
-    named: list[Path] = []
+    named: list[str] = []
     for path in paths:
-        if path != Path("-"):
+        if path != "-":
             named.append(path)
             continue
         lines = [os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer]  # names may be invalid Unicode
-        named.extend(Path(line) for line in lines if line)
+        named.extend(line for line in lines if line)
     if not named:
         raise ConfigError("no images given: standard input has no line")
     return named

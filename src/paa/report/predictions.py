@@ -1,26 +1,26 @@
-"""The files of a prediction: all detections as JSON, the outputs that are asked for, and the images left out."""
+"""The files of a prediction: all detections as JSON, the outputs that are asked for, and what was left out."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from paa.config import InferenceConfig, PredictionOutput
-from paa.data.images.read import read_image
+from paa.config import FetchConfig, InferenceConfig, PredictionOutput
 from paa.data.images.rgb import Rgb
 from paa.data.left_out import LEFT_OUT
 from paa.detections import Detections
 from paa.errors import ConfigError, ImageError
 from paa.inference.predict import predict
+from paa.inference.sources import Named, NamedImage, images_of
 from paa.model.detector import Detector
 from paa.report.json_list import JsonListFile
 from paa.report.outputs.coco import coco_results_file
 from paa.report.outputs.csv_file import csv_rows
 from paa.report.outputs.drawings import drawings
-from paa.report.outputs.entry import Entry, Output, Write
+from paa.report.outputs.entry import Entry, Output, Write, drawn_name
 from paa.report.outputs.parquet import check_pyarrow, parquet_rows
 from paa.report.outputs.yolo import yolo_labels
 from paa.runtime.files import check_folder, write_text
@@ -37,8 +37,8 @@ _OUTPUTS: dict[PredictionOutput, Output] = {
 class Written(NamedTuple):
     """What `write_predictions` wrote.
 
-    counts: the number of objects in each image that was read. left_out: for each image that was not, a line with its
-    file and what is wrong with it.
+    counts: the number of objects in each image that was read, and in each frame. left_out: for each image that was not,
+    and for each video of which a part was not, a line with its file and what is wrong with it.
     """
 
     counts: list[int]
@@ -47,73 +47,85 @@ class Written(NamedTuple):
 
 def write_predictions(
     detector: Detector,
-    paths: Sequence[Path],
+    sources: Sequence[Named],
     folder: Path,
     inference: InferenceConfig = InferenceConfig(),
     *,
     batch_size: int = 1,
+    every: int = 1,
+    limits: FetchConfig = FetchConfig(),
     save: Sequence[PredictionOutput] = ("images",),
     keep: Callable[[Detections], Detections] = lambda detections: detections,
-    listen: Callable[[Path, int], object] = lambda path, count: None,
+    listen: Callable[[Entry], object] = lambda entry: None,
 ) -> Written:
-    """Detect in images, and write each one's outputs and its entry in detections.json to `folder` when it is done.
+    """Detect in images and videos, and write each image's outputs and its entry in detections.json to `folder` when it
+    is done.
 
-    save: the outputs beside detections.json. keep: chooses among an image's detections, as `paa.inference.keep.Keep`.
-    listen: is called with each image and its number of objects when its files are written.
+    every: of a video, each so-many-th frame. limits: of what is fetched from URLs. save: the outputs beside
+    detections.json. keep: chooses among an image's detections, as `paa.inference.keep.Keep`. listen: is called with
+    each image when its files are written.
     detections.json is a list of {file, drawn, width, height, detections: [{box: xyxy, score, label, name}]}, valid JSON
-    after every image; `drawn` is None if no images are saved. An image that cannot be read is left out, and named in
-    left_out.txt.
+    after every image; `drawn` is None if no images are saved; each frame of a video has an entry, with its `frame` and
+    `time` after `file`. An image that cannot be read is left out, and named in left_out.txt.
     ConfigError where a drawing would take the place of one of the images; ImageError, with nothing written, if none of
     them can be read; RunError for a file that cannot be written: those before it stay.
     """
     check_folder(folder)
-    names = _drawn_names(paths)
+    if every < 1:
+        raise ConfigError(f"--every must be at least 1, got {every}")
+    names = _unique_names([named.stem for named in sources])
     draws = "images" in save
     if "parquet" in save:
         check_pyarrow()
-    lost = {path.resolve() for path in paths} & {(folder / name).resolve() for name in names if draws}
-    if lost:
+    given = {Path(named.name).resolve() for named in sources if named.kind in ("image", "video")}
+    drawn = {(folder / drawn_name(name, named.of_frames)).resolve() for named, name in zip(sources, names) if draws}
+    if lost := given & drawn:
         raise ConfigError(f"{min(lost)}: would be overwritten by its drawing; give another --output")
     counts: list[int] = []
     left_out: list[str] = []
     listed = 0
-    read: deque[tuple[Path, str]] = deque()  # path and drawing's name of each image that is read and not written yet
+    read: deque[tuple[Named, str, NamedImage]] = deque()  # each image that is read and not written yet, and its name
 
-    def images() -> Iterator[Rgb]:
-        for path, name in zip(paths, names):
+    def images() -> Generator[Rgb, None, None]:
+        for named, name in zip(sources, names):
             try:
-                image = read_image(path)
+                for image in images_of(named, every, limits):
+                    read.append((named, name, image))
+                    yield image.image
             except ImageError as error:
                 left_out.append(str(error))
-                continue
-            read.append((path, name))
-            yield image
 
     with ExitStack() as stack:
         records: JsonListFile | None = None
         writers: list[Write] = []
-        for image, detections in predict(detector, images(), inference, batch_size=batch_size):
-            path, name = read.popleft()
-            detections = keep(detections)
+        given_images = stack.enter_context(closing(images()))
+        for _, detections in predict(detector, given_images, inference, batch_size=batch_size):
+            named, name, of = read.popleft()
+            entry = Entry(named.name, name, of.image, keep(detections), of.frame, of.time)
             if records is None:  # the folder is not made before there is something to put in it
                 records = stack.enter_context(_start(folder))
                 writers = [
                     stack.enter_context(_OUTPUTS[output](folder, detector.names)) for output in dict.fromkeys(save)
                 ]
-            entry = Entry(path, Path(name).stem, image, detections)
             for write in writers:
                 write(entry)
-            height, width = image.shape[:2]
-            about = {"file": str(path), "drawn": name if draws else None, "width": width, "height": height}
-            records.append({**about, "detections": detections.to_dicts()})
-            counts.append(len(detections))
-            listen(path, len(detections))
+            records.append(_record(entry, draws))
+            counts.append(len(entry.detections))
+            listen(entry)
             listed = _list_left_out(folder, left_out, listed)
     if left_out and not counts:
-        what = f"none of the {len(paths)} images can be read; the first: " if len(paths) > 1 else ""
+        what = f"none of the {len(sources)} images can be read; the first: " if len(sources) > 1 else ""
         raise ImageError(what + left_out[0])
     _list_left_out(folder, left_out, listed)
     return Written(counts, left_out)
+
+
+def _record(entry: Entry, draws: bool) -> dict[str, Any]:
+    """Return an image's entry in detections.json."""
+    height, width = entry.image.shape[:2]
+    moment = {} if entry.frame is None else {"frame": entry.frame, "time": entry.time}
+    about = {"file": entry.file, **moment, "drawn": entry.drawn if draws else None, "width": width, "height": height}
+    return {**about, "detections": entry.detections.to_dicts()}
 
 
 def _start(folder: Path) -> JsonListFile:
@@ -130,15 +142,15 @@ def _list_left_out(folder: Path, left_out: list[str], listed: int) -> int:
     return len(left_out)
 
 
-def _drawn_names(images: Sequence[Path]) -> list[str]:
-    """Return a unique name for each image's drawing; images in different folders may have the same name."""
+def _unique_names(stems: Sequence[str]) -> list[str]:
+    """Return a unique name for each image's files; images in different folders may have the same name."""
     names: dict[str, None] = {}
     numbers: dict[str, int] = {}  # the last number given to each stem
-    for path in images:
-        name, number = f"{path.stem}.jpg", numbers.get(path.stem, 1)
+    for stem in stems:
+        name, number = stem, numbers.get(stem, 1)
         while name in names:
             number += 1
-            name = f"{path.stem}-{number}.jpg"
+            name = f"{stem}-{number}"
         names[name] = None
-        numbers[path.stem] = number
+        numbers[stem] = number
     return list(names)

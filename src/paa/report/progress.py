@@ -1,18 +1,22 @@
-"""The lines that a person sees on the terminal during a training run."""
+"""What a person sees on the terminal while a command works: bars, and lines of training and prediction."""
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 from rich.control import Control
-from rich.progress import Progress
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.segment import ControlType
 from rich.text import Text
 
-from paa.report.console import can_redraw
+from paa.data.read_report import counted
+from paa.report.console import can_redraw, make_console
+from paa.report.outputs.entry import Entry
 
 _BAR = 16
 """Characters of the bar."""
@@ -32,11 +36,70 @@ def training_line(record: dict[str, Any]) -> str:
 
 
 @contextmanager
-def progress_bar(console: Console, name: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar while the block runs, on a terminal only; yield the function that advances it by a count."""
-    with Progress(console=console, transient=True, disable=not can_redraw(console)) as bar:
+def progress_bar(console: Console, name: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar while the block runs, on a terminal only; yield the function that advances it by a count.
+
+    The bar has an estimate of the time left; total None: it is not known, and the bar has the time passed instead.
+    """
+    columns = Progress.get_default_columns()
+    if total is None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    one_terminal = console.is_terminal and sys.stdout.isatty()  # what is printed goes above the bar, else where it was
+    shown = Progress(
+        *columns, console=console, transient=True, disable=not can_redraw(console), redirect_stdout=one_terminal
+    )
+    with shown as bar, _log_goes_to_stderr():
         task = bar.add_task(name, total=total)
         yield lambda count: bar.advance(task, count)
+
+
+def terminal_for_progress(output: Console) -> Console:
+    """Return where a command shows its progress whose results go to `output`: there if that is the terminal, too.
+
+    A console that is no terminal where standard error is none, so that nothing is shown.
+    """
+    errors = make_console(stderr=True)
+    return output if output.is_terminal and errors.is_terminal else errors
+
+
+@contextmanager
+def _log_goes_to_stderr() -> Iterator[None]:
+    """Let the lines of the log go to what standard error is in the block: above a progress bar, if one is shown."""
+    handlers = [h for h in logging.getLogger("paa").handlers if type(h) is logging.StreamHandler]
+    before = [(handler, handler.stream) for handler in handlers]
+    for handler in handlers:
+        handler.setStream(sys.stderr)
+    try:
+        yield
+    finally:
+        for handler, stream in before:
+            handler.setStream(stream)
+
+
+class PredictionLines:
+    """Prints a line for each image in which objects were detected, and one for each video when its last frame was."""
+
+    def __init__(self, show: Callable[[str], object]) -> None:
+        self._show = show
+        self._video, self._frames, self._objects = "", 0, 0
+
+    def __call__(self, entry: Entry) -> None:
+        """Take one image or frame, in order."""
+        if entry.file != self._video:
+            self.end_video()
+        count = len(entry.detections)
+        if entry.frame is None:
+            self._show(f"{entry.file}: {count} objects")
+            return
+        self._video = entry.file
+        self._frames += 1
+        self._objects += count
+
+    def end_video(self) -> None:
+        """Print the line of the video whose frames came last, if it was not printed."""
+        if self._video:
+            self._show(f"{self._video}: {self._objects} objects in {counted(self._frames, 'frame')}")
+        self._video, self._frames, self._objects = "", 0, 0
 
 
 class TrainingProgress:

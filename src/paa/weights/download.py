@@ -17,11 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
+from urllib.request import urlopen
 
-from paa.errors import format_bytes, one_line
+from paa.errors import format_bytes
 from paa.runtime.files import cannot_write
 from paa.runtime.locks import try_lock
+from paa.runtime.web import reason, request
 from paa.weights.unsupported import describe_start
 
 log = logging.getLogger("paa")
@@ -68,10 +69,10 @@ def remote_size(address: str) -> int | None:
     None if the server does not say.
     """
     try:
-        with urlopen(_request(address, method="HEAD"), timeout=TIMEOUT) as response:
+        with urlopen(request(address, method="HEAD"), timeout=TIMEOUT) as response:
             length = response.headers.get("Content-Length", "")
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise DownloadError(_reason(error)) from error
+        raise DownloadError(reason(error, TIMEOUT)) from error
     return int(length) if length.isdecimal() else None
 
 
@@ -146,8 +147,8 @@ def _complete(address: str, file: BinaryIO, path: Path, sha256_prefix: str) -> N
             if size >= largest + _PIECE:
                 failures, largest = 0, size
             if failures == len(PAUSES) or not _may_pass(error):
-                raise DownloadError(_reason(error)) from error
-            log.info("%s; another attempt in %g s", _reason(error), PAUSES[failures])
+                raise DownloadError(reason(error, TIMEOUT)) from error
+            log.info("%s; another attempt in %g s", reason(error, TIMEOUT), PAUSES[failures])
             time.sleep(PAUSES[failures])
             failures += 1
             continue
@@ -169,7 +170,7 @@ def _receive(address: str, file: BinaryIO, path: Path) -> int:
     """
     size = file.seek(0, os.SEEK_END)
     try:
-        response = urlopen(_request(address, first_byte=size), timeout=TIMEOUT)
+        response = urlopen(request(address, first_byte=size), timeout=TIMEOUT)
     except HTTPError as error:
         if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE or size == 0:
             raise
@@ -237,13 +238,6 @@ def _append(file: BinaryIO, piece: bytes, path: Path) -> None:
         raise DownloadError(str(cannot_write(path, error))) from error
 
 
-def _request(address: str, first_byte: int = 0, method: str = "GET") -> Request:
-    headers = {"User-Agent": "paa"}
-    if first_byte:
-        headers["Range"] = f"bytes={first_byte}-"
-    return Request(address, headers=headers, method=method)
-
-
 def _may_pass(error: Exception) -> bool:
     """Return whether another attempt may succeed after an error of the network."""
     if isinstance(error, HTTPError):
@@ -252,18 +246,6 @@ def _may_pass(error: Exception) -> bool:
     if isinstance(cause, socket.gaierror):
         return cause.errno == socket.EAI_AGAIN
     return not isinstance(cause, (ssl.SSLCertVerificationError, FileNotFoundError, ValueError))
-
-
-def _reason(error: Exception) -> str:
-    """Return what went wrong with a request, in a few words."""
-    if isinstance(error, HTTPError):
-        return f"HTTP {error.code} {error.reason}"
-    cause = error.reason if isinstance(error, URLError) else error
-    if isinstance(cause, TimeoutError):
-        return f"no answer for {TIMEOUT:g} seconds"
-    if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror
-    return one_line(cause) if isinstance(cause, Exception) else str(cause)
 
 
 def _describe(file: BinaryIO) -> str:

@@ -30,6 +30,11 @@ _BRANDS = {
 """Brands of files that begin with a box `ftyp` (ISO 14496-12) and are images; those of other brands are videos."""
 
 
+def is_image_brand(brand: bytes) -> bool:
+    """Return whether a file is an image that begins with a box `ftyp` of this brand, four bytes; else it is a video."""
+    return any(brand in brands for brands in _BRANDS.values())
+
+
 def describe_file(path: Path) -> str | None:
     """Return what a file is, in words that can follow its name in a message; None for an unknown kind."""
     try:
@@ -42,7 +47,7 @@ def describe_file(path: Path) -> str | None:
 
 
 def describe_bytes(start: bytes, zeros: bool) -> str | None:
-    """Return the same of a file's first 4096 bytes. zeros: the whole file holds nothing else."""
+    """Return what a file is that begins with these bytes, as `describe_file` does. zeros: it holds zeros only."""
     if not start:
         return "an empty file"
     if zeros:

@@ -18,6 +18,7 @@ from paa.data.images.truncated import repair
 from paa.errors import ConfigError, ImageError, PaaError, one_line
 from paa.runtime.urls import nothing_at
 
+_UNKNOWN = "not an image of a known format"
 _SIDES_EXCHANGED = (5, 6, 7, 8)  # EXIF orientations that turn by 90 degrees
 
 
@@ -64,7 +65,7 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Rgb:
 
 
 def decode_image(data: bytes, name: str) -> Rgb:
-    """Return the image in a file's bytes, read as `read_image` does. name: what messages call the file."""
+    """Return the image in the bytes of a file, as `read_image` does. name: what messages call it."""
     try:
         return _decoded(data, name)
     except ConfigError:
@@ -72,9 +73,8 @@ def decode_image(data: bytes, name: str) -> Rgb:
     except ImageError as error:
         raise type(error)(f"{name}: {error}") from error
     except UnidentifiedImageError as error:
-        what = describe_bytes(data[:4096], not any(data)) or "not an image of a known format"
-        raise ImageError(f"{name}: {what}") from error
-    except Exception as error:
+        raise ImageError(f"{name}: {describe_bytes(data[:4096], data.count(0) == len(data)) or _UNKNOWN}") from error
+    except Exception as error:  # Pillow's decoders raise errors of any kind for a damaged file
         raise ImageError(f"{name}: cannot be read: {one_line(error)}") from error
 
 
@@ -119,15 +119,15 @@ def _is_turned(path: Path) -> bool:
 
 
 def _decoded(source: Path | bytes, name: str) -> Rgb:
-    """Return the pixels of a file, or of a file's bytes; a remark says so where the end of the file is missing."""
+    """Return the pixels of a file or of its bytes; a remark says so where the end of the file is missing."""
     try:
         with open_image(source) as image:
             return pil_to_rgb(image)
     except PaaError:
         raise
     except Exception:
-        data = source if isinstance(source, bytes) else source.read_bytes() if source.is_file() else None
-        repaired = None if data is None else repair(data)
+        data = source if isinstance(source, bytes) else source.read_bytes() if source.is_file() else b""
+        repaired = repair(data)
         if repaired is None:
             raise
     with open_image(repaired.data) as image:
@@ -146,5 +146,5 @@ def _unreadable(path: Path, error: Exception) -> ImageError:
     if path.is_dir():
         return ImageError(f"{path}: a folder, not an image")
     if isinstance(error, UnidentifiedImageError):
-        return ImageError(f"{path}: {describe_file(path) or 'not an image of a known format'}")
+        return ImageError(f"{path}: {describe_file(path) or _UNKNOWN}")
     return ImageError(f"{path}: cannot be read: {one_line(error)}")

@@ -7,14 +7,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from paa.report.json_list import JsonListFile
-from paa.report.outputs.entry import Write
+from paa.report.outputs.entry import Entry, Write
 
 
 @contextmanager
 def coco_results_file(folder: Path, names: tuple[str, ...]) -> Iterator[Write]:
     """Yield what adds an image's detections to results.json, which is valid JSON after every image.
 
-    An image's id is its path and a class's id its name, as the ids of a data set are not known.
+    An image's id is its path and a class's id its name, as the ids of a data set are not known. A frame's id is
+    `clip/000012`, for a data set of frames that were saved as such files, and it has a `file`, `frame` and `time` too.
     """
     with JsonListFile(folder / "results.json") as results:
-        yield lambda entry: results.extend(entry.detections.to_coco(str(entry.path), names))
+
+        def write(entry: Entry) -> None:
+            if entry.frame is None:
+                results.extend(entry.detections.to_coco(entry.file, names))
+                return
+            about = {"file": entry.file, "frame": entry.frame, "time": entry.time}
+            results.extend([{**found, **about} for found in entry.detections.to_coco(entry.stem, names)])
+
+        yield write

@@ -1,14 +1,16 @@
-"""The output `images`: STEM.jpg for each image, with its detections drawn on it."""
+"""The output `images`: STEM.jpg for each image and STEM.mp4 for each video, with the detections drawn on it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
+from paa.data.video.write import AddFrame, video_file
 from paa.report.drawing import draw_detections
 from paa.report.outputs.entry import Entry, Write
 from paa.runtime.files import whole_file
@@ -18,12 +20,28 @@ _MAX_JPEG_SIDE = 65_500
 
 @contextmanager
 def drawings(folder: Path, names: tuple[str, ...]) -> Iterator[Write]:
-    """Yield what writes one drawing, whole or not at all."""
+    """Yield what writes one drawing, whole or not at all, or adds one to its video.
 
-    def write(entry: Entry) -> None:
-        save_drawing(draw_detections(entry.image, entry.detections), folder / f"{entry.stem}.jpg")
+    A video is whole when the next image or video begins, and when all is written, also by an error.
+    """
+    with ExitStack() as video:
+        add: AddFrame | None = None
+        added_to = ""
 
-    yield write
+        def write(entry: Entry) -> None:
+            nonlocal add, added_to
+            drawing = draw_detections(entry.image, entry.detections)
+            if add is not None and entry.drawn != added_to:
+                video.close()
+                add = None
+            if entry.time is None:
+                save_drawing(drawing, folder / entry.drawn)
+                return
+            if add is None:
+                add, added_to = video.enter_context(video_file(folder / entry.drawn)), entry.drawn
+            add(np.asarray(drawing), entry.time)
+
+        yield write
 
 
 def save_drawing(drawing: Image.Image, path: Path) -> None:

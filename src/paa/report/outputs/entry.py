@@ -1,4 +1,4 @@
-"""One image of a prediction, as every form of output takes it."""
+"""One image of a prediction, or one frame of a video, as every form of output takes it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,33 @@ from paa.detections import Detections
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """An image and its detections. path: as the user named it. stem: of its own files, unique in the output folder."""
+    """An image and its detections.
 
-    path: Path
-    stem: str
+    file: the image, video or camera as the user named it. name: of its own files without a suffix, unique in the output
+    folder. frame, time: the frame's number from 0 and its seconds in the video; None for an image by itself.
+    """
+
+    file: str
+    name: str
     image: Rgb
     detections: Detections
+    frame: int | None = None
+    time: float | None = None
+
+    @property
+    def stem(self) -> str:
+        """The name of files about this image alone: `photo`, or for a frame `clip/000012`."""
+        return self.name if self.frame is None else f"{self.name}/{self.frame:06d}"
+
+    @property
+    def drawn(self) -> str:
+        """The name of the file with its drawing: an image, or the video that all its frames are in."""
+        return drawn_name(self.name, self.frame is not None)
+
+
+def drawn_name(name: str, of_frames: bool) -> str:
+    """Return the file name of a drawing; of_frames: it is a video."""
+    return f"{name}.mp4" if of_frames else f"{name}.jpg"
 
 
 Write = Callable[[Entry], None]

@@ -23,7 +23,8 @@ def parquet_rows(folder: Path, names: tuple[str, ...]) -> Iterator[Write]:
     A Parquet file cannot be read before its end is written. ConfigError if pyarrow is not installed.
     """
     arrow, parquet = _pyarrow()
-    types = [arrow.string(), *[arrow.int32()] * 2, *[arrow.float32()] * 5, arrow.int64(), arrow.string()]
+    image = [arrow.string(), arrow.int64(), arrow.float64(), *[arrow.int32()] * 2]
+    types = [*image, *[arrow.float32()] * 5, arrow.int64(), arrow.string()]
     schema = arrow.schema(list(zip(COLUMNS, types)))
     rows: list[tuple[Any, ...]] = []
     with whole_file(folder / "detections.parquet") as temporary, parquet.ParquetWriter(temporary, schema) as writer:

@@ -16,6 +16,7 @@ from paa.runtime.files import whole_file, write_text
 def yolo_labels(folder: Path, names: tuple[str, ...]) -> Iterator[Write]:
     """Yield what writes one image's label file, whole or not at all; an empty one for an image without detections.
 
+    Those of a video's frames are in a folder of their own, labels/STEM/000012.txt.
     A row is the class and the box's centre and size as fractions of the image's. It has no score, so that the files
     are labels which annotation tools and trainings take.
     """
@@ -24,7 +25,9 @@ def yolo_labels(folder: Path, names: tuple[str, ...]) -> Iterator[Write]:
     write_text(folder / "classes.txt", "".join(f"{name}\n" for name in names))
 
     def write(entry: Entry) -> None:
-        with whole_file(labels / f"{entry.stem}.txt", durable=False) as temporary:
+        path = labels / f"{entry.stem}.txt"
+        path.parent.mkdir(exist_ok=True)
+        with whole_file(path, durable=False) as temporary:
             temporary.write_text("".join(f"{row}\n" for row in _rows(entry)), encoding="utf-8")
 
     yield write

@@ -1,0 +1,133 @@
+"""Images at URLs that a person gave: fetched into memory, within limits of size, time and redirects."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import time
+from http import HTTPStatus
+from urllib.error import HTTPError
+from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
+from urllib.request import (
+    HTTPDefaultErrorHandler,
+    HTTPErrorProcessor,
+    HTTPHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+)
+
+from paa.config import FetchConfig
+from paa.data.images.read import decode_image
+from paa.data.images.rgb import Rgb
+from paa.errors import ImageError, format_bytes
+from paa.runtime.web import reason, request
+
+MAX_REDIRECTS = 5
+
+_PIECE = 2**16  # bytes that are read at a time
+_ANSWER = 20.0  # seconds without a byte after which a connection is given up
+_REDIRECTS = {
+    HTTPStatus.MOVED_PERMANENTLY,
+    HTTPStatus.FOUND,
+    HTTPStatus.SEE_OTHER,
+    HTTPStatus.TEMPORARY_REDIRECT,
+    HTTPStatus.PERMANENT_REDIRECT,
+}
+_LONGEST_NAME = 100  # characters, so that a name with an ending and a number fits any file system
+
+
+def is_url(given: str) -> bool:
+    """Return whether a person gave the URL of something that can be fetched: http or https."""
+    return re.match(r"https?://", given, re.IGNORECASE) is not None
+
+
+def read_url(url: str, limits: FetchConfig = FetchConfig()) -> Rgb:
+    """Return the image at a URL as `read_image` returns that of a file; ImageError if it cannot be had."""
+    return decode_image(_fetch(url, limits), url)
+
+
+def name_of(url: str) -> str:
+    """Return a name for files about the image at a URL: the last part of its path that has a letter or digit.
+
+    Without one it is the name of the host. Characters that are not usual in file names become `_`.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # no URL, as `read_url` will say
+        return "image"
+    for part in (*reversed(parts.path.split("/")), parts.hostname or ""):
+        name = re.sub(r"[^\w.+-]+", "_", unquote(part)).lstrip(".")
+        if re.search(r"\w", name.replace("_", "")):
+            return name[-_LONGEST_NAME:].lstrip(".")
+    return "image"
+
+
+def _fetch(url: str, limits: FetchConfig) -> bytes:
+    """Return what is at a URL, after redirects; ImageError in one line that begins with the URL."""
+    silence, deadline = min(_ANSWER, limits.timeout), time.monotonic() + limits.timeout
+    try:
+        address = _quoted(url)
+        for _ in range(MAX_REDIRECTS + 1):
+            try:
+                with _opener().open(request(address), timeout=silence) as response:
+                    return _received(response, limits, deadline)
+            except HTTPError as error:
+                with error:
+                    if (target := error.headers.get("Location")) is None or error.code not in _REDIRECTS:
+                        raise
+                address = _redirected(address, target)
+        raise ImageError(f"more than {MAX_REDIRECTS} redirects")
+    except ImageError as error:
+        raise ImageError(f"{url}: {error}") from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise ImageError(f"{url}: {reason(error, silence)}") from error
+
+
+def _opener() -> OpenerDirector:
+    """Return what opens http and https, through the proxies that the environment names, and nothing else.
+
+    urllib's usual opener follows redirects by itself, after reading all of their content, and opens local files.
+    """
+    opener = OpenerDirector()
+    for handler in (ProxyHandler, HTTPHandler, HTTPSHandler, HTTPDefaultErrorHandler, HTTPErrorProcessor):
+        opener.add_handler(handler())
+    return opener
+
+
+def _redirected(address: str, target: str) -> str:
+    """Return where a redirect leads; ImageError for any scheme but http and https, and from https to http."""
+    new = urljoin(address, target)
+    if not is_url(new) or (urlsplit(address).scheme == "https" and urlsplit(new).scheme != "https"):
+        raise ImageError(f"redirects to {new[:100]!r}, which is not followed")
+    return _quoted(new)
+
+
+def _received(response: http.client.HTTPResponse, limits: FetchConfig, deadline: float) -> bytes:
+    """Return the content of a response; ImageError if it is too large, too slow or not all there.
+
+    The limit of size counts for what arrives, whatever the server says of its length.
+    """
+    most = round(limits.max_mb * 2**20)
+    too_large = f"more than {format_bytes(most)}; --url.max-mb N allows more"
+    stated = response.headers.get("Content-Length", "")
+    length = int(stated) if stated.isdecimal() else None
+    if length is not None and length > most:
+        raise ImageError(f"{format_bytes(length)}, {too_large}")
+    content = bytearray()
+    while piece := response.read1(_PIECE):
+        content += piece
+        if len(content) > most:
+            raise ImageError(too_large)
+        if time.monotonic() > deadline:
+            raise ImageError(f"not all there after {limits.timeout:g} seconds; --url.timeout N waits longer")
+    if length is not None and len(content) < length:
+        raise ImageError(f"the connection broke after {len(content)} of {length} bytes")
+    return bytes(content)
+
+
+def _quoted(url: str) -> str:
+    """Return a URL as it is sent: spaces and letters beyond ASCII in its path and query percent-encoded."""
+    parts = urlsplit(url)
+    path, query = (quote(part, safe="/%:=&?~+!$,;'@()*[]") for part in (parts.path, parts.query))
+    return urlunsplit((parts.scheme.lower(), parts.netloc, path or "/", query, ""))
