@@ -25,7 +25,7 @@ from diagrams import drawing  # noqa: E402
 project = "PAA"
 author = copyright = "the PAA contributors"
 version = release = paa.__version__
-SOURCE = "https://github.com/paa-contributors/paa/blob/main"
+REPOSITORY = "https://github.com/paa-contributors/paa"
 """Where links to files of the project go that are no pages."""
 
 extensions = ["myst_nb", "sphinx.ext.autodoc"]
@@ -36,11 +36,7 @@ html_title = f"PAA {version}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
-html_theme_options = {
-    "source_repository": SOURCE.split("/blob")[0],
-    "source_branch": "main",
-    "source_directory": "docs/",
-}
+html_theme_options = {"source_repository": REPOSITORY, "source_branch": "main", "source_directory": "docs/"}
 
 myst_heading_anchors = 3
 myst_fence_as_directive = ["mermaid"]
@@ -77,7 +73,7 @@ class Mermaid(SphinxDirective):
 def link_to_source(app: Sphinx, docname: str, text: list[str]) -> None:
     """Let links to files outside this folder, which a code host can show, lead to the code host."""
     up = r"\.\./" * (1 + docname.count("/"))
-    text[0] = re.sub(rf"\]\({up}(?!\.\.)", f"]({SOURCE}/", text[0])
+    text[0] = re.sub(rf"\]\({up}(?!\.\.)", f"]({REPOSITORY}/blob/main/", text[0])
 
 
 def show_names(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
@@ -95,10 +91,9 @@ def show_names(app: Sphinx, what: str, name: str, thing: object, options: object
 
 def drop_empty_globs(app: Sphinx, docname: str, text: list[str]) -> None:
     """Leave out the patterns in a toctree that no page matches yet, which Sphinx would warn of."""
-    folder = Path(app.srcdir)
-    text[0] = re.sub(
-        r"^[\w-]+\*\n", lambda at: at[0] if any(folder.glob(f"{at[0].strip()}.md")) else "", text[0], flags=re.M
-    )
+    for pattern in re.findall(r"^[\w-]+\*$", text[0], flags=re.M):
+        if not any(Path(app.srcdir).glob(f"{pattern}.md")):
+            text[0] = text[0].replace(f"\n{pattern}\n", "\n")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -13,9 +13,9 @@ pytest.importorskip("nbclient", reason="running a notebook needs nbclient (pip i
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 
-from run_notebook import NOTEBOOK, in_the_end, run  # noqa: E402
+from run_notebook import NOTEBOOK, in_the_end, run
 
-SHORTER = (("images=200", "images=12"), ("steps=160", "steps=4"), ('"interval": 40', '"interval": 4'))
+SHORTER = (("images=250", "images=12"), ("steps=200", "steps=4"), ('"interval": 50', '"interval": 4'))
 
 
 def test_it_runs(tmp_path: Path) -> None:

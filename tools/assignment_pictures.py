@@ -40,7 +40,7 @@ POSITIVE, NEGATIVE = hex_colour(0), hex_colour(1)
 
 @dataclass(frozen=True)
 class Candidates:
-    """The candidates of one object: its image (H, W, 3), box (4,), anchors (n, 4), scores (n,), how many are positive."""
+    """Candidates of an object: its image (H, W, 3), box (4,), anchors (n, 4), scores (n,), how many are positive."""
 
     pixels: npt.NDArray[np.uint8]
     box: Tensor

@@ -107,7 +107,10 @@ def browser(page: Path) -> Chrome:
 
 
 def plain(svg: str) -> str:
-    """Return a drawing without mermaid's own colours and fonts, and what its scripts would read."""
+    """Return a drawing in its own size, without mermaid's colours and fonts, and what its scripts would read."""
+    width, height = re.findall(r'viewBox="[-\d.]+ [-\d.]+ ([\d.]+) ([\d.]+)"', svg)[0]
+    svg = re.sub(r' width="100%"| style="max-width:[^"]*"', "", svg, count=2)
+    svg = svg.replace("<svg ", f'<svg width="{float(width):.0f}" height="{float(height):.0f}" ', 1)
     return re.sub(r'<style>.*?</style>| data-(points|id|look|edge|et)="[^"]*"', "", svg, flags=re.S)
 
 

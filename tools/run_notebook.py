@@ -31,7 +31,7 @@ def run(path: Path, folder: Path, *, replace: tuple[tuple[str, str], ...] = ()) 
 
 
 def tidy(notebook: Any) -> None:
-    """Leave of each cell's text what a terminal shows in the end, without colours and without what libraries warn of."""
+    """Leave of each cell's text what a terminal shows in the end, without colours and libraries' warnings."""
     for cell in notebook.cells:
         outputs, text = [], ""
         for output in cell.get("outputs", ()):
@@ -46,10 +46,13 @@ def tidy(notebook: Any) -> None:
 
 
 def in_the_end(text: str) -> str:
-    """Return the lines of a terminal's output, without progress bars, that the cursor has not overwritten."""
+    """Return the lines of a terminal's output that the cursor has not overwritten.
+
+    Progress bars are left out, and the remark that other programs ran beside, which says nothing to a reader.
+    """
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text).replace("\r\n", "\n")
     lines = [line.rpartition("\r")[2].rstrip() for line in plain.split("\n")]
-    return "\n".join(line for line in lines if "━" not in line).strip("\n")
+    return "\n".join(line for line in lines if not re.search("━|processors are contended", line)).strip("\n")
 
 
 if __name__ == "__main__":
