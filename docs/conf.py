@@ -79,7 +79,7 @@ def link_to_source(app: Sphinx, docname: str, text: list[str]) -> None:
 def show_names(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
     """Print in bold the arguments and fields that a docstring describes, as in "threshold: least score"."""
     try:
-        names = set(inspect.signature(thing).parameters)  # type: ignore[arg-type]
+        names = set(inspect.signature(thing).parameters)
     except (TypeError, ValueError):
         return
     names |= set(getattr(thing, "__annotations__", ()))

@@ -3,8 +3,10 @@
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from paa.runtime.distributed import start
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 QUICK = ["--schedule.steps", "2", "--val-num", "4", "--batch-size", "2", "--workers", "0", "--device", "cpu"]
+LOCAL = (None, "", "localhost", "127.0.0.1", "::1", "0.0.0.0", socket.gethostname())
 BY_HAND = ("make ", "pip install ")  # make test runs this file; make demo is measured by hand
 
 
@@ -31,6 +34,22 @@ def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with start("cpu") as process:
         demo.run_demo(folder / "demo", process, lambda record: None, images=20, steps=2)
     return folder
+
+
+@pytest.fixture
+def nobody_asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail where a page looks up the name of another machine: docs/privacy.md says that nothing is fetched unasked."""
+    asked, look_up = [], socket.getaddrinfo
+
+    def note(host, *arguments, **options):
+        if host not in LOCAL:
+            asked.append(host)
+            raise OSError("this test has no network")
+        return look_up(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", note)
+    yield
+    assert asked == []
 
 
 def run_command(command: str) -> None:
@@ -51,7 +70,7 @@ def run_command(command: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_page(page, small_demo, monkeypatch):
+def test_page(page, small_demo, nobody_asked, monkeypatch):
     monkeypatch.chdir(small_demo)
     for language, text in blocks(page):
         if language == "python":
