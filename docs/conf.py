@@ -36,6 +36,7 @@ html_title = f"PAA {version}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
+html_show_search_summary = False  # a page that is opened as a file may not read the others
 html_theme_options = {"source_repository": REPOSITORY, "source_branch": "main", "source_directory": "docs/"}
 
 myst_heading_anchors = 3

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import time
 import zlib
 from pathlib import Path
 
@@ -81,6 +83,18 @@ def test_pages_open_without_errors_and_ask_nobody(site: Path, width: int, dark: 
             assert chrome.execute_script(whole), f"{page} is wider than {width} pixels"
             paper = chrome.execute_script("return getComputedStyle(document.body).backgroundColor")
             assert (sum(map(int, paper.strip("rgb()").split(","))) < 300) == dark, paper
+
+
+def test_the_search_finds_pages(site: Path) -> None:
+    with chromium() as chrome:
+        chrome.get((site / "search.html").as_uri() + "?q=tiles")
+        found = "return document.querySelector('#search-results .search-summary, #search-results p')?.innerText || ''"
+        deadline = time.monotonic() + 30
+        while not re.search(r"found \d+ pages", text := chrome.execute_script(found)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert int(re.findall(r"found (\d+) pages", text)[0]) >= 3
+        assert "paa.config" in chrome.execute_script("return document.body.innerText")
+        assert console_lines(chrome) == []
 
 
 def test_the_text_of_diagrams_fits(site: Path) -> None:
