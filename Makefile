@@ -58,7 +58,7 @@ lowest: .venv-lowest/installed
 	@$(PYTEST)
 
 docs: .venv/installed
-	$(BIN)/python -m sphinx -M html docs build/docs -W --keep-going --quiet
+	$(BIN)/python -m sphinx -M html docs build/docs -E -W --keep-going --quiet
 	@echo "open build/docs/html/index.html"
 
 diagrams: .venv/installed

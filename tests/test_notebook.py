@@ -16,9 +16,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 from run_notebook import NOTEBOOK, in_the_end, run
 
 SHORTER = (
-    ("images=250", "images=12"),
-    ("steps=200", "steps=4"),
-    ('"interval": 50', '"interval": 4'),
+    ("images=250", "images=16"),
+    ("steps=200", "steps=8"),
+    ('"interval": 50', '"interval": 8'),
     ("000041", "000001"),
     (".above(0.5)", "[:5]"),
 )
