@@ -13,7 +13,7 @@ FLAGS ?=
 BIN := .venv/bin
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: help demo test lint format quick lowest bench accuracy coco soak
+.PHONY: help demo test lint format quick lowest docs diagrams notebook bench accuracy coco soak
 
 help:
 	@echo "make demo    train and evaluate on drawn shapes, and draw the detections, in minutes, without a GPU"
@@ -22,6 +22,7 @@ help:
 	@echo "make format  sort the imports and format the code, as make lint checks"
 	@echo "make quick   the tests that take under a minute together: no golden models, no other processes"
 	@echo "make lowest  pytest with the lowest versions that pyproject.toml allows, in .venv-lowest (Python 3.10 to 3.12)"
+	@echo "make docs    build the site of docs/ in build/docs/html, strictly: a broken link is an error"
 	@echo "make bench   run the benchmarks in benchmarks/ and write docs/benchmarks.md"
 	@echo "             (BENCH_FLAGS='--device cuda --threads 4' are passed on; ONLY='assignment loading' runs only these)"
 	@echo "make accuracy DATA=FOLDER  compare with torchvision's detectors on small data sets, and write docs/accuracy.md;"
@@ -56,6 +57,16 @@ quick: .venv/installed
 lowest: BIN := .venv-lowest/bin
 lowest: .venv-lowest/installed
 	@$(PYTEST)
+
+docs: .venv/installed
+	$(BIN)/python -m sphinx -M html docs build/docs -E -W --keep-going --quiet
+	@echo "open build/docs/html/index.html"
+
+diagrams: .venv/installed
+	$(BIN)/python tools/diagrams.py
+
+notebook: .venv/installed
+	$(BIN)/python tools/run_notebook.py
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/run.py $(if $(ONLY),--only $(ONLY)) $(BENCH_FLAGS)

@@ -28,11 +28,13 @@ SLOW = (
     "test_accuracy_benchmark.py",
     "test_benchmarks.py",
     "test_docs.py",
+    "test_notebook.py",  # trains
     "test_parity.py",
     "test_predictor.py",
     "test_public.py",
     "test_push_to_hub.py",
     "test_recipes.py",
+    "test_site.py",  # Sphinx, Chromium
     "test_torchvision_detector.py",
     "training/test_api.py",
     "training/test_auto.py",

@@ -5,8 +5,10 @@ import io
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -26,6 +28,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 QUICK = ["--schedule.steps", "2", "--val-num", "4", "--batch-size", "2", "--workers", "0", "--device", "cpu"]
 COMING_FROM = [page for page in PAGES if page.name.startswith("coming-from-")]  # they use other programs' files
 SERVER = "http://localhost:8000"
+LOCAL = (None, "", "localhost", "127.0.0.1", "::1", "0.0.0.0", socket.gethostname())
 BY_HAND = ("make ", "pip install ")  # make test runs this file; make demo is measured by hand
 
 
@@ -53,6 +56,22 @@ def other_files(small_demo: Path) -> Path:
     return small_demo
 
 
+@pytest.fixture
+def nobody_asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail where a page looks up the name of another machine: docs/privacy.md says that nothing is fetched unasked."""
+    asked, look_up = [], socket.getaddrinfo
+
+    def note(host, *arguments, **options):
+        if host not in LOCAL:
+            asked.append(host)
+            raise OSError("this test has no network")
+        return look_up(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", note)
+    yield
+    assert asked == []
+
+
 def run_command(command: str) -> None:
     """Run one command line of the documentation, shortened where it trains."""
     words = shlex.split(command)
@@ -76,7 +95,7 @@ def run_command(command: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_page(page, request, monkeypatch):
+def test_page(page, request, nobody_asked, monkeypatch):
     monkeypatch.chdir(request.getfixturevalue("other_files" if page in COMING_FROM else "small_demo"))
     with ExitStack() as servers:
         run_blocks(page, servers)

@@ -31,7 +31,7 @@ Drawn = tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.int
 def make_shapes(folder: Path, images: int, seed: int = 0, size: tuple[int, int] = (160, 192)) -> Path:
     """Write `images` images and their annotations as COCO JSON; return the folder.
 
-    folder/images/*.jpg, folder/train.json, folder/val.json: every fifth image (at least one) is for validation.
+    `folder/images/*.jpg`, folder/train.json, folder/val.json: every fifth image (at least one) is for validation.
     size: the short side, and the largest long side, in pixels; half of the images are upright. An image has 1 to 6
     objects of four classes, in any colour, turned by up to 20 degrees, 32 to 120 pixels across, wholly inside the image
     and at least half visible; boxes are tight around the whole shape. Image i depends only on the seed, the size and i.
