@@ -503,7 +503,7 @@ def test_characters_that_the_terminal_lacks(tmp_path: Path, shapes: Path, checkp
 
 
 def test_unknown_command_and_recipe(fails: Fails) -> None:
-    assert "unknown command 'fly'; known: train, eval, predict, convert, export, weights, demo, data check" in fails(
+    assert "unknown command 'fly'; known: train, eval, predict, convert, export, weights, demo, completion, data check" in fails(
         "fly"
     )
     assert "unknown recipe 'r51'; known: auto, r50_1x, " in fails("train", "--data", "x", "--recipe", "r51")
