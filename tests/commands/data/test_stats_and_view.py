@@ -71,6 +71,7 @@ def test_the_group_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> Non
         with pytest.raises(SystemExit) as stopped:
             main(arguments)
         assert stopped.value.code == code
-        out = capsys.readouterr().out
-        assert all(f"  paa data {name} PATH" in out for name in ("check", "convert", "split", "stats", "view"))
+        printed = capsys.readouterr()
+        text = printed.err if code else printed.out
+        assert all(f"  paa data {name} PATH" in text for name in ("check", "convert", "split", "stats", "view"))
     assert error(capsys, "chek").startswith("paa: error: unknown command 'data chek'; known: train, ")

@@ -8,9 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tyro.conf import Positional
-
-from paa.commands.options import DetectorFormat, Format, limit_pixels
+from paa.commands.data.source import SourceOptions
+from paa.commands.options import DetectorFormat
 from paa.config import LoadingConfig, ModelConfig
 from paa.errors import ConfigError
 
@@ -22,22 +21,14 @@ if TYPE_CHECKING:
     from paa.predictor import PAA
 
 
-@dataclass(frozen=True)
-class Check:
+@dataclass(frozen=True, kw_only=True)
+class Check(SourceOptions):
     """Find every problem of a data set: annotations and images that cannot be used, duplicates, images that are in two
     splits, classes that differ, objects that are too small or get too few anchors.
 
     Exit code 0: no problem but hints; 1: problems; 2: the data set cannot be read.
     """
 
-    path: Positional[Path]
-    """The data set: a COCO JSON file, or the folder of a COCO, Pascal VOC or YOLO data set."""
-    splits: tuple[str, ...] | None = None
-    """Splits to check; default: those of train, val and test that the data set has."""
-    format: Format | None = None
-    """Format of the data set; default: recognised from what the path holds."""
-    images: Path | None = None
-    """Folder of the images; default: found from the annotations."""
     recipe: str = "auto"
     """Recipe, or recipe.json of a run, whose image size and anchors count; auto: what paa train decides here."""
     min_size: int | None = None
@@ -64,8 +55,6 @@ class Check:
     """Threads that decode images, and processes that load those for the checkpoint."""
     device: str | None = None
     """Where the checkpoint runs: cpu, cuda, ...; default: a GPU if there is one."""
-    max_pixels: int | None = None
-    """Most pixels of an image; default: 178956970, or PAA_MAX_PIXELS of the environment."""
 
     usual: ClassVar[tuple[str, ...]] = (
         *("path", "splits", "recipe", "min_size", "max_size", "checkpoint", "small", "positives"),
@@ -75,15 +64,13 @@ class Check:
 
     def run(self, console: Console) -> None:
         """Check, print the problems, and end with the exit code that the class describes."""
-        from paa.data.all_splits import Source
         from paa.inspection.check import Limits, check_splits, read_for_check
         from paa.predictor import load
         from paa.report.console import make_console
         from paa.report.progress import progress_bar
 
         self._check_options()
-        limit_pixels(self.max_pixels)
-        reads = read_for_check(Source(self.path, self.splits or (), self.format, self.images))
+        reads = read_for_check(self.source())
         model = None
         if self.checkpoint is not None:
             model = load(self.checkpoint, self.device, format=self.checkpoint_format)

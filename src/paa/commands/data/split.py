@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tyro.conf import Positional
 
-from paa.commands.options import Format, limit_pixels
+from paa.commands.data.source import ReadOptions
 from paa.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,16 +17,14 @@ if TYPE_CHECKING:
     from paa.data.index import DatasetIndex
 
 
-@dataclass(frozen=True)
-class SplitData:
+@dataclass(frozen=True, kw_only=True)
+class SplitData(ReadOptions):
     """Divide a data set into train, val and test by shares, with the share of each class, and scenes kept together.
 
     The splits are written as COCO JSON, which holds all that a data set has; the images stay where they are. `paa data
     convert` goes on to another format.
     """
 
-    path: Positional[Path]
-    """The data set: a COCO JSON file, or the folder of a COCO, Pascal VOC or YOLO data set."""
     output: Positional[Path]
     """The folder for train.json, val.json and test.json, which must not exist yet."""
     val_fraction: float = 0.15
@@ -39,18 +37,10 @@ class SplitData:
     """Images that are equal or look alike stay together; without, images are not decoded."""
     seed: int = 0
     """Another seed gives other splits."""
-    splits: tuple[str, ...] = ("train",)
+    splits: tuple[str, ...] | None = ("train",)
     """Splits of the data set that are divided, all together."""
-    format: Format | None = None
-    """Format of the data set; default: recognised from what the path holds."""
-    images: Path | None = None
-    """Folder of the images; default: found from the annotations."""
-    skip_bad: bool = False
-    """Leave out annotations and images that cannot be used, instead of stopping."""
     workers: int = 2
     """Threads that decode images."""
-    max_pixels: int | None = None
-    """Most pixels of an image; default: 178956970, or PAA_MAX_PIXELS of the environment."""
 
     usual: ClassVar[tuple[str, ...]] = (
         *("path", "output", "val_fraction", "test_fraction", "group", "similar", "seed", "splits", "skip_bad"),
@@ -61,7 +51,6 @@ class SplitData:
         """Read, divide, write, and print what each split has."""
         import numpy as np
 
-        from paa.data.all_splits import Source, read_splits
         from paa.data.divide import divide
         from paa.data.formats.coco.write_beside import write_beside
         from paa.data.groups import by_name, joined
@@ -74,10 +63,8 @@ class SplitData:
         for option, number in (("workers", self.workers), ("seed", self.seed)):
             if number < 0:
                 raise ConfigError(f"--{option} must be at least 0, got {number}")
-        limit_pixels(self.max_pixels)
         check_new_folder(self.output)
-        source = Source(self.path, self.splits, self.format, self.images)
-        index = merge(list(read_splits(source, self.skip_bad).values()))
+        index = merge(list(self.read().values()))
         links = list(by_name(index, self.group))
         if self.similar:
             links += self._similar(console, index)

@@ -8,34 +8,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from tyro.conf import Positional
-
-from paa.commands.options import Format, limit_pixels
+from paa.commands.data.source import ReadOptions
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-@dataclass(frozen=True)
-class Stats:
+@dataclass(frozen=True, kw_only=True)
+class Stats(ReadOptions):
     """Count a data set: images and objects of each split and class, their sizes in pixels and of the image, shapes."""
 
-    path: Positional[Path]
-    """The data set: a COCO JSON file, or the folder of a COCO, Pascal VOC or YOLO data set."""
     output: Path | None = None
     """Folder for stats.json, stats.md and stats.png (plots; needs matplotlib)."""
     json: bool = False
     """Print the numbers as JSON."""
-    splits: tuple[str, ...] | None = None
-    """Splits to count; default: those of train, val and test that the data set has."""
-    format: Format | None = None
-    """Format of the data set; default: recognised from what the path holds."""
-    images: Path | None = None
-    """Folder of the images; default: found from the annotations."""
-    skip_bad: bool = False
-    """Leave out annotations and images that cannot be used, instead of stopping."""
-    max_pixels: int | None = None
-    """Most pixels of an image; default: 178956970, or PAA_MAX_PIXELS of the environment."""
 
     usual: ClassVar[None] = None
     """--help shows all options."""
@@ -44,17 +30,15 @@ class Stats:
         """Read, count, print and, with an output folder, write files."""
         from rich.markup import escape
 
-        from paa.data.all_splits import Source, read_splits
         from paa.inspection.stats import dataset_stats
         from paa.report.dataset_plots import dataset_plots
         from paa.report.dataset_tables import stats_tables
         from paa.report.tables import markdown_table, rich_table
         from paa.runtime.files import check_folder, write_text
 
-        limit_pixels(self.max_pixels)
         if self.output is not None:
             check_folder(self.output)
-        splits = read_splits(Source(self.path, self.splits or (), self.format, self.images), self.skip_bad)
+        splits = self.read()
         stats = dataset_stats(splits)
         tables = stats_tables(stats)
         numbers = json.dumps({split: asdict(one) for split, one in stats.items()}, indent=1) + "\n"

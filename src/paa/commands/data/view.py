@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from tyro.conf import Positional
-
-from paa.commands.options import Format, limit_pixels
+from paa.commands.data.source import ReadOptions
 from paa.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,15 +15,13 @@ if TYPE_CHECKING:
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-@dataclass(frozen=True)
-class View:
+@dataclass(frozen=True, kw_only=True)
+class View(ReadOptions):
     """Write sheets of a data set's images with their boxes: all, or those of a class, a size or a name.
 
     Where there are more images than the sheets hold, they are evenly spread over all of them.
     """
 
-    path: Positional[Path]
-    """The data set: a COCO JSON file, or the folder of a COCO, Pascal VOC or YOLO data set."""
     output: Path = Path("sheet.jpg")
     """The sheet, *.jpg or *.png; of several sheets, the second is NAME-2.jpg, and so on."""
     classes: tuple[str, ...] | None = None
@@ -36,8 +32,6 @@ class View:
     """Objects of at most this many pixels a side; default: any."""
     only: tuple[str, ...] | None = None
     """Images of these names, in which * stands for any text, or ids; default: all."""
-    splits: tuple[str, ...] | None = None
-    """Splits to look at; default: those of train, val and test that the data set has."""
     most: int = 24
     """Images of a sheet, at most."""
     sheets: int = 1
@@ -46,14 +40,6 @@ class View:
     """Images side by side."""
     width: int = 1600
     """Width of a sheet, in pixels."""
-    format: Format | None = None
-    """Format of the data set; default: recognised from what the path holds."""
-    images: Path | None = None
-    """Folder of the images; default: found from the annotations."""
-    skip_bad: bool = False
-    """Leave out annotations and images that cannot be used, instead of stopping."""
-    max_pixels: int | None = None
-    """Most pixels of an image; default: 178956970, or PAA_MAX_PIXELS of the environment."""
 
     usual: ClassVar[tuple[str, ...]] = (
         *("path", "output", "classes", "least_side", "most_side", "only", "splits"),
@@ -65,19 +51,16 @@ class View:
         """Read, choose, draw and write."""
         import numpy as np
 
-        from paa.data.all_splits import Source, read_splits
         from paa.inspection.selection import Wanted, select, spread
         from paa.report.dataset_sheet import Item, object_sheet
         from paa.runtime.files import check_folder, whole_file
 
         self._check_options()
-        limit_pixels(self.max_pixels)
         check_folder(self.output.absolute().parent)
         most_side = float("inf") if self.most_side is None else self.most_side
         wanted = Wanted(self.classes or (), self.least_side, most_side, self.only or ())
         items = []
-        source = Source(self.path, self.splits or (), self.format, self.images)
-        for split, index in read_splits(source, self.skip_bad).items():
+        for split, index in self.read().items():
             positions, objects = select(index, wanted)
             items += [Item(split, index, i, objects) for i in positions.tolist()]
         if not items:
