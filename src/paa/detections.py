@@ -111,7 +111,7 @@ class Detections:
         ]
 
     def to_supervision(self) -> Any:
-        """Return the detections as `supervision.Detections`, for its trackers, zones and annotators.
+        """Return the detections as `supervision.Detections`, for its zones and annotators, and for trackers.
 
         Class names are in `data["class_name"]`. ConfigError if supervision is not installed.
         """

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import os
 import pty
 import shutil
+import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +90,57 @@ def test_a_video(tmp_path: Path, shapes: Path, checkpoint: Path, capsys: pytest.
     assert printed.out.splitlines() == [f"{clip}: {objects} objects in 3 frames", f"written to {out}"]
     assert printed.err == ""
     assert [(record["frame"], record["time"]) for record in records] == [(0, 0.0), (4, 0.16), (8, 0.32)]
+    assert {path.name for path in out.iterdir()} == {"clip.mp4", "detections.json"}
+
+
+def ctrl_c_after(records: int, detections: Path) -> threading.Thread:
+    """Start a thread that presses Ctrl-C when a detections.json has so many records."""
+
+    def press() -> None:
+        while not detections.is_file() or detections.read_text().count('"file"') < records:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=press, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_camera_until_ctrl_c(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FFmpeg draws what the camera sees. Ctrl-C is its end: no error, exit code 0."""
+    pytest.importorskip("av", reason="av is an extra")
+    module = importlib.import_module("paa.data.video.frames")
+    monkeypatch.setattr(module, "_device", lambda number: ("lavfi", "testsrc=size=64x48:rate=50,realtime"))
+    pressing = ctrl_c_after(4, tmp_path / "detections.json")
+    main(["predict", str(checkpoint), "camera:0", "--every", "2", "--device", "cpu", "--output", str(tmp_path)])
+    pressing.join()
+    printed = capsys.readouterr()
+    records = json.loads((tmp_path / "detections.json").read_text())
+    assert [record["frame"] for record in records] == list(range(0, 2 * len(records), 2))
+    assert len(list(paa.frames(tmp_path / "camera-0.mp4"))) == len(records) >= 4
+    first, last = printed.out.splitlines()
+    assert first.startswith("camera:0: ")
+    assert first.endswith(f" objects in {len(records)} frames")
+    assert last == f"written to {tmp_path}"
+    assert printed.err == ""
+
+
+def test_a_video_is_interrupted(
+    tmp_path: Path, shapes: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip, out = clip_of(shapes, tmp_path / "clip.mp4", 400), tmp_path / "out"
+    pressing = ctrl_c_after(3, out / "detections.json")
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", str(checkpoint), str(clip), "--device", "cpu", "--output", str(out)])
+    pressing.join()
+    printed = capsys.readouterr()
+    assert ended.value.code == 130
+    assert printed.err == "paa: interrupted; what was written is whole\n"
+    count = len(json.loads((out / "detections.json").read_text()))
+    assert 3 <= count < 400
+    assert count <= len(list(paa.frames(out / "clip.mp4"))) <= count + 1
     assert {path.name for path in out.iterdir()} == {"clip.mp4", "detections.json"}
 
 

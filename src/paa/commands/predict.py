@@ -31,8 +31,8 @@ class Predict:
     """A checkpoint of this project, the seed, the official code or MMDetection, or a name, as mmdet/r50_1x (paa weights
     lists them)."""
     paths: Positional[tuple[str, ...]]
-    """Images, videos, folders of these, quoted patterns as 'photos/**/*.jpg', URLs of images, camera:0 for a camera, or
-    - for a list on standard input, one a line."""
+    """Images, videos, folders of these, quoted patterns as 'photos/**/*.jpg', URLs of images, camera:0 for a camera,
+    and - for a list on standard input, one a line."""
     checkpoint_format: DetectorFormat | None = None
     """Format of the checkpoint; default: recognised from its content."""
     output: Path = Path("predictions")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -46,7 +45,8 @@ class JsonListFile:
         """Add items, all or none of them, as `append` adds one."""
         if not items:
             return
-        data = self._before + ",\n".join(textwrap.indent(json.dumps(item, indent=1), " ") for item in items).encode()
+        # one call for all items: each call leaves a circle of functions, which stays in memory until it is looked for
+        data = self._before + json.dumps(list(items), indent=1)[2:-2].encode()
         try:
             self._write(data + b"\n]\n")
         except BaseException as error:
