@@ -52,6 +52,10 @@ def served(checkpoint: Path, *options: str) -> Iterator[Served]:
         assert process.poll() is None, "".join(process.said)
         yield process
     finally:
-        process.kill()
-        process.wait(20)
+        process.terminate()  # so that it removes its temporary folder
+        try:
+            process.wait(60)
+        finally:
+            process.kill()
+            process.wait(20)
         process.reader.join(20)

@@ -25,7 +25,7 @@ from starlette.routing import Mount
 
 from paa.drawing.palette import class_colour
 from paa.errors import ImageError
-from paa.serve.album import Albums, Choice, WaitedTooLongError
+from paa.serve.album import Album, Albums, Choice, WaitedTooLongError
 from paa.serve.batcher import ClosedError, QueueFullError
 from paa.serve.page_guard import PageGuard
 from paa.serve.service import Service
@@ -233,7 +233,7 @@ def _links(name: str) -> str:
     )
 
 
-def _album(albums: Albums, name: str) -> Any:
+def _album(albums: Albums, name: str) -> Album:
     album = albums.find(name)
     if album is None or not len(album):
         raise HTTPException(404, "the images are no longer here: drop them again")
