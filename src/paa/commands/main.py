@@ -53,7 +53,7 @@ usage: paa COMMAND [options]     (paa COMMAND --help: the usual options, --help-
   paa eval CHECKPOINT_OR_RESULTS --data PATH    COCO's numbers, operating points, errors, a report
   paa predict CHECKPOINT IMAGES...              draw and write detections: files, folders, patterns, - for a list
   paa convert CHECKPOINT OUT.safetensors        any implementation's checkpoint, as this project's model file
-  paa export CHECKPOINT OUT.onnx                a model for ONNX Runtime, OpenVINO or alone; it proves itself
+  paa export CHECKPOINT OUT.onnx                ONNX, OpenVINO or compiled, and the proof that it detects the same
   paa weights                                   list the pre-trained weights that have a name
   paa data check PATH                           every problem of a data set; paa data lists what else it does
   paa demo                                      train, evaluate and draw on drawn shapes, in minutes, on a CPU
