@@ -72,7 +72,7 @@ usage: paa COMMAND [options]     (paa COMMAND --help: the usual options, --help-
   paa eval CHECKPOINT_OR_RESULTS --data PATH    COCO's numbers, operating points, errors, a report
   paa predict CHECKPOINT IMAGES...              draw and write detections: files, folders, URLs, videos, camera:0
   paa convert CHECKPOINT OUT.safetensors        any implementation's checkpoint, as this project's model file
-  paa export CHECKPOINT OUT.onnx                a model for ONNX Runtime, OpenVINO or alone; it proves itself
+  paa export CHECKPOINT OUT.onnx                ONNX, OpenVINO or compiled, and the proof that it detects the same
   paa serve CHECKPOINT                          a page and an endpoint that detect in the images sent to them
   paa weights                                   list the pre-trained weights that have a name
   paa data check PATH                           every problem of a data set; paa data lists what else it does
