@@ -23,7 +23,7 @@ predict folder shapes/images | folder: a folder, not a file
 predict empty shapes/images | empty: an empty file
 predict text.txt shapes/images | text.txt: a text, not a checkpoint
 predict model.pt nofile.jpg | nofile.jpg: no such file
-predict model.pt folder | folder: no images in this folder
+predict model.pt folder | folder: no images or videos in this folder
 predict model.pt text.txt | text.txt: a text, not an image
 predict model.pt '' | the argument after model.pt is empty
 predict model.pt shapes/images --output= | the argument of --output is empty
@@ -51,7 +51,7 @@ convert model.pt out.pt | out.pt: a model is saved as safetensors
 convert model.pt nofolder/out.safetensors | there is no folder nofolder
 convert model.pt folder.safetensors | folder.safetensors: cannot be written
 convert model.pt out.safetensors --names a b | has 4 classes, 2 names are given
-export model.pt out.pt | out.pt: models are exported as ONNX
+export model.pt out.pt | out.pt: the ending of its name says the form of the exported model
 export model.pt folder.onnx | folder.onnx: a folder, not a file
 export model.pt out.onnx --tolerance nan | --tolerance must be at least 0
 export model.pt out.onnx --max-detections 999999999 | max_detections must be from 1 to 100000

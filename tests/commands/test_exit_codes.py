@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from paa.commands import main as command_line
 from paa.commands.main import EXIT_CODES, main
@@ -84,7 +85,7 @@ def test_a_fault_of_the_project(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
 
 def test_interrupted(tmp_path: Path, shapes: Path, options: list[str]) -> None:
-    """By a real signal, as a key sends it, to the program itself."""
+    """By a real signal, as a key sends it, to the program itself, which saves the step that it was in."""
     out = tmp_path / "run"
     command = [sys.executable, "-m", "paa", "train", "--data", str(shapes), "--output", str(out), *options]
     process = subprocess.Popen(
@@ -96,4 +97,8 @@ def test_interrupted(tmp_path: Path, shapes: Path, options: list[str]) -> None:
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert error.splitlines()[-1] == "paa: interrupted; what was written is whole"
+    said = re.fullmatch(
+        r"paa: interrupted by SIGINT after step (\d+) of 100000; --resume goes on", error.splitlines()[-1]
+    )
+    assert said is not None
+    assert torch.load(out / "last.pt", weights_only=True)["training"]["step"] == int(said[1])

@@ -21,7 +21,8 @@ def known_values(command: str) -> dict[str, Values]:
         "init": Values((*detectors, *backbones), files=True),
         **dict.fromkeys(("checkpoint", "what", "against"), detector),
         "resume": Values(("last",), files=True),
+        "paths": Values(files=True),
         "device": Values(("cpu", "cuda")),
-        **dict.fromkeys(("split", "splits", "train-split", "val-split"), _SPLITS),
+        **dict.fromkeys(("split", "splits", "train-split", "val-split", "calibration-split"), _SPLITS),
         **({"names": Values(detectors)} if command == "weights" else {}),
     }
