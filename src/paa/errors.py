@@ -44,6 +44,10 @@ class TooManyPixelsError(ImageError):
     """An image of more pixels than the limit, which is not decoded."""
 
 
+class TooManyBytesError(ImageError):
+    """A file at a URL of more bytes than the limit, which is not fetched to its end."""
+
+
 class CheckpointError(PaaError):
     """A checkpoint that cannot be read, or does not fit the model."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +22,7 @@ from paa.predictor import PAA, load
 from paa.serve.service import Service
 from tests.serve.clients import Gate, client_of, client_with, upload
 from tests.serve.test_images import bomb
+from tests.weights.servers import file, hang, status, trickle
 from tests.weights.servers import serve as serve_files
 
 
@@ -292,6 +294,42 @@ def test_urls_are_fetched_only_where_that_is_allowed(model: PAA, photos: list[Pa
                 assert reason(client.post("/predict", content=body, headers=headers))[0] in (400, 413), body
             file = [photos[0].as_uri()]
             assert reason(client.post("/predict", json=file)) == (400, f"{file[0]}: not an http or https URL")
+
+
+def test_urls_that_cannot_be_fetched(model: PAA) -> None:
+    data = bytes(30_000)
+    with client_with(model, options={"allow_urls": True}, max_body=0.05) as client:
+        for answers, code, says in (
+            ([file(data * 2)], 413, "58.6 kB, more than 51.2 kB; "),
+            ([file(data * 2, length=False)], 413, "more than 51.2 kB; "),
+            ([file(data), file(data)], 413, "29.3 kB, more than 21.9 kB; "),
+            ([status(404)], 400, "HTTP 404 Not Found"),
+            (
+                [status(302, {"Location": "file:///etc/hostname"})],
+                400,
+                "redirects to 'file:///etc/hostname', which is ",
+            ),
+            ([status(302, {"Location": "/again"})], 400, "more than 5 redirects"),
+            ([file(data, cut=50)], 400, "the connection broke after 50 of 30000 bytes"),
+        ):
+            with serve_files(*answers) as server:
+                urls = [f"{server.url}/{i}" for i in range(len(answers))]
+                got, said = reason(client.post("/predict", json=urls))
+                assert (got, said.startswith(f"{urls[-1]}: {says}")) == (code, True), said
+                if code == 413:
+                    assert said.endswith("; the images of a request may have 51.2 kB together (--max-body)")
+
+
+@pytest.mark.parametrize("answer", [hang, trickle])
+def test_a_url_that_takes_too_long(model: PAA, answer: Any) -> None:
+    started = time.monotonic()
+    with (
+        serve_files(answer) as server,
+        client_with(model, options={"allow_urls": True}, timeout=0.5) as client,
+    ):
+        code, said = reason(client.post("/predict", json=[server.url]))
+        assert time.monotonic() - started < 10
+    assert (code, said) == (408, "the images did not arrive within 0.5 seconds (--timeout)")
 
 
 def test_pages_of_other_sites_are_refused(service: Service, photos: list[Path]) -> None:

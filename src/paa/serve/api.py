@@ -30,7 +30,7 @@ _PROBLEMS = {
     400: "no image in the request, too many of them, or a URL that cannot be fetched",
     403: "URLs where the server fetches none, or a request from another site's page",
     408: "the images do not arrive in time",
-    413: "the request is too large, or an image has too many pixels",
+    413: "the request or what is at its URLs is too large, or an image has too many pixels",
     415: "not an image, or not one that can be decoded; another content type",
     422: "an option that is unknown or invalid, an unknown class, voting that an exported model does not have",
     503: "too much to do: try again after the seconds in Retry-After",

@@ -23,7 +23,7 @@ class Limits:
     timeout: float = 30.0
     """Seconds that a request may take to be read, and then to be answered."""
     max_body: float = 32.0
-    """Most megabytes (2^20 bytes) of a request, and of an image that is fetched."""
+    """Most megabytes (2^20 bytes) of a request, and of the images together that are fetched for one."""
     max_images: int = 16
     """Most images of a request."""
 
@@ -45,5 +45,5 @@ class Limits:
 
     @property
     def max_bytes(self) -> int:
-        """Most bytes of a request, and of an image that is fetched."""
+        """Most bytes of a request, and of the images together that are fetched for one."""
         return round(self.max_body * 2**20)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import anyio
 import msgspec
@@ -13,9 +12,9 @@ from fastapi import HTTPException, Request
 from python_multipart.exceptions import FormParserError
 from starlette.datastructures import UploadFile
 
-from paa.errors import one_line
+from paa.data.images.fetch import FetchLimits, fetch
+from paa.errors import ImageError, TooManyBytesError, format_bytes, one_line
 from paa.serve.limits import Limits
-from paa.serve.urls import FetchError, fetch
 
 BODY = {
     "requestBody": {
@@ -62,7 +61,7 @@ async def read_images(request: Request, limits: Limits, allow_urls: bool) -> lis
                 return await _fetched(_urls(await request.body(), limits), limits)
             return await _uploaded(request, limits)
     except TimeoutError:
-        raise HTTPException(408, f"the images did not arrive within {limits.timeout:g} seconds") from None
+        raise HTTPException(408, f"the images did not arrive within {limits.timeout:g} seconds (--timeout)") from None
 
 
 async def _uploaded(request: Request, limits: Limits) -> list[SentImage]:
@@ -92,15 +91,16 @@ def _urls(body: bytes, limits: Limits) -> list[str]:
 
 
 async def _fetched(urls: Sequence[str], limits: Limits) -> list[SentImage]:
-    """Return the images at URLs, fetched one after another."""
+    """Return the images at URLs, fetched one after another; HTTPException 413 for too many bytes, else 400."""
     images = []
     left = limits.max_bytes
+    size_hint = f"the images of a request may have {format_bytes(left)} together (--max-body)"
     for url in urls:
         try:
-            work = partial(fetch, url, most=left, seconds=limits.timeout)
-            data = await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
-        except FetchError as error:
-            raise HTTPException(error.status, str(error)) from error
+            within = FetchLimits(left, limits.timeout, size_hint, "--timeout N waits longer")
+            data = await anyio.to_thread.run_sync(fetch, url, within, abandon_on_cancel=True)
+        except ImageError as error:
+            raise HTTPException(413 if isinstance(error, TooManyBytesError) else 400, str(error)) from error
         images.append(SentImage(url, data))
         left -= len(data)
     return images

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
 from io import BytesIO
 from pathlib import Path
 
@@ -14,13 +15,14 @@ import pytest
 from PIL import Image
 
 from paa.config import FetchConfig
-from paa.data.images.fetch import MAX_REDIRECTS, is_url, name_of, read_url
+from paa.data.images.fetch import MAX_REDIRECTS, FetchLimits, _redirected, fetch, is_url, name_of, read_url
 from paa.data.images.read import read_image
-from paa.errors import ConfigError, ImageError
+from paa.errors import ConfigError, ImageError, TooManyBytesError
 from tests.weights.servers import Answer, file, hang, serve, status, trickle
 
 LIMITS = FetchConfig(max_mb=0.1, timeout=0.4)
 SLOW = FetchConfig(max_mb=1, timeout=0.4)  # for `trickle`, which claims a megabyte
+FEW = FetchLimits(max_bytes=500, seconds=0.4, size_hint="ask for more", time_hint="wait longer")
 
 
 @pytest.fixture(autouse=True)
@@ -112,6 +114,61 @@ def test_what_cannot_be_had_is_one_line(answer: Answer, says: str) -> None:
         read_url(f"{server.url}/x.jpg", SLOW if answer is trickle else LIMITS)
     assert str(error.value) == f"{server.url}/x.jpg: {says}"
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("length", [True, False])
+def test_bytes_up_to_the_limit(length: bool) -> None:
+    content = bytes(range(250)) * 2
+    with serve(file(content, length=length)) as server:
+        assert fetch(server.url, FEW) == content
+    with serve(file(content + b"x", length=length)) as server, pytest.raises(TooManyBytesError) as error:
+        fetch(f"{server.url}/x", FEW)
+    stated = "501 bytes, " if length else ""
+    assert str(error.value) == f"{server.url}/x: {stated}more than 500 bytes; ask for more"
+
+
+def test_other_failures_are_not_those_of_size() -> None:
+    for answer in (status(404), redirect("/again"), redirect("file:///x"), hang, file(b"x" * 100, cut=50)):
+        with serve(answer) as server, pytest.raises(ImageError) as error:
+            fetch(server.url, FEW)
+        assert type(error.value) is ImageError
+
+
+def test_time_is_that_of_all_redirects() -> None:
+    def slowly(request: BaseHTTPRequestHandler) -> None:
+        time.sleep(0.3)
+        redirect("/again")(request)
+
+    with serve(slowly) as server:
+        with pytest.raises(ImageError, match=r"/x: not all there after 0.4 seconds; wait longer$"):
+            fetch(f"{server.url}/x", FEW)
+        assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/a", "data:,x", "/etc/hostname", ""])
+def test_other_schemes_are_not_fetched(url: str) -> None:
+    with pytest.raises(ImageError) as error:
+        fetch(url, FEW)
+    assert str(error.value) == f"{url}: not an http or https URL"
+
+
+@pytest.mark.parametrize(
+    ("address", "target", "new"),
+    [
+        ("https://a.org/b", "https://c.org/d", "https://c.org/d"),
+        ("https://a.org/b", "/d", "https://a.org/d"),
+        ("https://a.org/b", "//c.org/d", "https://c.org/d"),
+        ("http://a.org/b", "https://a.org/b", "https://a.org/b"),
+        ("https://a.org/b", "http://a.org/b", None),
+        ("https://a.org/b", "HTTP://a.org/b", None),
+    ],
+)
+def test_no_redirect_leads_from_https_to_http(address: str, target: str, new: str | None) -> None:
+    if new is None:
+        with pytest.raises(ImageError, match=r"redirects to '.*', which is not followed"):
+            _redirected(address, target)
+    else:
+        assert _redirected(address, target) == new
 
 
 def test_a_truncated_image(photo: Path) -> None:

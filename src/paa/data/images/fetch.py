@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import re
 import time
+from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.error import HTTPError
 from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
@@ -20,7 +21,7 @@ from urllib.request import (
 from paa.config import FetchConfig
 from paa.data.images.read import decode_image
 from paa.data.images.rgb import Rgb
-from paa.errors import ImageError, format_bytes
+from paa.errors import ImageError, TooManyBytesError, format_bytes
 from paa.runtime.web import reason, request
 
 MAX_REDIRECTS = 5
@@ -37,6 +38,16 @@ _REDIRECTS = {
 _LONGEST_NAME = 100  # characters, so that a name with an ending and a number fits any file system
 
 
+@dataclass(frozen=True)
+class FetchLimits:
+    """How much of what is at a URL is fetched, and for how long; hints: how messages say which option allows more."""
+
+    max_bytes: int
+    seconds: float
+    size_hint: str
+    time_hint: str
+
+
 def is_url(given: str) -> bool:
     """Return whether a person gave the URL of something that can be fetched: http or https."""
     return re.match(r"https?://", given, re.IGNORECASE) is not None
@@ -44,7 +55,38 @@ def is_url(given: str) -> bool:
 
 def read_url(url: str, limits: FetchConfig = FetchConfig()) -> Rgb:
     """Return the image at a URL as `read_image` returns that of a file; ImageError if it cannot be had."""
-    return decode_image(_fetch(url, limits), url)
+    most = round(limits.max_mb * 2**20)
+    size_hint, time_hint = "--url.max-mb N allows more", "--url.timeout N waits longer"
+    return decode_image(fetch(url, FetchLimits(most, limits.timeout, size_hint, time_hint)), url)
+
+
+def fetch(url: str, limits: FetchLimits) -> bytes:
+    """Return what is at an http or https URL, after redirects; ImageError in one line that begins with the URL.
+
+    TooManyBytesError, a kind of it, for more bytes than the limit. Redirects are limited in number, lead to no other
+    scheme and never from https to http.
+    """
+    deadline = time.monotonic() + limits.seconds
+    silence = min(_ANSWER, limits.seconds)
+    try:
+        if not is_url(url):
+            raise ImageError("not an http or https URL")
+        address = _quoted(url)
+        for _ in range(MAX_REDIRECTS + 1):
+            try:
+                with _opener().open(request(address), timeout=silence) as response:
+                    return _received(response, limits, deadline)
+            except HTTPError as error:
+                with error:
+                    if (target := error.headers.get("Location")) is None or error.code not in _REDIRECTS:
+                        raise
+                address = _redirected(address, target)
+            _check_time(limits, deadline)
+        raise ImageError(f"more than {MAX_REDIRECTS} redirects")
+    except ImageError as error:
+        raise type(error)(f"{url}: {error}") from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise ImageError(f"{url}: {reason(error, silence)}") from error
 
 
 def name_of(url: str) -> str:
@@ -61,27 +103,6 @@ def name_of(url: str) -> str:
         if re.search(r"\w", name.replace("_", "")):
             return name[-_LONGEST_NAME:].lstrip(".")
     return "image"
-
-
-def _fetch(url: str, limits: FetchConfig) -> bytes:
-    """Return what is at a URL, after redirects; ImageError in one line that begins with the URL."""
-    silence, deadline = min(_ANSWER, limits.timeout), time.monotonic() + limits.timeout
-    try:
-        address = _quoted(url)
-        for _ in range(MAX_REDIRECTS + 1):
-            try:
-                with _opener().open(request(address), timeout=silence) as response:
-                    return _received(response, limits, deadline)
-            except HTTPError as error:
-                with error:
-                    if (target := error.headers.get("Location")) is None or error.code not in _REDIRECTS:
-                        raise
-                address = _redirected(address, target)
-        raise ImageError(f"more than {MAX_REDIRECTS} redirects")
-    except ImageError as error:
-        raise ImageError(f"{url}: {error}") from error
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise ImageError(f"{url}: {reason(error, silence)}") from error
 
 
 def _opener() -> OpenerDirector:
@@ -103,27 +124,31 @@ def _redirected(address: str, target: str) -> str:
     return _quoted(new)
 
 
-def _received(response: http.client.HTTPResponse, limits: FetchConfig, deadline: float) -> bytes:
+def _received(response: http.client.HTTPResponse, limits: FetchLimits, deadline: float) -> bytes:
     """Return the content of a response; ImageError if it is too large, too slow or not all there.
 
     The limit of size counts for what arrives, whatever the server says of its length.
     """
-    most = round(limits.max_mb * 2**20)
-    too_large = f"more than {format_bytes(most)}; --url.max-mb N allows more"
+    too_large = f"more than {format_bytes(limits.max_bytes)}; {limits.size_hint}"
     stated = response.headers.get("Content-Length", "")
     length = int(stated) if stated.isdecimal() else None
-    if length is not None and length > most:
-        raise ImageError(f"{format_bytes(length)}, {too_large}")
+    if length is not None and length > limits.max_bytes:
+        raise TooManyBytesError(f"{format_bytes(length)}, {too_large}")
     content = bytearray()
     while piece := response.read1(_PIECE):
         content += piece
-        if len(content) > most:
-            raise ImageError(too_large)
-        if time.monotonic() > deadline:
-            raise ImageError(f"not all there after {limits.timeout:g} seconds; --url.timeout N waits longer")
+        if len(content) > limits.max_bytes:
+            raise TooManyBytesError(too_large)
+        _check_time(limits, deadline)
     if length is not None and len(content) < length:
         raise ImageError(f"the connection broke after {len(content)} of {length} bytes")
     return bytes(content)
+
+
+def _check_time(limits: FetchLimits, deadline: float) -> None:
+    """Raise ImageError if no time is left."""
+    if time.monotonic() > deadline:
+        raise ImageError(f"not all there after {limits.seconds:g} seconds; {limits.time_hint}")
 
 
 def _quoted(url: str) -> str:
