@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from io import BytesIO
 from pathlib import Path
@@ -136,12 +137,12 @@ def test_other_failures_are_not_those_of_size() -> None:
 
 def test_time_is_that_of_all_redirects() -> None:
     def slowly(request: BaseHTTPRequestHandler) -> None:
-        time.sleep(0.3)
+        time.sleep(0.6)
         redirect("/again")(request)
 
     with serve(slowly) as server:
-        with pytest.raises(ImageError, match=r"/x: not all there after 0.4 seconds; wait longer$"):
-            fetch(f"{server.url}/x", FEW)
+        with pytest.raises(ImageError, match=r"/x: not all there after 1 seconds; wait longer$"):
+            fetch(f"{server.url}/x", replace(FEW, seconds=1))
         assert len(server.requests) == 2
 
 
