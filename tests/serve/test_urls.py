@@ -27,11 +27,17 @@ def sending(data: bytes, pause: float = 0.0) -> Any:
     return answer
 
 
-def leading_to(address: str) -> Any:
+def leading_to(address: str, slowly: int = 0) -> Any:
+    """Return an answer that redirects; slowly: how many times a tenth of a second its own content takes."""
+
     def answer(handler: Any) -> None:
         handler.send_response(302)
         handler.send_header("Location", address)
         handler.end_headers()
+        for _ in range(slowly):
+            with suppress(OSError):  # the client has gone on
+                handler.wfile.write(bytes(100))
+            time.sleep(0.1)
 
     return answer
 
@@ -56,6 +62,13 @@ def test_no_longer_than_the_limit() -> None:
         with pytest.raises(FetchError, match=r"took longer than 0.5 seconds"):
             fetch(server.url, most=500, seconds=0.5)
         assert time.monotonic() - start < 1.5
+
+
+def test_the_content_of_a_redirection_is_not_read() -> None:
+    with serve(leading_to("/b.jpg", slowly=30), sending(b"image")) as server:
+        start = time.monotonic()
+        assert fetch(f"{server.url}/a.jpg", most=500, seconds=20) == b"image"
+        assert time.monotonic() - start < 2
 
 
 @pytest.mark.parametrize("address", ["file:///etc/passwd", "ftp://127.0.0.1/a", "data:,x", "/etc/passwd", ""])

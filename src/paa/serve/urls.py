@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import io
 import time
 import urllib.error
 import urllib.request
+from typing import IO, Any
 
 from paa.errors import format_bytes, one_line
 
@@ -18,6 +20,17 @@ class FetchError(Exception):
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
         self.status = status
+
+
+class _Redirections(urllib.request.HTTPRedirectHandler):
+    """Follows redirections without what stands in them, which Python's own handler reads whole, of whatever length."""
+
+    def http_error_302(self, req: Any, fp: IO[bytes], code: int, msg: str, headers: Any) -> Any:
+        """Close the answer, and go on to where it leads."""
+        fp.close()
+        return super().http_error_302(req, io.BytesIO(), code, msg, headers)
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
 def fetch(url: str, *, most: int, seconds: float) -> bytes:
@@ -33,7 +46,7 @@ def fetch(url: str, *, most: int, seconds: float) -> bytes:
         urllib.request.HTTPSHandler,
         urllib.request.HTTPDefaultErrorHandler,
         urllib.request.HTTPErrorProcessor,
-        urllib.request.HTTPRedirectHandler,
+        _Redirections,
         urllib.request.ProxyHandler,
     ):
         opener.add_handler(handler())
