@@ -23,6 +23,7 @@ help:
 	@echo "make quick   the tests that take under a minute together: no golden models, no other processes"
 	@echo "make lowest  pytest with the lowest versions that pyproject.toml allows, in .venv-lowest (Python 3.10 to 3.12)"
 	@echo "make docs    build the site of docs/ in build/docs/html, strictly: a broken link is an error"
+	@echo "make diagrams, make notebook  draw the pages' diagrams anew; run the notebook anew"
 	@echo "make bench   run the benchmarks in benchmarks/ and write docs/benchmarks.md"
 	@echo "             (BENCH_FLAGS='--device cuda --threads 4' are passed on; ONLY='assignment loading' runs only these)"
 	@echo "make accuracy DATA=FOLDER  compare with torchvision's detectors on small data sets, and write docs/accuracy.md;"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +21,7 @@ from paa.commands.main import main
 from paa.errors import ConfigError, RunError
 from paa.recipes import find_recipe
 from paa.runtime.distributed import Process
+from paa.runtime.stop_signals import StoppedError, StopSignals
 from paa.training.records import Record, ignore
 from paa.training.run_folder import RunFolder
 from paa.training.settings import TrainConfig
@@ -46,7 +49,7 @@ def fake_training(monkeypatch: pytest.MonkeyPatch) -> Callable[[Fake], list[Trai
     def replace_training(ap_of: Fake) -> list[TrainConfig]:
         runs: list[TrainConfig] = []
 
-        def run(config: TrainConfig, process: Process, listener: Any) -> Any:
+        def run(config: TrainConfig, process: Process, listener: Any, signals: Any = None) -> Any:
             runs.append(config)
             folder = RunFolder(config.output)
             folder.path.mkdir(parents=True, exist_ok=True)
@@ -55,7 +58,7 @@ def fake_training(monkeypatch: pytest.MonkeyPatch) -> Callable[[Fake], list[Trai
             folder.append({"step": 4, "steps": 4, "loss": 1.0})
             folder.append(record := {"step": 4, "AP": ap})
             listener(record)
-            return SimpleNamespace(validation=record)
+            return SimpleNamespace(validation=record, interrupted=False)
 
         monkeypatch.setattr(running, "train", run)
         return runs
@@ -140,6 +143,34 @@ def test_real_runs_killed_and_continued(config: TrainConfig, tmp_path: Path, cap
 
     named = replace(config, output=tmp_path / "alone", named=(*config.named, "data.val_fraction"))
     assert differences(load(train(named, CPU).last), load(config.output / "trial-000" / "last.pt")) == []
+
+
+def test_a_signal_ends_the_search_after_a_step(config: TrainConfig) -> None:
+    """The trial that was running is no result; the same call goes on with it after its last step."""
+    steps: list[int] = []
+
+    def interrupt(record: Record) -> None:
+        steps.append(record["step"])
+        if len(steps) == len(FOUR) + 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with StopSignals().handled() as signals, pytest.raises(StoppedError):
+        tune(TuneConfig(config, trials=2, prune=False), CPU, interrupt, signals)
+    assert (signals.exit_code, steps) == (75, [*FOUR, 1])
+    result = tune(TuneConfig(config, trials=2, prune=False), CPU, lambda record: steps.append(record["step"]))
+    assert [(trial.folder, trial.state) for trial in result.finished] == [("trial-000", "done"), ("trial-001", "done")]
+    assert steps == [*FOUR, *FOUR]
+
+
+def test_the_time_is_that_of_the_search(config: TrainConfig, fake_training: Any) -> None:
+    """Each trial has what is left of it, and none is begun after it."""
+    runs = fake_training(peak)
+    limited = replace(config, runtime=replace(config.runtime, max_hours=1.0))
+    now = iter(range(0, 100_000, 1000))
+    with pytest.raises(StoppedError):
+        tune(TuneConfig(limited, trials=50), CPU, clock=lambda: next(now))
+    assert [run.runtime.max_hours for run in runs] == pytest.approx([2600 / 3600, 1600 / 3600, 600 / 3600])
+    assert len(tune(TuneConfig(config, trials=4), CPU).finished) == 4
 
 
 def test_the_own_validation_images_stay_unseen(config: TrainConfig) -> None:

@@ -19,8 +19,8 @@ class Convert:
     """Turn a detector's checkpoint of any implementation into one safetensors file of this project."""
 
     checkpoint: Positional[Path]
-    """A checkpoint of this project, the seed, the official code or MMDetection, or a name, as mmdet/r50_1x (paa weights
-    lists them)."""
+    """A checkpoint of this project, PAA_minimal, the official code or MMDetection, or a name, as mmdet/r50_1x (paa
+    weights lists them)."""
     output: Positional[Path]
     """The file to write, *.safetensors."""
     names: tuple[str, ...] | None = None

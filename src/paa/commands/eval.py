@@ -37,7 +37,7 @@ class Eval:
     report."""
 
     what: Positional[Path]
-    """A checkpoint of this project, the seed, the official code or MMDetection, a name, as mmdet/r50_1x (paa weights
+    """A checkpoint of this project, PAA_minimal, the official code or MMDetection, a name, as mmdet/r50_1x (paa weights
     lists them), an exported model (*.onnx, *.xml, *.pt2), or another tool's results: a JSON file in COCO's result
     format."""
     data: Path

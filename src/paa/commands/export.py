@@ -27,8 +27,8 @@ class Export:
     detects the same."""
 
     checkpoint: Positional[Path]
-    """A checkpoint of this project, the seed, the official code or MMDetection, or a name, as mmdet/r50_1x (paa weights
-    lists them)."""
+    """A checkpoint of this project, PAA_minimal, the official code or MMDetection, or a name, as mmdet/r50_1x (paa
+    weights lists them)."""
     output: Positional[Path]
     """The file to write: *.onnx (ONNX), *.xml (OpenVINO, with *.bin beside it) or *.pt2 (machine code, by PyTorch's
     compiler); where it detects something else, it is called OUT.unproven.*, and the exit code is 1."""

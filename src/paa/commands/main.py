@@ -58,8 +58,8 @@ EXIT_CODES = {
     1: "done, with findings (data check), images left out (predict), or an exported model that differs (export)",
     2: "an error of the input, or of the command line",
     3: "a fault of paa",
-    75: "training was interrupted by a scheduler's signal or by --max-hours; --resume goes on",
-    130: "interrupted by a person",
+    75: "training was interrupted by a scheduler's signal or by --max-hours; --resume goes on (tune: the same command)",
+    130: "interrupted by Ctrl-C",
 }
 """What the exit code of every command means."""
 

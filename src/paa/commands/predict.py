@@ -28,8 +28,8 @@ class Predict:
     """Draw what a checkpoint detects on images and videos, and write the detections as JSON."""
 
     checkpoint: Positional[Path]
-    """A checkpoint of this project, the seed, the official code or MMDetection, or a name, as mmdet/r50_1x (paa weights
-    lists them)."""
+    """A checkpoint of this project, PAA_minimal, the official code or MMDetection, an exported model (*.onnx, *.xml,
+    *.pt2), or a name, as mmdet/r50_1x (paa weights lists them)."""
     paths: Positional[tuple[str, ...]]
     """Images, videos, folders of these, quoted patterns as 'photos/**/*.jpg', URLs of images, camera:0 for a camera,
     and - for a list on standard input, one a line."""

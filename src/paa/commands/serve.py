@@ -26,8 +26,8 @@ class Serve:
     """Serve a detector: a page where one drops images, and POST /predict for programs."""
 
     checkpoint: Positional[Path]
-    """A checkpoint of this project, the seed, the official code or MMDetection, an exported model (*.onnx), or a name,
-    as mmdet/r50_1x (paa weights lists them)."""
+    """A checkpoint of this project, PAA_minimal, the official code or MMDetection, an exported model (*.onnx, *.xml,
+    *.pt2), or a name, as mmdet/r50_1x (paa weights lists them)."""
     checkpoint_format: DetectorFormat | None = None
     """Format of the checkpoint; default: recognised from its content."""
     host: str = "127.0.0.1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -57,11 +58,15 @@ class Tune(Train):
     """The options that --help shows."""
 
     def run(self, console: Console) -> None:
-        """Run trials, and print them as a table, the best one, and the command that trains with its recipe."""
+        """Run trials, and print them as a table, the best one, and the command that trains with its recipe.
+
+        A search that is interrupted ends with the exit code of such a run.
+        """
         from dataclasses import replace
 
         from paa.report.progress import TrainingProgress
         from paa.runtime.distributed import start
+        from paa.runtime.stop_signals import StoppedError, StopSignals
         from paa.training.records import ignore
         from paa.tuning.tune import TuneConfig, tune
 
@@ -69,8 +74,14 @@ class Tune(Train):
         if self.output is None:
             train = replace(train, output=Path("runs") / f"tune-{train.data.name}")
         config = TuneConfig(train, self.trials, self.hours, self.trial_steps, self.prune)
-        with start(self.runtime.device) as process:
-            result = tune(config, process, TrainingProgress(console) if console.is_terminal else ignore)
+        listener = TrainingProgress(console) if console.is_terminal else ignore
+        with StopSignals().handled() as signals, start(self.runtime.device) as process:
+            try:
+                result = tune(config, process, listener, signals)
+            except StoppedError:
+                reason = signals.name or "the end of its time (--max-hours)"
+                print(f"paa: interrupted by {reason}; the same command goes on", file=sys.stderr)
+                sys.exit(signals.exit_code)
         self._print(console, result)
 
     def _print(self, console: Console, result: TuneResult) -> None:

@@ -139,7 +139,9 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     """Answer with one line in place of FastAPI's list."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    return JSONResponse({"detail": f"{first['loc'][-1]}: {first['msg']}"}, 422)
+    unknown = f"unknown option; known: {', '.join(Options.model_fields)}"
+    reason = unknown if first["type"] == "extra_forbidden" else first["msg"]
+    return JSONResponse({"detail": f"{first['loc'][-1]}: {reason}"}, 422)
 
 
 async def _failed(request: Request, error: Exception) -> JSONResponse:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from paa.runtime.distributed import Process
+from paa.runtime.stop_signals import StoppedError, StopSignals
 from paa.training.records import STOP, Listener, Record
 from paa.training.run_folder import RunFolder
 from paa.training.settings import TrainConfig
@@ -17,12 +18,19 @@ from paa.tuning.study import State, Trial
 
 
 def run_trial(
-    config: TrainConfig, trial: Trial, folder: Path, process: Process, prune: bool, listener: Listener
+    config: TrainConfig,
+    trial: Trial,
+    folder: Path,
+    process: Process,
+    prune: bool,
+    listener: Listener,
+    signals: StopSignals | None = None,
 ) -> tuple[State, float | None]:
     """Train, and return how the trial ended and the AP of its last validation.
 
     A run that an earlier process left unfinished in the trial's folder is resumed. prune: stop the run where its AP is
-    below the median of the trials before, after as many validations.
+    below the median of the trials before, after as many validations. signals: those that end the run early; then, and
+    at the end of its time (`runtime.max_hours`), StoppedError is raised, after a checkpoint is saved.
     """
     run = RunFolder(folder / trial.folder)
     pruned = False
@@ -37,7 +45,9 @@ def run_trial(
             pruned = prune and behind and record["step"] < steps
         return STOP if pruned else asked
 
-    result = train(replace(config, output=run.path, resume="last"), process, listen)
+    result = train(replace(config, output=run.path, resume="last"), process, listen, signals)
+    if result.interrupted:
+        raise StoppedError
     ap = None if result.validation is None else result.validation["AP"]
     return ("pruned" if pruned else "done"), ap
 

@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from paa.config import flat, to_dict
@@ -14,6 +14,7 @@ from paa.errors import ConfigError, RunError, one_line
 from paa.recipes import find_recipe
 from paa.runtime.distributed import Process
 from paa.runtime.files import check_folder, write_text
+from paa.runtime.stop_signals import StoppedError, StopSignals
 from paa.training.records import Listener, ignore
 from paa.training.run_folder import RunFolder
 from paa.training.run_lock import run_lock
@@ -33,9 +34,9 @@ _MOST_FAILURES = 5
 class TuneConfig:
     """The configuration of a search.
 
-    train: what `paa train` would do; fields that are named are not tuned. trials: how many there shall be in the end,
-    with those of earlier calls. hours: no trial is begun after them. trial_steps: length of a trial, by default that of
-    a run. prune: stop trials that fall behind.
+    train: what `paa train` would do; fields that are named are not tuned, and `runtime.max_hours` is the time of the
+    search. trials: how many there shall be in the end, with those of earlier calls. hours: no trial is begun after
+    them. trial_steps: length of a trial, by default that of a run. prune: stop trials that fall behind.
     """
 
     train: TrainConfig
@@ -76,31 +77,37 @@ def tune(
     config: TuneConfig,
     process: Process,
     listener: Listener = ignore,
+    signals: StopSignals | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> TuneResult:
     """Run trials until there are as many as the configuration says; the same call again goes on where it was stopped.
 
     listener: gets the records of all trials; where it returns `STOP`, that trial ends, and counts as done. Raises as
     `paa.training.train.train` does for the base; a later trial that fails, as by a loss that is not finite, is written
-    down as failed.
+    down as failed. signals: those that end the search early, as does `runtime.max_hours` of the base: StoppedError is
+    raised, and the trial that was running goes on in the next call, from a checkpoint of its last step.
     """
     started, folder = clock(), config.train.output
+    signals = signals or StopSignals()
     import_optuna()
-    base = find_base(config.train, process)
+    with signals.may_interrupt():
+        base = find_base(config.train, process)
     _check_folder(folder)
     with run_lock(folder):
         study = TuneStudy(folder, base.space, _settings(base, config), config.train.runtime.seed)
         _log_start(base, config, study)
         failures = 0
         while len(study.finished()) < config.trials:
-            if config.hours is not None and clock() - started > 3600 * config.hours:
+            hours = (clock() - started) / 3600
+            if config.hours is not None and hours > config.hours:
                 log.info(f"{config.hours:g} hours are over: the same command goes on")
                 break
+            left = _hours_left(config, hours)
             trial = study.begin()
             try:
                 with warnings_only():
-                    trial_config = base.of_trial(trial.values, config.trial_steps)
-                    state, ap = run_trial(trial_config, trial, folder, process, config.prune, listener)
+                    trial_config = _within(base.of_trial(trial.values, config.trial_steps), left)
+                    state, ap = run_trial(trial_config, trial, folder, process, config.prune, listener, signals)
                 study.finish(trial, state, ap)
                 failures = 0
             except RunError as error:  # as where a high learning rate makes a loss infinite
@@ -120,6 +127,21 @@ def tune(
             base.val_images,
             base.val_source,
         )
+
+
+def _hours_left(config: TuneConfig, hours: float) -> float | None:
+    """Return what is left of the search's time after these hours, None for no limit; StoppedError where it is over."""
+    if config.train.runtime.max_hours is None:
+        return None
+    left = config.train.runtime.max_hours - hours
+    if left <= 0:
+        raise StoppedError
+    return left
+
+
+def _within(config: TrainConfig, hours: float | None) -> TrainConfig:
+    """Return the configuration of a run that ends within this time."""
+    return replace(config, runtime=replace(config.runtime, max_hours=hours))
 
 
 def _check_folder(folder: Path) -> None:
