@@ -142,8 +142,8 @@ def test_threshold_limit_and_voting(model: PAA, pixels: np.ndarray[Any, Any]) ->
     for threshold in (1.1, -1.0, float("nan")):
         with pytest.raises(ConfigError, match="from 0 to 1"):
             model.predict(pixels, threshold=threshold)
-    for options in ({"limit": 0}, {"batch_size": 0}):
-        with pytest.raises(ConfigError, match="must be at least"):
+    for options, says in (({"limit": 0}, "from 1 to 100000"), ({"batch_size": 0}, "at least 1")):
+        with pytest.raises(ConfigError, match=f"must be {says}, got 0"):
             model.predict(pixels, **options)  # type: ignore[call-overload]
 
 

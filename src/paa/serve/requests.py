@@ -97,7 +97,8 @@ async def _fetched(urls: Sequence[str], limits: Limits) -> list[SentImage]:
     size_hint = f"the images of a request may have {format_bytes(left)} together (--max-body)"
     for url in urls:
         try:
-            within = FetchLimits(left, limits.timeout, size_hint, "--timeout N waits longer")
+            # a little longer than the whole request may take, so that 408 is always the answer to that
+            within = FetchLimits(left, limits.timeout + 1, size_hint, "--timeout N waits longer")
             data = await anyio.to_thread.run_sync(fetch, url, within, abandon_on_cancel=True)
         except ImageError as error:
             raise HTTPException(413 if isinstance(error, TooManyBytesError) else 400, str(error)) from error
