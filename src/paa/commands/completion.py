@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from tyro.conf import Positional
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 Shell = Literal["bash", "zsh", "fish"]
 
@@ -27,19 +24,18 @@ class Completion:
     usual: ClassVar[None] = None
     """--help shows all options."""
 
-    def run(self, console: Console) -> None:
-        """Print the script."""
-        from paa.commands.main import COMMANDS, GROUPS
+    def script(self, commands: Mapping[str, type], groups: Collection[str]) -> str:
+        """Return the script. commands: the dataclass of each command; groups: the first words of sub-commands."""
         from paa.commands.shells.bash import bash_script
         from paa.commands.shells.fish import fish_script
         from paa.commands.shells.known import known_values
         from paa.commands.shells.words import words_of
         from paa.commands.shells.zsh import zsh_script
 
-        words = {name: words_of(kind, known_values(name)) for name, kind in COMMANDS.items()}
-        groups = {
-            group: ", ".join(name.removeprefix(f"{group} ") for name in COMMANDS if name.startswith(f"{group} "))
-            for group in GROUPS
+        words = {name: words_of(kind, known_values(name)) for name, kind in commands.items()}
+        members = {
+            group: ", ".join(name.removeprefix(f"{group} ") for name in commands if name.startswith(f"{group} "))
+            for group in groups
         }
         scripts = {"bash": bash_script, "zsh": zsh_script, "fish": fish_script}
-        sys.stdout.write(scripts[self.shell](words, groups))
+        return scripts[self.shell](words, members)

@@ -179,6 +179,9 @@ def _run(given: list[str]) -> None:
     try:
         _check_not_empty(given)
         command = parse(given)
+        if isinstance(command, Completion):  # the one command that has to know the others
+            sys.stdout.write(command.script(COMMANDS, GROUPS))
+            return
         from paa.report.console import make_console
 
         command.run(make_console())
