@@ -33,7 +33,7 @@ def test_a_bomb_is_refused_by_its_header(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_formats_that_start_programs_are_refused() -> None:
     eps = io.BytesIO()
     Image.new("RGB", (8, 8)).save(eps, "EPS")
-    with pytest.raises(ImageError, match=r"^a.eps: an image in the format EPS, not accepted from other machines"):
+    with pytest.raises(ImageError, match=r"^a.eps: an image in the format EPS, which is not accepted from another"):
         decode_foreign(eps.getvalue(), "a.eps")
 
 
