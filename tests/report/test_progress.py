@@ -175,7 +175,7 @@ def test_lines_of_a_prediction() -> None:
         *(entry("d.jpg", None, 0), entry("d.jpg", None, 1), entry("camera:0", 0, 7)),
     ):
         take(one)
-    assert lines[-1] == "d.jpg: 1 objects"
+    assert lines[-1] == "d.jpg: 1 object"
     take.end_video()
     take.end_video()
     assert lines == [
@@ -183,6 +183,6 @@ def test_lines_of_a_prediction() -> None:
         "b.mp4: 4 objects in 2 frames",
         "c.mp4: 0 objects in 1 frame",
         "d.jpg: 0 objects",
-        "d.jpg: 1 objects",
+        "d.jpg: 1 object",
         "camera:0: 7 objects in 1 frame",
     ]

@@ -89,7 +89,7 @@ class PredictionLines:
             self.end_video()
         count = len(entry.detections)
         if entry.frame is None:
-            self._show(f"{entry.file}: {count} objects")
+            self._show(f"{entry.file}: {counted(count, 'object')}")
             return
         self._video = entry.file
         self._frames += 1
@@ -98,7 +98,7 @@ class PredictionLines:
     def end_video(self) -> None:
         """Print the line of the video whose frames came last, if it was not printed."""
         if self._video:
-            self._show(f"{self._video}: {self._objects} objects in {counted(self._frames, 'frame')}")
+            self._show(f"{self._video}: {counted(self._objects, 'object')} in {counted(self._frames, 'frame')}")
         self._video, self._frames, self._objects = "", 0, 0
 
 
