@@ -15,6 +15,7 @@ import pytest
 from paa.commands import train as train_command
 from paa.commands.main import main
 from paa.data import datasets
+from paa.data.images import read as reading
 from paa.runtime.stop_signals import StoppedError, StopSignals
 from paa.training import train as engine
 from paa.training.records import Listener, Record, TrainResult
@@ -113,6 +114,27 @@ def test_a_signal_ends_the_wait_for_data(
     assert (stopped.step, stopped.interrupted) == (2, True)
     assert load(stopped.last)["training"]["step"] == 2
     assert_same(train(micro(tmp_path / "run", resume="last"), CPU), whole)
+
+
+def test_a_signal_while_an_image_is_decoded(
+    tmp_path: Path, micro: Micro, whole: TrainResult, signals: StopSignals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decoders raise errors of any kind for a damaged image, but this is none."""
+    decode, calls = reading.pil_to_rgb, []
+
+    def interrupted(image: Any) -> Any:
+        calls.append(image)
+        if len(calls) == 5:
+            send(signal.SIGTERM)
+        return decode(image)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reading, "pil_to_rgb", interrupted)
+        stopped = train(micro(tmp_path / "run", data={"skip_bad": True}), CPU, signals=signals)
+    assert len(calls) == 5
+    assert (stopped.step, stopped.interrupted) == (2, True)
+    assert not (stopped.folder / "left_out.txt").exists()
+    assert_same(train(micro(tmp_path / "run", resume="last", data={"skip_bad": True}), CPU), whole)
 
 
 def test_a_signal_before_the_first_step(tmp_path: Path, micro: Micro, whole: TrainResult, signals: StopSignals) -> None:

@@ -20,8 +20,11 @@ _TRY_AGAIN = 75
 """EX_TEMPFAIL of sysexits.h: the program did not finish, and may when it is started again."""
 
 
-class StoppedError(Exception):
-    """Ends what `StopSignals.may_interrupt` surrounds."""
+class StoppedError(BaseException):
+    """Ends what `StopSignals.may_interrupt` surrounds.
+
+    No Exception, as KeyboardInterrupt is none: code that takes any Exception, as of a decoder, must not take this one.
+    """
 
 
 class StopSignals:
