@@ -130,7 +130,8 @@ def page(lines: list[Line]) -> str:
         commits = sorted({run["commit"] for run in runs})
         threads = sorted({run["threads"] for run in runs})
         parts.append(
-            f"{len(runs)} runs, {hours:.1f} hours of training in all by the clock, pauses included, {'/'.join(map(str, threads))} thread(s) each, "
+            f"{len(runs)} runs, {hours:.1f} hours of training in all by the clock, pauses included, "
+            f"{'/'.join(map(str, threads))} thread(s) each, "
             f"other programs beside them, on {', '.join(sorted(machines))}; commits {', '.join(commits)}.\n"
         )
     return "\n".join(parts)
