@@ -23,6 +23,7 @@ SLOW = (
     "runtime/test_extras.py",
     "runtime/test_memory.py",
     "serve/test_api.py",  # exports a model
+    "serve/test_load.py",  # a process, for seconds
     "serve/test_page.py",  # Chromium
     "serve/test_server.py",  # processes
     "test_accuracy_benchmark.py",
