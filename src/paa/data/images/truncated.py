@@ -67,7 +67,7 @@ def _repair_jpeg(data: bytes) -> Repaired | None:
     frame, block, scans, end = _jpeg_scans(data)
     if data.endswith(_END) or not scans:
         return None
-    data = data[:end]
+    data = data[:end].rstrip(b"\xff")  # a byte 255 at the end would make a marker of what comes after it
     repaired = data + _END
     progressive = frame in _PROGRESSIVE
     if progressive and scans[-1].bits_left:  # the passes of the last bits, up to half of the file, are missing
