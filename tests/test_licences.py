@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))  # as for a script in that folder
 
-import licences  # noqa: E402
+import licences
 
 
 def test_every_package_is_permissive_or_explained() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import threading
@@ -57,10 +58,8 @@ def seconds_open(port: int, *pieces: bytes) -> float:
             except OSError:
                 break
             time.sleep(0.1)
-        try:
+        with contextlib.suppress(ConnectionResetError):
             assert connection.recv(1) == b""
-        except ConnectionResetError:
-            pass
         return time.monotonic() - start
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))  # as for a script in that folder
 
-import serve_load  # noqa: E402
-
-from paa.predictor import load  # noqa: E402
+import serve_load
+from paa.predictor import load
 
 
 def test_good_bad_oversize_slow_vanishing_and_idle_clients_at_once(checkpoint: Path, tmp_path: Path) -> None:
