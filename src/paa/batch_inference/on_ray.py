@@ -1,0 +1,106 @@
+"""The engine `ray`: Ray Data hands the shards to actors, on this machine or on those of a cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+from paa.batch_inference.shards import Shard
+from paa.batch_inference.task import ShardDone, ShardTask
+from paa.errors import ConfigError, PaaError, RunError, one_line
+from paa.runtime.extras import not_installed
+
+_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0"}
+"""What Ray is told unless the environment says something else: no reports to its makers."""
+_STORE = 2**27  # bytes of shared memory of a Ray that is started here, for addresses and counts; images do not go there
+_BLOCKS = 10_000  # most tasks of Ray; a task of several shards that is begun again leaves out those that are finished
+
+
+def on_ray(task: ShardTask, shards: Sequence[Shard], workers: int | None = None) -> Iterator[ShardDone]:
+    """Yield each shard when it is done, in any order.
+
+    workers: actors; by default one for each GPU of the cluster, or else for each CPU. RAY_ADDRESS names a cluster;
+    without it, and where this process is connected to none, Ray is started on this machine and ended. When an actor or
+    its machine dies, Ray begins its shard again elsewhere. ConfigError if Ray is not installed.
+    """
+    if task.detector.device not in (None, "cpu", "cuda"):
+        raise ConfigError("--engine ray: --device is cpu or cuda; Ray chooses which GPU")
+    with _ray(workers) as ray:
+        resources = ray.cluster_resources()
+        gpus = 0 if task.detector.device == "cpu" else int(resources.get("GPU", 0))
+        workers = workers or gpus or int(resources.get("CPU", 1))
+        job = pickle.dumps(task)
+        rows = [
+            {"task": job, "number": shard.number, "images": [os.fsencode(image) for image in shard.images]}
+            for shard in shards
+        ]
+        data = ray.data.from_items(rows, override_num_blocks=min(len(rows), _BLOCKS))
+        done = data.map_batches(
+            _Worker,
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(size=min(workers, len(rows))),
+            num_cpus=1,
+            num_gpus=1 if gpus else None,
+        )
+        for row in done.iter_rows():
+            if row["failed"] is not None:
+                raise pickle.loads(row["failed"])
+            yield ShardDone(row["number"], row["images"], row["detections"], row["errors"])
+
+
+class _Worker:
+    """Does one shard at a time. An error of the input is handed over as a value: Ray would begin its shard again."""
+
+    def __call__(self, batch: Any) -> Any:
+        import pyarrow
+
+        row = batch.to_pylist()[0]
+        shard = Shard(row["number"], [os.fsdecode(image) for image in row["images"]])
+        failed, done = None, ShardDone(shard.number, 0, 0, 0)
+        try:
+            done = pickle.loads(row["task"])(shard)
+        except PaaError as error:
+            failed = pickle.dumps(error)
+        return pyarrow.table(
+            {
+                **{name: pyarrow.array([value], pyarrow.int64()) for name, value in vars(done).items()},
+                "failed": pyarrow.array([failed], pyarrow.binary()),
+            }
+        )
+
+
+@contextmanager
+def _ray(workers: int | None) -> Iterator[Any]:
+    """Yield the module ray, connected: as this process is already, to the cluster of RAY_ADDRESS, or to a new one here.
+
+    Only a new connection is ended with the block.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        ray = import_module("ray")
+        ray_data = import_module("ray.data")
+    except ImportError as error:
+        raise ConfigError(f"--engine ray: {not_installed('ray', 'ray')}") from error
+    ray_data.DataContext.get_current().enable_progress_bars = False
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    if ray.is_initialized():
+        yield ray
+        return
+    own = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": _STORE}
+    address = os.environ.get("RAY_ADDRESS")
+    try:
+        ray.init(address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **({} if address else own))
+    except Exception as error:  # it raises plain ones where its processes do not start in time
+        raise RunError(f"--engine ray: Ray does not start: {one_line(error)}") from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()

@@ -1,0 +1,75 @@
+"""What a worker does with a shard, whatever engine it belongs to."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from paa.batch_inference.detector import BatchDetector
+from paa.batch_inference.output_folder import WRITING, OutputFolder
+from paa.batch_inference.shards import DETECTIONS, ERRORS, Shard
+from paa.batch_inference.tables import ImageResult, detections_of, errors_of, to_table
+from paa.errors import RunError
+
+_ROWS = 200  # images in a group of rows, which is what a worker has in memory of a shard
+_TRIES = 3
+
+
+@dataclass(frozen=True)
+class ShardDone:
+    """What was found in a shard. images: all of them, those that cannot be read included."""
+
+    number: int
+    images: int
+    detections: int
+    errors: int
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """Detects in a shard's images and writes both of its files, the detections last.
+
+    So a shard whose detections are there is complete, whatever became of its worker; and where two workers have the
+    same shard, as after a network that was cut, the second one's files take the place of equal ones.
+    """
+
+    detector: BatchDetector
+    output: OutputFolder
+
+    def __call__(self, shard: Shard) -> ShardDone:
+        """Raises RunError for a shard whose worker died in each of three tries, and where a store fails."""
+        self._count_tries(shard)
+        import pyarrow.parquet as parquet
+
+        detections = errors = 0
+        results = self.detector.results((image, None) for image in shard.images)
+        schema = to_table([])
+        with (
+            self.output.new_file(f"{DETECTIONS}/{shard.file}") as found_path,
+            self.output.new_file(f"{ERRORS}/{shard.file}") as errors_path,
+            parquet.ParquetWriter(found_path, detections_of(schema).schema) as found_file,
+            parquet.ParquetWriter(errors_path, errors_of(schema).schema) as errors_file,
+        ):
+            for some in _groups(results):
+                table = to_table(some)
+                found_file.write_table(detections_of(table))
+                errors_file.write_table(errors_of(table))
+                detections += sum(len(result.detections) for result in some if result.detections is not None)
+                errors += sum(result.detections is None for result in some)
+        return ShardDone(shard.number, len(shard.images), detections, errors)
+
+    def _count_tries(self, shard: Shard) -> None:
+        """Note that the shard is begun: one that ends each of its workers must not be begun for ever."""
+        tries = [name for name in self.output.names(WRITING) if name.startswith(f"{shard.file}-try-")]
+        if len(tries) >= _TRIES:
+            raise RunError(
+                f"{shard.span}: its worker died {_TRIES} times; where memory is short, fewer --engine.workers help"
+            )
+        self.output.write_text(f"{WRITING}/{shard.file}-try-{secrets.token_hex(4)}", "")
+
+
+def _groups(results: Iterator[ImageResult]) -> Iterator[list[ImageResult]]:
+    while some := list(islice(results, _ROWS)):
+        yield some
