@@ -4,6 +4,8 @@ conftest.py gives them the marker `slow`; a single slow test in another file has
 """
 
 SLOW = (
+    "batch_inference/test_on_ray.py",
+    "batch_inference/test_processes.py",
     "commands",  # whole commands
     "core/kernels",  # Triton's interpreter
     "core/test_assigner.py",  # torch.compile

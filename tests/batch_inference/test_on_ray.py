@@ -1,0 +1,73 @@
+"""Ray Data with two workers, of which one is killed, in one Ray that all tests of this file share."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paa.batch_inference.detector import BatchDetector
+from paa.batch_inference.on_ray import on_ray
+from paa.batch_inference.output_folder import OutputFolder
+from paa.batch_inference.run import detect_in_shards
+from paa.batch_inference.shards import Shard
+from paa.batch_inference.task import ShardTask
+from paa.errors import CheckpointError, ConfigError
+from tests.batch_inference.results import check_once
+from tests.batch_inference.workers import KilledDetector
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[Any]:
+    """Yield the module ray, started with two CPUs; its processes find the tests' own classes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]))
+        ray = pytest.importorskip("ray", reason="ray is an extra")
+        ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=2**27, log_to_driver=False)
+        yield ray
+        ray.shutdown()
+
+
+def test_a_worker_is_killed(ray: Any, checkpoint: Path, images: list[str], bad: list[str], tmp_path: Path) -> None:
+    out, notes = tmp_path / "out", tmp_path / "notes"
+    notes.mkdir()
+    detector = KilledDetector(checkpoint, device="cpu", notes=notes, at="07.jpg")
+    done = detect_in_shards(detector, images, OutputFolder(str(out)), "ray", workers=2, shard_size=2)
+    assert (notes / "killed").exists()
+    assert len(list(notes.glob("process-*"))) >= 2
+    assert done.images == len(images)
+    check_once(out, images, bad, checkpoint)
+
+    lost = out / "detections" / "0000002.parquet"
+    lost.unlink()
+    before = {path.name: path.stat().st_mtime_ns for path in (out / "detections").iterdir()}
+    done = detect_in_shards(detector, images, OutputFolder(str(out)), "ray", workers=1, shard_size=2)
+    assert (done.before, done.images) == (10, 2)
+    assert before.items() < {path.name: path.stat().st_mtime_ns for path in (out / "detections").iterdir()}.items()
+    check_once(out, images, bad, checkpoint)
+
+
+def test_an_error_in_a_worker_is_raised_here(ray: Any, images: list[str], tmp_path: Path) -> None:
+    task = ShardTask(BatchDetector(tmp_path / "none.pt", device="cpu"), OutputFolder(str(tmp_path / "out")))
+    with pytest.raises(CheckpointError, match=r"none\.pt: no such file"):
+        list(on_ray(task, [Shard(0, images)], 1))
+
+
+def test_ray_chooses_the_gpu(tmp_path: Path) -> None:
+    task = ShardTask(BatchDetector("model.pt", device="cuda:1"), OutputFolder(str(tmp_path)))
+    with pytest.raises(ConfigError, match="Ray chooses which GPU"):
+        next(on_ray(task, [Shard(0, ["a.jpg"])], 1))
+
+
+def test_without_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    task = ShardTask(BatchDetector("model.pt"), OutputFolder(str(tmp_path)))
+    with pytest.raises(ConfigError, match=r"^--engine ray: ray is not installed: pip install 'paa\[ray\]'$"):
+        next(on_ray(task, [Shard(0, ["a.jpg"])], 1))
