@@ -28,6 +28,7 @@ def ray() -> Iterator[Any]:
     """Yield the module ray, started with two CPUs; its processes find the tests' own classes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", "0")  # other tests run beside these
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]))
         ray = pytest.importorskip("ray", reason="ray is an extra")
         ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=2**27, log_to_driver=False)

@@ -19,8 +19,10 @@ from paa.runtime.files import sha256
 DETECTIONS, ERRORS, DESCRIPTION = "detections", "errors", "run.json"
 """The folders of the two tables, and the file that says what they hold, in the output folder."""
 
-_DOES_NOT_MATTER = ("checkpoint", "device", "readers")
-"""Fields of a `BatchDetector` that may change between two starts; of the checkpoint, the content counts."""
+_NO_SETTINGS = ("checkpoint", "device", "readers")
+"""Fields of a `BatchDetector` on which results do not depend; of the checkpoint, the content counts."""
+_MAY_DIFFER = ("paa", "checkpoint")
+"""What a description says for people alone."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def describe(detector: BatchDetector, images: Sequence[str], shard_size: int) ->
         "images": len(images),
         "images_sha256": hash_of(images),
         "shard_size": shard_size,
-        "settings": {name: value for name, value in settings.items() if name not in _DOES_NOT_MATTER},
+        "settings": {name: value for name, value in settings.items() if name not in _NO_SETTINGS},
     }
 
 
@@ -80,27 +82,27 @@ def begin_or_continue(output: OutputFolder, description: Mapping[str, Any]) -> N
         output.write_text(DESCRIPTION, json.dumps(description, indent=2) + "\n")
         return
     try:
-        before = json.loads(text)
-        settings = before["settings"]
-        differing = [
-            f"{name}: {was}, now {now}"
-            for name, was, now in (
-                *((name, before[name], description[name]) for name in ("images", "shard_size")),
-                *((name, settings[name], now) for name, now in description["settings"].items()),
-            )
-            if was != now
-        ]
-        same = {name: before[name] == description[name] for name in ("checkpoint_sha256", "images_sha256")}
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError(
-            f"{output.address}/{DESCRIPTION}: damaged, or of another version; name another --output"
-        ) from error
-    if not differing and not same["checkpoint_sha256"]:
-        differing = ["another content of the checkpoint"]
-    if not differing and not same["images_sha256"]:
-        differing = [f"as many images ({before['images']}), but others"]
+        before = _flat(json.loads(text))
+    except (ValueError, AttributeError):  # no JSON, or no object
+        before = {}
+    if not before.keys() >= {"images_sha256", "shard_size"}:
+        raise RunError(f"{output.address}/{DESCRIPTION}: damaged, or of another version; name another --output")
+    now = _flat(description)
+    differing = [
+        f"{name.removeprefix('settings.')}: {before.get(name)}, now {now.get(name)}"
+        for name in now | before
+        if name not in _MAY_DIFFER and before.get(name) != now.get(name)
+    ]
     if differing:
         raise RunError(f"{output.address}: holds another run ({'; '.join(differing)}); name another --output")
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested dictionaries as one, with names such as settings.inference.threshold."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
 
 
 def _content(checkpoint: Path) -> str | None:
