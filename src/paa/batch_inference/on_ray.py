@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
@@ -21,7 +21,7 @@ _STORE = 2**27  # bytes of shared memory of a Ray that is started here, for addr
 _BLOCKS = 10_000  # most tasks of Ray; a task of several shards that is begun again leaves out those that are finished
 
 
-def on_ray(task: ShardTask, shards: Sequence[Shard], workers: int | None = None) -> Iterator[ShardDone]:
+def on_ray(task: ShardTask, shards: Sequence[Shard], workers: int | None = None) -> Generator[ShardDone, None, None]:
     """Yield each shard when it is done, in any order.
 
     workers: actors; by default one for each GPU of the cluster, or else for each CPU. RAY_ADDRESS names a cluster;
@@ -51,7 +51,7 @@ def on_ray(task: ShardTask, shards: Sequence[Shard], workers: int | None = None)
         for row in done.iter_rows():
             if row["failed"] is not None:
                 raise pickle.loads(row["failed"])
-            yield ShardDone(row["number"], row["images"], row["detections"], row["errors"])
+            yield pickle.loads(row["done"])
 
 
 class _Worker:
@@ -62,16 +62,13 @@ class _Worker:
 
         row = batch.to_pylist()[0]
         shard = Shard(row["number"], [os.fsdecode(image) for image in row["images"]])
-        failed, done = None, ShardDone(shard.number, 0, 0, 0)
+        done, failed = None, None
         try:
-            done = pickle.loads(row["task"])(shard)
+            done = pickle.dumps(pickle.loads(row["task"])(shard))
         except PaaError as error:
             failed = pickle.dumps(error)
         return pyarrow.table(
-            {
-                **{name: pyarrow.array([value], pyarrow.int64()) for name, value in vars(done).items()},
-                "failed": pyarrow.array([failed], pyarrow.binary()),
-            }
+            {name: pyarrow.array([value], pyarrow.binary()) for name, value in (("done", done), ("failed", failed))}
         )
 
 

@@ -6,7 +6,7 @@ import logging
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -24,7 +24,9 @@ log = logging.getLogger("paa")
 _FRUITLESS = 3  # pools in a row that broke before a shard was finished
 
 
-def in_processes(task: ShardTask, shards: Sequence[Shard], workers: int | None = None) -> Iterator[ShardDone]:
+def in_processes(
+    task: ShardTask, shards: Sequence[Shard], workers: int | None = None
+) -> Generator[ShardDone, None, None]:
     """Yield each shard when it is done, in any order.
 
     workers: processes; by default one for each GPU, or else for each CPU core. With one, this process does the work.

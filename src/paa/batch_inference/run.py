@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,10 +15,11 @@ from paa.batch_inference.processes import in_processes
 from paa.batch_inference.shards import ERRORS, Shard, begin_or_continue, describe, shards_of, unfinished
 from paa.batch_inference.tables import import_pyarrow
 from paa.batch_inference.task import ShardDone, ShardTask
+from paa.data.read_report import NAMED
 
 EngineName = Literal["processes", "ray"]
 
-Engine = Callable[[ShardTask, Sequence[Shard], int | None], Iterator[ShardDone]]
+Engine = Callable[[ShardTask, Sequence[Shard], int | None], Generator[ShardDone, None, None]]
 """Does all shards, with so many workers, and yields each when it is done. It may begin a shard again."""
 
 _ENGINES: dict[EngineName, Engine] = {"processes": in_processes, "ray": on_ray}
@@ -27,7 +29,7 @@ _ENGINES: dict[EngineName, Engine] = {"processes": in_processes, "ray": on_ray}
 class Finished:
     """What the folder holds now. images, detections: of this start; before: images that were finished before it.
 
-    errors: images that could not be read, in all starts, and the first ten of them with the reasons, as lines.
+    errors: images that could not be read, in all starts, and some of them with the reasons, as lines.
     """
 
     images: int
@@ -60,22 +62,30 @@ def detect_in_shards(
     begin_or_continue(output, describe(detector, images, shard_size))
     output.remove(WRITING)
     todo = unfinished(shards, output)
+    missing = {shard.number for shard in todo}
+    errors, first = _errors_of([shard for shard in shards if shard.number not in missing], output)
+    images_done = detections = 0
     before = len(images) - sum(len(shard.images) for shard in todo)
     listen(before)
-    done: list[ShardDone] = []
     if todo:
-        for shard in _ENGINES[engine](ShardTask(detector, output), todo, workers):
-            done.append(shard)
-            listen(shard.images)
+        with closing(_ENGINES[engine](ShardTask(detector, output), todo, workers)) as finished:  # also by Ctrl-C
+            for done in finished:
+                images_done += done.images
+                detections += done.detections
+                errors += done.errors
+                first = [*first, *done.first_errors][:NAMED]
+                listen(done.images)
     output.remove(WRITING)
-    count, first = _errors(output)
-    return Finished(sum(s.images for s in done), sum(s.detections for s in done), before, count, first)
+    return Finished(images_done, detections, before, errors, first)
 
 
-def _errors(output: OutputFolder) -> tuple[int, list[str]]:
-    """Return how many images could not be read, in all shards, and the first ten with the reasons."""
+def _errors_of(shards: Sequence[Shard], output: OutputFolder) -> tuple[int, list[str]]:
+    """Return how many images of finished shards could not be read, and the first of them with the reasons."""
+    if not shards:
+        return 0, []
     from pyarrow import dataset
 
     files, root = file_system(output.address)
-    table = dataset.dataset(f"{root}/{ERRORS}", filesystem=files, format="parquet")
-    return table.count_rows(), [f"{row['image']}: {row['error']}" for row in table.head(10).to_pylist()]
+    paths = [f"{root}/{ERRORS}/{shard.file}" for shard in shards]
+    table = dataset.dataset(paths, filesystem=files, format="parquet")
+    return table.count_rows(), [f"{row['image']}: {row['error']}" for row in table.head(NAMED).to_pylist()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -11,6 +10,7 @@ from paa.batch_inference.detector import BatchDetector
 from paa.batch_inference.output_folder import WRITING, OutputFolder
 from paa.batch_inference.shards import DETECTIONS, ERRORS, Shard
 from paa.batch_inference.tables import ImageResult, detections_of, errors_of, to_table
+from paa.data.read_report import NAMED
 from paa.errors import RunError
 
 _ROWS = 200  # images in a group of rows, which is what a worker has in memory of a shard
@@ -19,12 +19,17 @@ _TRIES = 3
 
 @dataclass(frozen=True)
 class ShardDone:
-    """What was found in a shard. images: all of them, those that cannot be read included."""
+    """What was found in a shard.
+
+    images: all of them, those that cannot be read included. errors: of those that cannot be, the number; first_errors:
+    the first `NAMED` of them with the reasons, as lines.
+    """
 
     number: int
     images: int
     detections: int
     errors: int
+    first_errors: list[str]
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class ShardTask:
         self._count_tries(shard)
         import pyarrow.parquet as parquet
 
-        detections = errors = 0
+        detections, failed = 0, list[str]()
         results = self.detector.results((image, None) for image in shard.images)
         schema = to_table([])
         with (
@@ -57,17 +62,19 @@ class ShardTask:
                 found_file.write_table(detections_of(table))
                 errors_file.write_table(errors_of(table))
                 detections += sum(len(result.detections) for result in some if result.detections is not None)
-                errors += sum(result.detections is None for result in some)
-        return ShardDone(shard.number, len(shard.images), detections, errors)
+                failed += [f"{result.image}: {result.error}" for result in some if result.detections is None]
+        return ShardDone(shard.number, len(shard.images), detections, len(failed), failed[:NAMED])
 
     def _count_tries(self, shard: Shard) -> None:
         """Note that the shard is begun: one that ends each of its workers must not be begun for ever."""
-        tries = [name for name in self.output.names(WRITING) if name.startswith(f"{shard.file}-try-")]
-        if len(tries) >= _TRIES:
-            raise RunError(
-                f"{shard.span}: its worker died {_TRIES} times; where memory is short, fewer --engine.workers help"
-            )
-        self.output.write_text(f"{WRITING}/{shard.file}-try-{secrets.token_hex(4)}", "")
+        for number in range(_TRIES):
+            note = f"{WRITING}/{shard.file}-try-{number}"
+            if self.output.read_text(note) is None:
+                self.output.write_text(note, "")
+                return
+        raise RunError(
+            f"{shard.span}: its worker died {_TRIES} times; where memory is short, fewer --engine.workers help"
+        )
 
 
 def _groups(results: Iterator[ImageResult]) -> Iterator[list[ImageResult]]:

@@ -49,7 +49,9 @@ def predict_with_engine(command: Predict, console: Console) -> None:
     console.print(f"written to {output.address}", markup=False)
     log = logging.getLogger("paa")
     if done.errors:
-        log.warning(f"images: left out {done.errors}" + ("; the first 10:" if done.errors > 10 else ":"))
+        log.warning(
+            f"images: left out {done.errors}" + ("; some of them:" if done.errors > len(done.first_errors) else ":")
+        )
         for line in done.first_errors:
             log.warning(f"  {line}")
         log.warning(f"all of them are listed in {output.address}/errors; with --skip-bad the exit code is 0")
