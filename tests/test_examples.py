@@ -6,7 +6,6 @@ import csv
 import importlib.util
 import os
 import shutil
-import subprocess
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -128,15 +127,15 @@ def written(path: Path) -> Counter[tuple[str, float]]:
     return Counter((Path(row["image"]).name, round(row["score"], 5)) for row in rows)
 
 
-def test_a_process_pool(checkpoint: Path, shapes: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """As a program of its own: its processes import it again."""
+@pytest.mark.slow
+def test_a_process_pool(checkpoint: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("pyarrow", reason="pyarrow is an extra")
     out = tmp_path / "detections.parquet"
-    command = [sys.executable, str(EXAMPLES / "process_pool.py"), str(checkpoint), str(shapes / "images")]
-    subprocess.run([*command, "--output", str(out), "--processes", "1"], check=True, timeout=300)
+    command = [str(checkpoint), str(shapes / "images"), "--output", str(out), "--processes", "1"]
+    example_of("process_pool").main(command)
     expected = predicted(checkpoint, shapes / "images")
     assert written(out) == expected
-    assert capfd.readouterr().out == f"{expected.total()} objects, 0 images that cannot be read\n"
+    assert capsys.readouterr().out == f"{expected.total()} objects, 0 images that cannot be read\n"
 
 
 @pytest.mark.slow

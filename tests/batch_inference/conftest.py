@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("pyarrow", reason="pyarrow is an extra")
+from tests.batch_inference.results import Expected, expected_of
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +32,9 @@ def images(photos: Path) -> list[str]:
 def bad(images: list[str]) -> list[str]:
     """Return those that cannot be read."""
     return [images[3]]
+
+
+@pytest.fixture(scope="session")
+def expected(images: list[str], bad: list[str], checkpoint: Path) -> Expected:
+    """Return what must be in the results of these images."""
+    return expected_of(images, bad, checkpoint)

@@ -10,7 +10,6 @@ from typing import Any
 import pyarrow.dataset
 
 import paa
-from paa.config import InferenceConfig
 
 
 def rows(folder: Path, table: str) -> list[dict[str, Any]]:
@@ -19,17 +18,25 @@ def rows(folder: Path, table: str) -> list[dict[str, Any]]:
     return found
 
 
-def check_once(folder: Path, images: Sequence[str], bad: Sequence[str], checkpoint: Path) -> None:
-    """Check that each image is in exactly one of the tables, with the detections that `PAA.predict` finds in it."""
+Expected = tuple[Counter[tuple[Any, ...]], list[str]]
+"""Each row of a table of detections that there must be (image, score, name), and the images that cannot be read."""
+
+
+def expected_of(images: Sequence[str], bad: Sequence[str], checkpoint: Path) -> Expected:
+    """Return what `PAA.predict` finds in each image."""
     model = paa.load(checkpoint, "cpu").optimise("float32")
-    model.inference = InferenceConfig(threshold=0.3)
-    found = rows(folder, "detections")
-    expected = Counter[tuple[Any, ...]]()
+    found = Counter[tuple[Any, ...]]()
     for image in set(images) - set(bad):
-        detections = model.predict(image)
-        expected.update((image, row["score"], row["name"]) for row in detections.to_dicts())
+        detections = model.predict(image, threshold=0.3)
+        found.update((image, row["score"], row["name"]) for row in detections.to_dicts())
         if not detections:
-            expected[image, None, None] = 1
-    assert Counter((row["image"], row["score"], row["name"]) for row in found) == expected
-    assert sorted(row["image"] for row in rows(folder, "errors")) == sorted(bad)
+            found[image, None, None] = 1
+    return found, sorted(bad)
+
+
+def check_once(folder: Path, images: Sequence[str], expected: Expected) -> None:
+    """Check that each image is in exactly one of the tables, with what `PAA.predict` finds in it, and nothing else."""
+    found, bad = rows(folder, "detections"), sorted(row["image"] for row in rows(folder, "errors"))
+    assert (Counter((row["image"], row["score"], row["name"]) for row in found), bad) == expected
+    assert {row["image"] for row in found} | set(bad) == set(images)
     assert {path.name for path in folder.iterdir()} == {"run.json", "detections", "errors"}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import pickle
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
+from paa.batch_inference import on_ray as on_ray_module
 from paa.batch_inference.detector import BatchDetector
 from paa.batch_inference.on_ray import on_ray
 from paa.batch_inference.output_folder import OutputFolder
@@ -17,7 +20,7 @@ from paa.batch_inference.run import detect_in_shards
 from paa.batch_inference.shards import Shard
 from paa.batch_inference.task import ShardTask
 from paa.errors import CheckpointError, ConfigError
-from tests.batch_inference.results import check_once
+from tests.batch_inference.results import Expected, check_once
 from tests.batch_inference.workers import KilledDetector
 
 ROOT = Path(__file__).parents[2]
@@ -36,29 +39,41 @@ def ray() -> Iterator[Any]:
         ray.shutdown()
 
 
-def test_a_worker_is_killed(ray: Any, checkpoint: Path, images: list[str], bad: list[str], tmp_path: Path) -> None:
+def test_a_worker_is_killed(ray: Any, checkpoint: Path, images: list[str], expected: Expected, tmp_path: Path) -> None:
+    """In a run that continues another one, whose finished shards are left as they are."""
     out, notes = tmp_path / "out", tmp_path / "notes"
     notes.mkdir()
     detector = KilledDetector(checkpoint, device="cpu", notes=notes, at="07.jpg")
+    with pytest.raises(InterruptedError):
+        detect_in_shards(detector, images, OutputFolder(str(out)), workers=1, shard_size=2, listen=stop_after_one())
+    before = {path.name: path.stat().st_mtime_ns for path in (out / "detections").iterdir()}
+    assert list(before) == ["0000000.parquet"]
+
     done = detect_in_shards(detector, images, OutputFolder(str(out)), "ray", workers=2, shard_size=2)
     assert (notes / "killed").exists()
-    assert len(list(notes.glob("process-*"))) >= 2
-    assert done.images == len(images)
-    check_once(out, images, bad, checkpoint)
-
-    lost = out / "detections" / "0000002.parquet"
-    lost.unlink()
-    before = {path.name: path.stat().st_mtime_ns for path in (out / "detections").iterdir()}
-    done = detect_in_shards(detector, images, OutputFolder(str(out)), "ray", workers=1, shard_size=2)
-    assert (done.before, done.images) == (10, 2)
+    assert len(list(notes.glob("process-*"))) >= 3
+    assert (done.before, done.images, done.errors) == (2, 10, 1)
     assert before.items() < {path.name: path.stat().st_mtime_ns for path in (out / "detections").iterdir()}.items()
-    check_once(out, images, bad, checkpoint)
+    check_once(out, images, expected)
 
 
-def test_an_error_in_a_worker_is_raised_here(ray: Any, images: list[str], tmp_path: Path) -> None:
+def stop_after_one() -> Callable[[int], None]:
+    def listen(count: int) -> None:
+        if count:
+            raise InterruptedError
+
+    return listen
+
+
+def test_an_error_in_a_worker_is_handed_over(images: list[str], tmp_path: Path) -> None:
+    """Not raised, as Ray would begin the shard again."""
     task = ShardTask(BatchDetector(tmp_path / "none.pt", device="cpu"), OutputFolder(str(tmp_path / "out")))
-    with pytest.raises(CheckpointError, match=r"none\.pt: no such file"):
-        list(on_ray(task, [Shard(0, images)], 1))
+    row = {"task": pickle.dumps(task), "number": 0, "images": [os.fsencode(image) for image in images]}
+    (answer,) = on_ray_module._Worker()(pa.Table.from_pylist([row])).to_pylist()
+    assert answer["done"] is None
+    error = pickle.loads(answer["failed"])
+    assert isinstance(error, CheckpointError)
+    assert str(error) == f"{tmp_path}/none.pt: no such file"
 
 
 def test_ray_chooses_the_gpu(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from paa.batch_inference.detector import BatchDetector
 from paa.batch_inference.output_folder import OutputFolder
 from paa.batch_inference.run import detect_in_shards
 from paa.errors import CheckpointError, RunError
-from tests.batch_inference.results import check_once
+from tests.batch_inference.results import Expected, check_once
 from tests.batch_inference.workers import KilledDetector, run_and_die
 from tests.processes import CONTEXT
 
@@ -23,14 +23,19 @@ def killed(checkpoint: Path, notes: Path, at: str, *, always: bool = False) -> K
 
 
 def test_a_worker_is_killed(
-    checkpoint: Path, images: list[str], bad: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    checkpoint: Path,
+    images: list[str],
+    bad: list[str],
+    expected: Expected,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     out, counts = tmp_path / "out", list[int]()
     detector = killed(checkpoint, tmp_path / "notes", "07.jpg")
     done = detect_in_shards(detector, images, OutputFolder(str(out)), workers=2, shard_size=2, listen=counts.append)
     assert (tmp_path / "notes" / "killed").exists()
     assert "a worker process died" in caplog.text
-    check_once(out, images, bad, checkpoint)
+    check_once(out, images, expected)
     assert sum(counts) == done.images == len(images)
     assert (done.before, done.errors) == (0, 1)
     assert done.first_errors == [f"{bad[0]}: a text, not an image"]
@@ -47,7 +52,7 @@ def test_a_shard_that_kills_each_worker_is_named(checkpoint: Path, images: list[
 
 
 def test_a_killed_program_continues_with_the_rest_alone(
-    checkpoint: Path, images: list[str], bad: list[str], tmp_path: Path
+    checkpoint: Path, images: list[str], expected: Expected, tmp_path: Path
 ) -> None:
     out, notes = tmp_path / "out", tmp_path / "notes"
     detector = killed(checkpoint, notes, "none")
@@ -66,7 +71,7 @@ def test_a_killed_program_continues_with_the_rest_alone(
     assert done.images == len(images) - done.before
     after = {path.name: path.stat().st_mtime_ns for path in (out / "detections").iterdir()}
     assert before.items() < after.items()  # not written again
-    check_once(out, images, bad, checkpoint)
+    check_once(out, images, expected)
     assert detect_in_shards(detector, images, OutputFolder(str(out)), workers=1, shard_size=2).images == 0
 
 

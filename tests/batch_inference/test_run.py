@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +14,11 @@ import pytest
 import paa
 from paa.batch_inference.output_folder import OutputFolder
 from paa.batch_inference.run import detect_in_shards
-from paa.batch_inference.shards import shards_of
+from paa.batch_inference.shards import begin_or_continue, describe, shards_of
 from paa.commands.main import main
 from paa.config import FetchConfig, InferenceConfig, TilesConfig
 from paa.errors import ConfigError, ImageError, RunError
-from tests.batch_inference.results import check_once, rows
+from tests.batch_inference.results import Expected, check_once, rows
 
 
 @pytest.mark.parametrize(("count", "size"), [(0, 3), (1, 3), (3, 3), (10, 3), (7, 1), (5, 100)])
@@ -46,7 +45,7 @@ def detector(checkpoint: Path) -> paa.BatchDetector:
 
 
 def test_what_does_not_change_results_may_change(
-    detector: paa.BatchDetector, images: list[str], bad: list[str], tmp_path: Path
+    detector: paa.BatchDetector, images: list[str], expected: Expected, tmp_path: Path
 ) -> None:
     out = OutputFolder(str(tmp_path / "out"))
     detect_in_shards(detector, images, out, workers=1, shard_size=5)
@@ -55,11 +54,7 @@ def test_what_does_not_change_results_may_change(
     copy.write_bytes(Path(detector.checkpoint).read_bytes())
     done = detect_in_shards(replace(detector, readers=1, checkpoint=copy), images, out, workers=1, shard_size=5)
     assert (done.before, done.images, done.errors) == (7, 5, 1)
-    check_once(tmp_path / "out", images, bad, copy)
-
-
-def damaged(description: dict[str, Any]) -> str:
-    return json.dumps(description)[:-20]
+    check_once(tmp_path / "out", images, expected)
 
 
 @pytest.mark.parametrize(
@@ -87,30 +82,28 @@ def test_another_run_in_the_folder(
     change: Callable[..., Any], message: str, detector: paa.BatchDetector, images: list[str], tmp_path: Path
 ) -> None:
     out = OutputFolder(str(tmp_path))
-    detect_in_shards(detector, images, out, workers=1, shard_size=5)
-    other, others, size = change(detector, images)
+    for _ in range(2):  # begun, and continued
+        begin_or_continue(out, describe(detector, images, 5))
     with pytest.raises(RunError, match=message):
-        detect_in_shards(other, others, out, workers=1, shard_size=size)
+        begin_or_continue(out, describe(*change(detector, images)))
 
 
 def test_another_checkpoint_and_damaged_descriptions(
     detector: paa.BatchDetector, images: list[str], tmp_path: Path
 ) -> None:
-    out = OutputFolder(str(tmp_path / "out"))
-    detect_in_shards(detector, images[:1], out, workers=1)
-    model = paa.load(detector.checkpoint, "cpu")
-    model.save(tmp_path / "other.safetensors")
-    other = replace(detector, checkpoint=tmp_path / "other.safetensors")
+    out, description = OutputFolder(str(tmp_path)), tmp_path / "run.json"
+    begin_or_continue(out, describe(detector, images, 5))
+    (tmp_path / "other.pt").write_bytes(b"other")
     with pytest.raises(RunError, match=r"holds another run \(checkpoint_sha256: \w+, now \w+"):
-        detect_in_shards(other, images[:1], out, workers=1)
-    description = tmp_path / "out" / "run.json"
+        begin_or_continue(out, describe(replace(detector, checkpoint=tmp_path / "other.pt"), images, 5))
     for text in ("{", "[]", "{}", '{"settings": 3}'):
         description.write_text(text)
         with pytest.raises(RunError, match=r"run\.json: damaged, or of another version; name another --output"):
-            detect_in_shards(detector, images[:1], out, workers=1)
+            begin_or_continue(out, describe(detector, images, 5))
     description.unlink()
+    out.write_text("detections/0000000.parquet", "")
     with pytest.raises(RunError, match=r"has results without a run\.json"):
-        detect_in_shards(detector, images[:1], out, workers=1)
+        begin_or_continue(out, describe(detector, images, 5))
 
 
 def test_stores_for_images_and_results(
