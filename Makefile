@@ -82,6 +82,7 @@ coco: .venv/installed
 
 soak: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python tools/soak.py $(FLAGS)
+	OMP_NUM_THREADS=1 $(BIN)/python tools/soak_batch_inference.py
 
 # For the example in examples/, which needs a newer numpy than the lowest.
 .venv/installed: MORE := trackers

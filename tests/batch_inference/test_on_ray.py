@@ -19,7 +19,7 @@ from paa.batch_inference.output_folder import OutputFolder
 from paa.batch_inference.run import detect_in_shards
 from paa.batch_inference.shards import Shard
 from paa.batch_inference.task import ShardTask
-from paa.errors import CheckpointError, ConfigError
+from paa.errors import CheckpointError, ConfigError, RunError
 from tests.batch_inference.results import Expected, check_once
 from tests.batch_inference.workers import KilledDetector
 
@@ -74,6 +74,15 @@ def test_an_error_in_a_worker_is_handed_over(images: list[str], tmp_path: Path) 
     error = pickle.loads(answer["failed"])
     assert isinstance(error, CheckpointError)
     assert str(error) == f"{tmp_path}/none.pt: no such file"
+
+
+def test_a_shard_at_which_three_workers_died(images: list[str], tmp_path: Path) -> None:
+    output = OutputFolder(str(tmp_path))
+    for _ in range(3):
+        on_ray_module._count_tries(Shard(5, images), output)
+    on_ray_module._count_tries(Shard(4, images), output)
+    with pytest.raises(RunError, match=r"^shard 5 \(.*00\.jpg to .*11\.jpg\): 3 workers died there"):
+        on_ray_module._count_tries(Shard(5, images), output)
 
 
 def test_ray_chooses_the_gpu(tmp_path: Path) -> None:

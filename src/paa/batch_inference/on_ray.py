@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
+from paa.batch_inference.output_folder import WRITING, OutputFolder
 from paa.batch_inference.shards import Shard
-from paa.batch_inference.task import ShardDone, ShardTask
+from paa.batch_inference.task import TRIES, ShardDone, ShardTask, worker_died
 from paa.errors import ConfigError, PaaError, RunError, one_line
 from paa.runtime.extras import not_installed
 
 _ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0"}
 """What Ray is told unless the environment says something else: no reports to its makers."""
 _STORE = 2**27  # bytes of shared memory of a Ray that is started here, for addresses and counts; images do not go there
-_BLOCKS = 10_000  # most tasks of Ray; a task of several shards that is begun again leaves out those that are finished
 
 
 def on_ray(task: ShardTask, shards: Sequence[Shard], workers: int | None = None) -> Generator[ShardDone, None, None]:
@@ -39,7 +39,7 @@ def on_ray(task: ShardTask, shards: Sequence[Shard], workers: int | None = None)
             {"task": job, "number": shard.number, "images": [os.fsencode(image) for image in shard.images]}
             for shard in shards
         ]
-        data = ray.data.from_items(rows, override_num_blocks=min(len(rows), _BLOCKS))
+        data = ray.data.from_items(rows, override_num_blocks=len(rows))
         done = data.map_batches(
             _Worker,
             batch_size=1,
@@ -63,13 +63,25 @@ class _Worker:
         row = batch.to_pylist()[0]
         shard = Shard(row["number"], [os.fsdecode(image) for image in row["images"]])
         done, failed = None, None
+        task = pickle.loads(row["task"])
         try:
-            done = pickle.dumps(pickle.loads(row["task"])(shard))
+            _count_tries(shard, task.output)
+            done = pickle.dumps(task(shard))
         except PaaError as error:
             failed = pickle.dumps(error)
         return pyarrow.table(
             {name: pyarrow.array([value], pyarrow.binary()) for name, value in (("done", done), ("failed", failed))}
         )
+
+
+def _count_tries(shard: Shard, output: OutputFolder) -> None:
+    """Note that a shard is begun: Ray would begin one that ends each of its workers for ever. RunError at the last."""
+    for number in range(TRIES):
+        note = f"{WRITING}/{shard.file}-try-{number}"
+        if output.read_text(note) is None:
+            output.write_text(note, "")
+            return
+    raise worker_died(shard)
 
 
 @contextmanager

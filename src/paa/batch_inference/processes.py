@@ -1,4 +1,4 @@
-"""The engine `processes`: a pool of worker processes on this machine."""
+"""The engine `processes`: worker processes on this machine."""
 
 from __future__ import annotations
 
@@ -6,22 +6,19 @@ import logging
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from multiprocessing.connection import Connection
-from typing import Any
 
 from paa.batch_inference.shards import Shard
-from paa.batch_inference.task import ShardDone, ShardTask
-from paa.errors import RunError
+from paa.batch_inference.task import TRIES, ShardDone, ShardTask, worker_died
 from paa.runtime.stop_signals import ignore_stop_signals
 
 log = logging.getLogger("paa")
-
-_FRUITLESS = 3  # pools in a row that broke before a shard was finished
 
 
 def in_processes(
@@ -30,69 +27,78 @@ def in_processes(
     """Yield each shard when it is done, in any order.
 
     workers: processes; by default one for each GPU, or else for each CPU core. With one, this process does the work.
-    When a worker dies, its pool ends, and a new one begins the unfinished shards again.
+    When a worker dies, another one takes its place and its shard. RunError for a shard at which three died.
     """
     devices = _devices(task.detector.device)
-    workers = workers or (len(devices) if devices != ["cpu"] else _cores())
+    workers = min(workers or (len(devices) if devices != ["cpu"] else _cores()), len(shards))
     if workers == 1:
         yield from map(task, shards)
         return
-    waiting = {shard.number: shard for shard in shards}
-    fruitless = 0
-    while waiting:
-        before = len(waiting)
-        with _pool(task, min(workers, before), devices) as pool:
-            for future in as_completed([pool.submit(_work, shard) for shard in waiting.values()]):
+    waiting, deaths = deque(shards), Counter[int]()
+    running: dict[Future[ShardDone], tuple[_Worker, Shard]] = {}
+    with ExitStack() as stack:
+        for number in range(workers):
+            on_device = replace(task, detector=replace(task.detector, device=devices[number % len(devices)]))
+            worker = stack.enter_context(closing(_Worker(on_device, max(1, _cores() // workers))))
+            shard = waiting.popleft()
+            running[worker.begin(shard)] = (worker, shard)
+        while running:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                worker, shard = running.pop(future)
                 try:
-                    done = future.result()
+                    yield future.result()
                 except BrokenProcessPool:
-                    continue
-                del waiting[done.number]
-                yield done
-        fruitless = fruitless + 1 if len(waiting) == before else 0
-        if fruitless == _FRUITLESS:
-            raise RunError(
-                f"the worker processes died {_FRUITLESS} times before a shard was finished: is memory short?"
-            )
-        if waiting:
-            log.warning("a worker process died; the %d shards that are not finished are begun again", len(waiting))
+                    deaths[shard.number] += 1
+                    if deaths[shard.number] == TRIES:
+                        raise worker_died(shard) from None
+                    log.warning("a worker process died at %s, which is begun again", shard.span)
+                    waiting.appendleft(shard)
+                if waiting:
+                    shard = waiting.popleft()
+                    running[worker.begin(shard)] = (worker, shard)
 
 
-@contextmanager
-def _pool(task: ShardTask, workers: int, devices: Sequence[str]) -> Iterator[ProcessPoolExecutor]:
-    """Yield a pool whose workers end with this block or with this process, however it ends, in the midst of a shard."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["paa.batch_inference.task"])  # torch is imported once for all workers
-    ends, kept = context.Pipe(duplex=False)
-    threads = max(1, _cores() // workers)
-    numbers = context.Value("i", 0)
-    pool = ProcessPoolExecutor(workers, context, _start, (task, ends, numbers, list(devices), threads))
-    try:
-        yield pool
-    except BaseException:
-        kept.close()  # the workers read an end of file
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-        kept.close()
-        ends.close()
+class _Worker:
+    """A pool of one process, so that its death ends nothing else; a new process takes the place of one that died."""
+
+    def __init__(self, task: ShardTask, threads: int) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["paa.batch_inference.task"])  # torch is imported once for all workers
+        self._ends, self._kept = self._context.Pipe(duplex=False)
+        self._arguments = (task, self._ends, threads)
+        self._pool = self._new_pool()
+
+    def begin(self, shard: Shard) -> Future[ShardDone]:
+        """Let the process do a shard."""
+        try:
+            return self._pool.submit(_work, shard)
+        except BrokenProcessPool:
+            self._pool.shutdown()
+            self._pool = self._new_pool()
+            return self._pool.submit(_work, shard)
+
+    def close(self) -> None:
+        """End the process, also in the midst of a shard: it reads an end of file."""
+        self._kept.close()
+        self._pool.shutdown()
+        self._ends.close()
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, self._context, _start, self._arguments)
 
 
 _task: Callable[[Shard], ShardDone]
 
 
-def _start(task: ShardTask, ends: Connection, numbers: Any, devices: Sequence[str], threads: int) -> None:
-    """Prepare a worker: its device, its threads, and its end with the process that started it."""
+def _start(task: ShardTask, ends: Connection, threads: int) -> None:
+    """Prepare a worker: its threads, and its end with the process that started it, however that ends."""
     global _task
     import torch
 
     ignore_stop_signals()
     threading.Thread(target=_end_with, args=(ends,), daemon=True).start()
     torch.set_num_threads(threads)
-    with numbers.get_lock():
-        number = numbers.value
-        numbers.value += 1
-    _task = replace(task, detector=replace(task.detector, device=devices[number % len(devices)]))
+    _task = task
 
 
 def _work(shard: Shard) -> ShardDone:

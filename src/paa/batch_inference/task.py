@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from itertools import islice
 
 from paa.batch_inference.detector import BatchDetector
-from paa.batch_inference.output_folder import WRITING, OutputFolder
+from paa.batch_inference.output_folder import OutputFolder
 from paa.batch_inference.shards import DETECTIONS, ERRORS, Shard
 from paa.batch_inference.tables import ImageResult, detections_of, errors_of, to_table
 from paa.data.read_report import NAMED
 from paa.errors import RunError
 
 _ROWS = 200  # images in a group of rows, which is what a worker has in memory of a shard
-_TRIES = 3
+TRIES = 3
+"""How many workers may die at a shard."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,7 @@ class ShardTask:
     output: OutputFolder
 
     def __call__(self, shard: Shard) -> ShardDone:
-        """Raises RunError for a shard whose worker died in each of three tries, and where a store fails."""
-        self._count_tries(shard)
+        """RunError where a store fails; the shard's files are not there then."""
         import pyarrow.parquet as parquet
 
         detections, failed = 0, list[str]()
@@ -65,16 +65,13 @@ class ShardTask:
                 failed += [f"{result.image}: {result.error}" for result in some if result.detections is None]
         return ShardDone(shard.number, len(shard.images), detections, len(failed), failed[:NAMED])
 
-    def _count_tries(self, shard: Shard) -> None:
-        """Note that the shard is begun: one that ends each of its workers must not be begun for ever."""
-        for number in range(_TRIES):
-            note = f"{WRITING}/{shard.file}-try-{number}"
-            if self.output.read_text(note) is None:
-                self.output.write_text(note, "")
-                return
-        raise RunError(
-            f"{shard.span}: its worker died {_TRIES} times; where memory is short, fewer --engine.workers help"
-        )
+
+def worker_died(shard: Shard) -> RunError:
+    """Return the error for a shard at which `TRIES` workers died: another one would die too."""
+    return RunError(
+        f"{shard.span}: {TRIES} workers died there; where memory is short, fewer --engine.workers help, or leave out "
+        "the image that does it"
+    )
 
 
 def _groups(results: Iterator[ImageResult]) -> Iterator[list[ImageResult]]:
