@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -92,6 +93,17 @@ def test_errors_of_one_image(store: Any, monkeypatch: pytest.MonkeyPatch) -> Non
         read_address("memory://photos/00.jpg", FetchConfig(max_mb=1 / 1024))
     monkeypatch.setattr(type(store), "cat_file", forbidden)
     with pytest.raises(ImageError, match=r"^memory://photos/00\.jpg: Forbidden$"):
+        read_address("memory://photos/00.jpg")
+
+
+def test_an_empty_file_of_which_a_store_gives_no_range(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cat_file(self: Any, path: str, start: int | None = None, end: int | None = None) -> bytes:
+        if start is not None or end is not None:
+            raise OSError(errno.EINVAL, "The requested range is not satisfiable")
+        return b""
+
+    monkeypatch.setattr(type(store), "cat_file", cat_file)
+    with pytest.raises(ImageError, match=r"^memory://photos/00\.jpg: an empty file"):
         read_address("memory://photos/00.jpg")
 
 

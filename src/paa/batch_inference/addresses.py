@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -123,7 +124,7 @@ def _bytes_in_store(address: str, most: int) -> bytes:
     files, path = file_system(address)
     for again in reversed(range(_TRIES)):
         try:
-            data: bytes = files.cat_file(path, start=0, end=most + 1)
+            data = _start_of(files, path, most + 1)
             break
         except _OF_ONE_IMAGE as error:
             raise ImageError(f"{address}: {_reason(error)}") from error
@@ -134,6 +135,17 @@ def _bytes_in_store(address: str, most: int) -> bytes:
             time.sleep(_PAUSE * (_TRIES - again))
     if len(data) > most:
         raise TooManyBytesError(f"{address}: more than {format_bytes(most)}; --url.max-mb N allows more")
+    return data
+
+
+def _start_of(files: Any, path: str, most: int) -> bytes:
+    """Return a file's first bytes, at most so many."""
+    try:
+        data: bytes = files.cat_file(path, start=0, end=most)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        data = files.cat_file(path)  # S3 refuses to give any range of an empty file
     return data
 
 
