@@ -71,11 +71,9 @@ class Predict:
     batch_size: int = 1
     """Images at a time."""
     engine: Literal["processes", "ray"] | None = None
-    """For many images: worker processes of this machine, or Ray's, write a folder of Parquet files, --output, which may
-    be in a store as images may be (s3://bucket/folder); the same command continues where it was stopped."""
+    """For many images: worker processes or Ray; Parquet files in --output; resumes (--engine.*)."""
     skip_bad: bool = False
-    """Exit with code 0, not 1, where images were left out because they cannot be read; left_out.txt lists them in
-    both cases."""
+    """Exit with 0, not 1, where images were left out; left_out.txt lists them."""
     max_pixels: int | None = None
     """Most pixels of an image; default: 178956970, or PAA_MAX_PIXELS of the environment."""
     views: MultiScaleConfig = field(default_factory=MultiScaleConfig)
