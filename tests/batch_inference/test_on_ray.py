@@ -66,7 +66,7 @@ def stop_after_one() -> Callable[[int], None]:
 
 
 def test_an_error_in_a_worker_is_handed_over(images: list[str], tmp_path: Path) -> None:
-    """Not raised, as Ray would begin the shard again."""
+    """Not raised, as Ray would wrap it in errors of its own."""
     task = ShardTask(BatchDetector(tmp_path / "none.pt", device="cpu"), OutputFolder(str(tmp_path / "out")))
     row = {"task": pickle.dumps(task), "number": 0, "images": [os.fsencode(image) for image in images]}
     (answer,) = on_ray_module._Worker()(pa.Table.from_pylist([row])).to_pylist()

@@ -55,7 +55,7 @@ def on_ray(task: ShardTask, shards: Sequence[Shard], workers: int | None = None)
 
 
 class _Worker:
-    """Does one shard at a time. An error of the input is handed over as a value: Ray would begin its shard again."""
+    """Does one shard at a time. An error is handed over as a value, to be raised as it is, not wrapped in Ray's own."""
 
     def __call__(self, batch: Any) -> Any:
         import pyarrow
@@ -67,7 +67,7 @@ class _Worker:
         try:
             _count_tries(shard, task.output)
             done = pickle.dumps(task(shard))
-        except PaaError as error:
+        except (PaaError, OSError, RuntimeError, MemoryError) as error:  # short memory of a GPU is a RuntimeError
             failed = pickle.dumps(error)
         return pyarrow.table(
             {name: pyarrow.array([value], pyarrow.binary()) for name, value in (("done", done), ("failed", failed))}

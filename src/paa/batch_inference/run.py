@@ -68,7 +68,10 @@ def detect_in_shards(
     before = len(images) - sum(len(shard.images) for shard in todo)
     listen(before)
     if todo:
-        with closing(_ENGINES[engine](ShardTask(detector, output), todo, workers)) as finished:  # also by Ctrl-C
+        task = ShardTask(
+            detector, OutputFolder(str(output.local or output.address))
+        )  # workers may be in another folder
+        with closing(_ENGINES[engine](task, todo, workers)) as finished:  # also by Ctrl-C
             for done in finished:
                 images_done += done.images
                 detections += done.detections
