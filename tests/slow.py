@@ -21,6 +21,7 @@ SLOW = (
     "report/test_predictions.py",
     "runtime/test_distributed.py",
     "runtime/test_extras.py",
+    "runtime/test_rendezvous.py",
     "runtime/test_memory.py",
     "serve/test_api.py",  # exports a model
     "serve/test_page.py",  # Chromium

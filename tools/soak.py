@@ -1,6 +1,7 @@
 """Kill training runs at random moments, start them again by the same command, and compare what they end with.
 
     python tools/soak.py [--kills 100] [--modes one two checkpoint validation signals] [--seed 0] [--output FILE]
+    python tools/soak.py [--kills 100] --modes node-killed node-joins link-cut
 
 A run of 40 steps on drawn shapes, with validations, averaged weights and images that are changed at random, is started
 again and again, until it ends. Then its checkpoints and its log are compared, to the bit, with those of a run that was
@@ -10,7 +11,8 @@ never killed. Modes:
 - two: two processes, of which one or both are killed;
 - checkpoint: killed while the file of a checkpoint is half written;
 - validation: killed while a validation is under way;
-- signals: SIGTERM, SIGINT, SIGHUP or SIGUSR1 in place of SIGKILL; also, no process may take longer than 10 s to end.
+- signals: SIGTERM, SIGINT, SIGHUP or SIGUSR1 in place of SIGKILL; also, no process may take longer than 10 s to end;
+- node-killed, node-joins, link-cut: not part of a soak unless named; hosts come and go, see soak_hosts.py.
 
 Each mode prints one line of JSON.
 """
@@ -34,6 +36,8 @@ from torch.distributed import TCPStore
 
 from paa.commands.main import main as paa
 from paa.data.shapes import make_shapes
+from soak_hosts import MODES as HOST_MODES
+from soak_hosts import soak_hosts
 
 STEPS = 40
 OPTIONS = [
@@ -44,6 +48,8 @@ OPTIONS = [
     *("--batch-size", "4", "--workers", "0", "--device", "cpu", "--log-interval", "1", "--checkpoint-interval", "3"),
     *("--val-batch-size", "2", "--val-interval", "10"),
 ]
+SMOOTH = ["--schedule.optimizer", "sgd", "--schedule.lr", "0.002"]
+"""For runs whose number of processes changes: AdamW's steps are as large for gradients that are rounding errors."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 TIMES = ("images_per_second", "seconds_left", "evaluation_seconds")
 PATIENCE = 120  # seconds after which a process is taken to hang
@@ -200,7 +206,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     modes = ["one", "two", "checkpoint", "validation", "signals"]
     parser.add_argument("--kills", type=int, default=100, help="kills in each mode, at least")
-    parser.add_argument("--modes", nargs="+", default=modes, choices=modes)
+    parser.add_argument("--modes", nargs="+", default=modes, choices=[*modes, *HOST_MODES])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="a file to add the lines to")
     arguments = parser.parse_args()
@@ -209,7 +215,12 @@ def main() -> None:
         folder = Path(name)
         make_shapes(folder / "shapes", 24, size=(64, 96))
         for mode in arguments.modes:
-            line = soak(mode, arguments.kills, folder, random.Random(f"{mode} {arguments.seed}"))
+            rng = random.Random(f"{mode} {arguments.seed}")
+            if mode in HOST_MODES:
+                command = ["train", "--data", str(folder / "shapes"), *OPTIONS, *SMOOTH, "--resume", "--output"]
+                line = soak_hosts(mode, arguments.kills, folder, rng, command, read_log, STEPS)
+            else:
+                line = soak(mode, arguments.kills, folder, rng)
             bad |= line["equal"] < line["runs"] or line["failed"] > 0
             print(json.dumps(line), flush=True)
             if arguments.output is not None:

@@ -422,6 +422,8 @@ class RuntimeConfig(WorkerConfig):
     """Where the numbers go beside log.jsonl: TensorBoard's files, if it is installed, MLflow, Weights & Biases."""
     checkpoint_interval: int = 1000
     """Steps between checkpoints, beside those before and after a validation."""
+    process_timeout: float | None = None
+    """Seconds after which a process that waits for another gives up; default: torch's, 1800 on CPUs, 600 on GPUs."""
     max_hours: float | None = None
     """Save a checkpoint and end before the run takes longer than this many hours."""
 

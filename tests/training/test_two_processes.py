@@ -103,6 +103,18 @@ def test_two_processes_with_parts_train_as_one_without(tmp_path: Path, shapes: P
         torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-6, msg=name)
 
 
+def test_a_batch_that_does_not_divide(tmp_path: Path, shapes: Path, options: list[str]) -> None:
+    """One of three images in the first process, two in the second."""
+    more = ["--batch-size", 3, "--schedule.reference-batch", 3, "--schedule.frozen-stages", 2, "--val-batch-size", 0]
+    command = [str(word) for word in ("train", "--data", shapes, *options, *more, "--output")]
+    main([*command, str(tmp_path / "one")])
+    run_two(tmp_path, *command, tmp_path / "two")
+    one, two = read_log(tmp_path / "one"), read_log(tmp_path / "two")
+    assert len(one) == 4
+    for name in ("loss", "loss_classification", "loss_box", "loss_iou", "lr"):
+        assert [record[name] for record in two] == pytest.approx([record[name] for record in one], rel=1e-5)
+
+
 def check_finite_losses(data: Path, output: Path) -> None:
     """Report a loss of NaN in the second process, and write the message that each process raises."""
     with start("cpu") as process:
@@ -248,7 +260,7 @@ def test_trained_batch_norm_is_synchronised_on_gpus(
 
 def test_two_processes_evaluate_as_one(tmp_path: Path, shapes: Path, checkpoint: Path) -> None:
     def arguments(output: str) -> list[str]:
-        more = ["--split", "train", "--batch-size", "2", "--workers", "0", "--device", "cpu"]
+        more = ["--split", "train", "--limit", "7", "--batch-size", "1", "--workers", "0", "--device", "cpu"]
         return ["eval", str(checkpoint), "--data", str(shapes), *more, "--output", str(tmp_path / output)]
 
     main(arguments("one"))

@@ -131,18 +131,27 @@ class Train:
     def run(self, console: Console) -> None:
         """Train, and say where the checkpoints are; a run that is interrupted ends with its own exit code."""
         from paa.report.progress import TrainingProgress
-        from paa.runtime.distributed import start
+        from paa.runtime.distributed import LostProcessError, start
+        from paa.runtime.elastic import wait_for_restart
         from paa.runtime.stop_signals import StoppedError, StopSignals
         from paa.training.train import train
 
-        with StopSignals().handled() as signals, start(self.runtime.device) as process:
+        with StopSignals().handled() as signals:
             try:
-                result = train(self._config(), process, TrainingProgress(console), signals)
-            except StoppedError:
+                with start(self.runtime.device, self.runtime.process_timeout) as process:
+                    result = train(self._config(), process, TrainingProgress(console), signals)
+            except StoppedError as error:
                 if process.first:
-                    print(f"paa: interrupted by {signals.name} before the first step", file=sys.stderr)
+                    when = str(error) or "before the first step"
+                    print(f"paa: interrupted by {signals.name} {when}", file=sys.stderr)
+                sys.exit(signals.exit_code)
+            except LostProcessError as error:
+                if not wait_for_restart(signals, str(error)):
+                    raise
                 sys.exit(signals.exit_code)
             if result.interrupted:
+                if signals.elsewhere:
+                    wait_for_restart(signals, f"another process got {signals.elsewhere}")
                 sys.exit(signals.exit_code)
             if process.first:
                 best = f" and {result.best}" if result.best else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 
 import torch
@@ -46,7 +47,7 @@ def train_loader(
     if len(index) == 0 or bool(index.crowd.all()):
         raise DataError(f"{index.root}: nothing to train on: no objects")
     plans = TrainBatches(index, transform, sampling, process.rank, process.world)
-    images = sampling.batch_size // (process.world * sampling.parts)
+    images = math.ceil(sampling.batch_size / (process.world * sampling.parts))
     largest = _shared_bytes(images, largest_size(index, transform, sampling.batch_size))
     waiting = min(len(plans), _waiting_batches(workers, sampling.parts))
     return Loader(TrainDataset(index, skip_bad, transform), plans, process, workers, shared_bytes=waiting * largest)

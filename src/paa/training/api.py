@@ -109,7 +109,7 @@ def train(
             *(name for name, value in single.items() if value is not None),
         ],
     )
-    with start(config.runtime.device) as process:
+    with start(config.runtime.device, config.runtime.process_timeout) as process:
         return train_run(config, process, listener)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -32,13 +33,13 @@ def fit_batch(config: TrainConfig, index: DatasetIndex, process: Process) -> Tra
     if not config.auto or process.device.type != "cuda" or "accumulate" in config.named:
         return config
     precision = resolve_precision(config.runtime.precision, process.device)
-    share = config.batch_size // process.world
+    share = math.ceil(config.batch_size / process.world)
 
     def fits(images: int) -> bool:
         return fits_in_memory(config.recipe, index, process.device, images, precision)
 
     # every process must come to the same number
-    parts = max(process.gather(parts_that_fit(share, fits)))
+    parts = min(max(process.gather(parts_that_fit(share, fits))), config.batch_size // process.world)
     if parts > 1:
         log.info(f"auto: each step in {parts} parts of {share // parts} images, which fit in the GPU's memory")
     return replace(config, accumulate=parts)

@@ -22,6 +22,7 @@ import paa
 from paa.config import Recipe, to_dict
 from paa.data.left_out import LEFT_OUT
 from paa.errors import CheckpointError, RunError
+from paa.runtime.elastic import lock_patience
 from paa.runtime.files import (
     cannot_write,
     check_folder,
@@ -73,11 +74,14 @@ class RunFolder:
         return self._held.enter_context(opened)
 
     def lock(self) -> None:
-        """Let no other process write here until the folder's context ends; RunError if one does already."""
+        """Let no other process write here until the folder's context ends; RunError if one does already.
+
+        Where machines come and go, a process of one that was cut off gets the time to end.
+        """
         if not self._locked:
             check_folder(self.path)
             self.path.mkdir(parents=True, exist_ok=True)
-            self.keep_open(run_lock(self.path))
+            self.keep_open(run_lock(self.path, lock_patience()))
             self._locked = True
 
     def check_empty(self) -> None:

@@ -93,6 +93,7 @@ def check_settings(config: TrainConfig, world: int) -> None:
         "runtime.worker_timeout": (0, runtime.worker_timeout),
         "runtime.log_interval": (1, runtime.log_interval),
         "runtime.checkpoint_interval": (1, runtime.checkpoint_interval),
+        "runtime.process_timeout": (1, runtime.process_timeout),
         "runtime.max_hours": (0, runtime.max_hours),
         "augment.min_sizes": (1, min(augment.min_sizes, default=None)),
         "augment.max_size": (1, augment.max_size),
@@ -135,8 +136,8 @@ def check_settings(config: TrainConfig, world: int) -> None:
 
 
 def check_shares(config: TrainConfig, world: int) -> None:
-    """Raise ConfigError unless all processes, and all parts of a step, get equally many images."""
+    """Raise ConfigError unless there is an image for each process, and for each part of its step."""
     shares = world * config.accumulate
-    if config.batch_size % shares:
+    if config.batch_size < shares:
         of_what = "the processes" if config.accumulate == 1 else f"the processes ({world}) x accumulate"
-        raise ConfigError(f"batch_size must be a multiple of {shares}, {of_what}, got {config.batch_size}")
+        raise ConfigError(f"batch_size must be at least {shares}, {of_what}, got {config.batch_size}")

@@ -20,6 +20,7 @@ from paa.errors import RunError
 from paa.model.detector import Detector
 from paa.model.prepare import compile_network, prepare_for_device, resolve_precision
 from paa.runtime.distributed import Process
+from paa.training.agreement import agree_on_checkpoint
 from paa.training.auto import resolve_auto
 from paa.training.average import WeightAverage
 from paa.training.card import CardFacts
@@ -63,7 +64,9 @@ def set_up(config: TrainConfig, process: Process, listener: Listener, interrupti
     with RunFolder(config.output) as folder:
         if process.first and folder.path.is_dir():
             folder.lock()
-        resume_path = folder.checkpoint_to_resume() if config.resume == "last" else config.resume
+        resume_path = config.resume if config.resume != "last" else None
+        if config.resume == "last":
+            resume_path = agree_on_checkpoint(process, folder.checkpoint_to_resume)
         check_settings(config, process.world)
 
         reports = ReadReport(), ReadReport()

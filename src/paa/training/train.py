@@ -35,9 +35,10 @@ def train(
     """Train up to the schedule's last step, until the listener returns `STOP`, or until the run is out of patience.
 
     listener: gets every record of the log, in the first process. signals: those that end the run after a checkpoint is
-    saved, as does its time (`runtime.max_hours`); StoppedError if one comes before the run is set up. Raises DataError,
-    ConfigError, CheckpointError or RunError (where another process writes to the folder, for example) before anything
-    is written, and RunError, with the last good checkpoint kept, when a loss is not finite.
+    saved, as does its time (`runtime.max_hours`); StoppedError if one comes before the run is set up or, where there
+    are several processes, in a validation. Raises DataError, ConfigError, CheckpointError or RunError (where another
+    process writes to the folder, for example) before anything is written, and RunError, with the last good checkpoint
+    kept, when a loss is not finite.
     """
     interruption = Interruption(process, signals or StopSignals(), TimeLimit(config.runtime.max_hours))
     with worker_errors(), ExitStack() as opened:
@@ -96,6 +97,8 @@ def validate(run: Run) -> None:
         with run.interruption.anywhere(), run.interruption.limit.measured("validation"):
             metrics = evaluate_weights(run)
     except StoppedError:
+        if run.process.world > 1:  # the others may wait for this one's share, or have finished theirs
+            raise StoppedError(f"while step {state.step} was validated; --resume goes on") from None
         run.interruption.check()
         return
     except PaaError as error:
