@@ -144,8 +144,8 @@ def torchrun(hosts: Hosts, number: int, store: int, nodes: str, name: str, read_
     """Return the words that start torchrun on a host, to be followed by the program that it is to start.
 
     store: the host that holds the store. nodes: as after --nnodes. name: of the job. read_timeout: seconds in which a
-    host gives up that cannot reach the store. A host that says nothing is missed after 6 s, processes that do not end
-    by themselves are killed after 3 s; torchrun's own times are 60, 15 and 30 s.
+    host gives up that cannot reach the store. A host that says nothing is missed after 6 s. torchrun's own times are
+    60 and 15 s.
     """
     times = {
         "is_host": int(number == store),
@@ -158,7 +158,7 @@ def torchrun(hosts: Hosts, number: int, store: int, nodes: str, name: str, read_
         *(sys.executable, "-m", "torch.distributed.run", "--nnodes", nodes, "--rdzv-backend", "paa"),
         *("--rdzv-endpoint", f"{hosts.address(store)}:{PORT}", "--rdzv-id", name),
         *("--rdzv-conf", ",".join(f"{key}={value}" for key, value in times.items())),
-        *("--local-addr", hosts.address(number), "--shutdown-timeout", "3"),
+        *("--local-addr", hosts.address(number)),
     ]
 
 

@@ -113,7 +113,7 @@ def start(device: str | None, timeout: float | None = None) -> Iterator[Process]
             raise
         raise LostProcessError(
             f"process {os.environ.get('RANK')} of {world} lost another one, which has ended, or cannot be reached "
-            f"({one_line(error)}); the run's last checkpoint has what was done"
+            f"({one_line(error)}); a training run goes on from its last checkpoint with --resume"
         ) from error
     finally:
         log.setLevel(level)
