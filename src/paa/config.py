@@ -32,6 +32,9 @@ PredictionOutput = Literal["images", "coco", "yolo", "csv", "parquet"]
 LoggerName = Literal["tensorboard", "mlflow", "wandb"]
 """Where the numbers of a run may go beside its log.jsonl: one file of `paa/training/loggers` each."""
 
+AssignerName = Literal["paa", "highest-iou", "centre-sampling", "atss", "simota", "task-aligned", "one-to-one"]
+"""Assignment rules: those of `paa.assigners.ASSIGNERS`."""
+
 Compilation = Literal["off", "default", "reduce-overhead", "max-autotune"]
 """torch.compile's modes; reduce-overhead uses CUDA graphs."""
 
@@ -201,6 +204,8 @@ class Recipe:
     """Weights to start from, unless a person names others; none in recipes that leave the choice to the person."""
     precision: Precision = "float32"
     """Precision of the network in training, unless a person names another."""
+    assigner: AssignerName = "paa"
+    """The rule that decides which anchors are positive."""
 
 
 @dataclass(frozen=True)

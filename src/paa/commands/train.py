@@ -11,6 +11,7 @@ import tyro
 from tyro.conf import AvoidSubcommands, Suppress, SuppressFixed, arg
 
 from paa.config import (
+    AssignerName,
     AugmentConfig,
     CardConfig,
     DataConfig,
@@ -73,6 +74,8 @@ class Train:
     """Weights to start from: a file of a detector or a backbone, or a name (paa weights lists them)."""
     init_format: WeightsFormat | None = None
     """Format of that file; default: recognised from what the file holds."""
+    assigner: AssignerName = "paa"
+    """The rule that decides which anchors are positive for which object: the paper's, or another paper's."""
     tiles: int | None = None
     """Train on tiles of this many pixels a side, for small objects in large images (--tiles.*)."""
     named: Suppress[tuple[str, ...]] = ()
@@ -122,6 +125,7 @@ class Train:
             augment=replace(values.augment, tiles=None),
             schedule=values.schedule,
             init=values.init,
+            assigner=values.assigner,
             runtime=RuntimeConfig(precision=values.precision),
             tiles=None if tiles is None else tiles.size,
             tiling=TrainTileOptions() if tiles is None else TrainTileOptions(**vars(tiles)),
@@ -153,7 +157,7 @@ class Train:
 
         return build_config(
             self.recipe,
-            Recipe(self.model, self._augment(), self.schedule, self.init),
+            Recipe(self.model, self._augment(), self.schedule, self.init, assigner=self.assigner),
             DataConfig(**vars(self.data)),
             ValidationConfig(**vars(self.validation) | {"batch_size": max(self.validation.batch_size, 0)}),
             self.runtime,

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from paa.assigners import make_assigner
 from paa.config import Precision, Recipe
 from paa.core.losses import paa_losses
 from paa.data.augment import TrainTransform
@@ -77,6 +78,7 @@ def _step(recipe: Recipe, index: DatasetIndex, device: torch.device, images: int
     sizes = torch.tensor([[height, width]] * images, device=device)
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         outputs = detector(pixels, sizes)
-    losses = paa_losses(outputs, detector.anchors(outputs), boxes, labels, legacy=recipe.model.legacy).losses
+    assigner, legacy = make_assigner(recipe.assigner), recipe.model.legacy
+    losses = paa_losses(outputs, detector.anchors(outputs), boxes, labels, assigner=assigner, legacy=legacy).losses
     torch.stack(list(losses.values())).sum().backward()
     optimizer.step()

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from paa.config import Precision
+from paa.core.assignment import Assigner
 from paa.core.losses import LossResult
 from paa.data.batch import Batch
 from paa.data.index import DatasetIndex
@@ -32,7 +33,8 @@ class Run:
     config: with the model that `--init` or the checkpoint decided. val_index: the validation set, which is evaluated
     every `validation_interval` steps; None without validation. loader: the batches of the steps to come, each step's in
     `accumulate` parts. model: the detector, wrapped where there are several processes. losses: `paa_losses`, compiled
-    if that was asked for. write_card: writes the model card anew, with the numbers so far.
+    if that was asked for. assigner: the rule that they are given. write_card: writes the model card anew, with the
+    numbers so far.
     """
 
     config: TrainConfig
@@ -44,6 +46,7 @@ class Run:
     state: TrainingState
     model: nn.Module
     losses: Callable[..., LossResult]
+    assigner: Assigner
     precision: Precision
     log: TrainingLog
     finite: FiniteCheck

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from paa.assigners import make_assigner
 from paa.config import CardConfig, DataConfig, Recipe, RuntimeConfig, ValidationConfig, WeightsFormat, check_model
 from paa.errors import ConfigError
 from paa.training.loggers.open import check_loggers
@@ -80,6 +81,7 @@ def check_settings(config: TrainConfig, world: int) -> None:
     """Raise ConfigError for an invalid value; world: the number of processes."""
     check_model(config.recipe.model)
     check_loggers(config.runtime.loggers)
+    make_assigner(config.recipe.assigner)
     augment, schedule = config.recipe.augment, config.recipe.schedule
     runtime, validation = config.runtime, config.validation
     least: dict[str, tuple[float, float | None]] = {

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from paa.assigners import make_assigner
 from paa.config import Precision, Recipe, flat, to_dict
 from paa.core.losses import paa_losses
 from paa.data.index import DatasetIndex
@@ -116,6 +117,7 @@ def set_up(config: TrainConfig, process: Process, listener: Listener, interrupti
             state=state,
             model=parallel(detector, process).train(),
             losses=paa_losses if config.runtime.compile == "off" else torch.compile(paa_losses),
+            assigner=make_assigner(config.recipe.assigner),
             precision=precision,
             log=TrainingLog(record, process, state.schedule, config.batch_size),
             finite=FiniteCheck(index, process, folder.last),

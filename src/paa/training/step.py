@@ -65,6 +65,7 @@ def _losses(run: Run, model: nn.Module, part: Batch, average: Callable[[Tensor],
         detector.anchors(outputs),
         part.gt_boxes,
         part.gt_labels,
+        assigner=run.assigner,
         legacy=detector.config.legacy,
         average=average,
     )
