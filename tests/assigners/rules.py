@@ -1,4 +1,4 @@
-"""What tests of assignment rules share: a rule called as `paa_losses` calls it, and what of its result has a meaning."""
+"""What tests of assignment rules share: a rule called as `paa_losses` calls it, and its result for each anchor."""
 
 from __future__ import annotations
 

@@ -108,6 +108,19 @@ def test_predictions_that_are_not_numbers_raise_nothing(name: str) -> None:
     assign(make_assigner(name), Scene(outputs, scene.gt_boxes, scene.gt_labels))
 
 
+@every_rule
+def test_no_step_looks_at_values(name: str) -> None:
+    """Tensors without values serve too, so that no rule copies to the host (one-to-one: but in its one operator)."""
+    scene = draw_scene(30, (5, 2, 9), 9)
+    outputs = HeadOutputs(*(t.to("meta") for t in scene.outputs[:3]), scene.outputs.level_sizes)
+    given = ANCHORS.to("meta"), scene.gt_boxes.to("meta"), scene.gt_labels.to("meta")
+    found, real = paa.assign(outputs, *given, assigner=make_assigner(name)), assign(make_assigner(name), scene)
+    for ours, expected in zip(found, real):
+        assert (ours is None) == (expected is None)
+        if ours is not None and expected is not None:
+            assert (ours.shape, ours.dtype) == (expected.shape, expected.dtype)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["simota", "one-to-one"])
 def test_a_rule_compiles(name: str) -> None:
