@@ -4,6 +4,7 @@ conftest.py gives them the marker `slow`; a single slow test in another file has
 """
 
 SLOW = (
+    "assigners/test_training.py",
     "commands",  # whole commands
     "core/kernels",  # Triton's interpreter
     "core/test_assigner.py",  # torch.compile

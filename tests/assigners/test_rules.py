@@ -16,7 +16,12 @@ from paa.errors import ConfigError
 from tests.assigners.rules import assign, per_anchor
 from tests.scenes import ANCHORS, Scene, draw_scene
 
-SCENES = [draw_scene(30, (5, 2, 9), 9), draw_scene(31, (0, 3), 6), draw_scene(32, (0, 0), 2), draw_scene(33, (12,), 12)]
+SCENES = [
+    draw_scene(30, (5, 2, 9), 9, whole=True),
+    draw_scene(31, (0, 3), 6),
+    draw_scene(32, (0, 0), 2),
+    draw_scene(33, (12,), 12),
+]
 
 every_rule = pytest.mark.parametrize("name", ASSIGNERS)
 every_scene = pytest.mark.parametrize("scene", SCENES, ids=lambda scene: f"{len(scene.gt_labels)} images")

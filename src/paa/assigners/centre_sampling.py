@@ -17,10 +17,11 @@ from paa.core.outputs import HeadOutputs
 
 @dataclass(frozen=True)
 class CentreSamplingAssigner:
-    """An anchor is positive if its centre is inside an object, near the object's centre (FCOS: arXiv 2006.09214, §3.2).
+    """An anchor is positive if its centre is inside an object, near the object's centre (FCOS).
 
-    Only anchors' centres and strides count, not their sides. Where an anchor fits several objects, the smallest gets
-    it. The rule of torchvision's `FCOS.compute_loss`, which compares areas rounded to 8 square pixels, here exact.
+    Tian et al. 2019, arXiv 1904.01355, with the centre sampling of the authors' later code. Only anchors' centres and
+    strides count, not their sides. Where an anchor fits several objects, the smallest gets it. The rule of
+    torchvision's `FCOS.compute_loss`, which compares areas rounded to 8 square pixels, here exact.
     """
 
     radius: float = 1.5

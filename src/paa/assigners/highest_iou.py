@@ -14,7 +14,7 @@ from paa.core.outputs import HeadOutputs
 
 @dataclass(frozen=True)
 class HighestIouAssigner:
-    """An anchor is positive for the object of highest IoU (RetinaNet: Lin et al. 2017, arXiv 1708.02002, §4.1).
+    """An anchor is positive for the object of highest IoU (RetinaNet: Lin et al. 2017, arXiv 1708.02002, §4).
 
     So are the anchors that fit an object best, all that tie, for the object of *their own* highest IoU, however low it
     is. The rule of torchvision's `Matcher` with low-quality matches; but an object that no anchor touches ties with
