@@ -5,10 +5,10 @@
 Readers: coco, voc, yolo, yaml, image, checkpoint, description (of an exported model), onnx, cache, results, request;
 `fuzz_readers.py` says what each does, and what is wrong. `--reader all` tries one after the other.
 
-Each kind of wrong behaviour is kept once, as the input and a traceback, in OUTPUT/READER/wrong, and the fuzzing goes on;
-an input that kills the process, takes too long or too much memory ends it, and is kept there too. The inputs that reach
-new code are kept in OUTPUT/READER/corpus, from which a later run continues. At the end, one line of JSON: executions, in
-a second, edges of code reached, kinds of wrong behaviour. Exit code 1 if there are any.
+Each kind of wrong behaviour is kept once, as the input and a traceback, in OUTPUT/READER/wrong, and the fuzzing goes
+on; an input that kills the process, takes too long or too much memory ends it, and is kept there too. The inputs that
+reach new code are kept in OUTPUT/READER/corpus, from which a later run continues. At the end, one line of JSON:
+executions, in a second, edges of code reached, kinds of wrong behaviour. Exit code 1 if there are any.
 
 `make fuzz` installs atheris, which no other target needs; it has builds for Python 3.11 to 3.13 on Linux.
 """
@@ -31,7 +31,7 @@ from typing import Any
 
 TIMEOUT = 60  # seconds for one input, after which the process is killed
 MEMORY = 3000  # megabytes of the whole process, a third of which are PyTorch
-_NAMES = "coco voc yolo yaml image checkpoint description onnx cache results request".split()
+_NAMES = ["coco", "voc", "yolo", "yaml", "image", "checkpoint", "description", "onnx", "cache", "results", "request"]
 _IN_MEMORY = Path("/dev/shm")
 
 

@@ -79,7 +79,9 @@ def mutate_tree(tree: Any, rng: random.Random) -> Any:
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         places = list(_places(holder))[:2000]
         parent, key = rng.choice(places)
-        _change(parent, key, rng, [value for each, at in rng.sample(places, min(3, len(places))) for value in [each[at]]])
+        _change(
+            parent, key, rng, [value for each, at in rng.sample(places, min(3, len(places))) for value in [each[at]]]
+        )
     return holder[0]
 
 
@@ -116,7 +118,9 @@ def _varied(value: Any, rng: random.Random) -> Any:
     if isinstance(value, bool) or value is None:
         return not value
     if isinstance(value, (int, float)):
-        return rng.choice((value + 1, -value, value * 1000, value / 3, str(value), float(value) if abs(value) < 1e300 else 0))
+        return rng.choice(
+            (value + 1, -value, value * 1000, value / 3, str(value), float(value) if abs(value) < 1e300 else 0)
+        )
     if isinstance(value, str):
         at = rng.randrange(len(value) + 1)
         return value[:at] + rng.choice((*NAMES, "/", "\n", " ", ".")) + value[at + rng.randrange(3) :]
@@ -132,7 +136,20 @@ _MARKUP = (
     '<?xml version="1.0" encoding="unknown"?>',
     *("&a;", "&b;", "&#0;", "&#x110000;", "<![CDATA[", "]]>", "<!--", "-->", "\ufeff"),
 )
-_TAGS = ("annotation", "object", "name", "bndbox", "robndbox", "xmin", "ymax", "size", "width", "filename", "path", "difficult")
+_TAGS = (
+    "annotation",
+    "object",
+    "name",
+    "bndbox",
+    "robndbox",
+    "xmin",
+    "ymax",
+    "size",
+    "width",
+    "filename",
+    "path",
+    "difficult",
+)
 
 
 @or_bytes
@@ -157,7 +174,9 @@ def mutate_xml(data: bytes, rng: random.Random) -> bytes:
                 node.append(copy.deepcopy(other))
             case _:
                 node.text = str(_varied(node.text or "", rng)).replace("\0", "")
-    return ElementTree.tostring(root, rng.choice(("utf-8", "utf-8", "utf-16", "latin-1")), xml_declaration=rng.random() < 0.3)
+    return ElementTree.tostring(
+        root, rng.choice(("utf-8", "utf-8", "utf-16", "latin-1")), xml_declaration=rng.random() < 0.3
+    )
 
 
 @or_bytes
@@ -263,7 +282,10 @@ def _mutate_zip(data: bytes, rng: random.Random) -> bytes:
     name, content = entries[at]
     match rng.randrange(8):
         case 0:
-            entries[at] = (rng.choice(("x/data.pkl", "x/data/0", "../../data.pkl", "archive/version", "x/byteorder")), content)
+            entries[at] = (
+                rng.choice(("x/data.pkl", "x/data/0", "../../data.pkl", "archive/version", "x/byteorder")),
+                content,
+            )
         case 1:
             entries.append(entries[rng.randrange(len(entries))])
         case _:

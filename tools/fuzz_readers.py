@@ -20,25 +20,20 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import fuzz_mutators as mutators
 import numpy as np
 import torch
-from fuzz_mutators import SEPARATOR, Mutator
 from PIL import Image
 from safetensors.torch import save
 
+import fuzz_mutators as mutators
+from fuzz_mutators import SEPARATOR, Mutator
 from paa.config import ModelConfig
 from paa.data import build, cache
-from paa.data.formats.coco.read import FORMAT as COCO
 from paa.data.formats.interface import ReadRequest
-from paa.data.formats.voc.read import FORMAT as VOC
-from paa.data.formats.yolo.read import FORMAT as YOLO
 from paa.data.images.decoders import MAX_PIXELS_VARIABLE
-from paa.data.images.foreign import decode_foreign
-from paa.data.images.read import read_image, read_size
+from paa.data.images.read import decode_image, read_image, read_size
 from paa.data.images.remarks import collected_remarks
 from paa.data.index import DatasetIndex
 from paa.data.read import read_request
@@ -69,7 +64,11 @@ class WrongError(Exception):
 
 @dataclass(frozen=True)
 class Reader:
-    """A reader. seeds: valid inputs. open: sets it up in an empty folder, and returns the function that reads an input."""
+    """A reader.
+
+    seeds: valid inputs. open: sets it up in an empty folder, and returns the function that reads an input. mutate:
+    changes an input. longest: bytes of an input.
+    """
 
     seeds: Callable[[], Iterable[bytes]]
     open: Callable[[Path], Read]
@@ -136,10 +135,17 @@ class Trial:
             self._opened = f"{event} {arguments!r:.200}"
 
 
-_OWN_FILES = (*{sysconfig.get_path(name) for name in ("stdlib", "purelib")}, str(Path(cache.__file__).parents[1]), "/dev/", "/proc/")
+_OWN_FILES = (
+    *{sysconfig.get_path(name) for name in ("stdlib", "purelib")},
+    str(Path(cache.__file__).parents[1]),
+    "/dev/",
+    "/proc/",
+)
 
 
-def _read_set(format: str, files: tuple[str, ...], prepare: Callable[[Path], None], given: str = "") -> Callable[[Path], Read]:
+def _read_set(
+    format: str, files: tuple[str, ...], prepare: Callable[[Path], None], given: str = ""
+) -> Callable[[Path], Read]:
     """Return what sets up a reader of data sets. files: those that an input is written to, in its order."""
 
     def open(folder: Path) -> Read:
@@ -266,7 +272,23 @@ def _prepare_yaml(folder: Path) -> None:
     (folder / "names.txt").write_text("cat\ndog\n")
 
 
-_PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "TGA", "JPEG2000", "AVIF", "MPO", "EPS", "PCX", "ICO", "SGI")
+_PILLOW_FORMATS = (
+    "PNG",
+    "JPEG",
+    "BMP",
+    "GIF",
+    "TIFF",
+    "WEBP",
+    "PPM",
+    "TGA",
+    "JPEG2000",
+    "AVIF",
+    "MPO",
+    "EPS",
+    "PCX",
+    "ICO",
+    "SGI",
+)
 
 
 def _image_seeds() -> Iterable[bytes]:
@@ -277,7 +299,9 @@ def _image_seeds() -> Iterable[bytes]:
             try:
                 exif = Image.Exif()
                 exif[274] = 6
-                colours.convert(mode).save(target, format, **({"exif": exif} if format in ("JPEG", "PNG", "WEBP") else {}))
+                colours.convert(mode).save(
+                    target, format, **({"exif": exif} if format in ("JPEG", "PNG", "WEBP") else {})
+                )
             except (OSError, KeyError, ValueError):  # a mode that the format has not
                 continue
             yield target.getvalue()
@@ -293,10 +317,9 @@ def _open_image(folder: Path) -> Read:
 
     def read(data: bytes) -> None:
         path.write_bytes(data)
-        size: tuple[int, ...] | None = None
         with collected_remarks():
             try:
-                size = read_size(path)
+                read_size(path)
             except ImageError as error:
                 _check_line(error)
             try:
@@ -305,11 +328,11 @@ def _open_image(folder: Path) -> Read:
                 _check_line(error)
                 image = None
             try:
-                foreign = decode_foreign(data, "image")
+                sent = decode_image(data, "image")
             except ImageError as error:
                 _check_line(error)
-                foreign = None
-        for pixels in (image, foreign):
+                sent = None
+        for pixels in (image, sent):
             if pixels is None:
                 continue
             if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
@@ -324,9 +347,18 @@ def _check_line(error: PaaError) -> None:
 
 
 def _checkpoint_seeds() -> Iterable[bytes]:
-    tensors = {"head.a": torch.ones(2, 3), "head.b": torch.zeros(2, dtype=torch.int64), "module.c": torch.ones(1).half()}
+    tensors = {
+        "head.a": torch.ones(2, 3),
+        "head.b": torch.zeros(2, dtype=torch.int64),
+        "module.c": torch.ones(1).half(),
+    }
     whole = own.write(ModelConfig(backbone="resnet18"), ("cat", "dog"), tensors, {"step": 3, "rng": np.arange(3)})
-    for values, legacy in ((whole, False), (whole, True), (tensors, False), ({"state_dict": tensors, "meta": {}}, False)):
+    for values, legacy in (
+        (whole, False),
+        (whole, True),
+        (tensors, False),
+        ({"state_dict": tensors, "meta": {}}, False),
+    ):
         target = io.BytesIO()
         torch.save(values, target, _use_new_zipfile_serialization=not legacy)
         yield target.getvalue()
@@ -369,7 +401,9 @@ def _onnx_seeds() -> Iterable[bytes]:
         helper.make_tensor_value_info("labels", TensorProto.INT64, [1, 100]),
     ]
     nodes = [
-        helper.make_node("Constant", [], ["boxes"], value=onnx.numpy_helper.from_array(np.zeros((1, 2, 4), np.float32))),
+        helper.make_node(
+            "Constant", [], ["boxes"], value=onnx.numpy_helper.from_array(np.zeros((1, 2, 4), np.float32))
+        ),
         helper.make_node("ReduceSum", ["ones"], ["scores"], keepdims=0),
         helper.make_node("Constant", [], ["labels"], value=onnx.numpy_helper.from_array(np.zeros((1, 2), np.int64))),
     ]
@@ -461,7 +495,10 @@ def _with_checksum(data: bytes) -> bytes:
 def _results_seeds() -> Iterable[bytes]:
     result = {"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
     yield json.dumps([result, {**result, "image_id": "b.png", "category_id": "dog", "score": 1}]).encode()
-    yield b"\xef\xbb\xbf" + json.dumps([{**result, "score": float("nan")}, {**result, "image_id": "2", "bbox": []}]).encode()
+    yield (
+        b"\xef\xbb\xbf"
+        + json.dumps([{**result, "score": float("nan")}, {**result, "image_id": "2", "bbox": []}]).encode()
+    )
 
 
 def _open_results(folder: Path) -> Read:
@@ -486,7 +523,10 @@ def _request_seeds() -> Iterable[bytes]:
         + b'\r\n--x\r\nContent-Disposition: form-data; name="note"\r\n\r\ntext\r\n--x--\r\n'
     )
     yield b"POST /predict\r\nhost: localhost\r\ncontent-type: multipart/form-data; boundary=x\r\n\r\n" + form
-    yield b"POST /predict?threshold=0.5&classes=cat&voting=true\r\ncontent-type: multipart/form-data; boundary=x\r\n\r\n" + form
+    yield (
+        b"POST /predict?threshold=0.5&classes=cat&voting=true\r\ncontent-type: multipart/form-data; boundary=x\r\n\r\n"
+        + form
+    )
     yield b'POST /predict\r\nhost: localhost\r\ncontent-type: application/json\r\n\r\n["http://host/a.png", "http://host/none"]'
     yield b"GET /health\r\nhost: localhost\r\norigin: http://localhost\r\n\r\n"
     yield b"GET /metrics\r\n\r\n"
@@ -581,8 +621,11 @@ def _open_request(folder: Path) -> Read:
     return read
 
 
-def _read_description(folder: Path) -> Read:
-    return lambda data: None if from_json(data.decode("utf-8", "replace")) else None
+def _open_description(folder: Path) -> Read:
+    def read(data: bytes) -> None:
+        from_json(data.decode("utf-8", "replace"))
+
+    return read
 
 
 READERS = {
@@ -604,7 +647,7 @@ READERS = {
     "yaml": Reader(_yaml_seeds, _read_set("yolo", ("data.yaml",), _prepare_yaml), mutators.mutate_yaml),
     "image": Reader(_image_seeds, _open_image, mutators.mutate_image),
     "checkpoint": Reader(_checkpoint_seeds, _open_checkpoint, mutators.mutate_checkpoint, 16384),
-    "description": Reader(lambda: [_description().encode()], _read_description, mutators.mutate_json),
+    "description": Reader(lambda: [_description().encode()], _open_description, mutators.mutate_json),
     "onnx": Reader(_onnx_seeds, _open_onnx, mutators.mutate_bytes, 8192),
     "cache": Reader(_cache_seeds, _open_cache, mutators.mutate_safetensors),
     "results": Reader(_results_seeds, _open_results, mutators.mutate_json),

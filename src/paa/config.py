@@ -227,6 +227,8 @@ class DataConfig:
     """Share of the training images to validate on, if there is no validation split."""
     val_images: Path | None = None
     """Folder of the validation images; default: that of the training images, unless another data set is named."""
+    allow_outside: tuple[Path, ...] = ()
+    """Folders outside of the data set that its files and links may lead to; / allows any."""
     max_pixels: int | None = None
     """Most pixels of an image; default: 178956970, or the environment variable PAA_MAX_PIXELS."""
 

@@ -20,7 +20,7 @@ from paa.data.images.decoders import MAX_PIXELS_VARIABLE
 from paa.detections import Detections
 from paa.predictor import PAA, load
 from paa.serve.service import Service
-from tests.data.images.test_foreign import bomb
+from tests.data.images.test_hostile import bomb
 from tests.serve.clients import Gate, client_of, client_with, upload
 from tests.weights.servers import file, hang, status, trickle
 from tests.weights.servers import serve as serve_files

@@ -36,7 +36,7 @@ from paa.runtime.files import whole_file
 
 log = logging.getLogger("paa")
 
-_FORMAT = 5  # raise this number when the same file and options give a different index than before
+_FORMAT = 6  # raise this number when the same file and options give a different index than before
 _SUFFIX = ".paa-index"
 _SMALLEST = 10_000_000  # bytes of annotations; a smaller file is read in a fraction of a second
 _SETTLED = 2_000_000_000  # nanoseconds; a file that changed later may change again and keep its time stamps

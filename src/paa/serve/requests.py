@@ -72,7 +72,7 @@ async def _uploaded(request: Request, limits: Limits) -> list[SentImage]:
             if not files:
                 raise HTTPException(400, "no image file in the form: send some as curl -F images=@photo.jpg does")
             return [SentImage(file.filename or "image", await file.read()) for file in files]
-    except FormParserError as error:  # not every version of starlette answers it
+    except (FormParserError, ValueError, LookupError) as error:  # which starlette leaves to the application
         raise HTTPException(400, f"the form is malformed: {one_line(error)}") from error
 
 

@@ -27,6 +27,8 @@ class SourceOptions:
     """Format of the data set; default: recognised from what the path holds."""
     images: Path | None = None
     """Folder of the images; default: found from the annotations."""
+    allow_outside: tuple[Path, ...] = ()
+    """Folders outside of the data set that its files and links may lead to; / allows any."""
     max_pixels: int | None = None
     """Most pixels of an image; default: 178956970, or PAA_MAX_PIXELS of the environment."""
 
@@ -35,7 +37,7 @@ class SourceOptions:
         from paa.data.all_splits import Source
 
         limit_pixels(self.max_pixels)
-        return Source(self.path, self.splits or (), self.format, self.images)
+        return Source(self.path, self.splits or (), self.format, self.images, self.allow_outside)
 
 
 @dataclass(frozen=True, kw_only=True)

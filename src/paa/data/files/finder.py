@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from paa.data.files.boundary import current, is_inside
 from paa.data.files.folders import list_folder
 from paa.data.files.lookup import NameLookup
 
@@ -34,10 +35,15 @@ class FileFinder:
         self._file_lookups: dict[str, NameLookup] = {}
         self._folder_lookups: dict[str, NameLookup] = {}
         self._inside: dict[tuple[str, str], str | None] = {}
+        self._outer_bases: dict[str, bool] = {}
 
     def find(self, base: str, name: str) -> FoundFile | None:
-        """Return the file that a relative name with slashes stands for in a folder."""
+        """Return the file that a relative name with slashes stands for in a folder; none outside of the data set."""
         inside, _, last = name.rpartition("/")
+        if base not in self._outer_bases:
+            self._outer_bases[base] = (boundary := current()) is not None and not boundary.holds(base)
+        if (self._outer_bases[base] or ".." in inside) and not is_inside(f"{base}/{name}"):
+            return None
         folder = self._folder_inside(base, inside)
         if folder is None or not last:
             return None

@@ -210,6 +210,8 @@ def _repair_webp(data: bytes) -> Repaired | None:
             missing = length - len(content)
             if not missing and place + 8 + length + length % 2 >= 8 + struct.unpack_from("<I", data, 4)[0]:
                 return None  # complete: the file has another fault
+            if missing > _MOST_LOST * length:
+                return None
             content += bytes(2 * ((missing + length // 8 + 4096) // 2) + len(content) % 2) if missing else b""
             body = data[8:place] + kind + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
             return Repaired(b"RIFF" + struct.pack("<I", len(body)) + body, missing / length)
