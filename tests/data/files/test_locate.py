@@ -214,7 +214,7 @@ def test_absolute_names(tmp_path: Path) -> None:
     write_images(tmp_path / "set" / "images", "b.jpg")
     coco_file(tmp_path / "set" / "train.json", images(str(tmp_path / "far" / "a.jpg"), "b.jpg"))
     message = fails(tmp_path / "set", ImageError)
-    assert f"{tmp_path}/far/a.jpg leads outside of the data set: to allow it, --allow-outside {tmp_path}/far" in message
+    assert f"{tmp_path}/far/a.jpg leads outside of the data set, to {tmp_path}/far/a.jpg: to allow it" in message
     index, _ = read(tmp_path / "set", allow_outside=[tmp_path / "far"])
     assert files(index, tmp_path) == ["far/a.jpg", "set/images/b.jpg"]
     assert index.root == tmp_path

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +41,13 @@ class SourceOptions:
 
         limit_pixels(self.max_pixels)
         return Source(self.path, self.splits or (), self.format, self.images, self.allow_outside)
+
+
+def allow_outside_hint(indexes: Iterable[DatasetIndex]) -> str:
+    """Return a line for a new data set whose images stay where they are: how commands are told to read them there."""
+    folders = {index.path(i).parent for index in indexes for i in range(len(index))}
+    folder = os.path.commonpath([os.path.realpath(each) for each in folders])
+    return f"its images stay in {folder}: to read it, add --allow-outside {shlex.quote(folder)}"
 
 
 @dataclass(frozen=True, kw_only=True)

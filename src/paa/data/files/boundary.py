@@ -78,8 +78,7 @@ def outside(path: str | os.PathLike[str]) -> str:
     """Return what is wrong with a path that was refused, and what helps, in words that follow its name."""
     real = os.path.realpath(path)
     folder = real if os.path.isdir(real) else os.path.dirname(real)  # noqa: PTH112, PTH120 - the path may be text
-    where = f", to {real}" if real != os.path.normpath(path) else ""
-    return f"leads outside of the data set{where}: to allow it, {OPTION} {folder}"
+    return f"leads outside of the data set, to {real}: to allow it, {OPTION} {folder}"
 
 
 def note_of_refused() -> str:

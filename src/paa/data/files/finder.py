@@ -45,6 +45,8 @@ class FileFinder:
         if (self._outer_bases[base] or ".." in inside) and not is_inside(f"{base}/{name}"):
             return None
         folder = self._folder_inside(base, inside)
+        if folder is None and ".." in inside:  # the way there leads through a folder that is not listed
+            folder = os.path.normpath(f"{base}/{inside}")
         if folder is None or not last:
             return None
         if folder not in self._file_lookups:
