@@ -7,6 +7,7 @@ a file outside of its folder and without starting a program. `Trial` holds it to
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import logging
@@ -18,9 +19,11 @@ import sysconfig
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -66,14 +69,16 @@ class WrongError(Exception):
 class Reader:
     """A reader.
 
-    seeds: valid inputs. open: sets it up in an empty folder, and returns the function that reads an input. mutate:
-    changes an input. longest: bytes of an input.
+    seeds: valid inputs. open: sets it up in an empty folder, and returns the function that reads an input; what it
+    changes in this process goes to the stack, which undoes it. mutate: changes an input. longest: bytes of an input.
+    stays_inside: whether it may open nothing outside of the folder.
     """
 
     seeds: Callable[[], Iterable[bytes]]
-    open: Callable[[Path], Read]
+    open: Callable[[Path, ExitStack], Read]
     mutate: Mutator
     longest: int = 4096
+    stays_inside: bool = True
 
 
 class Trial:
@@ -86,11 +91,14 @@ class Trial:
         self._start = f"{self._inside}/"
         Image.new("RGB", (64, 48)).save(folder / "secret.png")
         (folder / "secret.txt").write_text("0 0.5 0.5 0.5 0.5\n")
-        logging.getLogger("paa").setLevel(logging.CRITICAL)
-        os.environ[MAX_PIXELS_VARIABLE] = "1000000"
-        self._read = reader.open(self._inside)
+        self._patches = ExitStack()
+        environment = {MAX_PIXELS_VARIABLE: "1000000", "PAA_CACHE": "off"}
+        self._patches.enter_context(mock.patch.dict(os.environ, environment))
+        self._patches.enter_context(mock.patch.object(logging.getLogger("paa"), "disabled", True))
+        self._read = reader.open(self._inside, self._patches)
         for seed in reader.seeds():  # also imports what is imported late
             self._read_one(seed)
+        self._stays_inside = reader.stays_inside
         self._opened: str | None = None
         self._watching = False
         sys.addaudithook(self._audit)
@@ -110,6 +118,11 @@ class Trial:
         if seconds > SLOW:
             raise WrongError("slow", f"took {seconds:.1f} s of computing")
 
+    def close(self) -> None:
+        """Undo what the reader changed in this process."""
+        self._watching = False
+        self._patches.close()
+
     def _read_one(self, data: bytes) -> None:
         try:
             self._read(data)
@@ -122,6 +135,8 @@ class Trial:
         if not self._watching:
             return
         if event in ("open", "os.listdir", "os.scandir"):
+            if not self._stays_inside:
+                return
             path = arguments[0]
             if isinstance(path, int) or path is None:
                 return
@@ -145,18 +160,18 @@ _OWN_FILES = (
 
 def _read_set(
     format: str, files: tuple[str, ...], prepare: Callable[[Path], None], given: str = ""
-) -> Callable[[Path], Read]:
+) -> Callable[[Path, ExitStack], Read]:
     """Return what sets up a reader of data sets. files: those that an input is written to, in its order."""
 
-    def open(folder: Path) -> Read:
-        os.environ["PAA_CACHE"] = "off"
+    def open(folder: Path, patches: ExitStack) -> Read:
         prepare(folder)
         for name in files:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "link").symlink_to("..")
         (folder / "images").mkdir(exist_ok=True)
         (folder / "images" / "linked.png").symlink_to("../../secret.png")
-        build.read_size = lambda path: (48, 64)  # images have a reader of their own here
+        size = mock.patch.object(build, "read_size", return_value=(48, 64))  # images have a reader of their own here
+        patches.enter_context(size)
 
         def read(data: bytes) -> None:
             for name, content in zip(files, data.split(SEPARATOR)):
@@ -312,7 +327,7 @@ def _image_seeds() -> Iterable[bytes]:
     yield target.getvalue()
 
 
-def _open_image(folder: Path) -> Read:
+def _open_image(folder: Path, patches: ExitStack) -> Read:
     path = folder / "image"
 
     def read(data: bytes) -> None:
@@ -375,7 +390,7 @@ def _checkpoint_seeds() -> Iterable[bytes]:
     yield target.getvalue()
 
 
-def _open_checkpoint(folder: Path) -> Read:
+def _open_checkpoint(folder: Path, patches: ExitStack) -> Read:
     path = folder / "model.pt"
 
     def read(data: bytes) -> None:
@@ -418,7 +433,7 @@ def _onnx_seeds() -> Iterable[bytes]:
     yield model.SerializeToString()
 
 
-def _open_onnx(folder: Path) -> Read:
+def _open_onnx(folder: Path, patches: ExitStack) -> Read:
     path = folder / "model.onnx"
 
     def read(data: bytes) -> None:
@@ -457,7 +472,7 @@ _ROOT = "(root)"
 """Stands in an entry of the cache for the folder, which differs between runs."""
 
 
-def _open_cache(folder: Path) -> Read:
+def _open_cache(folder: Path, patches: ExitStack) -> Read:
     _draw(folder, "a.png", "images/b.png")
     entry = folder / "entry.paa-index"
 
@@ -501,7 +516,7 @@ def _results_seeds() -> Iterable[bytes]:
     )
 
 
-def _open_results(folder: Path) -> Read:
+def _open_results(folder: Path, patches: ExitStack) -> Read:
     path, index = folder / "results.json", _index(folder)
 
     def read(data: bytes) -> None:
@@ -554,7 +569,7 @@ class _Service:
         return futures
 
 
-def _open_request(folder: Path) -> Read:
+def _open_request(folder: Path, patches: ExitStack) -> Read:
     from paa.serve import requests
     from paa.serve.api import make_app
 
@@ -566,9 +581,10 @@ def _open_request(folder: Path) -> Read:
             raise ImageError(f"{url}: not found")
         return target.getvalue()
 
-    requests.fetch = fetch
+    patches.enter_context(mock.patch.object(requests, "fetch", fetch))
+    patches.enter_context(mock.patch.object(logging.getLogger("python_multipart.multipart"), "disabled", True))
     app = make_app(_Service(), allow_urls=True)  # type: ignore[arg-type]
-    loop = asyncio.new_event_loop()
+    loop = patches.enter_context(contextlib.closing(asyncio.new_event_loop()))
 
     def read(data: bytes) -> None:
         head, _, body = data.partition(b"\r\n\r\n")
@@ -621,7 +637,7 @@ def _open_request(folder: Path) -> Read:
     return read
 
 
-def _open_description(folder: Path) -> Read:
+def _open_description(folder: Path, patches: ExitStack) -> Read:
     def read(data: bytes) -> None:
         from_json(data.decode("utf-8", "replace"))
 
@@ -649,7 +665,8 @@ READERS = {
     "checkpoint": Reader(_checkpoint_seeds, _open_checkpoint, mutators.mutate_checkpoint, 16384),
     "description": Reader(lambda: [_description().encode()], _open_description, mutators.mutate_json),
     "onnx": Reader(_onnx_seeds, _open_onnx, mutators.mutate_bytes, 8192),
-    "cache": Reader(_cache_seeds, _open_cache, mutators.mutate_safetensors),
+    # an entry is a person's own, and says where the images are
+    "cache": Reader(_cache_seeds, _open_cache, mutators.mutate_safetensors, stays_inside=False),
     "results": Reader(_results_seeds, _open_results, mutators.mutate_json),
     "request": Reader(_request_seeds, _open_request, mutators.mutate_request),
 }
