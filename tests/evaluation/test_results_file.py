@@ -162,7 +162,7 @@ def test_files_that_are_no_results(tmp_path: Path, index: DatasetIndex, content:
     ("change", "says"),
     [
         ({"bbox": "\ud800"}, r'bbox is "\ud800", expected x, y, width, height'),
-        ({"image_id": "\ud800"}, r'image_id is "\ud800", expected an id or a file name'),
+        ({"image_id": "\ud800"}, r'image_id "\ud800" is no image of the data set'),
         ({"\ud800": 1, "score": float("nan")}, "score is NaN, expected finite numbers"),
     ],
 )

@@ -65,7 +65,7 @@ def test_formats_that_hardly_anybody_uses_are_refused_by_name(tmp_path: Path, fo
 
 
 FOUND = {
-    "no rows": b"BM" + bytes(12) + b"\x28\0\0\0\x10\0\0\0\x0c\0\0\0\1" + bytes(40),
+    "no depth": b"BM\x80\0\0\0" + bytes(4) + b"\x36\0\0\0\x28\0\0\0\x10\0\0\0\x0c\0\0\0\1" + bytes(97),
     "no width": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(8) + b"\x08\2\0\0\0" + bytes(4) + b"\0\0\0\0IDAT",
     "a length of 1.2 GB": b"RIFF\xea\0\0\0WEBPVP8 \xaa\0\x57\x47\x10\2\0\x9d\1\x2a\x10\0\x0c\0" + bytes(90),
 }
