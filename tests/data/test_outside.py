@@ -264,6 +264,18 @@ def test_the_folder_of_images_that_a_person_names_is_allowed(root: Path) -> None
     assert names_of(read_dataset(root, images=root.parent / "far")) == [f"{root.parent}/far/secret.png"]
 
 
+def test_the_named_folder_of_images_comes_before_places_outside(root: Path) -> None:
+    yolo("{far}")(root)
+    assert names_of(read_dataset(root, images=root / "images")) == [f"{root}/images/a.png"]
+
+
+def test_a_path_upwards_of_roboflow_does_not_follow_a_link(root: Path) -> None:
+    (root / "train").symlink_to("../far")
+    yolo("../train")(root)
+    with pytest.raises(DataError):
+        read_dataset(root)
+
+
 def test_the_folder_above_annotations_belongs_to_the_data_set(root: Path) -> None:
     path = coco_file(root / "annotations" / "train.json", images("../images/a.png"), BOXES)
     for given in (path, path.parent, root):

@@ -66,6 +66,12 @@ def is_inside(path: str | os.PathLike[str]) -> bool:
     return False
 
 
+def was_refused(path: str) -> bool:
+    """Return whether a link was refused, which `list_folder` came upon."""
+    boundary = current()
+    return boundary is not None and path in boundary.refused
+
+
 def refused_in(folder: Path, *, recursive: bool = False) -> list[str]:
     """Return the links directly in a folder that were refused, with `recursive` also those in folders below, sorted."""
     boundary = current()

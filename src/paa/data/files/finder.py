@@ -35,18 +35,17 @@ class FileFinder:
         self._file_lookups: dict[str, NameLookup] = {}
         self._folder_lookups: dict[str, NameLookup] = {}
         self._inside: dict[tuple[str, str], str | None] = {}
-        self._outer_bases: dict[str, bool] = {}
+        self._outer: dict[str, bool] = {}
 
     def find(self, base: str, name: str) -> FoundFile | None:
         """Return the file that a relative name with slashes stands for in a folder; none outside of the data set."""
         inside, _, last = name.rpartition("/")
-        if base not in self._outer_bases:
-            self._outer_bases[base] = (boundary := current()) is not None and not boundary.holds(base)
-        if (self._outer_bases[base] or ".." in inside) and not is_inside(f"{base}/{name}"):
+        direct = os.path.normpath(f"{base}/{inside}") if ".." in inside else base
+        if self._is_outside(direct) and not is_inside(f"{base}/{name}"):
             return None
         folder = self._folder_inside(base, inside)
         if folder is None and ".." in inside:  # the way there leads through a folder that is not listed
-            folder = os.path.normpath(f"{base}/{inside}")
+            folder = direct
         if folder is None or not last:
             return None
         if folder not in self._file_lookups:
@@ -61,6 +60,11 @@ class FileFinder:
             return Path(folder)
         found = self.find(str(base), name)
         return None if found is None else Path(found.path)
+
+    def _is_outside(self, folder: str) -> bool:
+        if folder not in self._outer:
+            self._outer[folder] = (boundary := current()) is not None and not boundary.holds(folder)
+        return self._outer[folder]
 
     def _folder_inside(self, base: str, inside: str) -> str | None:
         if (base, inside) not in self._inside:

@@ -35,15 +35,17 @@ def leave_out_links(folder: Path, report: ReadReport, *, recursive: bool = True)
 
     Raises ImageError for the first, as `ReadReport.leave_out`.
     """
-    links = [link for link in refused_in(folder, recursive=recursive) if _may_hold_images(Path(link))]
+    links = [link for link in refused_in(folder, recursive=recursive) if _may_hold_images(Path(link), recursive)]
     for link in links:
         more = f" (and {len(links) - 1} more links do)" if len(links) > 1 and not report.skip_bad else ""
         report.leave_out(f"{link} {outside(link)}{more}", ImageError)
 
 
-def _may_hold_images(link: Path) -> bool:
+def _may_hold_images(link: Path, recursive: bool) -> bool:
     visible = not link.name.startswith(".")
-    return visible and (link.is_dir() or link.suffix.lower() in decodable_suffixes() | undecodable_suffixes())
+    return visible and (
+        (recursive and link.is_dir()) or link.suffix.lower() in decodable_suffixes() | undecodable_suffixes()
+    )
 
 
 def holds_images(folder: Path) -> bool:

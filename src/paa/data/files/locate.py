@@ -196,12 +196,12 @@ class _Locator:
     def leave_out_missing(self, claimed: Mapping[int, str]) -> None:
         """Leave out the images that were not found. claimed: for some of them, the nearest file, another image's."""
         missing = self._pending()
+        refused = note_of_refused()
         for i in missing:
             others = f", nor are {len(missing) - 1} others" if len(missing) > 1 and not self._report.skip_bad else ""
             hint = f" (the nearest file, {claimed[i]}, is another image's)" if i in claimed else ""
-            others += note_of_refused()
             image = f"image {self._records.ids[i]}, {self._records.file_names[i]}"
-            self._report.leave_out(f"{self._search.file}: {image}, is not found{hint}{others}", ImageError)
+            self._report.leave_out(f"{self._search.file}: {image}, is not found{hint}{others}{refused}", ImageError)
 
     def _pending(self) -> list[int]:
         return [i for i in range(len(self._names)) if i not in self.image_files]

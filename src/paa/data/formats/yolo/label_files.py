@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from paa.data.files.boundary import is_inside, outside, refused_in
+from paa.data.files.boundary import is_inside, outside, was_refused
 from paa.data.files.folders import files_in, find_folder, names_ending
 from paa.data.files.lookup import NameLookup
 from paa.data.formats.yolo.description import Description
@@ -81,8 +81,8 @@ class _LabelFinder:
     def refused(self, image: Path) -> str | None:
         """Return the link that would be an image's label file if it did not lead outside of the data set."""
         names = (f"{image.stem}.txt", f"{image.name}.txt")
-        refused = (link for folder in self._candidates(image.parent) for link in refused_in(folder.folder))
-        return next((link for link in refused if Path(link).name in names), None)
+        links = (f"{folder.folder}/{name}" for folder in self._candidates(image.parent) for name in names)
+        return next(filter(was_refused, links), None)
 
     def expected(self, image: Path) -> Path:
         """Return where an image's label file is looked for first."""

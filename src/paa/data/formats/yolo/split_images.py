@@ -101,11 +101,11 @@ class _Places:
         existing = [path for base in (self._description.root, *bases) if path_exists(path := base / text)]
         literal = [path for path in existing if is_inside(path)]
         shortened = bases[0] / _UPWARDS.sub("", text)  # Roboflow writes ../train/images for train/images
-        if _UPWARDS.match(text) and path_exists(shortened):
+        if _UPWARDS.match(text) and path_exists(shortened) and is_inside(shortened):
             if literal and not literal[0].samefile(shortened):
                 raise DataError(f"{source}: {key!r} names {item}, which is {literal[0].resolve()} or {shortened}")
             return shortened
-        if existing and not literal:
+        if existing and not literal and self._images is None:
             raise DataError(f"{source}: {key!r} names {item}, which {outside(existing[0])}")
         return literal[0] if literal else None
 
