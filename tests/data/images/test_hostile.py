@@ -13,7 +13,6 @@ from PIL import Image
 
 from paa.data.images.decoders import MAX_PIXELS_VARIABLE
 from paa.data.images.read import decode_image, read_image, read_size
-from paa.data.images.webp import webp_size
 from paa.errors import ImageError, TooManyPixelsError
 
 
@@ -43,14 +42,6 @@ def test_a_webp_bomb_is_refused_before_its_decoder_takes_memory(monkeypatch: pyt
     monkeypatch.setattr(Image, "OPEN", {})  # no decoder is asked
     with pytest.raises(TooManyPixelsError, match=r"^a.webp: has 268,435,456 pixels \(16384 x 16384\)"):
         decode_image(bytes(data), "a.webp")
-
-
-@pytest.mark.parametrize("options", [{}, {"lossless": True}, {"exif": b"Exif"}], ids=str)
-def test_the_size_of_a_webp_is_in_its_first_bytes(options: dict[str, object]) -> None:
-    content = io.BytesIO()
-    Image.new("RGB", (37, 21)).save(content, "WEBP", **options)
-    assert webp_size(content.getvalue()[:30]) == (37, 21)
-    assert webp_size(content.getvalue()[:29]) is None
 
 
 @pytest.mark.parametrize("format", ["EPS", "PCX", "ICO", "SGI"])
