@@ -63,6 +63,29 @@ def test_roots_are_real_folders(inner: Path) -> None:
         assert is_inside(inner.parent)
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        "a.png",
+        "../b.png",
+        "/",
+        "..",
+        ".",
+        "../inner/a.png",
+        "chain",
+        "../inner-too/../inner/a.png",
+        "more/../a.png",
+        "self",
+    ],
+)
+def test_a_link_is_judged_as_any_path(inner: Path, target: str) -> None:
+    (inner / "chain").symlink_to("b.png")
+    link = inner / "self"
+    link.symlink_to(target)
+    with within([inner]) as boundary:
+        assert boundary.holds_link(str(link)) == boundary.holds(link)
+
+
 def test_the_words_name_what_helps(inner: Path) -> None:
     told = f"leads outside of the data set, to {inner.parent}/b.png: to allow it, --allow-outside {inner.parent}"
     assert outside(inner / "b.png") == told

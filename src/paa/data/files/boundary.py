@@ -23,13 +23,26 @@ class Boundary:
 
     roots: tuple[str, ...]
     refused: dict[str, str] = field(default_factory=dict)
+    _real: dict[str, str] = field(default_factory=dict)
 
     def holds(self, path: str | os.PathLike[str]) -> bool:
         """Return whether a path leads into one of the folders, wherever its links lead."""
         try:
-            real = os.path.realpath(path)
+            return self._is_below(os.path.realpath(path))
         except (OSError, ValueError):  # a name that no file can have
             return False
+
+    def holds_link(self, link: str) -> bool:
+        """Return what `holds` does of a symbolic link, soon where many links lead to files of a few folders."""
+        folder, name = os.path.split(os.path.join(os.path.dirname(link), os.readlink(link)))  # noqa: PTH115, PTH118, PTH120
+        if folder not in self._real:
+            self._real[folder] = os.path.realpath(folder)
+        real = f"{self._real[folder]}/{name}"
+        if name in ("", ".", "..") or os.path.islink(real):  # noqa: PTH114
+            return self.holds(link)
+        return self._is_below(real)
+
+    def _is_below(self, real: str) -> bool:
         return any(f"{real}/".startswith(root) for root in self.roots)
 
     def refuse(self, path: str | os.PathLike[str]) -> None:

@@ -56,7 +56,7 @@ def _scan(folder: Path | str) -> Content:
         with os.scandir(folder) as entries:
             for entry in entries:
                 try:
-                    if boundary is not None and entry.is_symlink() and not boundary.holds(entry.path):
+                    if boundary is not None and entry.is_symlink() and not boundary.holds_link(entry.path):
                         boundary.refuse(entry.path)
                     elif entry.is_dir():
                         folders.append(entry.name)
