@@ -62,9 +62,10 @@ def open(path: Path, *, cuda: bool = False) -> ExportedGraph:
         session = onnxruntime.InferenceSession(
             data, options, providers=[*providers, "CPUExecutionProvider"], enable_fallback=bool(providers)
         )
+        inputs, outputs = ([value.name for value in values] for values in (session.get_inputs(), session.get_outputs()))
     except Exception as error:  # ONNX Runtime's errors have no common class
         raise CheckpointError(f"{path}: ONNX Runtime cannot load it ({one_line(error)})") from error
-    check_names(path, description, [i.name for i in session.get_inputs()], [o.name for o in session.get_outputs()])
+    check_names(path, description, inputs, outputs)
 
     def run(feed: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         found: list[npt.NDArray[Any]] = session.run(list(OUTPUTS), dict(feed))
