@@ -8,7 +8,8 @@ Readers: coco, voc, yolo, yaml, image, checkpoint, description (of an exported m
 Each kind of wrong behaviour is kept once, as the input and a traceback, in OUTPUT/READER/wrong, and the fuzzing goes
 on; an input that kills the process, takes too long or too much memory ends it, and is kept there too. The inputs that
 reach new code are kept in OUTPUT/READER/corpus, from which a later run continues. At the end, one line of JSON:
-executions, in a second, edges of code reached, kinds of wrong behaviour. Exit code 1 if there are any.
+executions, in a second, seconds of computing, edges of code reached, kinds of wrong behaviour. Exit code 1 if there are
+any.
 
 `make fuzz` installs atheris, which no other target needs; it has builds for Python 3.11 to 3.13 on Linux.
 """
@@ -58,7 +59,7 @@ def run(name: str, runs: int, seed: int, seconds: int, folder: Path) -> dict[str
     (folder / "corpus").mkdir(exist_ok=True)
     options = ["--reader", name, "--runs", str(runs), "--seed", str(seed), "--seconds", str(seconds)]
     command = [sys.executable, __file__, "--child", *options, "--output", str(folder)]
-    start = time.monotonic()
+    start, used = time.monotonic(), _seconds_of_children()
     with (folder / "log.txt").open("w") as log:
         code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
     took = time.monotonic() - start
@@ -71,6 +72,7 @@ def run(name: str, runs: int, seed: int, seconds: int, folder: Path) -> dict[str
         "executions": executions,
         "per_second": round(executions / took),
         "seconds": round(took),
+        "cpu_seconds": round(_seconds_of_children() - used),
         "edges": max(edges, default=0),
         "corpus": len(list((folder / "corpus").iterdir())),
         "wrong": sorted(path.name for path in (folder / "wrong").iterdir() if path.suffix != ".txt"),
@@ -80,6 +82,12 @@ def run(name: str, runs: int, seed: int, seconds: int, folder: Path) -> dict[str
     if code:
         print("\n".join(said.splitlines()[-20:]), file=sys.stderr)
     return result
+
+
+def _seconds_of_children() -> float:
+    """Return the seconds of computing of all processes that this one started and that have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def fuzz(name: str, runs: int, seed: int, seconds: int, folder: Path) -> None:
