@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -234,7 +233,8 @@ def test_other_names_find_nothing(root: Path, opened: list[str], name: str) -> N
         with pytest.raises(DataError) as caught:
             read_dataset(root)
         assert len(str(caught.value).splitlines()) == 1
-        assert all(path.startswith((str(root), "")) and not path.startswith("/etc") for path in opened), opened
+        assert opened
+        assert not [path for path in opened if path.startswith(("/etc", str(root.parent / "far")))]
         if case == "coco":
             (root / "train.json").unlink()
             yolo("list.txt", f"images/a.png\n{name}\n".replace("{", ""))(root)
@@ -317,11 +317,3 @@ def test_a_cached_index_is_not_taken_where_its_folder_is_no_longer_allowed(
 @pytest.mark.parametrize("name", ["bccd", "raccoon", "cards", "microcontrollers"])
 def test_real_sets_lead_nowhere(name: str) -> None:
     assert len(read_dataset(shared(name))) > 10
-
-
-def test_coco_names_cannot_be_told_apart_from_json(root: Path) -> None:
-    """A name that is no text at all is the reader's matter, not the boundary's."""
-    coco_file(root / "train.json", [{"id": 1, "file_name": ["../far/secret.png"], "height": 1, "width": 1}], BOXES)
-    assert json.loads((root / "train.json").read_text())
-    with pytest.raises(DataError, match="has file_name"):
-        read_dataset(root)
