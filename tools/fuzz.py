@@ -21,7 +21,6 @@ import json
 import os
 import random
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -43,10 +42,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=int, default=0, help="at most this long for each reader; 0: no limit")
     parser.add_argument("--output", type=Path, default=Path("build/fuzz"))
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--scratch", type=Path, help=argparse.SUPPRESS)  # for the process that fuzzes
     given = parser.parse_args()
-    if given.child:
-        fuzz(given.reader, given.runs, given.seed, given.seconds, given.output)
+    if given.scratch is not None:
+        fuzz(given.reader, given.runs, given.seed, given.seconds, given.output, given.scratch)
         return
     names = _NAMES if given.reader == "all" else [given.reader]
     results = [run(name, given.runs, given.seed, given.seconds, given.output / name) for name in names]
@@ -58,9 +57,11 @@ def run(name: str, runs: int, seed: int, seconds: int, folder: Path) -> dict[str
     (folder / "wrong").mkdir(parents=True, exist_ok=True)
     (folder / "corpus").mkdir(exist_ok=True)
     options = ["--reader", name, "--runs", str(runs), "--seed", str(seed), "--seconds", str(seconds)]
-    command = [sys.executable, __file__, "--child", *options, "--output", str(folder)]
+    command = [sys.executable, __file__, *options, "--output", str(folder)]
     start, used = time.monotonic(), _seconds_of_children()
-    with (folder / "log.txt").open("w") as log:
+    memory = _IN_MEMORY if _IN_MEMORY.is_dir() else None
+    with (folder / "log.txt").open("w") as log, tempfile.TemporaryDirectory(prefix="paa-fuzz-", dir=memory) as scratch:
+        command += ["--scratch", scratch]
         code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
     took = time.monotonic() - start
     said = (folder / "log.txt").read_text(errors="replace")
@@ -90,8 +91,8 @@ def _seconds_of_children() -> float:
     return times.children_user + times.children_system
 
 
-def fuzz(name: str, runs: int, seed: int, seconds: int, folder: Path) -> None:
-    """Fuzz a reader in this process, which ends with it."""
+def fuzz(name: str, runs: int, seed: int, seconds: int, folder: Path, scratch: Path) -> None:
+    """Fuzz a reader in this process, which ends with it. scratch: an empty folder for the files that are read."""
     import atheris
 
     with atheris.instrument_imports(include=["paa", "PIL"]):
@@ -100,7 +101,6 @@ def fuzz(name: str, runs: int, seed: int, seconds: int, folder: Path) -> None:
     for i, content in enumerate(reader.seeds()):
         (folder / "corpus" / f"seed-{i:03d}").write_bytes(content)
     wrong = folder / "wrong"
-    scratch = Path(tempfile.mkdtemp(prefix="paa-fuzz-", dir=_IN_MEMORY if _IN_MEMORY.is_dir() else None))
     trial = fuzz_readers.Trial(reader, scratch)
 
     def read(data: bytes) -> None:
@@ -119,10 +119,7 @@ def fuzz(name: str, runs: int, seed: int, seconds: int, folder: Path) -> None:
     flags += [f"-rss_limit_mb={MEMORY}", f"-artifact_prefix={wrong}/", "-len_control=0", "-print_final_stats=1"]
     flags += [f"-max_total_time={seconds}"] if seconds else []
     atheris.Setup([sys.argv[0], *flags, str(folder / "corpus")], read, custom_mutator=mutate)
-    try:
-        atheris.Fuzz()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    atheris.Fuzz()
 
 
 def _keep(folder: Path, data: bytes, error: Exception) -> None:

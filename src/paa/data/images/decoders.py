@@ -14,7 +14,6 @@ from typing import IO
 
 from PIL import Image, UnidentifiedImageError, features
 
-from paa.data.images.webp import HEADER, webp_size
 from paa.errors import ConfigError, ImageError, TooManyPixelsError
 
 SUFFIXES = frozenset(
@@ -91,25 +90,19 @@ def open_image(source: Path | bytes) -> Iterator[Image.Image]:
     if own is not None and limit > max(2 * own, _DEFAULT_MAX_PIXELS):  # some decoders check Pillow's limit themselves
         Image.MAX_IMAGE_PIXELS = (limit + 1) // 2
     with BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
-        if (size := webp_size(file.read(HEADER))) is not None:
-            _check_pixels(*size, limit)
-        file.seek(0)
         try:
             image = _identified(file, "" if isinstance(source, bytes) else os.fspath(source))
         except Image.DecompressionBombError as error:
             raise TooManyPixelsError(
                 f"has more pixels than the limit of {limit:,}: {_RAISED_BY.format('N')}"
             ) from error
-        _check_pixels(*image.size, limit)
+        width, height = image.size
+        if width * height > limit:
+            raise TooManyPixelsError(
+                f"has {width * height:,} pixels ({width} x {height}), more than the limit of {limit:,}: "
+                + _RAISED_BY.format(width * height)
+            )
         yield image
-
-
-def _check_pixels(width: int, height: int, limit: int) -> None:
-    if width * height > limit:
-        raise TooManyPixelsError(
-            f"has {width * height:,} pixels ({width} x {height}), more than the limit of {limit:,}: "
-            + _RAISED_BY.format(width * height)
-        )
 
 
 def _identified(file: IO[bytes], name: str) -> Image.Image:
