@@ -424,6 +424,10 @@ class RuntimeConfig(WorkerConfig):
     """Steps between checkpoints, beside those before and after a validation."""
     max_hours: float | None = None
     """Save a checkpoint and end before the run takes longer than this many hours."""
+    max_bad_steps: int = 10
+    """Steps in a row that may be skipped, as their loss or gradient is not finite; one more ends the run."""
+    deterministic: bool = False
+    """Compute the same bits in every run on one machine, also on a GPU, where this takes longer."""
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -49,6 +49,11 @@ def parts_that_fit(images: int, fits: Callable[[int], bool]) -> int:
     return next((parts for parts in range(1, images) if images % parts == 0 and fits(images // parts)), images)
 
 
+def next_parts(images: int, parts: int) -> int | None:
+    """Return the next larger number of equal parts of that many images; None where a part is one image already."""
+    return next((more for more in range(parts + 1, images + 1) if images % more == 0), None)
+
+
 def fits_in_memory(
     recipe: Recipe, index: DatasetIndex, device: torch.device, images: int, precision: Precision
 ) -> bool:

@@ -45,8 +45,8 @@ log = logging.getLogger("paa")
 class RunFolder:
     """The files of one run: checkpoints, their metrics, configuration, recipe, model card, log, and what was left out.
 
-    metrics_last, metrics_best: the numbers of the last validation, and of the one whose weights are in best.pt, in the
-    form of `paa eval`'s metrics.json.
+    bad_steps: a folder for the batches of steps that were skipped. metrics_last, metrics_best: the numbers of the last
+    validation, and of the one whose weights are in best.pt, in the form of `paa eval`'s metrics.json.
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,6 +56,7 @@ class RunFolder:
         self.previous = path / "previous.pt"
         self.metrics_last, self.metrics_best = path / "metrics_last.json", path / "metrics_best.json"
         self.left_out = path / LEFT_OUT
+        self.bad_steps = path / "bad_steps"
         self._held = ExitStack()
         self._locked = False
 

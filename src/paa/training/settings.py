@@ -36,6 +36,8 @@ class TrainConfig:
     """Format of that file; default: recognised from its content."""
     card: CardConfig = field(default_factory=CardConfig)
     """What the model card says that only a person knows."""
+    recipe_name: str = ""
+    """Name of the recipe, for messages."""
     auto: bool = False
     """Decide the recipe from the data set, the device and the weights at hand; fields that are named are kept."""
     named: tuple[str, ...] = ()
@@ -94,6 +96,7 @@ def check_settings(config: TrainConfig, world: int) -> None:
         "runtime.log_interval": (1, runtime.log_interval),
         "runtime.checkpoint_interval": (1, runtime.checkpoint_interval),
         "runtime.max_hours": (0, runtime.max_hours),
+        "runtime.max_bad_steps": (0, runtime.max_bad_steps),
         "augment.min_sizes": (1, min(augment.min_sizes, default=None)),
         "augment.max_size": (1, augment.max_size),
         "augment.color_jitter": (0, augment.color_jitter),
