@@ -38,6 +38,8 @@ SLOW = (
     "test_torchvision_detector.py",
     "training/test_api.py",
     "training/test_auto.py",
+    "training/test_deterministic.py",
+    "training/test_faults.py",
     "training/test_finite.py",
     "training/test_init.py",
     "training/test_resume.py",
