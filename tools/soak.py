@@ -132,7 +132,7 @@ def kill_workers(job: Job, rng: random.Random, whole_seconds: float) -> int:
     (process,) = job.processes
     children, kills = Path(f"/proc/{process.pid}/task/{process.pid}/children"), 0
     while job.running:
-        until = time.monotonic() + rng.uniform(0, whole_seconds)
+        until = time.monotonic() + rng.uniform(0, whole_seconds / 2)
         while job.running and time.monotonic() < until:
             time.sleep(0.01)
         with suppress(OSError):  # the run, or the worker, has just ended
