@@ -13,7 +13,7 @@ FLAGS ?=
 BIN := .venv/bin
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: help demo test lint format quick lowest docs diagrams notebook bench accuracy coco soak
+.PHONY: help demo test lint format quick lowest docs diagrams notebook bench accuracy coco soak fuzz licences audit sbom
 
 help:
 	@echo "make demo    train and evaluate on drawn shapes, and draw the detections, in minutes, without a GPU"
@@ -30,7 +30,12 @@ help:
 	@echo "             some ten hours on two CPU cores; stopped and started again, it continues"
 	@echo "make coco    train a recipe on COCO and hold its AP against the references': DATA=/path/to/coco RECIPE=r50_1x"
 	@echo "             (INIT=R-50.pkl GPUS=8 OUTPUT=runs/coco-r50_1x FLAGS='--precision auto'; docs/reproduce-coco.md)"
-	@echo "make soak    kill training runs at random moments and compare what they end with, for an hour"
+	@echo "make soak    kill training runs at random moments and compare what they end with, for an hour; then put a server"
+	@echo "             under load for ten minutes, and kill batch inferences (FLAGS='--modes one --kills 10' does this alone)"
+	@echo "make licences, make audit, make sbom  list the licences of what is installed; look for known vulnerabilities"
+	@echo "             (asks the package index); write a software bill of materials, build/sbom.json"
+	@echo "make fuzz    try every reader of files and requests with hostile input, guided by coverage, for hours"
+	@echo "             (ONLY=image tries one; FLAGS='--runs 100000 --seconds 600'; Python 3.11 or newer)"
 	@echo "PYTHON=python3.12 picks the interpreter of a new environment"
 
 demo: .venv/installed
@@ -46,7 +51,7 @@ lint: .venv/installed
 	@echo "== ruff format --check"
 	@$(BIN)/ruff format --check .
 	@echo "== mypy"
-	@$(BIN)/mypy src
+	@$(BIN)/mypy --num-workers 2 src
 
 format: .venv/installed
 	@$(BIN)/ruff check --select I --fix .
@@ -82,6 +87,30 @@ coco: .venv/installed
 
 soak: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python tools/soak.py $(FLAGS)
+	$(if $(FLAGS),,OMP_NUM_THREADS=1 $(BIN)/python tools/serve_load.py)
+	$(if $(FLAGS),,OMP_NUM_THREADS=1 $(BIN)/python tools/soak_batch_inference.py)
+
+licences: .venv/installed
+	@$(BIN)/python tools/licences.py
+
+# The tools of these two are in an environment of their own, so that they are not among what is looked at.
+audit: .venv/installed .venv-audit/installed
+	.venv-audit/bin/pip-audit --strict --disable-pip --no-deps -r constraints.txt
+
+sbom: .venv/installed .venv-audit/installed
+	@mkdir -p build
+	.venv-audit/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-reproducible \
+		--output-file build/sbom.json
+	@echo "build/sbom.json"
+
+.venv-audit/installed: Makefile
+	@test -x $(@D)/bin/pip || $(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install --disable-pip-version-check --progress-bar off -q 'pip-audit>=2.9' 'cyclonedx-bom>=7'
+	@touch $@
+
+fuzz: .venv/installed
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt atheris
+	OMP_NUM_THREADS=1 $(BIN)/python tools/fuzz.py --reader $(if $(ONLY),$(ONLY),all) $(FLAGS)
 
 # For the example in examples/, which needs a newer numpy than the lowest.
 .venv/installed: MORE := trackers

@@ -4,6 +4,8 @@ conftest.py gives them the marker `slow`; a single slow test in another file has
 """
 
 SLOW = (
+    "batch_inference/test_on_ray.py",
+    "batch_inference/test_processes.py",
     "commands",  # whole commands
     "core/kernels",  # Triton's interpreter
     "core/test_assigner.py",  # torch.compile
@@ -21,13 +23,16 @@ SLOW = (
     "report/test_predictions.py",
     "runtime/test_distributed.py",
     "runtime/test_extras.py",
+    "runtime/test_rendezvous.py",
     "runtime/test_memory.py",
     "serve/test_api.py",  # exports a model
+    "serve/test_load.py",  # a process, for seconds
     "serve/test_page.py",  # Chromium
     "serve/test_server.py",  # processes
     "test_accuracy_benchmark.py",
     "test_benchmarks.py",
     "test_docs.py",
+    "test_fuzz.py",
     "test_notebook.py",  # trains
     "test_parity.py",
     "test_predictor.py",
@@ -38,6 +43,8 @@ SLOW = (
     "test_torchvision_detector.py",
     "training/test_api.py",
     "training/test_auto.py",
+    "training/test_deterministic.py",
+    "training/test_faults.py",
     "training/test_finite.py",
     "training/test_init.py",
     "training/test_resume.py",

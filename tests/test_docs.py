@@ -76,6 +76,8 @@ def run_command(command: str) -> None:
     """Run one command line of the documentation, shortened where it trains."""
     words = shlex.split(command)
     shorter = QUICK if {"train", "tune"} & set(words) else []
+    if "--engine" in words:
+        shorter = ["--engine.workers", "1"]
     if "--trials" in words:
         words[words.index("--trials") + 1] = "2"
     if "--schedule.epochs" in words:  # which contradicts a number of steps

@@ -1,10 +1,13 @@
-"""The examples run: objects that move through a video keep their ids."""
+"""The examples run: objects that move through a video keep their ids, and other engines detect what `predict` does."""
 
 from __future__ import annotations
 
 import csv
 import importlib.util
-from collections import defaultdict
+import os
+import shutil
+import sys
+from collections import Counter, defaultdict
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -24,7 +27,11 @@ SIDE = 24
 def example() -> ModuleType:
     pytest.importorskip("trackers", reason="trackers is not installed; it needs a newer numpy than the lowest")
     pytest.importorskip("av", reason="av is an extra")
-    spec = importlib.util.spec_from_file_location("track", EXAMPLES / "track.py")
+    return example_of("track")
+
+
+def example_of(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -100,3 +107,56 @@ def test_files(
     got = list(paa.frames(out / "tracked.mp4"))
     assert len(got) == 20
     assert {frame.image.shape for frame in got} == {(112, 192, 3)}
+
+
+def predicted(checkpoint: Path, folder: Path) -> Counter[tuple[str, float]]:
+    """Return each detection of `PAA.predict` in the images of a folder, by file name and score."""
+    model = paa.load(checkpoint, "cpu").optimise("float32")
+    found = Counter[tuple[str, float]]()
+    for path in folder.iterdir():
+        found.update((path.name, round(float(score), 5)) for score in model.predict(path, threshold=0.3).scores)
+    assert len(found) > 20
+    return found
+
+
+def written(path: Path) -> Counter[tuple[str, float]]:
+    from pyarrow import dataset
+
+    rows = dataset.dataset(path, format="parquet").to_table(columns=["image", "score", "error"]).to_pylist()
+    assert {row["error"] for row in rows} == {None}
+    return Counter((Path(row["image"]).name, round(row["score"], 5)) for row in rows)
+
+
+@pytest.mark.slow
+def test_a_process_pool(checkpoint: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is an extra")
+    out = tmp_path / "detections.parquet"
+    command = [str(checkpoint), str(shapes / "images"), "--output", str(out), "--processes", "1"]
+    example_of("process_pool").main(command)
+    expected = predicted(checkpoint, shapes / "images")
+    assert written(out) == expected
+    assert capsys.readouterr().out == f"{expected.total()} objects, 0 images that cannot be read\n"
+
+
+@pytest.mark.slow
+def test_spark(
+    checkpoint: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyspark", reason="pyspark is not installed")
+    pytest.importorskip("pyarrow", reason="pyarrow is an extra")
+    if shutil.which("java") is None:
+        pytest.skip("Spark needs Java")
+    source = Path(paa.__file__).parents[1]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(source), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
+    monkeypatch.setenv("PYSPARK_SUBMIT_ARGS", "--master local[1] --conf spark.ui.enabled=false pyspark-shell")
+    monkeypatch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+    example, out = example_of("spark"), tmp_path / "detections"
+    try:
+        example.main([str(checkpoint), str(shapes / "images"), "--output", str(out), "--device", "cpu"])
+    finally:
+        if session := example.SparkSession.getActiveSession():
+            session.stop()
+    expected = predicted(checkpoint, shapes / "images")
+    assert written(out) == expected
+    assert capsys.readouterr().out == f"{expected.total()} objects, 0 images that cannot be read\n"

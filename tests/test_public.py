@@ -12,12 +12,12 @@ from types import ModuleType
 import pytest
 
 import paa
-from paa import core
+from paa import assigners, core
 
 CORE = sorted(p for p in Path(core.__file__).parent.glob("*.py") if p.name != "__init__.py")
 
 
-@pytest.mark.parametrize("module", [paa, core], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [paa, core, assigners], ids=lambda module: module.__name__)
 def test_listed_names_exist_and_are_documented(module: ModuleType) -> None:
     assert set(module.__all__) <= set(dir(module))
     for name in module.__all__:

@@ -1,6 +1,8 @@
 """Kill training runs at random moments, start them again by the same command, and compare what they end with.
 
-    python tools/soak.py [--kills 100] [--modes one two checkpoint validation signals] [--seed 0] [--output FILE]
+    python tools/soak.py [--kills 100] [--modes one two checkpoint validation signals workers] [--seed 0]
+        [--output FILE]
+    python tools/soak.py [--kills 100] --modes node-killed node-joins link-cut
 
 A run of 40 steps on drawn shapes, with validations, averaged weights and images that are changed at random, is started
 again and again, until it ends. Then its checkpoints and its log are compared, to the bit, with those of a run that was
@@ -10,7 +12,9 @@ never killed. Modes:
 - two: two processes, of which one or both are killed;
 - checkpoint: killed while the file of a checkpoint is half written;
 - validation: killed while a validation is under way;
-- signals: SIGTERM, SIGINT, SIGHUP or SIGUSR1 in place of SIGKILL; also, no process may take longer than 10 s to end.
+- signals: SIGTERM, SIGINT, SIGHUP or SIGUSR1 in place of SIGKILL; also, no process may take longer than 10 s to end;
+- workers: SIGKILL to one of two loader workers, again and again, in training and validation: the run itself goes on.
+- node-killed, node-joins, link-cut: not part of a soak unless named; hosts come and go, see soak_hosts.py.
 
 Each mode prints one line of JSON.
 """
@@ -26,6 +30,7 @@ import shutil
 import signal
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +39,8 @@ from torch.distributed import TCPStore
 
 from paa.commands.main import main as paa
 from paa.data.shapes import make_shapes
+from soak_hosts import MODES as HOST_MODES
+from soak_hosts import soak_hosts
 
 STEPS = 40
 OPTIONS = [
@@ -41,9 +48,11 @@ OPTIONS = [
     *("--model.min-size", "64", "--model.max-size", "96", "--augment.min-sizes", "64", "--augment.max-size", "96"),
     *("--augment.mosaic", "0.3", "--schedule.steps", str(STEPS), "--schedule.reference-batch", "4"),
     *("--schedule.warmup-steps", "5", "--schedule.frozen-stages", "2", "--schedule.ema", "0.5"),
-    *("--batch-size", "4", "--workers", "0", "--device", "cpu", "--log-interval", "1", "--checkpoint-interval", "3"),
+    *("--batch-size", "4", "--device", "cpu", "--log-interval", "1", "--checkpoint-interval", "3"),
     *("--val-batch-size", "2", "--val-interval", "10"),
 ]
+SMOOTH = ["--schedule.optimizer", "sgd", "--schedule.lr", "0.002"]
+"""For runs whose number of processes changes: AdamW's steps are as large for gradients that are rounding errors."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 TIMES = ("images_per_second", "seconds_left", "evaluation_seconds")
 PATIENCE = 120  # seconds after which a process is taken to hang
@@ -59,6 +68,7 @@ def work(arguments: list[str], environment: dict[str, str]) -> None:
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
     torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)  # of loader workers, as in a process of a command line
     paa(arguments)
 
 
@@ -123,6 +133,21 @@ def moment(mode: str, folder: Path, job: Job, rng: random.Random, whole_seconds:
     return False
 
 
+def kill_workers(job: Job, rng: random.Random, whole_seconds: float) -> int:
+    """Kill loader workers of a run, one at a time, until the run ends; return how many were killed."""
+    (process,) = job.processes
+    children, kills = Path(f"/proc/{process.pid}/task/{process.pid}/children"), 0
+    while job.running:
+        until = time.monotonic() + rng.uniform(0, whole_seconds / 2)
+        while job.running and time.monotonic() < until:
+            time.sleep(0.01)
+        with suppress(OSError):  # the run, or the worker, has just ended
+            if workers := children.read_text().split():
+                os.kill(int(rng.choice(workers)), signal.SIGKILL)
+                kills += 1
+    return kills
+
+
 def in_validation(folder: Path) -> bool:
     """Return whether the log's last record is of a step whose validation is due, and not there yet."""
     records = read_log(folder / "log.jsonl")
@@ -161,7 +186,8 @@ def result(folder: Path) -> tuple[Any, Any, list[dict[str, Any]]]:
 def soak(mode: str, kills: int, folder: Path, rng: random.Random) -> dict[str, Any]:
     """Kill runs of one mode this many times; return the figures."""
     world = 2 if mode == "two" else 1
-    command = ["train", "--data", str(folder / "shapes"), *OPTIONS, "--resume", "--output"]
+    workers = "2" if mode == "workers" else "0"
+    command = ["train", "--data", str(folder / "shapes"), *OPTIONS, "--workers", workers, "--resume", "--output"]
     whole = folder / f"{mode}-whole"
     assert Job(["--version"], 1).end() == [0]  # from here on, a new process has torch at once
     started = time.monotonic()
@@ -173,6 +199,10 @@ def soak(mode: str, kills: int, folder: Path, rng: random.Random) -> dict[str, A
         run = folder / f"{mode}-{figures['runs']}"
         while True:
             job = Job([*command, str(run)], world)
+            if mode == "workers":
+                figures["kills"] += kill_workers(job, rng, seconds)
+                figures["failed"] += any(job.end())
+                break
             if not moment(mode, run, job, rng, seconds):
                 codes = job.end()
                 if any(codes):
@@ -198,9 +228,9 @@ def soak(mode: str, kills: int, folder: Path, rng: random.Random) -> dict[str, A
 def main() -> None:
     """Run the modes that were asked for, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    modes = ["one", "two", "checkpoint", "validation", "signals"]
+    modes = ["one", "two", "checkpoint", "validation", "signals", "workers"]
     parser.add_argument("--kills", type=int, default=100, help="kills in each mode, at least")
-    parser.add_argument("--modes", nargs="+", default=modes, choices=modes)
+    parser.add_argument("--modes", nargs="+", default=modes, choices=[*modes, *HOST_MODES])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="a file to add the lines to")
     arguments = parser.parse_args()
@@ -209,7 +239,13 @@ def main() -> None:
         folder = Path(name)
         make_shapes(folder / "shapes", 24, size=(64, 96))
         for mode in arguments.modes:
-            line = soak(mode, arguments.kills, folder, random.Random(f"{mode} {arguments.seed}"))
+            rng = random.Random(f"{mode} {arguments.seed}")
+            if mode in HOST_MODES:
+                command = ["train", "--data", str(folder / "shapes"), *OPTIONS, *SMOOTH]
+                command += ["--workers", "0", "--resume", "--output"]
+                line = soak_hosts(mode, arguments.kills, folder, rng, command, read_log, STEPS)
+            else:
+                line = soak(mode, arguments.kills, folder, rng)
             bad |= line["equal"] < line["runs"] or line["failed"] > 0
             print(json.dumps(line), flush=True)
             if arguments.output is not None:

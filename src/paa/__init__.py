@@ -1,7 +1,7 @@
 """Probabilistic Anchor Assignment with IoU Prediction (ECCV 2020), in today's PyTorch.
 
 `paa.load(path)` gives a `PAA`, whose `predict` gives `Detections`; `paa.frames(path)` gives a video's frames.
-`paa.train(data, recipe)` trains a detector.
+`paa.train(data, recipe)` trains a detector. `paa.BatchDetector(path)` is for tables of many images.
 `paa.core` holds the paper's functions, for models and training loops of your own: `paa_losses`, `assign`, `detect`.
 `paa.paa_resnet50_fpn` stands in for torchvision's `fcos_resnet50_fpn` in a training script.
 """
@@ -14,6 +14,7 @@ from paa.errors import PaaError
 
 if TYPE_CHECKING:
     from paa import core as core
+    from paa.batch_inference.detector import BatchDetector
     from paa.core import Assignment, LossWeights, assign, detect, paa_losses
     from paa.data.video.frames import frames
     from paa.predictor import PAA, load
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LAZY = {
+    "BatchDetector": "paa.batch_inference.detector",
     "PAA": "paa.predictor",
     "load": "paa.predictor",
     "Assignment": "paa.core",
@@ -43,6 +45,7 @@ __all__ = [
     "PAA",
     "STOP",
     "Assignment",
+    "BatchDetector",
     "Detections",
     "LossWeights",
     "PaaError",

@@ -32,6 +32,9 @@ PredictionOutput = Literal["images", "coco", "yolo", "csv", "parquet"]
 LoggerName = Literal["tensorboard", "mlflow", "wandb"]
 """Where the numbers of a run may go beside its log.jsonl: one file of `paa/training/loggers` each."""
 
+AssignerName = Literal["paa", "highest-iou", "centre-sampling", "atss", "simota", "task-aligned", "one-to-one"]
+"""Assignment rules: those of `paa.assigners.ASSIGNERS`."""
+
 Compilation = Literal["off", "default", "reduce-overhead", "max-autotune"]
 """torch.compile's modes; reduce-overhead uses CUDA graphs."""
 
@@ -201,6 +204,8 @@ class Recipe:
     """Weights to start from, unless a person names others; none in recipes that leave the choice to the person."""
     precision: Precision = "float32"
     """Precision of the network in training, unless a person names another."""
+    assigner: AssignerName = "paa"
+    """The rule that decides which anchors are positive."""
 
 
 @dataclass(frozen=True)
@@ -227,6 +232,8 @@ class DataConfig:
     """Share of the training images to validate on, if there is no validation split."""
     val_images: Path | None = None
     """Folder of the validation images; default: that of the training images, unless another data set is named."""
+    allow_outside: tuple[Path, ...] = ()
+    """Folders outside of the data set that its files and links may lead to; / allows any."""
     max_pixels: int | None = None
     """Most pixels of an image; default: 178956970, or the environment variable PAA_MAX_PIXELS."""
 
@@ -422,8 +429,14 @@ class RuntimeConfig(WorkerConfig):
     """Where the numbers go beside log.jsonl: TensorBoard's files, if it is installed, MLflow, Weights & Biases."""
     checkpoint_interval: int = 1000
     """Steps between checkpoints, beside those before and after a validation."""
+    process_timeout: float | None = None
+    """Seconds after which a process that waits for another gives up; default: torch's, 1800 on CPUs, 600 on GPUs."""
     max_hours: float | None = None
     """Save a checkpoint and end before the run takes longer than this many hours."""
+    max_bad_steps: int = 10
+    """Steps in a row that may be skipped, as their loss or gradient is not finite; one more ends the run."""
+    deterministic: bool = False
+    """Compute the same bits in every run on one machine, also on a GPU, where this takes longer."""
 
 
 def to_dict(config: Any) -> dict[str, Any]:

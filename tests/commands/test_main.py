@@ -340,6 +340,7 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
         ["train", "--data", "x", "--recipe"],
         ["train", "--data", "x", "--model.channels", "many"],
         ["train", "--data", "x", "--precision", "float16"],
+        ["train", "--data", "x", "--assigner", "hungry"],
         ["eval", "x.pt"],
         ["eval", "x.pt", "--data", "x", "--format", "kitti"],
         ["predict"],
@@ -937,12 +938,12 @@ def test_invalid_settings_of_the_demo(tmp_path: Path, fails: Fails) -> None:
 def test_a_learning_rate_that_is_too_high(
     tmp_path: Path, shapes: Path, options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    more = ["--schedule.lr", "1e20", "--checkpoint-interval", "1", "--val-batch-size", "0"]
+    more = ["--schedule.lr", "1e20", "--checkpoint-interval", "1", "--val-batch-size", "0", "--max-bad-steps", "0"]
     with pytest.raises(SystemExit) as caught:
         main(["train", "--data", str(shapes), *options, *more, "--output", str(tmp_path / "out")])
     assert caught.value.code == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("paa: error: the loss of step 2 is not finite")
+    assert last.startswith("paa: error: the loss or gradient of step 2 is not finite")
     assert last.count(".jpg") == 2
     content = torch.load(tmp_path / "out" / "last.pt", weights_only=True)
     assert content["training"]["step"] == 1

@@ -171,6 +171,35 @@ def test_a_positive_of_weight_two_counts_as_two() -> None:
     assert result.num_positives == 2 * result.assignment.num_positives.sum()
 
 
+def test_an_ignored_anchor_counts_in_no_loss() -> None:
+    scene = draw_scene(27, (5, 2), 6)
+    ignored = torch.rand(2, len(ANCHORS), generator=torch.Generator().manual_seed(0)) < 0.3
+    ignored &= paa.assign(*scene[:1], ANCHORS, *scene[1:]).objects(len(ANCHORS)) < 0
+
+    def rule(outputs: HeadOutputs, *given: Tensor | Cost) -> Assignment:
+        return PaaAssigner()(outputs, *given)._replace(ignored=ignored)
+
+    plain, gradient = losses_of(scene, PaaAssigner())
+    losses, without = losses_of(scene, rule)
+    for name in ("box", "iou"):
+        assert torch.equal(losses[name], plain[name])
+    assert losses["classification"] < plain["classification"]
+    assert ignored.any()
+    assert (without[ignored] == 0).all()
+    assert torch.equal(without[~ignored], gradient[~ignored])
+
+
+def test_ignored_anchors_of_the_wrong_shape_are_named() -> None:
+    def of_one_image(outputs: HeadOutputs, *given: Tensor | Cost) -> Assignment:
+        return PaaAssigner()(outputs, *given)._replace(ignored=torch.zeros(len(ANCHORS), dtype=torch.bool))
+
+    scene = draw_scene(26, (3, 1), 3)
+    n = len(ANCHORS)
+    expected = f"the assigner returned ignored ({n},) for 2 images of {n} anchors; expected one flag for each anchor"
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        paa_losses(scene.outputs, ANCHORS, scene.gt_boxes, scene.gt_labels, assigner=of_one_image)
+
+
 def test_a_result_of_the_wrong_shape_is_named() -> None:
     def without_images(outputs: HeadOutputs, *given: Tensor | Cost) -> Assignment:
         return Assignment(*(t[0] for t in PaaAssigner()(outputs, *given)[:4]))

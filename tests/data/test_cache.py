@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import pickle
 import time
@@ -219,6 +220,36 @@ def test_damage_is_no_error(tmp_path: Path, folder: Path, reads: list[Path], dam
     for count in (2, 2):
         assert same(whole, read_coco(path, "train"))
         assert len(reads) == count
+
+
+CONTRADICTIONS: dict[str, dict[str, Any]] = {
+    "an offset beyond the boxes": {"offsets": np.array([0, 1, 9])},
+    "offsets that fall": {"offsets": np.array([0, 3, 2])},
+    "a label without a class": {"labels": np.array([0, 5])},
+    "too few sizes": {"sizes": np.zeros((1, 2), np.int32)},
+    "boxes of three numbers": {"boxes": np.zeros((2, 3), np.float32)},
+    "another type": {"crowd": np.zeros(2, np.int32)},
+    "a class that is no text": {"names": ("cat", 7)},
+    "remarks that are no texts": {"warnings": [1]},
+    "no remarks": {"left_out": None},
+}
+
+
+@pytest.mark.parametrize("change", CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+def test_an_entry_that_contradicts_itself_is_read_again(
+    tmp_path: Path, folder: Path, reads: list[Path], change: dict[str, Any]
+) -> None:
+    """Found by fuzzing: an entry with the right checksum of wrong values."""
+    path = coco_json(tmp_path / "train.json", GOOD)
+    whole = read_coco(path, "train")
+    remarks = {name: change.get(name, []) for name in ("left_out", "warnings")}
+    columns = {name: value for name, value in change.items() if name not in remarks}
+    plain = DatasetIndex(**{each.name: getattr(whole, each.name) for each in dataclasses.fields(DatasetIndex)})
+    written = entry(folder)
+    written.unlink()
+    cache._store(written, dataclasses.replace(plain, **columns), **remarks)
+    assert same(whole, read_coco(path, "train"))
+    assert len(reads) == 2
 
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path, folder: Path, reads: list[Path]) -> None:

@@ -232,7 +232,7 @@ def test_nothing_readable(tmp_path: Path) -> None:
         train(index, skip_bad=True)
 
 
-@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("world", [1, 2, 3, 5, 13])
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_evaluation_sees_each_image_once(tmp_path: Path, world: int, batch_size: int) -> None:
     index = make_index(tmp_path, SIZES)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
+import re
 import signal
 import sys
 import time
@@ -13,16 +15,27 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from paa.config import AugmentConfig, LoadingConfig, WorkerConfig
 from paa.data import datasets, workers
+from paa.data import loader as loader_module
 from paa.data.augment import TrainTransform
 from paa.data.batch import Batch
 from paa.data.index import DatasetIndex
 from paa.data.loader import eval_loader, train_loader
 from paa.data.sampling import Sampling
 from paa.data.transforms import Resize
-from paa.data.workers import check_shared_memory, receive, share, shared_bytes, worker_error, worker_errors
+from paa.data.workers import (
+    check_shared_memory,
+    receive,
+    share,
+    shared_bytes,
+    start_workers,
+    worker_error,
+    worker_errors,
+)
 from paa.errors import RunError
 from paa.runtime.distributed import Process
 from tests.data.data_files import make_index
@@ -78,8 +91,8 @@ def test_shared_memory_is_checked_at_the_start(tmp_path: Path, monkeypatch: pyte
     loader = eval_loader(index, OWN_SIZE, loading=LoadingConfig(1, batch_size=2))
     assert 3 * (2 * 3 * 64 * 96) < loader.shared_bytes < 3 * (2 * 3 * 64 * 96 + 2**16)
     plain, half = TrainTransform(AugmentConfig((64,), 96)), Process(torch.device("cpu"), 0, 2)
-    trains = [train_loader(index, plain, Sampling(4, steps), half, WorkerConfig(workers=2)) for steps in (1, 5, 90)]
-    assert trains[0].shared_bytes * 5 == trains[1].shared_bytes == trains[2].shared_bytes
+    trains = [train_loader(index, plain, Sampling(4, steps), half, WorkerConfig(workers=2)) for steps in (1, 6, 90)]
+    assert trains[0].shared_bytes * 6 == trains[1].shared_bytes == trains[2].shared_bytes
     assert trains[0].shared_bytes >= 2 * 3 * 64 * 96
     monkeypatch.setattr(os, "statvfs", statvfs(2**16, 2**26))
     for full in (loader, trains[1]):
@@ -115,38 +128,96 @@ def fail(tensor: torch.Tensor) -> torch.Tensor:
     raise RuntimeError("unable to mmap 24 bytes from file </torch_1>: Cannot allocate memory (12)")
 
 
-def test_a_killed_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def die(*_: object) -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
+@pytest.fixture
+def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let torch look for workers that ended ten times a second, not every five seconds."""
+    monkeypatch.setattr(_MultiProcessingDataLoaderIter._try_get_data, "__defaults__", (0.1,))
 
-    monkeypatch.setattr(datasets, "read_image", die)
-    with pytest.raises(RunError) as caught:
-        all_at_own_size(make_index(tmp_path, [(64, 96)] * 4), workers=2)
-    assert "loader worker" in str(caught.value)
-    assert IN_PROCESS in str(caught.value)
+
+def kill_itself(image: Path, times: list[int] | None = None) -> Callable[..., Any]:
+    """Return a function that reads images, and at one of them ends the process; times: how often, by its length."""
+    real = datasets.read_image
+
+    def read_image(path: Path, size: tuple[int, int]) -> Any:
+        if path == image and (times is None or len(list(image.parent.glob("killed-*"))) < len(times)):
+            (image.parent / f"killed-{os.getpid()}").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(path, size)
+
+    return read_image
+
+
+@pytest.mark.usefixtures("_looks_often")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_worker_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, workers: int
+) -> None:
+    """Twice at the same image; every batch comes once, in its place, and unchanged."""
+    index = make_index(tmp_path, [(64, 96)] * 12)
+    expected = all_at_own_size(index, workers=0)
+    monkeypatch.setattr(datasets, "read_image", kill_itself(index.path(6), [1, 2]))
+    found = all_at_own_size(index, workers=workers)
+    assert [batch.positions.tolist() for batch in found] == [batch.positions.tolist() for batch in expected]
+    for batch, plain in zip(found, expected):
+        assert all(torch.equal(tensor, vars(plain)[name]) for name, tensor in vars(batch).items())
+    assert len(list(tmp_path.rglob("killed-*"))) == 2
+    warned = [record.getMessage() for record in caplog.records]
+    assert len(warned) == 2
+    for line in warned:
+        assert re.fullmatch(
+            rf"loader worker \d+ was ended by a signal \(Killed\) at {index.path(6)}: the machine or its container may "
+            rf"be out of memory; .*{IN_PROCESS}; the workers are started again",
+            line,
+        )
+
+
+@pytest.mark.usefixtures("_looks_often")
+def test_a_worker_that_is_killed_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = make_index(tmp_path, [(64, 96)] * 8)
+    monkeypatch.setattr(datasets, "read_image", kill_itself(index.path(3)))
+    with pytest.raises(RunError, match=rf"ended by a signal \(Killed\) at {index.path(3)}: .*{IN_PROCESS}$") as caught:
+        all_at_own_size(index, workers=1)
+    assert len(list(tmp_path.rglob("killed-*"))) == 1 + loader_module._RESTARTS
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("_looks_often")
 def test_a_worker_that_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader_module, "_RESTARTS", 0)
     monkeypatch.setattr(datasets, "read_image", lambda *_: os._exit(3))
-    with pytest.raises(RunError, match=r"^loader worker .* ended unexpectedly .*--workers 0$"):
+    says = r"^loader worker \d+ ended unexpectedly \(exit code 3\) at .*/0\.\w+; load in the main .*--workers 0$"
+    with pytest.raises(RunError, match=says):
         all_at_own_size(make_index(tmp_path, [(64, 96)] * 4), workers=1)
 
 
+def test_the_end_of_a_worker_interrupts_nothing(tmp_path: Path) -> None:
+    """Only where a batch is awaited is an error raised: a step may be under way when a worker ends."""
+    before = signal.getsignal(signal.SIGCHLD)
+    batches = iter(eval_loader(make_index(tmp_path, [(64, 96)] * 8), OWN_SIZE, loading=LoadingConfig(1, batch_size=1)))
+    next(batches)
+    assert signal.getsignal(signal.SIGCHLD) == before
+    (worker,) = multiprocessing.active_children()
+    worker.kill()
+    worker.join()
+
+
+@pytest.mark.usefixtures("_looks_often")
 def test_a_worker_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets, "read_image", lambda *_: time.sleep(600))
-    with pytest.raises(
-        RunError, match=r"^no loader worker handed over a batch for 1 s \(--worker-timeout\): .*--workers 0$"
-    ):
-        all_at_own_size(make_index(tmp_path, [(64, 96)] * 4), workers=1, worker_timeout=1)
+    index = make_index(tmp_path, [(64, 96)] * 4)
+    says = r"^no loader worker handed over a batch for 1 s \(--worker-timeout\), while reading "
+    with pytest.raises(RunError, match=rf"{says}{index.path(0)}: .*--workers 0$"):
+        all_at_own_size(index, workers=1, worker_timeout=1)
 
 
 @pytest.mark.parametrize("announced", [False, True])
-def test_a_worker_that_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, announced: bool) -> None:
+@pytest.mark.usefixtures("_looks_often")
+def test_a_worker_that_is_stopped(tmp_path: Path, announced: bool) -> None:
     """SIGTERM does not end a stopped worker, and a batch that the worker announced cannot be fetched."""
-    monkeypatch.setattr(workers, "_GRACE", 0.2)
     loader = eval_loader(make_index(tmp_path, [(64, 96)] * 8), OWN_SIZE, loading=LoadingConfig(1, 600, batch_size=1))
-    items: Any = iter(loader._loader)
+    plans = loader.plans
+    assert isinstance(plans, list)
+    items: Any = start_workers(DataLoader(loader.dataset, sampler=plans, batch_size=None, num_workers=1))
     next(items)
     (worker,) = items._workers
     if announced:
@@ -154,7 +225,6 @@ def test_a_worker_that_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     rescue = Timer(60, worker.kill)  # where nothing else ends it, the test fails by the error's text
     rescue.start()
     os.kill(worker.pid, signal.SIGSTOP)
-    items._timeout = 0.1  # only now: the worker may take long to start
     with pytest.raises(RunError, match=r"^no loader worker handed over a batch for 0.1 s \(--worker-timeout\): "):
         take_all(items, timeout=0.1)
     rescue.cancel()
@@ -164,7 +234,7 @@ def test_a_worker_that_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def take_all(items: Iterator[object], timeout: float) -> None:
     with worker_errors():
-        for _ in receive(items, timeout):
+        for _ in receive(items, timeout, lambda worker: None):
             pass
 
 
@@ -211,7 +281,10 @@ def test_workers_that_cannot_be_started(
     ("said", "says"),
     [
         ("DataLoader worker (pid 12) is killed by signal: Killed. ", r"worker 12 was ended by a signal \(Killed\)"),
-        ("DataLoader worker (pid 12) is killed by signal: Bus error. It is possible", r"12 ended by a bus.*/dev/shm"),
+        (
+            "DataLoader worker (pid 12) is killed by signal: Bus error. It is possible",
+            r"12 was ended by a bus.*/dev/shm",
+        ),
         ("DataLoader worker (pid(s) 12, 13) exited unexpectedly", "loader worker 12, 13 ended unexpectedly"),
         ("DataLoader timed out after 300 seconds", r"for 300 s \(--worker-timeout\)"),
         ("Pin memory thread exited unexpectedly", "ended unexpectedly"),

@@ -158,6 +158,28 @@ def test_files_that_are_no_results(tmp_path: Path, index: DatasetIndex, content:
         read(tmp_path, index, content)
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"bbox": "\ud800"}, r'bbox is "\ud800", expected x, y, width, height'),
+        ({"image_id": "\ud800"}, r'image_id "\ud800" is no image of the data set'),
+        ({"\ud800": 1, "score": float("nan")}, "score is NaN, expected finite numbers"),
+    ],
+)
+def test_half_a_surrogate_pair(tmp_path: Path, index: DatasetIndex, change: dict[str, Any], says: str) -> None:
+    """Found by fuzzing: JSON can hold it, and no encoding of text can."""
+    with pytest.raises(AnnotationError) as caught:
+        read(tmp_path, index, [{**GOOD, **change}, {**GOOD, "score": float("nan")}])
+    assert f"result 1: {says}" in str(caught.value)
+
+
+def test_bytes_that_are_no_text(tmp_path: Path, index: DatasetIndex) -> None:
+    path = tmp_path / "results.json"
+    path.write_bytes(b'[{"image_id": "b.pn\xb7g", "category_id": 3, "bbox": [1, 2, 3, 4], "score": 1}]')
+    with pytest.raises(DataError, match="not a JSON file"):
+        read_results(path, index, ReadReport())
+
+
 def test_an_entry_that_is_no_object(tmp_path: Path, index: DatasetIndex) -> None:
     with pytest.raises(AnnotationError, match=re.escape("result 2: [1] is not an object with image_id")):
         read(tmp_path, index, [GOOD, [1]])

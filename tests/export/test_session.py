@@ -183,3 +183,24 @@ def test_the_file_says_where_it_comes_from(exported: Path) -> None:
     shapes = [value.type.tensor_type.shape.dim for value in model.graph.input]
     sides = [[side.dim_param or side.dim_value for side in shape] for shape in shapes]
     assert sides == [["batch", 3, "32*rows", "32*columns"], ["batch", 2]]
+
+
+def test_names_that_are_no_text(exported: Path, tmp_path: Path) -> None:
+    """Found by fuzzing: ONNX Runtime loads such a graph, and Python cannot have its names."""
+    path = tmp_path / "hostile.onnx"
+    path.write_bytes(exported.read_bytes().replace(b"images", b"im\x80ges"))
+    with pytest.raises(CheckpointError, match=f"^{path}: ") as caught:
+        open_exported(path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", '{"names": 7}', "[" * 100_000, "x" * 10_000_000])
+def test_descriptions_that_are_none(exported: Path, tmp_path: Path, text: str) -> None:
+    model = onnx.load(exported)
+    model.metadata_props[0].value = text
+    path = tmp_path / "hostile.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(CheckpointError, match="its description is damaged") as caught:
+        open_exported(path)
+    assert len(str(caught.value).splitlines()) == 1
+    assert len(str(caught.value)) < 500

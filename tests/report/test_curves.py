@@ -65,9 +65,9 @@ def test_a_log_with_other_lines_and_a_broken_end(tmp_path):
     assert size(tmp_path / "training.png")[0] > 800
 
 
-def test_a_later_line_of_the_same_step_counts(tmp_path):
+def test_a_later_line_of_the_same_step_counts_and_one_without_a_loss_does_not(tmp_path):
     images = []
-    for lines in ([line(0), line(50, loss=9.0), line(50)], [line(0), line(50)]):
+    for lines in ([line(0), line(25, loss=None, loss_box=None), line(50, loss=9.0), line(50)], [line(0), line(50)]):
         log = tmp_path / "log.jsonl"
         log.write_text("\n".join(lines))
         training_curves(log, tmp_path / "training.png")

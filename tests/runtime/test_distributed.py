@@ -4,13 +4,14 @@ import json
 import logging
 import math
 import os
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from paa.errors import RunError
-from paa.runtime.distributed import Process, start
+from paa.runtime.distributed import LostProcessError, Process, _is_about_others, start
 from tests.processes import in_two_processes
 
 
@@ -69,6 +70,34 @@ def test_a_program_joins_several_times(tmp_path: Path) -> None:
         assert done.code == 0, done.stderr
     for rank in range(2):
         assert json.loads((tmp_path / f"{rank}.json").read_text()) == [[[0, 1]] * 3, True]
+
+
+def lose_the_other(output: Path) -> None:
+    """Wait for a process that does not come; write the error, and after how many seconds it came."""
+    began = time.monotonic()
+    try:
+        with start("cpu", timeout=2) as process:
+            if process.rank == 1:
+                time.sleep(4)
+                return
+            began = time.monotonic()
+            process.gather(None)
+    except LostProcessError as error:
+        (output / "error").write_text(f"{time.monotonic() - began:.1f} {error}")
+
+
+def test_a_process_that_says_nothing_is_lost(tmp_path: Path) -> None:
+    in_two_processes(tmp_path, lose_the_other, tmp_path)
+    seconds, _, says = (tmp_path / "error").read_text().partition(" ")
+    assert says.startswith("process 0 of 2 lost another one, which has ended, or cannot be reached (")
+    assert "last checkpoint" in says
+    assert "\n" not in says
+    assert 1.5 < float(seconds) < 30
+
+
+def test_which_errors_are_of_lost_processes() -> None:
+    assert not _is_about_others(torch.OutOfMemoryError("out of memory"))
+    assert _is_about_others(torch.distributed.DistNetworkError("reset"))
 
 
 def test_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,3 +64,30 @@ def test_workers_ignore_them() -> None:
     code = "import os, signal; from paa.runtime.stop_signals import ignore_stop_signals as i; i(); "
     code += "[os.kill(os.getpid(), s) for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)]"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+ORPHAN = """
+import os, sys, time
+from paa.runtime.stop_signals import StopSignals, end_with_torchrun
+if os.fork() == 0:
+    with StopSignals().handled() as signals:
+        end_with_torchrun()
+        print("ready", flush=True)
+        for _ in range(600):
+            if signals.received is not None:
+                print(signals.name, flush=True)
+                os._exit(0)
+            time.sleep(0.05)
+        os._exit(1)
+os.wait()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells a process that its parent has ended")
+def test_a_process_learns_that_torchrun_was_killed() -> None:
+    torchrun = {**os.environ, "TORCHELASTIC_RUN_ID": "a"}
+    with subprocess.Popen([sys.executable, "-c", ORPHAN], env=torchrun, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "ready\n"
+        parent.kill()
+        assert parent.stdout.readline() == "SIGTERM\n"

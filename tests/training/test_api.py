@@ -89,6 +89,7 @@ def test_defaults_are_the_commands(config_of: Any) -> None:
         RECIPES["auto"],
         batch_size=8,
         runtime=RuntimeConfig(device="cpu"),
+        recipe_name="auto",
         auto=True,
         named=("data.path", "runtime.device"),
     )

@@ -16,6 +16,7 @@ from paa.commands import train as train_command
 from paa.commands.main import main
 from paa.data import datasets
 from paa.data.images import read as reading
+from paa.inference import dataset
 from paa.runtime.stop_signals import StoppedError, StopSignals
 from paa.training import train as engine
 from paa.training.records import Listener, Record, TrainResult
@@ -205,6 +206,37 @@ def test_two_processes_end_at_the_same_step(tmp_path: Path, shapes: Path, option
     for done in in_two_processes(tmp_path, main, [*arguments, "--output", str(tmp_path / "whole")]):
         assert done.code == 0, done.stderr
     run, whole = tmp_path / "run", tmp_path / "whole"
+    assert differences(load(run / "last.pt"), load(whole / "last.pt")) == []
+    assert timeless(read_log(run / "log.jsonl")) == timeless(read_log(whole / "log.jsonl"))
+
+
+def interrupt_a_validation_of_one(arguments: list[str]) -> None:
+    """Train, and send a signal to the first process alone while it evaluates; the second waits for its share."""
+    if os.environ["RANK"] == "0":
+        detect = dataset.detect_batch
+
+        def detect_batch(*given: Any) -> Any:
+            send(signal.SIGTERM)
+            return detect(*given)
+
+        dataset.detect_batch = detect_batch
+    main(arguments)
+
+
+def test_one_of_two_processes_is_interrupted_in_a_validation(tmp_path: Path, shapes: Path, options: list[str]) -> None:
+    """It ends; the other does not wait for it, and the resumed run begins with that validation."""
+    more = ["--val-batch-size", "1", "--val-interval", "2", "--schedule.frozen-stages", "2", "--output"]
+    arguments = ["train", "--data", str(shapes), *options, *more]
+    first, second = in_two_processes(tmp_path, interrupt_a_validation_of_one, [*arguments, str(tmp_path / "run")])
+    assert first.code == 75
+    assert "paa: interrupted by SIGTERM while step 2 was validated; --resume goes on" in first.stderr
+    assert second.code != 0
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    assert load(run / "last.pt")["training"]["validation_due"]
+    for done in in_two_processes(tmp_path, main, [*arguments, str(run), "--resume"]):
+        assert done.code == 0, done.stderr
+    for done in in_two_processes(tmp_path, main, [*arguments, str(whole)]):
+        assert done.code == 0, done.stderr
     assert differences(load(run / "last.pt"), load(whole / "last.pt")) == []
     assert timeless(read_log(run / "log.jsonl")) == timeless(read_log(whole / "log.jsonl"))
 

@@ -20,6 +20,7 @@ import sys
 from pathlib import Path
 import torch
 from safetensors.torch import save_file
+from paa.commands.main import main
 from paa.runtime.files import whole_file
 from paa.training.run_folder import RunFolder, save_checkpoint
 from paa.errors import PaaError
@@ -27,20 +28,27 @@ from paa.errors import PaaError
 folder = Path(sys.argv[1])
 save_checkpoint(folder / "last.pt", {"step": 1})
 try:
-    save_checkpoint(folder / "last.pt", {"model": torch.zeros(2_000_000)})
+    save_checkpoint(folder / "last.pt", {"model": torch.zeros(20_000_000)})
 except PaaError as error:
     print(error)
 assert torch.load(folder / "last.pt", weights_only=True) == {"step": 1}
 try:
     with whole_file(folder / "model.safetensors") as temporary:
-        save_file({"model": torch.zeros(2_000_000)}, temporary)
+        save_file({"model": torch.zeros(20_000_000)}, temporary)
 except PaaError as error:
     print(error)
 assert [path.name for path in folder.iterdir()] == ["last.pt"]
 try:
-    RunFolder(folder).append({"step": 2, "text": "x" * 4_000_000})
+    RunFolder(folder).append({"step": 2, "text": "x" * 80_000_000})
 except PaaError as error:
     print(error)
+(folder / "log.jsonl").unlink()
+torch.set_num_threads(1)
+try:
+    main(["train", "--output", str(folder / "run"), "--checkpoint-interval", "1", *sys.argv[2:]])
+except SystemExit as stop:
+    print(stop.code)
+print(torch.load(folder / "run" / "last.pt", weights_only=True)["training"]["step"])
 """
 
 
@@ -66,14 +74,22 @@ def test_a_checkpoint_is_whole_or_missing(tmp_path: Path, monkeypatch: pytest.Mo
     assert os.listdir(tmp_path) == ["last.pt"]  # noqa: PTH208
 
 
-def test_a_checkpoint_on_a_full_disk(tmp_path: Path) -> None:
+def test_a_full_disk(tmp_path: Path, shapes: Path, options: list[str]) -> None:
+    """What is written is whole or missing; a run ends with one line, and its last checkpoint stays."""
     script = tmp_path / "save.py"
     script.write_text(FULL_DISK)
     disk = tmp_path / "disk"
     disk.mkdir()
-    done = run_with_small_disk(disk, "2m", [sys.executable, str(script), str(disk)])
+    more = ["--data", str(shapes), *options, "--val-batch-size", "0"]  # a checkpoint has 45 MB
+    done = run_with_small_disk(disk, "70m", [sys.executable, str(script), str(disk), *more])
     assert done.returncode == 0, done.stderr
-    for line, name in zip(done.stdout.splitlines(), ("last.pt", "model.safetensors", "log.jsonl"), strict=True):
+    *lines, code, step = done.stdout.splitlines()
+    assert (code, step) == ("2", "1")
+    said = [line for line in done.stderr.splitlines() if "error" in line]
+    assert len(said) == 1
+    assert said[0].startswith(f"paa: error: {disk}/run/last.pt: cannot be written: No space left on device, with ")
+    assert said[0].endswith("free on its disk; what it held before is unchanged")
+    for line, name in zip(lines, ("last.pt", "model.safetensors", "log.jsonl")):
         assert line.startswith(f"{disk / name}: cannot be written: ")
         assert "No space left on device" in line
         assert " free on its disk" in line

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,20 @@ def test_the_same_process_holds_the_lock(tmp_path: Path, monkeypatch: pytest.Mon
         with pytest.raises(RunError, match=f"process {os.getpid()} on .* is writing this run"), run_lock(tmp_path):
             pass
         assert (tmp_path / "lock").exists()
+
+
+def test_a_lock_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Where its holder may be about to end."""
+    with Holder(tmp_path) as other, caplog.at_level(logging.INFO, "paa"):
+        with pytest.raises(RunError, match="is writing this run"), run_lock(tmp_path, patience=0.3):
+            pass
+        timer = threading.Timer(0.3, other.process.kill)
+        timer.start()
+        with run_lock(tmp_path, patience=60):
+            assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
+        timer.join()
+    said = [message for message in caplog.messages if "trying again" in message]
+    assert [message.rpartition("; ")[2] for message in said] == ["trying again for 0 s", "trying again for 60 s"]
 
 
 def test_a_lock_of_another_host(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,19 +20,15 @@ from PIL import Image
 
 import paa
 from paa.commands.main import main
-from paa.config import LoadingConfig, ModelConfig
+from paa.config import ModelConfig
 from paa.data import datasets
-from paa.data.loader import eval_loader
-from paa.data.read import read_dataset
 from paa.data.shapes import NAMES
-from paa.data.transforms import Resize
 from paa.errors import ImageError, RunError
 from paa.model.detector import Detector
 from paa.predictor import load
-from paa.runtime.distributed import Process, start
-from paa.training import parallel
+from paa.runtime.distributed import Process
+from paa.training import parallel, setup
 from paa.training import train as engine
-from paa.training.finite import FiniteCheck
 from paa.training.records import Record
 from paa.training.run import Run
 from paa.training.run_folder import save_checkpoint
@@ -103,27 +100,61 @@ def test_two_processes_with_parts_train_as_one_without(tmp_path: Path, shapes: P
         torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-6, msg=name)
 
 
-def check_finite_losses(data: Path, output: Path) -> None:
-    """Report a loss of NaN in the second process, and write the message that each process raises."""
-    with start("cpu") as process:
-        index = read_dataset(data, "train")
-        batch = next(iter(eval_loader(index, Resize(64, 96), process, LoadingConfig(0, batch_size=1))))
-        check = FiniteCheck(index, process)
-        check.add(7, {"box": torch.tensor(math.nan if process.rank else 1.0)}, batch.positions)
-        with pytest.raises(RunError) as caught:
-            check.check_now()
-        said = {"error": str(caught.value), "image": index.path(int(batch.positions[0])).name}
-        (output / f"{process.rank}.json").write_text(json.dumps(said))
+def test_a_batch_that_does_not_divide(tmp_path: Path, shapes: Path, options: list[str]) -> None:
+    """One of three images in the first process, two in the second."""
+    more = ["--batch-size", 3, "--schedule.reference-batch", 3, "--schedule.frozen-stages", 2, "--val-batch-size", 0]
+    command = [str(word) for word in ("train", "--data", shapes, *options, *more, "--output")]
+    main([*command, str(tmp_path / "one")])
+    run_two(tmp_path, *command, tmp_path / "two")
+    one, two = read_log(tmp_path / "one"), read_log(tmp_path / "two")
+    assert len(one) == 4
+    for name in ("loss", "loss_classification", "loss_box", "loss_iou", "lr"):
+        assert [record[name] for record in two] == pytest.approx([record[name] for record in one], rel=1e-5)
 
 
-def test_a_loss_that_is_not_finite_stops_both(tmp_path: Path, shapes: Path) -> None:
-    for done in in_two_processes(tmp_path, check_finite_losses, shapes, tmp_path):
+def train_to_bad_steps(data: Path, output: Path) -> None:
+    """Train a run that has a loss of NaN in the second process, in two steps of which one may be skipped."""
+    real, calls = setup.paa_losses, iter(range(100))
+
+    def losses(*given: Any, **options: Any) -> Any:
+        result = real(*given, **options)
+        if next(calls) in (1, 2) and os.environ["RANK"] == "1":
+            result.losses["box"] = result.losses["box"] * math.nan
+        return result
+
+    setup.paa_losses = losses
+    with pytest.raises(RunError) as caught:
+        paa.train(
+            data,
+            "r18_nano",
+            output=output / "run",
+            batch_size=4,
+            steps=5,
+            device="cpu",
+            model={"norm": "frozen", "channels": 16, "tower_depth": 1, "min_size": 64, "max_size": 96},
+            augment={"min_sizes": [64], "max_size": 96},
+            validation={"batch_size": 0},
+            runtime={"workers": 0, "log_interval": 1, "max_bad_steps": 1},
+        )
+    (output / f"{os.environ['RANK']}.json").write_text(json.dumps(str(caught.value)))
+
+
+def test_two_processes_skip_the_same_steps_and_stop_together(tmp_path: Path, shapes: Path) -> None:
+    for done in in_two_processes(tmp_path, train_to_bad_steps, shapes, tmp_path):
         assert done.code == 0, done.stderr
-    said = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
-    assert said[0]["image"] != said[1]["image"]
-    for each in said:
-        assert "the loss of step 7 is not finite" in each["error"]
-        assert f"{said[0]['image']}, {said[1]['image']}" in each["error"]  # of both processes
+    folder = tmp_path / "run" / "bad_steps"
+    assert {path.name for path in folder.iterdir()} == {
+        f"step_{step}{end}" for step in (2, 3) for end in (".json", "_0.pt", "_1.pt")
+    }
+    names = [Path(image).name for image in json.loads((folder / "step_3.json").read_text())["images"]]
+    assert len(set(names)) == 4
+    for rank in range(2):
+        says = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert says.startswith("the loss or gradient of step 3 is not finite (classification ")
+        assert f"; its images: {', '.join(names)}, after 1 step that had to be skipped" in says
+    records = read_log(tmp_path / "run")
+    assert [(record["step"], record["bad_steps"]) for record in records] == [(1, 0), (2, 1)]
+    assert records[1]["gradient_norm"] is None
 
 
 def main_with_bad_images(names: list[str], arguments: list[str]) -> None:
@@ -163,6 +194,36 @@ def test_two_processes_report_once(tmp_path: Path, shapes: Path, options: list[s
         first, _ = in_two_processes(tmp_path, main, [*command, "--resume"])
     assert first.code == 2
     assert f"paa: error: {tmp_path / 'run'}: process {os.getpid()} on " in first.stderr
+
+
+def main_with_an_image_that_gets_bad(arguments: list[str]) -> None:
+    """Run a command in which the second process cannot read its images from the fourth step on."""
+    read, calls = datasets.read_image, iter(range(100))
+
+    def read_image(path: Path, size: tuple[int, int]) -> Any:
+        if os.environ["RANK"] == "1" and next(calls) >= 6:
+            raise ImageError(f"{path.name} is bad")
+        return read(path, size)
+
+    datasets.read_image = read_image
+    try:
+        main(arguments)
+    except SystemExit as stop:
+        print("code", stop.code)
+
+
+def test_two_processes_save_when_one_cannot_load_its_images(tmp_path: Path, shapes: Path, options: list[str]) -> None:
+    more = ["--batch-size", 4, "--val-batch-size", 0, "--schedule.steps", 8, "--output", tmp_path / "run"]
+    command = [str(word) for word in ("train", "--data", shapes, *options, *more)]
+    ended = in_two_processes(tmp_path, main_with_an_image_that_gets_bad, command)
+    assert [done.stdout.splitlines()[-1] for done in ended] == ["code 2", "code 2"]
+    assert load_checkpoint(tmp_path / "run" / "last.pt")["training"]["step"] == 3
+    for done in ended:
+        assert re.fullmatch(
+            r"paa: error: \d+\.jpg is bad; .* \(training step 4; .*last\.pt holds the 3 before, --resume goes on\)",
+            done.stderr.splitlines()[-1],
+        )
+    assert not (tmp_path / "run" / "lock").exists()
 
 
 def test_two_processes_validate_what_they_save(
@@ -248,7 +309,7 @@ def test_trained_batch_norm_is_synchronised_on_gpus(
 
 def test_two_processes_evaluate_as_one(tmp_path: Path, shapes: Path, checkpoint: Path) -> None:
     def arguments(output: str) -> list[str]:
-        more = ["--split", "train", "--batch-size", "2", "--workers", "0", "--device", "cpu"]
+        more = ["--split", "train", "--limit", "7", "--batch-size", "1", "--workers", "0", "--device", "cpu"]
         return ["eval", str(checkpoint), "--data", str(shapes), *more, "--output", str(tmp_path / output)]
 
     main(arguments("one"))

@@ -70,6 +70,8 @@ class Eval:
     loading: Annotated[LoadingConfig, arg(name="")] = field(default_factory=LoadingConfig)
     images: Path | None = None
     """Folder of the images; default: found from the annotations."""
+    allow_outside: tuple[Path, ...] = ()
+    """Folders outside of the data set that its files and links may lead to; / allows any."""
     max_pixels: int | None = None
     """Most pixels of an image; default: 178956970, or PAA_MAX_PIXELS of the environment."""
     views: MultiScaleConfig = field(default_factory=MultiScaleConfig)
@@ -157,7 +159,15 @@ class Eval:
                 if path is not None
             ]
             names, format = common_names(subjects), self.format
-            whole = read_dataset(self.data, self.split, format, names=names, images=self.images, report=report)
+            whole = read_dataset(
+                self.data,
+                self.split,
+                format,
+                names=names,
+                images=self.images,
+                allow_outside=self.allow_outside,
+                report=report,
+            )
             found = detect_all(subjects, whole, self.limit, report)
             more = self.analysis or self.json or self.output is not None
             iou = subjects[0].predicted_iou(found[0].index) if process.first and more else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -17,6 +18,8 @@ from paa.errors import ConfigError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from paa.data.index import DatasetIndex
+    from paa.data.read_report import ReadReport
     from paa.export.calibration import Calibration
     from paa.export.run import Evidence, Exported
 
@@ -68,6 +71,8 @@ class Export:
     loading: Annotated[LoadingConfig, arg(name="")] = field(default_factory=LoadingConfig)
     data_images: Path | None = None
     """Folder of the data set's images; default: found from the annotations."""
+    allow_outside: tuple[Path, ...] = ()
+    """Folders outside of the data set that its files and links may lead to; / allows any."""
     checkpoint_format: DetectorFormat | None = None
     """Format of the checkpoint; default: recognised from its content."""
     max_pixels: int | None = None
@@ -141,7 +146,6 @@ class Export:
         """Return the sample images and the data set to compare on."""
         import numpy as np
 
-        from paa.data.read import read_dataset
         from paa.data.read_report import ReadReport
         from paa.export.run import Evidence
         from paa.inference.sources import find_images
@@ -150,9 +154,7 @@ class Export:
         samples = find_images(self.images)[: self.samples]
         if self.data is not None:
             report = ReadReport(self.loading.skip_bad)
-            index = read_dataset(
-                self.data, self.split, self.format, names=names, images=self.data_images, report=report
-            )
+            index = self._read(self.split, report, names)
             if self.limit is not None:
                 index = index.select(np.arange(min(self.limit, len(index))))
             if not samples:
@@ -177,16 +179,30 @@ class Export:
             "AP": None if aps is None else {"checkpoint": aps[0], "exported": aps[1], "tolerance": self.tolerance},
         }
 
+    def _read(self, split: str, report: ReadReport, names: Sequence[str] | None = None) -> DatasetIndex:
+        """Read a split of the data set; names: the classes, None for the data set's own."""
+        from paa.data.read import read_dataset
+
+        assert self.data is not None
+        return read_dataset(
+            self.data,
+            split,
+            self.format,
+            names=names,
+            images=self.data_images,
+            allow_outside=self.allow_outside,
+            report=report,
+        )
+
     def _calibration(self) -> Calibration | None:
         """Return the images for INT8, if that is asked for."""
-        from paa.data.read import read_dataset
         from paa.data.read_report import ReadReport
         from paa.export.calibration import Calibration
 
         if not self.int8 or self.data is None:
             return None
         report = ReadReport(self.loading.skip_bad)
-        index = read_dataset(self.data, self.calibration_split, self.format, images=self.data_images, report=report)
+        index = self._read(self.calibration_split, report)
         return Calibration(index, self.calibration_images, self.calibration_split, self.loading)
 
     def _report(self, console: Console, written: Exported) -> None:

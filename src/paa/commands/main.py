@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -190,11 +189,12 @@ def _run(given: list[str]) -> None:
         sys.exit(2)
     except RuntimeError as error:
         from paa.data.workers import worker_error
+        from paa.runtime.out_of_memory import is_out_of_memory
 
         if (named := worker_error(error)) is not None:  # torch raises this wherever the main process is just then
             print(f"paa: error: {named}", file=sys.stderr)
             sys.exit(2)
-        if not re.search("out of memory|allocate memory", str(error), re.IGNORECASE):
+        if not is_out_of_memory(error):
             raise
         print(f"paa: error: {str(error).splitlines()[0]}; a smaller batch or smaller images may help", file=sys.stderr)
         sys.exit(2)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from tyro.conf import Positional, arg
 
 from paa.commands.options import DetectorFormat, InferenceOptions, TileOptions, limit_pixels, with_tiles, with_views
+from paa.commands.predict_engine import listed_images, predict_with_engine
 from paa.config import FetchConfig, InferenceConfig, MultiScaleConfig, PredictionOutput
 from paa.errors import ConfigError
 
@@ -21,6 +21,18 @@ if TYPE_CHECKING:
 
     from paa.inference.keep import Keep
     from paa.report.outputs.entry import Entry
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How --engine divides the work."""
+
+    workers: int | None = None
+    """Worker processes; default: one for each GPU, or else for each CPU core, of Ray's cluster or this machine."""
+    shard_size: int = 1000
+    """Images in a file of the results, which is what a worker that dies loses at most."""
+    readers: int = 4
+    """Threads of each worker that fetch and decode images in advance."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +70,16 @@ class Predict:
     """Of a video or a camera, look at every so-many-th frame only."""
     batch_size: int = 1
     """Images at a time."""
+    engine: Literal["processes", "ray"] | None = None
+    """For many images: worker processes or Ray; Parquet files in --output; resumes (--engine.*)."""
     skip_bad: bool = False
-    """Exit with code 0, not 1, where images were left out because they cannot be read; left_out.txt lists them in
-    both cases."""
+    """Exit with 0, not 1, where images were left out; left_out.txt lists them."""
     max_pixels: int | None = None
     """Most pixels of an image; default: 178956970, or PAA_MAX_PIXELS of the environment."""
     views: MultiScaleConfig = field(default_factory=MultiScaleConfig)
     tiling: Annotated[TileOptions, arg(name="tiles")] = field(default_factory=TileOptions)
     fetching: Annotated[FetchConfig, arg(name="url")] = field(default_factory=FetchConfig)
+    engine_options: Annotated[EngineOptions, arg(name="engine")] = field(default_factory=EngineOptions)
 
     usual: ClassVar[tuple[str, ...]] = (
         "checkpoint",
@@ -83,6 +97,7 @@ class Predict:
         "top_k",
         "every",
         "batch_size",
+        "engine",
         "skip_bad",
     )
     """The options that --help shows."""
@@ -100,6 +115,11 @@ class Predict:
         if self.every < 1:
             raise ConfigError(f"--every must be at least 1, got {self.every}")
         limit_pixels(self.max_pixels)
+        if self.engine is not None:
+            predict_with_engine(self, console)
+            return
+        if self.engine_options != EngineOptions():
+            raise ConfigError("the options --engine.* need --engine")
         inference = with_views(self.inference, self.multi_scale, self.views)
         inference = with_tiles(inference, self.tiles, self.tiling)
         sources = find_sources(_with_listed(self.paths), self.output)
@@ -169,13 +189,14 @@ class Predict:
 
 def _with_listed(paths: Sequence[str]) -> list[str]:
     """Return the paths with the lines of standard input, which is read to its end, in the place of the first `-`."""
+    listed = listed_images(tuple(paths))
     named: list[str] = []
     for path in paths:
         if path != "-":
             named.append(path)
-            continue
-        lines = [os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer]  # names may be invalid Unicode
-        named.extend(line for line in lines if line)
+        else:
+            named += listed
+            listed = []
     if not named:
         raise ConfigError("no images given: standard input has no line")
     return named

@@ -11,6 +11,7 @@ import tyro
 from tyro.conf import AvoidSubcommands, Suppress, SuppressFixed, arg
 
 from paa.config import (
+    AssignerName,
     AugmentConfig,
     CardConfig,
     DataConfig,
@@ -73,6 +74,8 @@ class Train:
     """Weights to start from: a file of a detector or a backbone, or a name (paa weights lists them)."""
     init_format: WeightsFormat | None = None
     """Format of that file; default: recognised from what the file holds."""
+    assigner: AssignerName = "paa"
+    """The rule that decides which anchors are positive for which object: the paper's, or another paper's."""
     tiles: int | None = None
     """Train on tiles of this many pixels a side, for small objects in large images (--tiles.*)."""
     named: Suppress[tuple[str, ...]] = ()
@@ -122,6 +125,7 @@ class Train:
             augment=replace(values.augment, tiles=None),
             schedule=values.schedule,
             init=values.init,
+            assigner=values.assigner,
             runtime=RuntimeConfig(precision=values.precision),
             tiles=None if tiles is None else tiles.size,
             tiling=TrainTileOptions() if tiles is None else TrainTileOptions(**vars(tiles)),
@@ -131,18 +135,27 @@ class Train:
     def run(self, console: Console) -> None:
         """Train, and say where the checkpoints are; a run that is interrupted ends with its own exit code."""
         from paa.report.progress import TrainingProgress
-        from paa.runtime.distributed import start
+        from paa.runtime.distributed import LostProcessError, start
+        from paa.runtime.elastic import wait_for_restart
         from paa.runtime.stop_signals import StoppedError, StopSignals
         from paa.training.train import train
 
-        with StopSignals().handled() as signals, start(self.runtime.device) as process:
+        with StopSignals().handled() as signals:
             try:
-                result = train(self._config(), process, TrainingProgress(console), signals)
-            except StoppedError:
+                with start(self.runtime.device, self.runtime.process_timeout) as process:
+                    result = train(self._config(), process, TrainingProgress(console), signals)
+            except StoppedError as error:
                 if process.first:
-                    print(f"paa: interrupted by {signals.name} before the first step", file=sys.stderr)
+                    when = str(error) or "before the first step"
+                    print(f"paa: interrupted by {signals.name} {when}", file=sys.stderr)
+                sys.exit(signals.exit_code)
+            except LostProcessError as error:
+                if not wait_for_restart(signals, str(error)):
+                    raise
                 sys.exit(signals.exit_code)
             if result.interrupted:
+                if signals.elsewhere:
+                    wait_for_restart(signals, f"another process got {signals.elsewhere}")
                 sys.exit(signals.exit_code)
             if process.first:
                 best = f" and {result.best}" if result.best else ""
@@ -153,7 +166,7 @@ class Train:
 
         return build_config(
             self.recipe,
-            Recipe(self.model, self._augment(), self.schedule, self.init),
+            Recipe(self.model, self._augment(), self.schedule, self.init, assigner=self.assigner),
             DataConfig(**vars(self.data)),
             ValidationConfig(**vars(self.validation) | {"batch_size": max(self.validation.batch_size, 0)}),
             self.runtime,

@@ -75,7 +75,7 @@ class Tune(Train):
             train = replace(train, output=Path("runs") / f"tune-{train.data.name}")
         config = TuneConfig(train, self.trials, self.hours, self.trial_steps, self.prune)
         listener = TrainingProgress(console) if console.is_terminal else ignore
-        with StopSignals().handled() as signals, start(self.runtime.device) as process:
+        with StopSignals().handled() as signals, start(self.runtime.device, self.runtime.process_timeout) as process:
             try:
                 result = tune(config, process, listener, signals)
             except StoppedError:

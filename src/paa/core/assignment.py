@@ -28,7 +28,8 @@ class Assignment(NamedTuple):
     anchors (B, G, S): int64, positions along N, any position after the last candidate. scores (B, G, S): float32,
     lower is better, inf after the last candidate. num_candidates (B, G): int64. num_positives (B, G): int64, 0 for an
     empty slot; the first candidates are the positive ones. weights (B, G, S): float32, above 0, how much each positive
-    counts in the losses; None: each counts 1.
+    counts in the losses; None: each counts 1. ignored (B, N): bool, anchors that count in no loss, none of them
+    positive; None: every anchor that is not positive is background.
     """
 
     anchors: Tensor
@@ -36,6 +37,7 @@ class Assignment(NamedTuple):
     num_candidates: Tensor
     num_positives: Tensor
     weights: Tensor | None = None
+    ignored: Tensor | None = None
 
     def is_positive(self) -> Tensor:
         """Return (B, G, S) bool: the candidates that are positive."""
@@ -47,7 +49,7 @@ class Assignment(NamedTuple):
         return positive if self.weights is None else positive * self.weights
 
     def objects(self, num_anchors: int) -> Tensor:
-        """Return (B, N) int64: the object for which each anchor is positive, -1 for background."""
+        """Return (B, N) int64: the object for which each anchor is positive, -1 for none."""
         b, g, _ = self.anchors.shape
         # an extra column at the end takes the slots that are not positive
         slots = torch.where(self.is_positive(), self.anchors, num_anchors).flatten(1)

@@ -80,7 +80,7 @@ def paa_losses(
 
     with torch.no_grad():
         assignment = assigner(outputs, anchors, gt_boxes, gt_labels, cost)
-    _check(assignment, gt_labels)
+    _check(assignment, gt_labels, len(anchors))
 
     # Every object has the same number of slots, so no shape depends on how many positives there are.
     slots = assignment.anchors
@@ -98,6 +98,8 @@ def paa_losses(
 
     normalisers = average(torch.stack([slot_weights.sum(), box_weights.sum()]))
     num_positives, iou_sum = normalisers[0].clamp(min=1), normalisers[1].clamp(min=1e-12)
+    if assignment.ignored is not None:
+        negatives = negatives.masked_fill(assignment.ignored, 0)
     difference = _focal_difference(logits, weights) * slot_weights
     box_loss = (1 - giou(predicted, truth, legacy)) * box_weights
     iou_loss = F.binary_cross_entropy_with_logits(iou_logits, overlap, reduction="none") * slot_weights
@@ -200,7 +202,7 @@ def _cost(
     return (negatives + _focal_difference(own_logit, weights) + box_loss).clamp(min=0)
 
 
-def _check(assignment: Assignment, gt_labels: Tensor) -> None:
+def _check(assignment: Assignment, gt_labels: Tensor, num_anchors: int) -> None:
     """Raise ValueError unless this is an assignment with the shapes that belong to gt_labels (B, G)."""
     if not isinstance(assignment, Assignment):
         raise ValueError(f"the assigner returned {type(assignment).__name__}; expected a paa.core.Assignment")
@@ -215,4 +217,9 @@ def _check(assignment: Assignment, gt_labels: Tensor) -> None:
         raise ValueError(
             f"the assigner returned weights {tuple(assignment.weights.shape)} for anchors {tuple(given[0])}; "
             "expected one weight for each anchor"
+        )
+    if assignment.ignored is not None and assignment.ignored.shape != (len(gt_labels), num_anchors):
+        raise ValueError(
+            f"the assigner returned ignored {tuple(assignment.ignored.shape)} for {len(gt_labels)} images of "
+            f"{num_anchors} anchors; expected one flag for each anchor"
         )

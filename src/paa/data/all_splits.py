@@ -22,13 +22,15 @@ class Source:
     """Where a data set is, and which splits of it are read.
 
     splits: their names, all of which must exist; none: those of train, val and test that exist. format: "coco", "voc"
-    or "yolo", None to recognise it. images: the folder of the images, None to find it.
+    or "yolo", None to recognise it. images: the folder of the images, None to find it. allow_outside: folders outside
+    of the data set that its files and links may lead to.
     """
 
     path: Path
     splits: tuple[str, ...] = ()
     format: str | None = None
     images: Path | None = None
+    allow_outside: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ def split_reads(source: Source, skip_bad: bool = False, detailed: bool = False) 
     for name in wanted[:1] if is_file else wanted:
         report = ReadReport(skip_bad, detailed)
         try:
-            index = read_request(ReadRequest(source.path, name, source.images), source.format, report)
+            request = ReadRequest(source.path, name, source.images, allow_outside=source.allow_outside)
+            index = read_request(request, source.format, report)
         except MissingSplitError as error:
             if source.splits:
                 raise

@@ -36,13 +36,21 @@ from paa.runtime.files import whole_file
 
 log = logging.getLogger("paa")
 
-_FORMAT = 5  # raise this number when the same file and options give a different index than before
+_FORMAT = 6  # raise this number when the same file and options give a different index than before
 _SUFFIX = ".paa-index"
 _SMALLEST = 10_000_000  # bytes of annotations; a smaller file is read in a fraction of a second
 _SETTLED = 2_000_000_000  # nanoseconds; a file that changed later may change again and keep its time stamps
 _KEPT = 30 * 24 * 3600  # seconds that an entry is kept without being used
 
 _COLUMNS = ("file_names", "image_ids", "sizes", "offsets", "boxes", "labels", "crowd", "areas", "category_ids")
+
+
+_DTYPES = {
+    **dict.fromkeys(("image_ids", "offsets", "labels", "category_ids"), np.int64),
+    **dict.fromkeys(("boxes", "areas"), np.float32),
+    "sizes": np.int32,
+    "crowd": np.bool_,
+}
 
 
 class _State(NamedTuple):
@@ -122,18 +130,54 @@ def _load(entry: Path, report: ReadReport) -> MappedIndex | None:
         index = map_index(entry)
         if checksum != _checksum(facts, index):
             raise ValueError("wrong checksum")
+        left_out, warnings = (_lines(json.loads(facts)[key]) for key in ("left_out", "warnings"))
+        _check(index)
     except FileNotFoundError:
         return None
-    except (OSError, SafetensorError, LookupError, TypeError, ValueError) as error:
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError, RecursionError) as error:
         log.info("%s: cannot be used, the annotations are read again: %s", entry, one_line(error))
         return None
     if not _has_all_files(index):
         return None
     with suppress(OSError):  # the cache may be read-only
         os.utime(entry)
-    report.left_out += json.loads(facts)["left_out"]
-    report.warnings += json.loads(facts)["warnings"]
+    report.left_out += left_out
+    report.warnings += warnings
     return index
+
+
+def _lines(value: Any) -> list[str]:
+    """Return a list of texts; ValueError for anything else."""
+    if not isinstance(value, list) or not all(isinstance(line, str) for line in value):
+        raise ValueError("not a list of texts")
+    return value
+
+
+def _check(index: DatasetIndex) -> None:
+    """Raise ValueError for columns that contradict each other, which only a program can have written on purpose."""
+    images, boxes, classes = len(index.file_names), len(index.boxes), len(index.names)
+    shapes = {
+        "image_ids": (images,),
+        "sizes": (images, 2),
+        "offsets": (images + 1,),
+        "boxes": (boxes, 4),
+        "labels": (boxes,),
+        "crowd": (boxes,),
+        "areas": (boxes,),
+        "category_ids": (classes,),
+    }
+    offsets, labels = index.offsets, index.labels
+    if (
+        not images
+        or any(getattr(index, name).shape != shape for name, shape in shapes.items())
+        or any(getattr(index, name).dtype != dtype for name, dtype in _DTYPES.items())
+        or offsets[0] != 0
+        or offsets[-1] != boxes
+        or (np.diff(offsets) < 0).any()
+        or (boxes and not 0 <= labels.min() <= labels.max() < classes)
+    ):
+        raise ValueError("its columns contradict each other")
+    _lines(list(index.names))
 
 
 def _has_all_files(index: DatasetIndex) -> bool:

@@ -20,7 +20,7 @@ from paa.data.mosaic import make_mosaic
 from paa.data.read_report import REMEDY
 from paa.data.sampling import BatchPlan, ItemSeed, is_tall
 from paa.data.transforms import Resize
-from paa.data.workers import share
+from paa.data.workers import note_reading, share
 from paa.errors import ImageError, PaaError, RunError, one_line
 
 _ATTEMPTS = 100  # other images that are tried in place of one that cannot be read
@@ -75,11 +75,14 @@ class PlannedDataset(Dataset[Loaded], ABC):
             return Loaded(
                 RunError(f"no memory to load a batch ({one_line(error)}); take a smaller batch or fewer --workers")
             )
+        finally:
+            note_reading(None)
         return loaded
 
     def read(self, position: int) -> Sample:
         """Read the image at a position and its objects; ImageError also for a size other than the annotated one."""
         index = self.index
+        note_reading(position)
         whole = index.sizes if index.windows is None else index.windows.file_sizes
         file_height, file_width = whole[position].tolist()
         image = torch.from_numpy(read_image(index.path(position), (file_height, file_width))).permute(2, 0, 1)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections import deque
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch.utils.data import DataLoader
@@ -17,7 +20,14 @@ from paa.data.index import DatasetIndex
 from paa.data.read_report import NAMED
 from paa.data.sampling import BatchPlan, Sampling, TrainBatches, eval_batches, largest_size
 from paa.data.transforms import Resize
-from paa.data.workers import check_shared_memory, receive, worker_errors
+from paa.data.workers import (
+    Reading,
+    WorkerEndedError,
+    check_shared_memory,
+    receive,
+    start_workers,
+    worker_errors,
+)
 from paa.errors import DataError, PaaError
 from paa.runtime.distributed import Process
 from paa.runtime.stop_signals import ignore_stop_signals
@@ -25,6 +35,7 @@ from paa.runtime.stop_signals import ignore_stop_signals
 log = logging.getLogger("paa")
 
 _PREFETCHED = 2  # batches that each worker loads in advance
+_RESTARTS = 3  # times in a row, without a batch between, that workers which ended are started again
 _SLACK = 2**15  # bytes: boxes, labels and sizes of a batch, in whole pages
 _warned: set[str] = set()  # messages that any loader has logged; a run has a new loader for each evaluation
 
@@ -46,9 +57,10 @@ def train_loader(
     if len(index) == 0 or bool(index.crowd.all()):
         raise DataError(f"{index.root}: nothing to train on: no objects")
     plans = TrainBatches(index, transform, sampling, process.rank, process.world)
-    images = sampling.batch_size // (process.world * sampling.parts)
+    images = math.ceil(sampling.batch_size / (process.world * sampling.parts))
     largest = _shared_bytes(images, largest_size(index, transform, sampling.batch_size))
-    waiting = min(len(plans), _waiting_batches(workers, sampling.parts))
+    # in use: the batches of a step, and those of the step before, which are kept until its losses have been checked
+    waiting = min(len(plans), _waiting_batches(workers, 2 * sampling.parts))
     return Loader(TrainDataset(index, skip_bad, transform), plans, process, workers, shared_bytes=waiting * largest)
 
 
@@ -85,7 +97,9 @@ def _shared_bytes(images: int, size: tuple[int, int]) -> int:
 class Loader:
     """An iterable of `Batch`es, of known length; raises in this process the ImageError of a worker.
 
-    RunError if workers cannot be started, end early, hand over no batch in time, or have too little shared memory.
+    Workers that end early, as where the system takes back their memory, are started again: the batches stay the same.
+    RunError if they end again and again, cannot be started, hand over no batch in time, or have too little shared
+    memory.
     """
 
     def __init__(
@@ -103,16 +117,7 @@ class Loader:
         self.shared_bytes = shared_bytes
         self.left_out_positions: set[int] = set()
         self._left_out: dict[str, None] = {}
-        self._loader: DataLoader[Loaded] = DataLoader(
-            dataset,
-            sampler=plans,
-            batch_size=None,  # an item is a batch, so a worker loads one batch at a time
-            num_workers=workers.workers,
-            prefetch_factor=_PREFETCHED if workers.workers else None,
-            timeout=workers.worker_timeout if workers.workers else 0,
-            pin_memory=process.device.type == "cuda",
-            worker_init_fn=_begin_worker,
-        )
+        self._workers, self._pin_memory = workers, process.device.type == "cuda"
 
     def __len__(self) -> int:
         return len(self.plans)
@@ -124,16 +129,60 @@ class Loader:
 
     def __iter__(self) -> Iterator[Batch]:
         check_shared_memory(self.shared_bytes)
-        with worker_errors(communicates=self._loader.num_workers > 0):
-            for loaded in receive(iter(self._loader), self._loader.timeout):
-                for remark in loaded.remarks:
-                    warn_once(remark)
-                for position, message in loaded.left_out:
-                    self._note(position, message)
-                if isinstance(loaded.batch, PaaError):
-                    raise loaded.batch
-                if loaded.batch is not None:
-                    yield loaded.batch
+        for loaded in self._loaded():
+            for remark in loaded.remarks:
+                warn_once(remark)
+            for position, message in loaded.left_out:
+                self._note(position, message)
+            if isinstance(loaded.batch, PaaError):
+                raise loaded.batch
+            if loaded.batch is not None:
+                yield loaded.batch
+
+    def _loaded(self) -> Iterator[Loaded]:
+        """Yield what is loaded for each plan; workers that end are started again with the plans that are still due."""
+        due: deque[BatchPlan] = deque()  # handed to workers, and not loaded yet
+        rest, failures = iter(self.plans), 0
+
+        def plans() -> Iterator[BatchPlan]:
+            yield from tuple(due)
+            for plan in rest:
+                due.append(plan)
+                yield plan
+
+        while True:
+            try:
+                for loaded in self._load(plans()):
+                    due.popleft()
+                    failures = 0
+                    yield loaded
+                return
+            except WorkerEndedError as error:
+                failures += 1
+                if failures > _RESTARTS:
+                    raise
+                log.warning("%s; the workers are started again", error)
+
+    def _load(self, plans: Iterator[BatchPlan]) -> Iterator[Loaded]:
+        """Yield what is loaded for these plans, in their order."""
+        workers = self._workers.workers
+        reading = Reading(workers)
+        loader: DataLoader[Loaded] = DataLoader(
+            self.dataset,
+            sampler=plans,
+            batch_size=None,  # an item is a batch, so a worker loads one batch at a time
+            num_workers=workers,
+            prefetch_factor=_PREFETCHED if workers else None,
+            pin_memory=self._pin_memory,
+            worker_init_fn=partial(_begin_worker, reading),
+        )
+
+        def image_of(worker: int) -> str | None:
+            position = reading.of(worker)
+            return None if position is None else str(self.dataset.index.path(position))
+
+        with worker_errors(communicates=workers > 0):
+            yield from receive(start_workers(loader), self._workers.worker_timeout, image_of)
 
     def _note(self, position: int, message: str) -> None:
         """Keep the note of an image left out; warn about the first few, unless another loader already did."""
@@ -149,6 +198,7 @@ class Loader:
             log.warning("more images cannot be read, and are left out")
 
 
-def _begin_worker(worker: int) -> None:
+def _begin_worker(reading: Reading, worker: int) -> None:
     torch.set_num_threads(1)
+    reading.begin(worker)
     ignore_stop_signals()  # a scheduler may send them to all processes, and the main one still needs its batches

@@ -6,14 +6,18 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from paa.data.files.boundary import OPTION, note_of_refused, within
 from paa.data.files.folders import folders_listed_once, subfolders
+from paa.data.files.paths import with_name
+from paa.data.files.splits import is_annotation_folder, split_of
 from paa.data.formats.coco import read as coco
 from paa.data.formats.interface import Format, ReadRequest
 from paa.data.formats.voc import read as voc
+from paa.data.formats.voc.places import ANNOTATION_FOLDERS
 from paa.data.formats.yolo import read as yolo
 from paa.data.index import DatasetIndex
 from paa.data.read_report import ReadReport, printable
-from paa.errors import DataError
+from paa.errors import AnnotationError, DataError
 from paa.runtime.urls import nothing_at
 
 log = logging.getLogger("paa")
@@ -31,20 +35,22 @@ def read_dataset(
     names: Sequence[str] | None = None,
     keep_empty: bool = True,
     skip_bad: bool = False,
+    allow_outside: Sequence[Path] = (),
     report: ReadReport | None = None,
 ) -> DatasetIndex:
     """Read a split of the data set at `path`, and log what was read, what was left out and what looks wrong.
 
     format: "coco", "voc" or "yolo"; None recognises the format. images: the folder of the images; None finds it.
     names: the class names by label, such as a model's; by default the data set's own. keep_empty: keep images without
-    objects. skip_bad: leave out annotations and images that cannot be used, instead of stopping. report: a report to
-    fill in; by default a new one.
+    objects. skip_bad: leave out annotations and images that cannot be used, instead of stopping. allow_outside: folders
+    outside of the data set that its files and links may lead to. report: a report to fill in; by default a new one.
     Raises DataError; AnnotationError for an annotation, ImageError for an image.
     """
     report = ReadReport() if report is None else report
     report.skip_bad = report.skip_bad or skip_bad
     images = None if images is None else Path(images)
-    index = read_request(ReadRequest(Path(path), split, images, names, keep_empty), format, report)
+    outside = tuple(map(Path, allow_outside))
+    index = read_request(ReadRequest(Path(path), split, images, names, keep_empty, outside), format, report)
     log_report(report, split, index)
     return index
 
@@ -55,10 +61,32 @@ def read_request(request: ReadRequest, format: str | None, report: ReadReport) -
         raise DataError(nothing_at(request.path, "file or folder"))
     if request.images is not None and not request.images.is_dir():
         raise DataError(f"{request.images}: no such folder of images (--images)")
-    with folders_listed_once():
+    for folder in request.allow_outside:
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder ({OPTION})")
+    with within(_roots(request)), folders_listed_once():
         chosen = _recognise(request.path, report) if format is None else _named(format)
         report.format = chosen.name
         return _read(chosen, request, report)
+
+
+def _roots(request: ReadRequest) -> list[Path]:
+    """Return the folders that the files of a data set may lead to: its own, and those that a person named.
+
+    A data set's folder is that of its file; above a folder that is named as one of annotations, the one that holds it.
+    """
+    folder = request.path if request.path.is_dir() else request.path.parent
+    named = with_name(folder).absolute()
+    above = [folder]
+    if _is_of_annotations(named):
+        above.append(named.parent)
+    elif split_of(named.name) and _is_of_annotations(named.parent):
+        above += [named.parent, named.parent.parent]
+    return [*above, *([] if request.images is None else [request.images]), *request.allow_outside]
+
+
+def _is_of_annotations(folder: Path) -> bool:
+    return is_annotation_folder(folder.name) or folder.name.lower() in ANNOTATION_FOLDERS
 
 
 def log_report(report: ReadReport, split: str, index: DatasetIndex) -> None:
@@ -78,6 +106,8 @@ def _read(format: Format, request: ReadRequest, report: ReadReport) -> DatasetIn
         return format.read(request, report)
     except DataError as error:
         message = printable(str(error))
+        if not isinstance(error, AnnotationError) and OPTION not in message:
+            message += printable(note_of_refused())
         if report.left_out and not report.detailed:
             message += f"; {len(report.left_out)} left out by --skip-bad, the first: {report.left_out[0]}"
         if message == str(error):
@@ -117,7 +147,7 @@ def _no_data_set_error(path: Path) -> DataError:
     for format in FORMATS.values():
         if files := format.lookalikes(path):
             message += f"; {', '.join(map(str, files[:3]))} is not {format.name}"
-    return DataError(message)
+    return DataError(printable(message + note_of_refused()))
 
 
 def _folder_of(path: Path, format: Format, level: int) -> Path:

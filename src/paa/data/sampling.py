@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import count, islice, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -132,16 +132,20 @@ class Sampling:
 
 
 class TrainBatches(Sampler[BatchPlan]):
-    """The plans of one process, `rank` of `world`, for each part of each step of training."""
+    """The plans of one process, `rank` of `world`, for each part of each step of training.
+
+    Where the batch does not divide, some shares have one image more than others. That changes nothing: losses are sums
+    over a share, divided by numbers of the whole batch.
+    """
 
     def __init__(
         self, index: DatasetIndex, transform: TrainTransform, sampling: Sampling, rank: int = 0, world: int = 1
     ) -> None:
-        """Raise ConfigError for a batch that cannot be shared equally, or a negative seed."""
+        """Raise ConfigError for a batch with fewer images than there are shares, or a negative seed."""
         size, parts = sampling.batch_size, sampling.parts
-        if size < 1 or parts < 1 or size % (world * parts):
+        if parts < 1 or size < world * parts:
             raise ConfigError(
-                f"a batch of {size} images cannot be shared equally by {world} processes"
+                f"a batch of {size} images cannot be shared by {world} processes"
                 + (f" in {parts} parts" if parts != 1 else "")
             )
         if sampling.seed < 0:
@@ -152,9 +156,8 @@ class TrainBatches(Sampler[BatchPlan]):
         threshold = transform.config.repeat_threshold
         self.factors = repeat_factors(index, threshold) if threshold else None
         self.range = range(sampling.start_step, sampling.steps)
-        images = size // (world * parts)
-        starts = range(rank * images * parts, (rank + 1) * images * parts, images)
-        self.shares = [slice(start, start + images) for start in starts]
+        bounds = [share * size // (world * parts) for share in range(rank * parts, (rank + 1) * parts + 1)]
+        self.shares = [slice(*pair) for pair in pairwise(bounds)]
 
     def __len__(self) -> int:
         return len(self.range) * len(self.shares)

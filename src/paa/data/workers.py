@@ -5,22 +5,75 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator, Sequence
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Event, Timer
 from typing import TypeVar
 
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
 from paa.data.batch import Batch
+from paa.data.read_report import first_few
 from paa.errors import RunError, format_bytes, one_line
 
 SHARED_MEMORY = Path("/dev/shm")
 _PAGE = 4096
 _IN_PROCESS = "load in the main process instead: --workers 0"
-_GRACE = 5.0  # seconds that torch's own time limit gets before workers are killed
+_NONE = -1  # the position of an image, where none is read
 
 Item = TypeVar("Item")
+
+
+class WorkerEndedError(RunError):
+    """A loader worker that ended before its work was done; another may take its place."""
+
+
+class Reading:
+    """The position of the image that each worker reads at the moment, in memory that all processes see."""
+
+    def __init__(self, workers: int) -> None:
+        self._positions = torch.full((workers,), _NONE)
+        if workers:
+            self._positions.share_memory_()
+
+    def begin(self, worker: int) -> None:
+        """Let this process be that worker: `note_reading` writes down what it reads from here on."""
+        global _noted
+        _noted = self._positions[worker]
+
+    def of(self, worker: int) -> int | None:
+        """Return the position of the image that a worker reads, or read when it ended; None between images."""
+        position = int(self._positions[worker])
+        return None if position == _NONE else position
+
+
+_noted: Tensor | None = None  # (): the position of the image that this process reads, where it is a worker
+
+
+def note_reading(position: int | None) -> None:
+    """Write down which image this process reads now, where it is a loader worker; None: no image any more."""
+    if _noted is not None:
+        _noted.fill_(_NONE if position is None else position)
+
+
+def start_workers(loader: DataLoader[Item]) -> Iterator[Item]:
+    """Start the workers of a loader, and return its iterator, which learns of a worker's end where it awaits a batch.
+
+    By torch's handler of the signal that a child has ended, the error would be raised wherever the main process just
+    is: in the middle of a change of the weights.
+    """
+    before = signal.getsignal(signal.SIGCHLD)
+    items = iter(loader)
+    if threading.current_thread() is threading.main_thread() and before is not None:
+        signal.signal(signal.SIGCHLD, before)
+    return items
 
 
 def shared_bytes(batch: Batch) -> int:
@@ -72,23 +125,34 @@ def worker_error(error: Exception) -> RunError | None:
         return _timeout_error(float(late[1]))
     pids = re.search(r"pid(?:\(s\))? ([\d, ]+)", said)
     worker = f"loader worker {pids[1]}" if pids else "a loader worker"
-    signal = re.search(r"killed by signal: ([\w ]+)", said)
-    if signal and signal[1] == "Bus error":
-        return RunError(f"{worker} ended by a bus error: {SHARED_MEMORY} may be too small for a batch; {_IN_PROCESS}")
-    if signal:
-        return RunError(
-            f"{worker} was ended by a signal ({signal[1]}): the machine or its container may be out of memory; "
-            f"take a smaller batch or fewer workers, or {_IN_PROCESS}"
-        )
-    return _open_files_error(error) or RunError(f"{worker} ended unexpectedly ({one_line(error)}); {_IN_PROCESS}")
+    killed = re.search(r"killed by signal: ([\w ]+)", said)
+    if killed is None:
+        return _open_files_error(error) or _ended_error(worker, f"ended unexpectedly ({one_line(error)})")
+    return _ended_error(worker, killed[1].strip(), by_signal=True)
 
 
-def receive(items: Iterator[Item], timeout: float) -> Iterator[Item]:
+def _ended_error(worker: str, how: str, image: str | None = None, *, by_signal: bool = False) -> WorkerEndedError:
+    """Return the error for a worker that ended; how: what happened, or the signal's name in words."""
+    at = "" if image is None else f" at {image}"
+    if not by_signal:
+        return WorkerEndedError(f"{worker} {how}{at}; {_IN_PROCESS}")
+    if how == "Bus error":
+        reason = f"{SHARED_MEMORY} may be too small for a batch"
+        return WorkerEndedError(f"{worker} was ended by a bus error{at}: {reason}; {_IN_PROCESS}")
+    return WorkerEndedError(
+        f"{worker} was ended by a signal ({how}){at}: the machine or its container may be out of memory; "
+        f"take a smaller batch or fewer workers, or {_IN_PROCESS}"
+    )
+
+
+def receive(items: Iterator[Item], timeout: float, image_of: Callable[[int], str | None]) -> Iterator[Item]:
     """Yield the items of a DataLoader's iterator; when it fails, end its workers, whatever state they are in.
 
     The workers are also ended when no more items are wanted: they ignore the signal by which torch would end them.
-    RunError if no item arrives in `timeout` seconds and a little more (0: no limit). torch limits only the wait for a
-    worker's message: it waits without limit for the batch that a message announced, and for a stopped worker to end.
+    image_of: returns the image that a worker, by its number, reads. RunError if no item arrives in `timeout` seconds
+    (0: no limit), WorkerEndedError if a worker ended; torch looks for that every five seconds. torch's own limit is not
+    used: it counts only until a worker's message, not until the batch is here that the message announced, and with it
+    torch would not look for workers that ended.
     """
     workers: Sequence[BaseProcess] = getattr(items, "_workers", ())
     while True:
@@ -98,7 +162,7 @@ def receive(items: Iterator[Item], timeout: float) -> Iterator[Item]:
             overdue.set()
             _kill(workers)
 
-        timer = Timer(timeout + _GRACE, end)
+        timer = Timer(timeout, end)
         timer.daemon = True
         try:
             if workers and timeout:
@@ -107,9 +171,13 @@ def receive(items: Iterator[Item], timeout: float) -> Iterator[Item]:
         except StopIteration:
             return
         except BaseException as error:
+            ended = [] if overdue.is_set() else _ended(workers, error)
             _end(workers)
             if overdue.is_set():
-                raise _timeout_error(timeout) from error
+                images = [image for worker in range(len(workers)) if (image := image_of(worker)) is not None]
+                raise _timeout_error(timeout, images) from error
+            if ended and isinstance(error, (RuntimeError, OSError, EOFError)):
+                raise _error_of(workers[ended[0]], image_of(ended[0])) from error
             raise
         finally:
             timer.cancel()
@@ -118,6 +186,25 @@ def receive(items: Iterator[Item], timeout: float) -> Iterator[Item]:
         except GeneratorExit:
             _end(workers)
             raise
+
+
+def _ended(workers: Sequence[BaseProcess], error: BaseException) -> list[int]:
+    """Return which workers, by their numbers, have ended."""
+    until = time.monotonic() + 1
+    while True:
+        ended = [number for number, worker in enumerate(workers) if not worker.is_alive()]
+        # a connection may break a moment before the worker at its other end is gone
+        if ended or not isinstance(error, (OSError, EOFError)) or time.monotonic() > until:
+            return ended
+        time.sleep(0.01)
+
+
+def _error_of(worker: BaseProcess, image: str | None) -> WorkerEndedError:
+    """Return the error for a worker that ended while it read an image."""
+    code = worker.exitcode or 0
+    if code < 0:
+        return _ended_error(f"loader worker {worker.pid}", signal.strsignal(-code) or str(-code), image, by_signal=True)
+    return _ended_error(f"loader worker {worker.pid}", f"ended unexpectedly (exit code {code})", image)
 
 
 def _kill(workers: Sequence[BaseProcess]) -> None:
@@ -139,9 +226,10 @@ def _join(workers: Sequence[BaseProcess]) -> None:
             worker.join(1)
 
 
-def _timeout_error(seconds: float) -> RunError:
+def _timeout_error(seconds: float, images: Sequence[str] = ()) -> RunError:
+    at = f", while reading {first_few(images)}" if images else ""
     return RunError(
-        f"no loader worker handed over a batch for {seconds:g} s (--worker-timeout): the images' disk or network "
+        f"no loader worker handed over a batch for {seconds:g} s (--worker-timeout){at}: the images' disk or network "
         f"folder may hang; {_IN_PROCESS}"
     )
 

@@ -80,7 +80,7 @@ def _decode(path: Path, report: ReadReport) -> tuple[list[_Result], Sequence[int
     try:
         results = msgspec.json.decode(text, type=list[_Result])
         return results, range(1, len(results) + 1)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return _decode_slowly(path, text, report)
 
 
@@ -102,7 +102,7 @@ def _decode_slowly(path: Path, text: bytes, report: ReadReport) -> tuple[list[_R
         if problem := _malformed(entry):
             report.leave_out(f"{path}: result {number}: {problem}", AnnotationError)
         else:
-            results.append(msgspec.convert(entry, _Result))
+            results.append(msgspec.convert({field: entry[field] for field in _FIELDS}, _Result))
             numbers.append(number)
     return results, numbers
 
@@ -116,7 +116,7 @@ def _malformed(entry: Any) -> str:
             return f"has no {field}" + (", only a segmentation" if field == "bbox" and "segmentation" in entry else "")
         try:
             msgspec.convert(entry[field], kind)
-        except msgspec.ValidationError:
+        except (msgspec.ValidationError, UnicodeError):  # half of a surrogate pair, which is no text
             return f"{field} is {_shown(entry[field])}, expected {expected}"
     return ""
 
@@ -132,7 +132,7 @@ def _problem(result: _Result, image: int, label: int, index: DatasetIndex) -> st
         return f"category_id {_shown(result.category_id)} is no class of the data set, which has {classes}"
     if min(result.bbox[2:]) < 0:
         return f"bbox is {_shown(result.bbox)}, with a negative side; expected x, y, width, height"
-    finite = abs(result.score) <= np.finfo(np.float32).max
+    finite = abs(result.score) <= float(np.finfo(np.float32).max)
     field, value = ("bbox", result.bbox) if finite else ("score", result.score)
     return f"{field} is {_shown(value)}, expected finite numbers"
 

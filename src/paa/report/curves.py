@@ -52,8 +52,9 @@ def precision_recall_curves(curves: Sequence[ClassCurve], out: Path, *, most: in
 def training_curves(log: Path, out: Path) -> None:
     """Write the losses and the learning rate over the steps of a training run.
 
-    log: JSON lines; those with the keys step, lr, loss, loss_classification, loss_box and loss_iou count, any others
-    are passed over, and so is a last line cut short. Of a step logged twice (by a resumed run) the later line counts.
+    log: JSON lines; those with numbers for step, lr, loss, loss_classification, loss_box and loss_iou count. Any others
+    are passed over, as those of a step whose loss is not finite, and so is a last line cut short. Of a step logged
+    twice (by a resumed run) the later line counts.
     Raises RunError if the log has no steps.
     """
     steps = _read_steps(log)
@@ -123,7 +124,7 @@ def _read_steps(log: Path) -> dict[int, dict[str, float]]:
             line = json.loads(text)
         except json.JSONDecodeError:
             continue
-        if isinstance(line, dict) and line.keys() >= {"step", "lr", *_LOSSES}:
+        if isinstance(line, dict) and not [key for key in ("step", "lr", *_LOSSES) if line.get(key) is None]:
             steps[int(line["step"])] = line
     if not steps:
         raise RunError(f"{log}: has no training steps; each is a line of JSON with step, lr and {', '.join(_LOSSES)}")

@@ -29,9 +29,9 @@ def training_line(record: dict[str, Any]) -> str:
             f"step {record['step']}: AP {_percent(record['AP'])}, AP50 {_percent(record['AP50'])} on the validation set"
         )
     return (
-        f"step {record['step']}/{record['steps']}: loss {record['loss']:.3f} ({_losses(record)}), "
+        f"step {record['step']}/{record['steps']}: loss {_loss(record['loss'])} ({_losses(record)}), "
         f"lr {record['lr']:.2g}, {_speed(record['images_per_second'])} images/s, "
-        f"{_duration(record['seconds_left'])} left"
+        f"{_duration(record['seconds_left'])} left{_bad_steps(record)}"
     )
 
 
@@ -145,7 +145,7 @@ class TrainingProgress:
         line = Text(f"{record['step']}/{record['steps']} ")
         line.append(full * done, "green")
         line.append(empty * (_BAR - done), "dim")
-        line.append(f" {_duration(record['seconds_left'])} left, loss {record['loss']:.3f}")
+        line.append(f" {_duration(record['seconds_left'])} left, loss {_loss(record['loss'])}{_bad_steps(record)}")
         if self._last is not None:
             line.append(f", AP {_percent(self._last['AP'])}", "bold")
         line.append(f", lr {record['lr']:.2g}, {_speed(record['images_per_second'])} images/s, {_losses(record)}")
@@ -155,7 +155,17 @@ class TrainingProgress:
 def _losses(record: dict[str, Any]) -> str:
     """Return the parts of the loss."""
     parts = {name.removeprefix("loss_"): value for name, value in record.items() if name.startswith("loss_")}
-    return ", ".join(f"{name} {value:.3f}" for name, value in parts.items())
+    return ", ".join(f"{name} {_loss(value)}" for name, value in parts.items())
+
+
+def _loss(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.3f}"
+
+
+def _bad_steps(record: dict[str, Any]) -> str:
+    """Return how many steps of the run were skipped, if any were."""
+    count = record.get("bad_steps", 0)
+    return f", {counted(count, 'step')} skipped" if count else ""
 
 
 def _percent(value: float | None) -> str:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -16,9 +17,10 @@ from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from paa.errors import RunError
+from paa.errors import RunError, one_line
 from paa.runtime.device import pick_device
 from paa.runtime.memory import keep_memory
+from paa.runtime.stop_signals import end_with_torchrun
 
 _times_joined = itertools.count()
 
@@ -70,11 +72,17 @@ class Process:
                 dist.broadcast(tensor, 0)
 
 
+class LostProcessError(RunError):
+    """Another process of the run has ended, or cannot be reached any more."""
+
+
 @contextmanager
-def start(device: str | None) -> Iterator[Process]:
+def start(device: str | None, timeout: float | None = None) -> Iterator[Process]:
     """Join the processes that torchrun started (gloo for CPUs, nccl for GPUs); without torchrun, be the only process.
 
-    device: as for `pick_device`. RunError where a device is missing or the processes cannot reach each other.
+    device: as for `pick_device`. timeout: seconds after which a process that waits for another one counts it as lost;
+    None for torch's, 1800 on CPUs and 600 on GPUs. RunError where a device is missing or the processes cannot reach
+    each other, LostProcessError where they cannot any more.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     chosen = pick_device(device, int(os.environ.get("LOCAL_RANK", "0")))
@@ -87,10 +95,11 @@ def start(device: str | None) -> Iterator[Process]:
     if world == 1:
         yield Process(chosen)
         return
+    end_with_torchrun()
     joined_before = dist.is_initialized()  # by the program that calls us, which goes on using its group
     try:
         if not joined_before:
-            _join("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo")
+            _join("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo", timeout)
     except ValueError as error:
         message = f"WORLD_SIZE is {world}, but the processes cannot reach each other: {error}; use torchrun"
         raise RunError(message) from error
@@ -99,17 +108,30 @@ def start(device: str | None) -> Iterator[Process]:
         if dist.get_rank() > 0:
             log.setLevel(logging.ERROR)  # what all processes find is logged by the first one only
         yield Process(chosen, dist.get_rank(), world, int(os.environ.get("LOCAL_WORLD_SIZE", world)))
+    except RuntimeError as error:
+        if not _is_about_others(error):
+            raise
+        raise LostProcessError(
+            f"process {os.environ.get('RANK')} of {world} lost another one, which has ended, or cannot be reached "
+            f"({one_line(error)}); a training run goes on from its last checkpoint with --resume"
+        ) from error
     finally:
         log.setLevel(level)
         if not joined_before:
             dist.destroy_process_group()
 
 
-def _join(backend: str) -> None:
+def _is_about_others(error: RuntimeError) -> bool:
+    """Return whether an error is one of communication with other processes; gloo has no class for its errors."""
+    return isinstance(error, dist.DistError) or "/gloo/" in str(error)
+
+
+def _join(backend: str, timeout: float | None) -> None:
     """Make the group of all processes; ValueError if the environment does not say where they meet.
 
     A program may join several times. torchrun's store keeps the addresses of each time, so each time has a prefix.
     """
     store, rank, world = next(rendezvous("env://"))
     prefix = f"paa-{next(_times_joined)}"
-    dist.init_process_group(backend, store=PrefixStore(prefix, store), rank=rank, world_size=world)
+    limit = None if timeout is None else timedelta(seconds=timeout)
+    dist.init_process_group(backend, timeout=limit, store=PrefixStore(prefix, store), rank=rank, world_size=world)

@@ -19,14 +19,15 @@ _LONGEST_NAME = 255  # bytes, the limit of most file systems
 
 
 @contextmanager
-def whole_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
+def whole_file(path: Path, *, durable: bool = True, folder: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path to write to; when all is written, also to the disk, the file is moved to `path`.
 
     An error or a power cut leaves the earlier file at `path` unchanged. durable: wait for the disk; without, a power
-    cut may damage the file. The temporary name is unique, so that two processes that write the same file do not mix
-    their contents. RunError if the system cannot write the file.
+    cut may damage the file. folder: where the temporary file is, on the same disk; by default beside `path`. Its name
+    is unique, so that two processes that write the same file do not mix their contents. RunError if the system cannot
+    write the file.
     """
-    temporary = _temporary_path(path)
+    temporary = _temporary_path(path if folder is None else folder / path.name)
     try:
         yield temporary
         if durable:

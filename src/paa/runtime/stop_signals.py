@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +16,7 @@ _ASKING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP"
 Ctrl-C, and SIGHUP by closing the terminal."""
 _ECHO = 3.0
 """Seconds in which torchrun passes on a signal that its processes have got from the terminal or the scheduler too."""
-
-
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _TRY_AGAIN = 75
 """EX_TEMPFAIL of sysexits.h: the program did not finish, and may when it is started again."""
 
@@ -30,11 +31,13 @@ class StoppedError(BaseException):
 class StopSignals:
     """Notes the first signal that asks this program to end; the second one ends it at once, as if it were not handled.
 
-    received: that first signal.
+    received: that first signal. elsewhere: the name of a signal that another process of the run received, to be set by
+    who learns of it.
     """
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
+        self.elsewhere = ""
         self._at = 0.0
         self._interrupts = False
 
@@ -92,6 +95,12 @@ def ignore_stop_signals() -> None:
     """Leave the signals that ask a program to end to the process that started this one."""
     for each in _ASKING:
         signal.signal(each, signal.SIG_IGN)
+
+
+def end_with_torchrun() -> None:
+    """Have the system send SIGTERM to this process if torchrun, which started it, is killed; on Linux alone."""
+    if _under_torchrun() and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _under_torchrun() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-_URL = re.compile(r"(https?|ftp|s3|gs|hdfs|file):/+(.+)", re.IGNORECASE | re.DOTALL)
+_URL = re.compile(r"([a-z][a-z0-9+.-]+):/+(.+)", re.IGNORECASE | re.DOTALL)  # one letter is a disk, as in C:/images
 
 
 def url_of(given: str | Path) -> str | None:

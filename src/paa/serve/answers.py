@@ -11,8 +11,10 @@ from fastapi import HTTPException, Request
 
 from paa.detections import Detections
 
-CLIENT_LEFT = 499
-"""The status, nginx's, under which a request is counted whose client did not wait for the answer."""
+
+def client_left() -> HTTPException:
+    """Return what answers a client that did not wait: status 499, nginx's, under which the request is counted."""
+    return HTTPException(499, "the client has closed the connection")
 
 
 async def wait_for(request: Request, futures: Sequence[Future[Detections]], seconds: float) -> list[Detections]:
@@ -29,11 +31,18 @@ async def wait_for(request: Request, futures: Sequence[Future[Detections]], seco
         leaving.cancel()
         if not found.done():
             found.cancel()  # and with it each future
+            found.add_done_callback(_look_at)
     if found in done:
         return await found
     if leaving in done:
-        raise HTTPException(CLIENT_LEFT, "the client has closed the connection")
+        raise client_left()
     raise HTTPException(504, f"waited {seconds:g} seconds for the network (--timeout)")
+
+
+def _look_at(done: asyncio.Future[Any]) -> None:
+    """Take note of how a future ended, which asyncio would log otherwise."""
+    if not done.cancelled():
+        done.exception()
 
 
 async def _client_left(request: Request) -> None:

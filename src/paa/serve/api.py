@@ -10,9 +10,11 @@ import anyio
 from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from paa.data.read_report import printable
 from paa.detections import Detections
 from paa.errors import ImageError, TooManyPixelsError
 from paa.inference.keep import Keep, keep_for
@@ -46,6 +48,7 @@ def make_app(service: Service, *, allow_urls: bool = False, hosts: Collection[st
     app.add_middleware(OriginGuard, hosts=hosts)
     app.add_middleware(_Counted, metrics=service.metrics)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(StarletteHTTPException, _refused)
     app.add_exception_handler(Exception, _failed)
     decoders = anyio.CapacityLimiter(os.cpu_count() or 1)  # each may hold an image of --max-pixels
     in_progress = anyio.Semaphore(service.limits.queue)
@@ -141,7 +144,13 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     first = error.errors()[0]
     unknown = f"unknown option; known: {', '.join(Options.model_fields)}"
     reason = unknown if first["type"] == "extra_forbidden" else first["msg"]
-    return JSONResponse({"detail": f"{first['loc'][-1]}: {reason}"}, 422)
+    return JSONResponse({"detail": printable(f"{first['loc'][-1]}: {reason}")}, 422)
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    """Answer with the reason in one line, whatever is in the names that the client sent."""
+    assert isinstance(error, StarletteHTTPException)
+    return JSONResponse({"detail": printable(error.detail)}, error.status_code, error.headers)
 
 
 async def _failed(request: Request, error: Exception) -> JSONResponse:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -73,16 +73,28 @@ class OriginGuard:
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if self._hosts is not None and (urlsplit(f"//{host}").hostname or "") not in self._hosts:
+        if self._hosts is not None and _split(f"//{host}").hostname not in self._hosts:
             return _refuse(421, f"this server does not answer for the host {host!r} (--hosts)")
         if scope["method"] in _READS:
             return None
         site = headers.get("sec-fetch-site")
         if site is None:
-            foreign = "origin" in headers and urlsplit(headers["origin"]).netloc.lower() != host.lower()
+            foreign = "origin" in headers and _split(headers["origin"]).netloc.lower() != host.lower()
         else:
             foreign = site not in ("same-origin", "none")
         return _refuse(403, "pages of other sites may not send requests to this server") if foreign else None
+
+
+def _split(address: str) -> SplitResult:
+    """Return the parts of an address; empty ones for one that is malformed."""
+    try:
+        parts = urlsplit(address)
+        return parts if parts.hostname is not None else _NOTHING
+    except ValueError:
+        return _NOTHING
+
+
+_NOTHING = SplitResult("", "", "", "", "")
 
 
 def _refuse(status: int, reason: str) -> JSONResponse:

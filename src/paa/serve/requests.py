@@ -11,9 +11,11 @@ import msgspec
 from fastapi import HTTPException, Request
 from python_multipart.exceptions import FormParserError
 from starlette.datastructures import UploadFile
+from starlette.requests import ClientDisconnect
 
 from paa.data.images.fetch import FetchLimits, fetch
 from paa.errors import ImageError, TooManyBytesError, format_bytes, one_line
+from paa.serve.answers import client_left
 from paa.serve.limits import Limits
 
 BODY = {
@@ -48,7 +50,7 @@ class SentImage:
 async def read_images(request: Request, limits: Limits, allow_urls: bool) -> list[SentImage]:
     """Return the images of a request, at least one; HTTPException where there are none, or too many.
 
-    408 if they take longer than `limits.timeout` seconds to come.
+    408 if they take longer than `limits.timeout` seconds to come, 499 if the client leaves before.
     """
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind not in ("multipart/form-data", "application/json"):
@@ -62,6 +64,8 @@ async def read_images(request: Request, limits: Limits, allow_urls: bool) -> lis
             return await _uploaded(request, limits)
     except TimeoutError:
         raise HTTPException(408, f"the images did not arrive within {limits.timeout:g} seconds (--timeout)") from None
+    except ClientDisconnect:
+        raise client_left() from None
 
 
 async def _uploaded(request: Request, limits: Limits) -> list[SentImage]:
@@ -72,7 +76,7 @@ async def _uploaded(request: Request, limits: Limits) -> list[SentImage]:
             if not files:
                 raise HTTPException(400, "no image file in the form: send some as curl -F images=@photo.jpg does")
             return [SentImage(file.filename or "image", await file.read()) for file in files]
-    except FormParserError as error:  # not every version of starlette answers it
+    except (FormParserError, ValueError, LookupError) as error:  # which starlette leaves to the application
         raise HTTPException(400, f"the form is malformed: {one_line(error)}") from error
 
 

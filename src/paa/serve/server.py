@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
+from typing import cast
 
 import uvicorn
 from fastapi import FastAPI
 
 from paa.errors import RunError, one_line
+from paa.serve.connections import TimedConnection
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """The names of this machine by which only itself can reach it."""
@@ -53,11 +58,18 @@ def run_server(
     """Serve until SIGINT or SIGTERM comes; then take no more requests, answer those in progress, and return.
 
     on_start: is called when requests are answered. on_stop: is called before those in progress are waited for.
-    seconds: how long these may take.
+    seconds: how long these may take, and how long a connection may stay without a request.
     """
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=max(1, round(seconds))
+        app,
+        http=cast(type[asyncio.Protocol], partial(TimedConnection, seconds=seconds)),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(seconds)),
     )
+    for name in ("uvicorn.error", "python_multipart"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # a client's fault is in its answer, not in the log
     with _quiet_signals():
         _Server(config, on_start, on_stop).run([listening])
 

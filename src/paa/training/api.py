@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from paa.config import CardConfig, DataConfig, Recipe, RuntimeConfig, ValidationConfig, WeightsFormat
+from paa.config import AssignerName, CardConfig, DataConfig, Recipe, RuntimeConfig, ValidationConfig, WeightsFormat
 from paa.errors import ConfigError
 from paa.recipes import find_recipe
 from paa.runtime.distributed import start
@@ -34,6 +34,7 @@ def train(
     resume: str | Path | None = None,
     init: str | Path | None = None,
     init_format: WeightsFormat | None = None,
+    assigner: AssignerName | None = None,
     model: Values = _NONE,
     augment: Values = _NONE,
     schedule: Values = _NONE,
@@ -56,6 +57,8 @@ def train(
     resume: "last" resumes the run in `output`, or starts it if it has no checkpoint yet; a path resumes from that
     checkpoint. init: weights to start from, a file of a detector or a backbone, or a name, as mmdet/r50_mstrain_3x,
     efficientnet_lite0, torchvision/NAME, timm/NAME (`paa weights` lists them); init_format: the format of that file.
+    assigner: the rule that decides which anchors are positive, a name in `paa.assigners.ASSIGNERS`; default: the
+    recipe's, PAA's own in all named recipes.
 
     model, augment, schedule, validation, runtime, card: values for fields of `ModelConfig`, `AugmentConfig`,
     `ScheduleConfig`, `ValidationConfig`, `RuntimeConfig` and `CardConfig` (`paa.config`). What you set is
@@ -85,6 +88,7 @@ def train(
         "resume": resume,
         "init": init,
         "init_format": init_format,
+        "assigner": assigner,
     }
     config = build_config(
         recipe,
@@ -93,6 +97,7 @@ def train(
             changed(original.augment, groups["augment"], "augment."),
             changed(original.schedule, groups["schedule"], "schedule."),
             original.init,
+            assigner=original.assigner if assigner is None else assigner,
         ),
         changed(DataConfig(Path()), groups["data"], "data."),
         changed(ValidationConfig(), groups["validation"], "validation."),
@@ -109,7 +114,7 @@ def train(
             *(name for name, value in single.items() if value is not None),
         ],
     )
-    with start(config.runtime.device) as process:
+    with start(config.runtime.device, config.runtime.process_timeout) as process:
         return train_run(config, process, listener)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
+from torch import Tensor
 
 from paa.model.detector import Detector
 
@@ -27,13 +28,15 @@ class WeightAverage:
         self.counts = [pair for pair in pairs if not pair[0].is_floating_point()]
 
     @torch.no_grad()
-    def update(self, updates: int) -> None:
-        """Move the average towards the present weights; updates: how many updates were made before.
+    def update(self, updates: int, finite: Tensor | bool = True) -> None:
+        """Move the average towards the present weights if `finite`, as a tensor () on their device, is true.
 
-        The decay is at most (1 + updates) / (10 + updates), TensorFlow's rule: at the start of a run old weights fade
-        faster, so that short runs have an average too.
+        updates: how many updates were made before, or skipped. The decay is at most (1 + updates) / (10 + updates),
+        TensorFlow's rule: at the start of a run old weights fade faster, so that short runs have an average too.
         """
         decay = min(self.decay, (1 + updates) / (10 + updates))
-        torch._foreach_lerp_(self.averages, self.weights, 1 - decay)
+        share = (1 - decay) * finite  # 0 leaves the average as it is
+        for average, weight in zip(self.averages, self.weights):
+            average.lerp_(weight, share)
         for ours, theirs in self.counts:  # how many batches a batch norm has seen
             ours.copy_(theirs)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import torch
 
+from paa.assigners import make_assigner
 from paa.config import Precision, Recipe
 from paa.core.losses import paa_losses
 from paa.data.augment import TrainTransform
@@ -32,13 +34,13 @@ def fit_batch(config: TrainConfig, index: DatasetIndex, process: Process) -> Tra
     if not config.auto or process.device.type != "cuda" or "accumulate" in config.named:
         return config
     precision = resolve_precision(config.runtime.precision, process.device)
-    share = config.batch_size // process.world
+    share = math.ceil(config.batch_size / process.world)
 
     def fits(images: int) -> bool:
         return fits_in_memory(config.recipe, index, process.device, images, precision)
 
     # every process must come to the same number
-    parts = max(process.gather(parts_that_fit(share, fits)))
+    parts = min(max(process.gather(parts_that_fit(share, fits))), config.batch_size // process.world)
     if parts > 1:
         log.info(f"auto: each step in {parts} parts of {share // parts} images, which fit in the GPU's memory")
     return replace(config, accumulate=parts)
@@ -47,6 +49,11 @@ def fit_batch(config: TrainConfig, index: DatasetIndex, process: Process) -> Tra
 def parts_that_fit(images: int, fits: Callable[[int], bool]) -> int:
     """Return the least number of equal parts such that one fits; as many as there are images if not even one does."""
     return next((parts for parts in range(1, images) if images % parts == 0 and fits(images // parts)), images)
+
+
+def next_parts(images: int, parts: int) -> int | None:
+    """Return the next larger number of equal parts of that many images; None where a part is one image already."""
+    return next((more for more in range(parts + 1, images + 1) if images % more == 0), None)
 
 
 def fits_in_memory(
@@ -77,6 +84,7 @@ def _step(recipe: Recipe, index: DatasetIndex, device: torch.device, images: int
     sizes = torch.tensor([[height, width]] * images, device=device)
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         outputs = detector(pixels, sizes)
-    losses = paa_losses(outputs, detector.anchors(outputs), boxes, labels, legacy=recipe.model.legacy).losses
+    assigner, legacy = make_assigner(recipe.assigner), recipe.model.legacy
+    losses = paa_losses(outputs, detector.anchors(outputs), boxes, labels, assigner=assigner, legacy=legacy).losses
     torch.stack(list(losses.values())).sum().backward()
     optimizer.step()

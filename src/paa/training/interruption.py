@@ -28,7 +28,8 @@ class Interruption:
         elif self.limit.forbids(*next_parts):
             reason = "the end of its time (max_hours)"
         if self._process.any(bool(reason)):
-            self.reason = next(filter(None, self._process.gather(reason)))
+            self.reason, signal = next(filter(any, self._process.gather((reason, self._signals.name))))
+            self._signals.elsewhere = "" if self._signals.name else signal
 
     @contextmanager
     def anywhere(self) -> Iterator[None]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Mapping
 
 import torch
-from torch import Tensor
 
 from paa.runtime.contention import CpuShare
 from paa.runtime.distributed import Process
 from paa.training.records import STOP, Listener, Record
 from paa.training.schedule import Schedule
+from paa.training.step_result import StepResult
 
 log = logging.getLogger("paa")
 
@@ -34,21 +34,19 @@ class TrainingLog:
         """Measure the speed from here on; step: steps trained so far."""
         self._clock, self._clock_step = time.perf_counter(), step
 
-    def training(
-        self, step: int, losses: Mapping[str, Tensor], num_positives: Tensor, gradient_norm: Tensor | None
-    ) -> None:
+    def training(self, step: int, result: StepResult, bad_steps: int) -> None:
         """Record a step: its losses averaged over processes, learning rate, speed, time left.
 
-        step: counted from 1. losses, num_positives, gradient_norm: see `StepResult`.
+        step: counted from 1. bad_steps: see `Record`.
         """
         speed = (step - self._clock_step) * self._batch_size / (time.perf_counter() - self._clock)
-        means = self._process.mean(torch.stack(list(losses.values()))).tolist()
-        record: Record = {"step": step, "steps": self._schedule.steps, "loss": sum(means)}
-        record.update({f"loss_{name}": loss for name, loss in zip(losses, means)})
-        record["positives"] = num_positives.item()
-        if gradient_norm is not None:
-            record["gradient_norm"] = gradient_norm.item()
+        means = self._process.mean(torch.stack(list(result.losses.values()))).tolist()
+        record: Record = {"step": step, "steps": self._schedule.steps, "loss": _finite(sum(means))}
+        record.update({f"loss_{name}": _finite(loss) for name, loss in zip(result.losses, means)})
+        record["positives"] = result.num_positives.item()
+        record["gradient_norm"] = _finite(result.gradient_norm.item())
         record["lr"] = self._schedule.lr_at(step - 1)
+        record["bad_steps"] = bad_steps
         record["images_per_second"] = round(speed, 3)
         record["seconds_left"] = round((self._schedule.steps - step) * self._batch_size / speed, 1)
         self._record(record)
@@ -63,3 +61,8 @@ class TrainingLog:
     def _record(self, record: Record) -> None:
         asked = self._write(record) is STOP
         self.stopped = self.stopped or any(self._process.gather(asked))
+
+
+def _finite(value: float) -> float | None:
+    """Return a number, or None for what JSON has no number for."""
+    return value if math.isfinite(value) else None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from paa.config import ScheduleConfig
@@ -15,6 +16,7 @@ def make_optimizer(detector: Detector, config: ScheduleConfig) -> Optimizer:
     Each group's `factor` is its learning rate as a multiple of the schedule's. Biases learn at `bias_lr_factor` times
     the learning rate and without decay (maskrcnn-benchmark's rule, by their names); trained batch norm has no decay
     either. With AdamW no vector has decay: neither other norms' weights nor layer scales (ConvNeXt).
+    Both optimizers are torch's fused ones, which can skip a step (`step_if`).
     """
     adamw = config.optimizer == "adamw"
     norms = {id(p) for m in detector.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters()}
@@ -32,7 +34,21 @@ def make_optimizer(detector: Detector, config: ScheduleConfig) -> Optimizer:
     groups = [{"params": params, "weight_decay": decay, "factor": f} for (decay, f), params in alike.items()]
     if adamw:
         return AdamW(groups, lr=config.lr, fused=True)
-    return SGD(groups, lr=config.lr, momentum=0.9)
+    sgd = SGD(groups, lr=config.lr, momentum=0.9, fused=True)
+    for group in sgd.param_groups:
+        for parameter in group["params"]:
+            # torch makes it in the first step, and leaves it without values where that step is skipped
+            sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return sgd
+
+
+def step_if(finite: Tensor, optimizer: Optimizer) -> None:
+    """Let the optimizer make its step if `finite`, () bool on its device, is true; else weights and state stay.
+
+    The decision is made on the device, so that nothing waits for it.
+    """
+    optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]  # by which torch's GradScaler says so too
+    optimizer.step()
 
 
 def set_lr(optimizer: Optimizer, lr: float) -> None:

@@ -65,6 +65,7 @@ def build_config(
         init=recipe.init if init is None else init,
         init_format=init_format,
         card=card,
+        recipe_name=recipe_name,
         auto=auto,
         named=tuple(dict.fromkeys(named)),
     )

@@ -11,9 +11,10 @@ Record = dict[str, Any]
 """One line of a run's log.
 
 A training record has `step`, `steps` (of the whole run), `loss`, `loss_classification`, `loss_box`, `loss_iou`,
-`positives` (positive anchors of the batch, mean over the processes), `gradient_norm` where gradients are clipped, `lr`,
-`images_per_second` and `seconds_left`. A validation record has `step`, COCO's twelve numbers (`AP`, `AP50`, ...) from 0
-to 1, None where undefined, and `evaluation_seconds`.
+`positives` (positive anchors of the batch, mean over the processes), `gradient_norm` (before gradients are clipped),
+`lr`, `bad_steps` (how many steps so far were skipped, as their loss or gradient was not finite), `images_per_second`
+and `seconds_left`; losses and gradient norm are None where they are not finite. A validation record has `step`, COCO's
+twelve numbers (`AP`, `AP50`, ...) from 0 to 1, None where undefined, and `evaluation_seconds`.
 """
 
 STOP: Final = "stop"
@@ -36,6 +37,7 @@ class TrainResult:
     `resume="last"` continues it, or it ran out of patience (`validation.patience`), and `best` is the checkpoint to
     use, or it was interrupted. interrupted: whether a signal or the end of its time (`runtime.max_hours`) ended it, so
     that `resume="last"` continues it. training, validation: the last record of each kind, None if there is none.
+    bad_steps: how many steps of the run were skipped, as their loss or gradient was not finite.
     """
 
     folder: Path
@@ -47,3 +49,4 @@ class TrainResult:
     interrupted: bool
     training: Record | None
     validation: Record | None
+    bad_steps: int

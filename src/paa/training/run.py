@@ -9,10 +9,12 @@ from pathlib import Path
 from torch import nn
 
 from paa.config import Precision
+from paa.core.assignment import Assigner
 from paa.core.losses import LossResult
 from paa.data.batch import Batch
 from paa.data.index import DatasetIndex
 from paa.data.loader import Loader
+from paa.errors import PaaError, RunError
 from paa.runtime.distributed import Process
 from paa.runtime.stop_signals import StoppedError
 from paa.training.finite import FiniteCheck
@@ -23,6 +25,7 @@ from paa.training.run_data import NoteLeftOut
 from paa.training.run_folder import RunFolder, save_checkpoint
 from paa.training.settings import TrainConfig
 from paa.training.state import TrainingState
+from paa.training.statistics import Statistics
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class Run:
     config: with the model that `--init` or the checkpoint decided. val_index: the validation set, which is evaluated
     every `validation_interval` steps; None without validation. loader: the batches of the steps to come, each step's in
     `accumulate` parts. model: the detector, wrapped where there are several processes. losses: `paa_losses`, compiled
-    if that was asked for. write_card: writes the model card anew, with the numbers so far.
+    if that was asked for. assigner: the rule that they are given. first_step: how many steps were made before this run
+    started, or was resumed. write_card: writes the model card anew, with the numbers so far.
     """
 
     config: TrainConfig
@@ -44,11 +48,14 @@ class Run:
     state: TrainingState
     model: nn.Module
     losses: Callable[..., LossResult]
+    assigner: Assigner
     precision: Precision
     log: TrainingLog
     finite: FiniteCheck
+    statistics: Statistics
     note_left_out: NoteLeftOut
     interruption: Interruption
+    first_step: int
     write_card: Callable[[], None]
 
     def is_due(self, interval: int) -> bool:
@@ -76,22 +83,42 @@ class Run:
     def steps(self) -> Iterator[tuple[Batch, ...]]:
         """Yield the batches of each step, the parts of which come one after the other, until the run ends.
 
-        A signal that comes while data are awaited ends the run here, after the steps that were made are saved.
+        A signal that comes while data are awaited ends the run here, after the steps that were made are saved. So does,
+        with its error, a fault of the data in one of the processes; the other processes then raise RunError.
         """
-        first = self.state.step
         steps = zip(*[iter(self.loader)] * self.config.accumulate)
         while not self.stopped:
+            fault: PaaError | None = None
+            parts = None
             try:
                 with self.interruption.between_steps(), self.interruption.limit.measured("loading"):
                     parts = next(steps, None)
             except StoppedError:
                 self.interruption.check()
-                if self.state.step > first:
+                if self.state.step > self.first_step:
                     self.save_step()
                 return
+            except PaaError as error:
+                fault = error
+            if self.process.any(fault is not None):
+                self._end_by(fault)
             if parts is None:
                 return
             yield parts
+
+    def _end_by(self, fault: PaaError | None) -> None:
+        """Save the steps that were made, and raise a fault, in all processes; fault: None where it is another's."""
+        said = next(filter(None, self.process.gather("" if fault is None else str(fault))))
+        message = f"{said}{self.saved_before()}"
+        raise (RunError(message) if fault is None else type(fault)(message)) from fault
+
+    def saved_before(self) -> str:
+        """Save the steps made since the start or the last resumption, if there are any, and say so for a message."""
+        step = self.state.step
+        if step > self.first_step:
+            self.save_step()
+            return f" (training step {step + 1}; {self.folder.last} holds the {step} before, --resume goes on)"
+        return f" (training step {step + 1})"
 
     def save(self, path: Path) -> None:
         """Write a checkpoint of the run as it stands, in the first process."""
@@ -133,6 +160,7 @@ class Run:
             step=state.step,
             stopped=self.stopped and self.unfinished,
             interrupted=self.interruption.reason is not None and self.unfinished,
+            bad_steps=state.bad_steps,
             training=last_training,
             validation=last_validation,
         )

@@ -56,7 +56,11 @@ def read_data(
     """
     if config.max_pixels is not None:
         limit_pixels(config.max_pixels)
-    options: dict[str, Any] = {"format": config.format, "skip_bad": config.skip_bad}
+    options: dict[str, Any] = {
+        "format": config.format,
+        "skip_bad": config.skip_bad,
+        "allow_outside": config.allow_outside,
+    }
     index = read_dataset(
         config.path,
         config.train_split,

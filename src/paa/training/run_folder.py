@@ -22,6 +22,7 @@ import paa
 from paa.config import Recipe, to_dict
 from paa.data.left_out import LEFT_OUT
 from paa.errors import CheckpointError, RunError
+from paa.runtime.elastic import lock_patience
 from paa.runtime.files import (
     cannot_write,
     check_folder,
@@ -45,8 +46,8 @@ log = logging.getLogger("paa")
 class RunFolder:
     """The files of one run: checkpoints, their metrics, configuration, recipe, model card, log, and what was left out.
 
-    metrics_last, metrics_best: the numbers of the last validation, and of the one whose weights are in best.pt, in the
-    form of `paa eval`'s metrics.json.
+    bad_steps: a folder for the batches of steps that were skipped. metrics_last, metrics_best: the numbers of the last
+    validation, and of the one whose weights are in best.pt, in the form of `paa eval`'s metrics.json.
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,6 +57,7 @@ class RunFolder:
         self.previous = path / "previous.pt"
         self.metrics_last, self.metrics_best = path / "metrics_last.json", path / "metrics_best.json"
         self.left_out = path / LEFT_OUT
+        self.bad_steps = path / "bad_steps"
         self._held = ExitStack()
         self._locked = False
 
@@ -73,11 +75,14 @@ class RunFolder:
         return self._held.enter_context(opened)
 
     def lock(self) -> None:
-        """Let no other process write here until the folder's context ends; RunError if one does already."""
+        """Let no other process write here until the folder's context ends; RunError if one does already.
+
+        Where machines come and go, a process of one that was cut off gets the time to end.
+        """
         if not self._locked:
             check_folder(self.path)
             self.path.mkdir(parents=True, exist_ok=True)
-            self.keep_open(run_lock(self.path))
+            self.keep_open(run_lock(self.path, lock_patience()))
             self._locked = True
 
     def check_empty(self) -> None:

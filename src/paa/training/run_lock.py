@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -28,13 +29,14 @@ _held: set[int] = set()
 
 
 @contextmanager
-def run_lock(folder: Path) -> Iterator[None]:
+def run_lock(folder: Path, patience: float = 0.0) -> Iterator[None]:
     """Hold the lock of an existing folder; if another process holds it, RunError, which names that process.
 
-    The lock of a process that was killed is taken over, and that is logged.
+    The lock of a process that was killed is taken over, and that is logged. patience: seconds to wait for a process
+    that may be about to end.
     """
     path = folder / LOCK
-    file = _acquire(path)
+    file = _acquire_within(path, patience)
     _held.add(file)
     try:
         yield
@@ -44,6 +46,21 @@ def run_lock(folder: Path) -> Iterator[None]:
             if _is_file_at(file, path):
                 path.unlink()
         os.close(file)
+
+
+def _acquire_within(path: Path, patience: float) -> int:
+    """Return the descriptor of the lock file as soon as this process has locked it; RunError if others hold it on."""
+    until, said = time.monotonic() + patience, False
+    while True:
+        try:
+            return _acquire(path)
+        except RunError as error:
+            if time.monotonic() >= until:
+                raise
+            if not said:
+                log.info(f"{error}; trying again for {patience:.0f} s")
+                said = True
+        time.sleep(0.2)
 
 
 def _acquire(path: Path) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from paa.assigners import make_assigner
 from paa.config import CardConfig, DataConfig, Recipe, RuntimeConfig, ValidationConfig, WeightsFormat, check_model
 from paa.errors import ConfigError
 from paa.training.loggers.open import check_loggers
@@ -36,6 +37,8 @@ class TrainConfig:
     """Format of that file; default: recognised from its content."""
     card: CardConfig = field(default_factory=CardConfig)
     """What the model card says that only a person knows."""
+    recipe_name: str = ""
+    """Name of the recipe, for messages."""
     auto: bool = False
     """Decide the recipe from the data set, the device and the weights at hand; fields that are named are kept."""
     named: tuple[str, ...] = ()
@@ -80,6 +83,7 @@ def check_settings(config: TrainConfig, world: int) -> None:
     """Raise ConfigError for an invalid value; world: the number of processes."""
     check_model(config.recipe.model)
     check_loggers(config.runtime.loggers)
+    make_assigner(config.recipe.assigner)
     augment, schedule = config.recipe.augment, config.recipe.schedule
     runtime, validation = config.runtime, config.validation
     least: dict[str, tuple[float, float | None]] = {
@@ -93,7 +97,9 @@ def check_settings(config: TrainConfig, world: int) -> None:
         "runtime.worker_timeout": (0, runtime.worker_timeout),
         "runtime.log_interval": (1, runtime.log_interval),
         "runtime.checkpoint_interval": (1, runtime.checkpoint_interval),
+        "runtime.process_timeout": (1, runtime.process_timeout),
         "runtime.max_hours": (0, runtime.max_hours),
+        "runtime.max_bad_steps": (0, runtime.max_bad_steps),
         "augment.min_sizes": (1, min(augment.min_sizes, default=None)),
         "augment.max_size": (1, augment.max_size),
         "augment.color_jitter": (0, augment.color_jitter),
@@ -135,8 +141,8 @@ def check_settings(config: TrainConfig, world: int) -> None:
 
 
 def check_shares(config: TrainConfig, world: int) -> None:
-    """Raise ConfigError unless all processes, and all parts of a step, get equally many images."""
+    """Raise ConfigError unless there is an image for each process, and for each part of its step."""
     shares = world * config.accumulate
-    if config.batch_size % shares:
+    if config.batch_size < shares:
         of_what = "the processes" if config.accumulate == 1 else f"the processes ({world}) x accumulate"
-        raise ConfigError(f"batch_size must be a multiple of {shares}, {of_what}, got {config.batch_size}")
+        raise ConfigError(f"batch_size must be at least {shares}, {of_what}, got {config.batch_size}")

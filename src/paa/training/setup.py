@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from paa.assigners import make_assigner
 from paa.config import Precision, Recipe, flat, to_dict
 from paa.core.losses import paa_losses
 from paa.data.index import DatasetIndex
@@ -20,6 +21,7 @@ from paa.errors import RunError
 from paa.model.detector import Detector
 from paa.model.prepare import compile_network, prepare_for_device, resolve_precision
 from paa.runtime.distributed import Process
+from paa.training.agreement import agree_on_checkpoint
 from paa.training.auto import resolve_auto
 from paa.training.average import WeightAverage
 from paa.training.card import CardFacts
@@ -46,6 +48,7 @@ from paa.training.run_log import open_log
 from paa.training.schedule import Schedule, make_schedule, resume_schedule
 from paa.training.settings import TrainConfig, check_settings, check_shares, ineffective
 from paa.training.state import TrainingState
+from paa.training.statistics import Statistics
 from paa.weights.files import read_file
 from paa.weights.start import load_start
 from paa.weights.state import BackboneWeights, Weights
@@ -63,7 +66,9 @@ def set_up(config: TrainConfig, process: Process, listener: Listener, interrupti
     with RunFolder(config.output) as folder:
         if process.first and folder.path.is_dir():
             folder.lock()
-        resume_path = folder.checkpoint_to_resume() if config.resume == "last" else config.resume
+        resume_path = config.resume if config.resume != "last" else None
+        if config.resume == "last":
+            resume_path = agree_on_checkpoint(process, folder.checkpoint_to_resume)
         check_settings(config, process.world)
 
         reports = ReadReport(), ReadReport()
@@ -102,7 +107,7 @@ def set_up(config: TrainConfig, process: Process, listener: Listener, interrupti
             write_card = partial(folder.write_card, CardFacts(folder.path.resolve().name, *about_model))
             write_card()
             start_messages = auto_messages + init_messages + messages
-            log_start(config, index, state, resume_path, start_messages, tile_messages, lr_jump)
+            log_start(config, index, state, process.device, resume_path, start_messages, tile_messages, lr_jump)
         note_left_out = open_left_out(folder, config, process, reports)
 
         compile_network(detector, config.runtime.compile)
@@ -116,11 +121,14 @@ def set_up(config: TrainConfig, process: Process, listener: Listener, interrupti
             state=state,
             model=parallel(detector, process).train(),
             losses=paa_losses if config.runtime.compile == "off" else torch.compile(paa_losses),
+            assigner=make_assigner(config.recipe.assigner),
             precision=precision,
             log=TrainingLog(record, process, state.schedule, config.batch_size),
-            finite=FiniteCheck(index, process, folder.last),
+            finite=FiniteCheck(index, process, state, folder, config.runtime.max_bad_steps),
+            statistics=Statistics(detector),
             note_left_out=note_left_out,
             interruption=interruption,
+            first_step=state.step,
             write_card=write_card,
         )
 
@@ -250,6 +258,7 @@ def log_start(
     config: TrainConfig,
     index: DatasetIndex,
     state: TrainingState,
+    device: torch.device,
     resume_path: Path | None,
     start_messages: list[str],
     tile_messages: list[str],
@@ -264,5 +273,9 @@ def log_start(
         log.info(line)
     if threshold := config.recipe.augment.repeat_threshold:
         log.info(repeat_line(index, threshold))
+    model = config.recipe.model
+    if config.runtime.deterministic and device.type == "cuda" and (model.dcn_stages or model.tower_dcn):
+        # torch does not know of torchvision's operator, which adds up gradients in no fixed order
+        log.warning("deformable convolutions have no deterministic form on GPUs: two runs may differ")
     for line in ineffective(config, state.schedule) + ([lr_jump] if lr_jump else []):
         log.warning(line)

@@ -29,7 +29,8 @@ class TrainingState:
     average: of the weights, None in a run without one. run_config: the settings that must be the same when the run is
     resumed. best: highest AP of a validation so far. since_best: how many validations came after that one; 0 as long as
     no AP was above 0. validation_due: whether the validation of this step is not finished; a run that is resumed here
-    begins with it.
+    begins with it. bad_steps: how many steps were skipped, as their loss or gradient was not finite; bad_in_a_row: how
+    many of them are the last ones.
     """
 
     detector: Detector
@@ -41,6 +42,8 @@ class TrainingState:
     best: float = -1.0
     since_best: int = 0
     validation_due: bool = False
+    bad_steps: int = 0
+    bad_in_a_row: int = 0
 
     @property
     def evaluated(self) -> Detector:
@@ -58,6 +61,8 @@ class TrainingState:
             "since_best": self.since_best,
             "schedule": asdict(self.schedule),
             "validation_due": self.validation_due,
+            "bad_steps": self.bad_steps,
+            "bad_in_a_row": self.bad_in_a_row,
             "run_config": self.run_config,
             "optimizer": self.optimizer.state_dict(),
         }
@@ -86,7 +91,10 @@ class TrainingState:
             raise CheckpointError(
                 f"{source}: another version's optimizer ({error}); to start from its weights use --init"
             ) from error
+        for group in self.optimizer.param_groups:
+            group["fused"] = True  # earlier versions' SGD was not, and could not skip a step
         self.step, self.best = training["step"], training["best"]
+        self.bad_steps, self.bad_in_a_row = training.get("bad_steps", 0), training.get("bad_in_a_row", 0)
         self.since_best = training.get("since_best", 0)
         if training.get("schedule") is not None:  # the oldest checkpoints have none
             self.schedule = Schedule(**{**training["schedule"], "decays": tuple(training["schedule"]["decays"])})

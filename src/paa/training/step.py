@@ -4,31 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from paa.core.losses import LossResult
 from paa.data.batch import Batch
+from paa.training.optimizer import step_if
 from paa.training.parallel import local_gradients
 from paa.training.run import Run
-
-
-class StepResult(NamedTuple):
-    """What a step says of its batch.
-
-    losses: those of this process's images, divided by the normalisers of the whole batch. num_positives: mean over the
-    processes. gradient_norm: None where gradients are not clipped.
-    """
-
-    losses: dict[str, Tensor]
-    num_positives: Tensor
-    gradient_norm: Tensor | None
+from paa.training.step_result import StepResult
 
 
 def train_step(run: Run, parts: Sequence[Batch]) -> StepResult:
-    """Predict, assign, take the gradients of the losses, and change the weights.
+    """Predict, assign, take the gradients of the losses, and change the weights, if losses and gradients are finite.
+
+    Otherwise weights, optimizer and batch norm's statistics stay as they are; all processes decide alike, and no device
+    is waited for. They stay so, too, where an error is raised before the weights change.
 
     parts: this process's images; in several parts the step needs the memory of one, and the gradient is that of the
     whole batch, where batch norm's statistics are fixed. The losses are sums divided by the positives, and by the IoUs,
@@ -36,23 +28,38 @@ def train_step(run: Run, parts: Sequence[Batch]) -> StepResult:
     gradients of the two kinds of losses apart, and divide them at the end, would take a second backward pass instead,
     which is longer, and memory for a second set of gradients.
     """
-    state, clip_norm = run.state, run.config.recipe.schedule.clip_norm
+    optimizer, clip_norm = run.state.optimizer, run.config.recipe.schedule.clip_norm
+    optimizer.zero_grad()
+    run.statistics.remember()
+    try:
+        losses, num_positives = _gradients(run, parts)
+    except BaseException:
+        run.statistics.restore()
+        raise
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    norm = nn.utils.get_total_norm([parameter.grad for parameter in trained if parameter.grad is not None])
+    checked = run.process.mean(torch.stack([*losses.values(), norm]))
+    finite = checked.isfinite().all()
+    if clip_norm is not None:
+        nn.utils.clip_grads_with_norm_(trained, clip_norm, norm)
+    run.statistics.restore(unless=finite)
+    step_if(finite, optimizer)
+    return StepResult(losses, num_positives, norm, checked, finite)
+
+
+def _gradients(run: Run, parts: Sequence[Batch]) -> tuple[dict[str, Tensor], Tensor]:
+    """Add the gradients of a step's losses to the parameters; return the losses and the number of positives."""
     average: Callable[[Tensor], Tensor] = run.process.mean
     if len(parts) > 1:
         normalisers = run.process.mean(_normalisers(run, parts))
         average = lambda _: normalisers  # noqa: E731
-    state.optimizer.zero_grad()
     losses: dict[str, Tensor] = {}
     for part in parts:
         with nullcontext() if part is parts[-1] else local_gradients(run.model):
             result = _losses(run, run.model, part, average)
             torch.stack(list(result.losses.values())).sum().backward()
         losses = {name: losses.get(name, 0) + loss.detach() for name, loss in result.losses.items()}
-    norm = None
-    if clip_norm is not None:
-        norm = nn.utils.clip_grad_norm_([p for p in state.detector.parameters() if p.requires_grad], clip_norm)
-    state.optimizer.step()
-    return StepResult(losses, result.num_positives, norm)
+    return losses, result.num_positives
 
 
 def _losses(run: Run, model: nn.Module, part: Batch, average: Callable[[Tensor], Tensor]) -> LossResult:
@@ -65,6 +72,7 @@ def _losses(run: Run, model: nn.Module, part: Batch, average: Callable[[Tensor],
         detector.anchors(outputs),
         part.gt_boxes,
         part.gt_labels,
+        assigner=run.assigner,
         legacy=detector.config.legacy,
         average=average,
     )

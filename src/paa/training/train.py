@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
 import torch
 
 from paa.config import InferenceConfig, LoadingConfig
+from paa.data.batch import Batch
 from paa.data.read_report import left_out_lines
 from paa.data.workers import worker_errors
-from paa.errors import PaaError
+from paa.errors import PaaError, RunError
 from paa.evaluation.dataset import evaluate_dataset
 from paa.evaluation.metrics_dict import metrics_dict
+from paa.runtime.determinism import deterministic
 from paa.runtime.distributed import Process
+from paa.runtime.out_of_memory import is_out_of_memory
 from paa.runtime.stop_signals import StoppedError, StopSignals
 from paa.training.interruption import Interruption
+from paa.training.memory import step_too_large
 from paa.training.optimizer import set_lr
 from paa.training.records import Listener, TrainResult, ignore
 from paa.training.run import Run
 from paa.training.settings import TrainConfig
 from paa.training.setup import set_up
 from paa.training.step import train_step
+from paa.training.step_result import StepResult
 from paa.training.time_limit import TimeLimit
 
 log = logging.getLogger("paa")
@@ -35,12 +41,15 @@ def train(
     """Train up to the schedule's last step, until the listener returns `STOP`, or until the run is out of patience.
 
     listener: gets every record of the log, in the first process. signals: those that end the run after a checkpoint is
-    saved, as does its time (`runtime.max_hours`); StoppedError if one comes before the run is set up. Raises DataError,
-    ConfigError, CheckpointError or RunError (where another process writes to the folder, for example) before anything
-    is written, and RunError, with the last good checkpoint kept, when a loss is not finite.
+    saved, as does its time (`runtime.max_hours`); StoppedError if one comes before the run is set up or, where there
+    are several processes, in a validation. Raises DataError, ConfigError, CheckpointError or RunError (where another
+    process writes to the folder, for example) before anything is written, and RunError, with the last good checkpoint
+    kept, when losses or gradients are not finite in more steps in a row than may be skipped (`runtime.max_bad_steps`).
     """
     interruption = Interruption(process, signals or StopSignals(), TimeLimit(config.runtime.max_hours))
     with worker_errors(), ExitStack() as opened:
+        if config.runtime.deterministic:  # before anything is computed
+            opened.enter_context(deterministic(log.warning))
         with interruption.anywhere():
             run = opened.enter_context(set_up(config, process, listener, interruption))
         state, schedule = run.state, run.state.schedule
@@ -52,15 +61,15 @@ def train(
             with interruption.limit.measured("step"):
                 parts = [batch.to(process.device) for batch in batches]
                 set_lr(state.optimizer, schedule.lr_at(state.step))
-                result = train_step(run, parts)
+                result = _train_step(run, parts)
                 if state.average is not None:
-                    state.average.update(state.step)
+                    state.average.update(state.step, result.finite)
                 state.step += 1
-                run.finite.add(state.step, result.losses, torch.cat([part.positions for part in parts]))
+                run.finite.add(state.step, result, parts)
 
             if run.is_due(config.runtime.log_interval):
                 run.finite.check_now()
-                run.log.training(state.step, *result)
+                run.log.training(state.step, result, state.bad_steps)
             state.validation_due = run.val_index is not None and run.is_due(run.validation_interval)
             interruption.check(*(["validation"] if state.validation_due else ["loading", "step"]), "saving")
             if state.validation_due or run.stopped or run.is_due(config.runtime.checkpoint_interval):
@@ -79,11 +88,30 @@ def train(
                 f"{state.since_best} validation{'s' if state.since_best > 1 else ''} ago; {run.folder.best} is the one "
                 "to use"
             )
+        if (line := run.finite.summary()) is not None:
+            log.warning(line)
         left_out = run.note_left_out(config.data.train_split, run.loader.left_out)
         for line in left_out_lines(left_out, f"{config.data.train_split}, while training"):
             log.info(line)
         run.write_card()
         return run.result()
+
+
+def _train_step(run: Run, parts: Sequence[Batch]) -> StepResult:
+    """Make a step; RunError where the device has no memory for it, after the steps before it are saved."""
+    try:
+        return train_step(run, parts)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        said = step_too_large(run.config, run.process, parts)
+    # only now is what the step had computed freed, which the error held
+    run.state.optimizer.zero_grad()
+    if run.process.device.type == "cuda":
+        torch.cuda.empty_cache()
+    # other processes wait for this one inside the step, and cannot save
+    where = run.saved_before() if run.process.world == 1 else f" (training step {run.state.step + 1})"
+    raise RunError(f"{said}{where}")
 
 
 def validate(run: Run) -> None:
@@ -96,6 +124,8 @@ def validate(run: Run) -> None:
         with run.interruption.anywhere(), run.interruption.limit.measured("validation"):
             metrics = evaluate_weights(run)
     except StoppedError:
+        if run.process.world > 1:  # the others may wait for this one's share, or have finished theirs
+            raise StoppedError(f"while step {state.step} was validated; --resume goes on") from None
         run.interruption.check()
         return
     except PaaError as error:

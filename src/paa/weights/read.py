@@ -91,8 +91,8 @@ def _read(path: Path, format: WeightsFormat | None, timm_name: str = "") -> Weig
         raise CheckpointError(f"{path}: {_unrecognised(file, format)}")
     try:
         weights = reader.read(file)
-    except ConfigError as error:
-        raise CheckpointError(f"{path}: {error}") from error
+    except ConfigError as error:  # in one line, whatever is in the names that the file has
+        raise CheckpointError(f"{path}: {one_line(error, 500)}") from error
     except (KeyError, TypeError, AttributeError, ValueError, IndexError, RuntimeError) as error:
         raise CheckpointError(f"{path}: incomplete checkpoint ({type(error).__name__}: {one_line(error)})") from error
     if isinstance(weights, Weights):

@@ -31,6 +31,7 @@ def test_crowds_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     out = capsys.readouterr().out.splitlines()
     assert out[1] == "YOLO cannot hold: 1 object of crowds or difficult, which are left out; the ids of classes"
     assert (tmp_path / "new" / "images" / "train" / "1.png").is_symlink()
+    assert out[-1] == f"its images stay in {tmp_path}/images: to read it, add --allow-outside {tmp_path}/images"
 
 
 def test_errors(tmp_path: Path, shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from paa.commands.main import main
 from paa.data.read import read_dataset
 from paa.data.shapes import make_shapes
+from paa.errors import DataError
 from tests.data.data_files import shared
 
 
@@ -22,7 +23,10 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def split(source: Path, output: Path, *options: str) -> dict[str, list[str]]:
     """Run the command on both splits; return the names of each new split."""
     main(["data", "split", str(source), str(output), "--splits", "train", "val", *options])
-    splits = {file.stem: read_dataset(output, file.stem) for file in sorted(output.glob("*.json"))}
+    names = sorted(file.stem for file in output.glob("*.json"))
+    with pytest.raises(DataError, match="--allow-outside"):
+        read_dataset(output, names[0])
+    splits = {name: read_dataset(output, name, allow_outside=[source]) for name in names}
     return {name: [index.path(i).name for i in range(len(index))] for name, index in splits.items()}
 
 
@@ -34,7 +38,17 @@ def test_shares(tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]
     assert len(splits["val"]) == pytest.approx(0.2 * total, abs=1.5)
     assert total == 30
     assert "30 images in 30 groups that stay together, the largest of 1" in out
-    for text in ("(images)", "circle", "star", "train", "val", "test", "%)", f"written to {tmp_path}/new"):
+    for text in (
+        "(images)",
+        "circle",
+        "star",
+        "train",
+        "val",
+        "test",
+        "%)",
+        f"written to {tmp_path}/new",
+        f"add --allow-outside {source}/images",
+    ):
         assert text in out
     assert splits == split(source, tmp_path / "again", "--val-fraction", "0.2", "--test-fraction", "0.1")
     assert splits != split(source, tmp_path / "other", "--val-fraction", "0.2", "--test-fraction", "0.1", "--seed", "1")
@@ -89,4 +103,6 @@ def test_an_image_that_cannot_be_decoded(tmp_path: Path, capsys: pytest.CaptureF
         main(["data", "split", str(folder), str(tmp_path / "new"), "--val-fraction", "0.3"])
     assert f"{file}: " in capsys.readouterr().err.splitlines()[-1]
     main(["data", "split", str(folder), str(tmp_path / "new"), "--val-fraction", "0.3", "--no-similar"])
-    assert np.sum([len(read_dataset(tmp_path / "new", name)) for name in ("train", "val")]) == 9
+    assert (
+        np.sum([len(read_dataset(tmp_path / "new", name, allow_outside=[tmp_path])) for name in ("train", "val")]) == 9
+    )

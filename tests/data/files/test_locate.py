@@ -30,7 +30,9 @@ def test_foreign_paths_go_to_the_longest_matching_ending(tmp_path: Path, base: s
     coco_file(tmp_path / "train.json", images(*names))
     index, report = read(tmp_path)
     assert files(index, tmp_path) == ["images/seq2/frame_0.jpg", "images/seq1/frame_0.jpg"]
-    assert mentioned(report.warnings, "the paths of 2 images do not exist; files with the same ending", names[0])
+    assert mentioned(
+        report.warnings, "the paths of 2 images do not exist in the data set; files with the same ending", names[0]
+    )
 
 
 def test_two_records_that_lead_to_one_file(tmp_path: Path) -> None:
@@ -211,7 +213,9 @@ def test_absolute_names(tmp_path: Path) -> None:
     write_images(tmp_path / "far", "a.jpg")
     write_images(tmp_path / "set" / "images", "b.jpg")
     coco_file(tmp_path / "set" / "train.json", images(str(tmp_path / "far" / "a.jpg"), "b.jpg"))
-    index, _ = read(tmp_path / "set")
+    message = fails(tmp_path / "set", ImageError)
+    assert f"{tmp_path}/far/a.jpg leads outside of the data set, to {tmp_path}/far/a.jpg: to allow it" in message
+    index, _ = read(tmp_path / "set", allow_outside=[tmp_path / "far"])
     assert files(index, tmp_path) == ["far/a.jpg", "set/images/b.jpg"]
     assert index.root == tmp_path
 
@@ -224,7 +228,7 @@ def test_linked_folders_and_hidden_ones(tmp_path: Path) -> None:
     (tmp_path / "disk" / "loop").symlink_to(tmp_path / "set")
     write_images(tmp_path / "set" / ".trash", "a.jpg", "b.jpg")
     coco_file(tmp_path / "set" / "train.json", images("a.jpg", "x/b.jpg"))
-    index, _ = read(tmp_path / "set")
+    index, _ = read(tmp_path / "set", allow_outside=[tmp_path / "disk"])
     assert files(index, tmp_path) == ["disk/a.jpg", "disk/deep/b.jpg"]
 
 

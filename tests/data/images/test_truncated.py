@@ -86,6 +86,14 @@ def test_a_large_part(kind: str, left: float) -> None:
     assert repair(data[: int(left * len(data))]) is None
 
 
+@pytest.mark.parametrize("kind", ["baseline", "progressive", "restarts", "grey"])
+def test_a_large_part_of_a_jpeg_wherever_it_is_cut(kind: str) -> None:
+    data = whole_file(kind)
+    ends = [place + 1 for place in range(len(data) // 2) if data[place] == 255]  # most are half of an escaped byte
+    assert len(ends) > 20
+    assert [end for end in ends if repair(data[:end]) or repair(data[:end] + b"\0")] == []
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "progressive"])
 def test_the_share_that_is_missing(kind: str) -> None:
     data = whole_file(kind)

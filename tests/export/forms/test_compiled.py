@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch._inductor import config
 
 import paa
 from paa.config import InferenceConfig
@@ -27,10 +28,11 @@ needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="there i
 
 @pytest.fixture(scope="module")
 def package(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the compiled form of the checkpoint; this takes a minute or more."""
+    """Return the compiled form of the checkpoint; by a compiler that does not optimise, which is quicker."""
     path = tmp_path_factory.mktemp("compiled") / "model.pt2"
     detector = build(read_weights(checkpoint), str(checkpoint), Detector)
-    compiled.write(path, detector, Description(detector.names, detector.config))
+    with config.patch({"aot_inductor.debug_compile": True}):
+        compiled.write(path, detector, Description(detector.names, detector.config))
     assert [file.name for file in path.parent.iterdir()] == ["model.pt2"]
     return path
 

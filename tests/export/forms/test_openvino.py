@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 from collections.abc import Callable
@@ -91,9 +92,25 @@ def claim_resizing(graph: Path, weights: Path) -> None:
     graph.write_text(graph.read_text().replace("&quot;resize&quot;: false", "&quot;resize&quot;: true"))
 
 
+def pass_for_onnx(graph: Path, weights: Path) -> None:
+    """A model that OpenVINO reads whatever its name ends with, together with the file that it names."""
+    onnx = pytest.importorskip("onnx")
+    values = [onnx.helper.make_tensor_value_info(name, 1, [6]) for name in ("images", "boxes")]
+    hidden = onnx.TensorProto(name="w", dims=[6], data_type=1, data_location=onnx.TensorProto.EXTERNAL)
+    hidden.external_data.add(key="location", value="secret")
+    (graph.parent / "secret").write_bytes(bytes(24))
+    node = onnx.helper.make_node("Add", ["images", "w"], ["boxes"])
+    content = onnx.helper.make_graph([node], "g", values[:1], values[1:], [hidden])
+    model = onnx.helper.make_model(content, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+    model.doc_string = f'<paa_weights value="{hashlib.sha256(weights.read_bytes()).hexdigest()}"'
+    graph.write_bytes(model.SerializeToString())
+    openvino.Core().read_model(str(graph), str(weights))  # OpenVINO has nothing against it
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        (pass_for_onnx, "damaged, or no OpenVINO model .it is not XML"),
         (remove_weights, "its weights are missing: model.bin belongs beside it"),
         (cut_weights, "model.bin has weights of another export"),
         (remove_digest, "it does not say which weights belong to it"),

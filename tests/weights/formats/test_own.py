@@ -380,6 +380,7 @@ def about(**changes: Any) -> str:
         (about(config=[1]), "its metadata is damaged: config and provenance are not dictionaries"),
         (about(provenance="here"), "its metadata is damaged: config and provenance are not dictionaries"),
         (about(config={**to_dict(SMALL), "colour": 1}), "model configuration has unknown fields: colour"),
+        (about(config={**to_dict(SMALL), "two\nlines": 1}), "model configuration has unknown fields: two lines"),
         (about(config={**to_dict(SMALL), "norm": "none"}), "model.norm must be frozen, affine or batch, got none"),
         (about(config={**to_dict(SMALL), "channels": 0}), "model.channels must be from 1 to 10000, got 0"),
         (about(names=[]), "its class names are not a list of strings"),

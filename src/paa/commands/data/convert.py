@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tyro.conf import Positional
 
-from paa.commands.data.source import ReadOptions
+from paa.commands.data.source import ReadOptions, allow_outside_hint
 from paa.commands.options import Format
 from paa.config import FileTransfer
 
@@ -51,3 +51,5 @@ class ConvertData(ReadOptions):
         if lost := writer.cannot_hold(splits):
             console.print(f"{writer.name} cannot hold: {'; '.join(lost)}", markup=False, highlight=False)
         console.print(f"written to {self.output}", markup=False)
+        if self.files == "link":
+            console.print(allow_outside_hint(splits.values()), markup=False, highlight=False)

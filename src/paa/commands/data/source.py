@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +30,8 @@ class SourceOptions:
     """Format of the data set; default: recognised from what the path holds."""
     images: Path | None = None
     """Folder of the images; default: found from the annotations."""
+    allow_outside: tuple[Path, ...] = ()
+    """Folders outside of the data set that its files and links may lead to; / allows any."""
     max_pixels: int | None = None
     """Most pixels of an image; default: 178956970, or PAA_MAX_PIXELS of the environment."""
 
@@ -35,7 +40,14 @@ class SourceOptions:
         from paa.data.all_splits import Source
 
         limit_pixels(self.max_pixels)
-        return Source(self.path, self.splits or (), self.format, self.images)
+        return Source(self.path, self.splits or (), self.format, self.images, self.allow_outside)
+
+
+def allow_outside_hint(indexes: Iterable[DatasetIndex]) -> str:
+    """Return a line for a new data set whose images stay where they are: how commands are told to read them there."""
+    folders = {index.path(i).parent for index in indexes for i in range(len(index))}
+    folder = os.path.commonpath([os.path.realpath(each) for each in folders])
+    return f"its images stay in {folder}: to read it, add --allow-outside {shlex.quote(folder)}"
 
 
 @dataclass(frozen=True, kw_only=True)

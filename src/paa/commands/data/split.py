@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tyro.conf import Positional
 
-from paa.commands.data.source import ReadOptions
+from paa.commands.data.source import ReadOptions, allow_outside_hint
 from paa.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class SplitData(ReadOptions):
         together = f"{len(sizes)} groups that stay together, the largest of {sizes.max()}"
         console.print(f"{len(index)} images in {together}", highlight=False)
         console.print(f"written to {self.output}", markup=False)
+        console.print(allow_outside_hint([index]), markup=False, highlight=False)
 
     def _shares(self) -> dict[str, float]:
         """Return the share of each split. Raises ConfigError for shares that are none."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from paa.data.files.boundary import current, is_inside
 from paa.data.files.folders import list_folder
 from paa.data.files.lookup import NameLookup
 
@@ -34,11 +35,17 @@ class FileFinder:
         self._file_lookups: dict[str, NameLookup] = {}
         self._folder_lookups: dict[str, NameLookup] = {}
         self._inside: dict[tuple[str, str], str | None] = {}
+        self._outer: dict[str, bool] = {}
 
     def find(self, base: str, name: str) -> FoundFile | None:
-        """Return the file that a relative name with slashes stands for in a folder."""
+        """Return the file that a relative name with slashes stands for in a folder; none outside of the data set."""
         inside, _, last = name.rpartition("/")
+        direct = os.path.normpath(f"{base}/{inside}") if ".." in inside else base
+        if self._is_outside(direct) and not is_inside(f"{base}/{name}"):
+            return None
         folder = self._folder_inside(base, inside)
+        if folder is None and ".." in inside:  # the way there leads through a folder that is not listed
+            folder = direct
         if folder is None or not last:
             return None
         if folder not in self._file_lookups:
@@ -53,6 +60,11 @@ class FileFinder:
             return Path(folder)
         found = self.find(str(base), name)
         return None if found is None else Path(found.path)
+
+    def _is_outside(self, folder: str) -> bool:
+        if folder not in self._outer:
+            self._outer[folder] = (boundary := current()) is not None and not boundary.holds(folder)
+        return self._outer[folder]
 
     def _folder_inside(self, base: str, inside: str) -> str | None:
         if (base, inside) not in self._inside:

@@ -1,4 +1,4 @@
-"""Listing the files and folders in a folder: hidden ones left out, links followed."""
+"""Listing the files and folders in a folder: hidden ones left out, links followed within the data set's boundary."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import NamedTuple
+
+from paa.data.files.boundary import current
 
 
 class Content(NamedTuple):
@@ -31,9 +33,9 @@ def folders_listed_once() -> Iterator[None]:
 
 
 def list_folder(folder: Path | str) -> Content:
-    """Return what a folder holds, nothing for a folder that is missing or cannot be read.
+    """Return what a folder holds, nothing for a folder that is missing or cannot be read, or lies outside.
 
-    A link is what it leads to; a link that leads nowhere is neither a file nor a folder.
+    A link is what it leads to; a link that leads nowhere, or outside (`boundary`), is neither a file nor a folder.
     """
     known = _known.get()
     if known is None:
@@ -47,11 +49,16 @@ def list_folder(folder: Path | str) -> Content:
 def _scan(folder: Path | str) -> Content:
     files: list[str] = []
     folders: list[str] = []
+    boundary = current()
+    if boundary is not None and not boundary.holds(folder):
+        return Content(files, folders)
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 try:
-                    if entry.is_dir():
+                    if boundary is not None and entry.is_symlink() and not boundary.holds_link(entry.path):
+                        boundary.refuse(entry.path)
+                    elif entry.is_dir():
                         folders.append(entry.name)
                     elif entry.is_file():
                         files.append(entry.name)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from paa.data.files.boundary import note_of_refused
 from paa.data.files.finder import FileFinder, FoundFile
 from paa.data.files.lookup import PathLookup
 from paa.data.files.search import Search
@@ -158,8 +159,8 @@ class _Locator:
         if shortened:
             first = shortened[0]
             self._report.warn(
-                f"{self._search.file}: the paths of {len(shortened)} images do not exist; files with the same ending "
-                f"are read: {found[first].path} for {names[first]}"
+                f"{self._search.file}: the paths of {len(shortened)} images do not exist in the data set; files with "
+                f"the same ending are read: {found[first].path} for {names[first]}"
             )
 
     def nothing_found(self) -> DataError:
@@ -195,11 +196,12 @@ class _Locator:
     def leave_out_missing(self, claimed: Mapping[int, str]) -> None:
         """Leave out the images that were not found. claimed: for some of them, the nearest file, another image's."""
         missing = self._pending()
+        refused = note_of_refused()
         for i in missing:
             others = f", nor are {len(missing) - 1} others" if len(missing) > 1 and not self._report.skip_bad else ""
             hint = f" (the nearest file, {claimed[i]}, is another image's)" if i in claimed else ""
             image = f"image {self._records.ids[i]}, {self._records.file_names[i]}"
-            self._report.leave_out(f"{self._search.file}: {image}, is not found{hint}{others}", ImageError)
+            self._report.leave_out(f"{self._search.file}: {image}, is not found{hint}{others}{refused}", ImageError)
 
     def _pending(self) -> list[int]:
         return [i for i in range(len(self._names)) if i not in self.image_files]

@@ -29,7 +29,8 @@ class ReadRequest:
 
     path: the data set's file or folder. split: the name of the split; formats know other words for train, val and
     test. images: the folder of the images, None to look for it. names: class names in the order of the labels wanted (a
-    model's), None for the data set's own. keep_empty: keep images without objects.
+    model's), None for the data set's own. keep_empty: keep images without objects. allow_outside: folders outside of
+    the data set that its files and links may lead to.
     """
 
     path: Path
@@ -37,6 +38,7 @@ class ReadRequest:
     images: Path | None = None
     names: Sequence[str] | None = None
     keep_empty: bool = True
+    allow_outside: tuple[Path, ...] = ()
 
 
 def _no_files(path: Path) -> list[Path]:

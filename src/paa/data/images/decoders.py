@@ -14,7 +14,7 @@ from typing import IO
 
 from PIL import Image, UnidentifiedImageError, features
 
-from paa.errors import ConfigError, TooManyPixelsError
+from paa.errors import ConfigError, ImageError, TooManyPixelsError
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
@@ -27,6 +27,12 @@ _OTHER_SUFFIXES = frozenset(
     {".jxl", ".jxr", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".exr", ".svg", ".psd"}
 )
 _NEEDED_FEATURES = {".webp": "webp", ".jp2": "jpg_2000", ".j2k": "jpg_2000", ".avif": "avif"}
+
+_FORMATS = frozenset({"JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM", "TGA"}) | frozenset(
+    {"JPEG2000", "AVIF", "HEIF"}
+)
+"""What Pillow calls the formats that are read: those of `SUFFIXES`. It has some thirty more, hardly used for photos and
+hardly tested against hostile files, such as EPS, which starts another program."""
 
 MAX_PIXELS_VARIABLE = "PAA_MAX_PIXELS"
 _DEFAULT_MAX_PIXELS = 178_956_970  # Pillow's own limit
@@ -100,11 +106,15 @@ def open_image(source: Path | bytes) -> Iterator[Image.Image]:
 
 
 def _identified(file: IO[bytes], name: str) -> Image.Image:
-    """Return the image from the first of Pillow's decoders that recognises the file; common formats are tried first."""
+    """Return the image from the first of Pillow's decoders that recognises the file; common formats are tried first.
+
+    Only decoders of usual formats open it. Raises ImageError for a file that looks like another format's.
+    """
     start = file.read(16)
     if start[4:8] == b"ftyp":
         _register_heif()
     tried: set[str] = set()
+    other = ""
     for load in (Image.preinit, Image.init):
         load()
         for format in [each for each in Image.ID if each not in tried]:
@@ -114,9 +124,14 @@ def _identified(file: IO[bytes], name: str) -> Image.Image:
                 answer = accept is None or accept(start)
                 if answer and not isinstance(answer, str):  # a string: its library is not installed
                     file.seek(0)
-                    return factory(file, name)
+                    if format in _FORMATS:
+                        return factory(file, name)
+                    if accept is not None:
+                        other = other or format
             except (SyntaxError, IndexError, TypeError, struct.error):  # this decoder does not recognise the file
                 continue
+    if other:
+        raise ImageError(f"an image in the format {other}, which is not read: convert it to PNG or JPEG")
     raise UnidentifiedImageError
 
 

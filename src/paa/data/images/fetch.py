@@ -19,7 +19,7 @@ from urllib.request import (
 )
 
 from paa.config import FetchConfig
-from paa.data.images.foreign import decode_foreign
+from paa.data.images.read import decode_image
 from paa.data.images.rgb import Rgb
 from paa.errors import ImageError, TooManyBytesError, format_bytes
 from paa.runtime.web import reason, request
@@ -57,7 +57,7 @@ def read_url(url: str, limits: FetchConfig = FetchConfig()) -> Rgb:
     """Return the image at a URL as `read_image` returns that of a file; ImageError if it cannot be had."""
     most = round(limits.max_mb * 2**20)
     size_hint, time_hint = "--url.max-mb N allows more", "--url.timeout N waits longer"
-    return decode_foreign(fetch(url, FetchLimits(most, limits.timeout, size_hint, time_hint)), url)
+    return decode_image(fetch(url, FetchLimits(most, limits.timeout, size_hint, time_hint)), url)
 
 
 def fetch(url: str, limits: FetchLimits) -> bytes:

@@ -88,10 +88,13 @@ def read_size(path: Path) -> tuple[int, int]:
     except ConfigError:
         raise
     except Exception as error:
-        repaired = repair(path.read_bytes()) if path.is_file() and not isinstance(error, PaaError) else None
-        if repaired is None:
-            raise _unreadable(path, error) from error
-    return _size_of(repaired.data)  # some decoders, such as WebP's, do not open a file without its end
+        try:
+            repaired = repair(path.read_bytes()) if path.is_file() and not isinstance(error, PaaError) else None
+            if repaired is not None:  # some decoders, such as WebP's, do not open a file without its end
+                return _size_of(repaired.data)
+        except Exception as other:  # a file that cannot be repaired either
+            raise _unreadable(path, error) from other
+        raise _unreadable(path, error) from error
 
 
 def wrong_size(path: Path, own: tuple[int, int], expected: tuple[int, int]) -> str:

@@ -52,6 +52,7 @@ class _Scan(NamedTuple):
 
 _END, _START_OF_SCAN = b"\xff\xd9", 0xDA
 _MARKER = re.compile(rb"\xff+[^\xff\x00\xd0-\xd7]")  # in a scan: neither a byte 255 nor a restart
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 _OTHER_BITS = bytes(b for b in np.random.default_rng(0).integers(1, 255, 512).tolist() if b != 255)
@@ -60,14 +61,14 @@ _OTHER_BITS = bytes(b for b in np.random.default_rng(0).integers(1, 255, 512).to
 def _repair_jpeg(data: bytes) -> Repaired | None:
     """Add an end marker to a JPEG: the decoder then shows the image down to where the data ends, and grey below.
 
-    To find that place, the file is decoded again with other bits at its end: from that place on the pixels differ. The
-    first grey pixel would not do, as the image itself may be grey.
+    To find that place, the file is decoded again with other bits at its end, also after a restart: from that place on
+    the pixels differ. The first grey pixel would not do, as the image itself may be grey.
     """
     data = data.rstrip(b"\0")  # of a file whose length was reserved before its content was written
     frame, block, scans, end = _jpeg_scans(data)
     if data.endswith(_END) or not scans:
         return None
-    data = data[:end]
+    data = data[:end].rstrip(b"\xff")  # a byte 255 at the end would make a marker of what comes after it
     repaired = data + _END
     progressive = frame in _PROGRESSIVE
     if progressive and scans[-1].bits_left:  # the passes of the last bits, up to half of the file, are missing
@@ -76,7 +77,8 @@ def _repair_jpeg(data: bytes) -> Repaired | None:
         return Repaired(repaired, 0.0)
     if not _is_fine(scans, scans):
         return None
-    lost = 1 - _share_before(_pixels(repaired) != _pixels(data + _OTHER_BITS + _END), block)
+    other = data + _OTHER_BITS + _next_restart(data) + _OTHER_BITS + _END
+    lost = 1 - _share_before(_pixels(repaired) != _pixels(other), block)
     return None if progressive and lost > _MOST_BLURRED else Repaired(repaired, lost)
 
 
@@ -117,6 +119,13 @@ def _is_fine(scans: list[_Scan], every: list[_Scan]) -> bool:
         for component in scan.components:
             left[component][scan.first : scan.last + 1] = scan.bits_left
     return len(left) in (1, 3, 4) and all(bool((bits <= 1).all()) for bits in left.values())
+
+
+def _next_restart(data: bytes) -> bytes:
+    """Return the marker of a JPEG's next restart: without it, bits after the end of a restart's part are skipped."""
+    found = _RESTART.findall(data)
+    number = found[-1][1] - 0xD0 + 1 if found else 0
+    return bytes([255, 0xD0 + number % 8])
 
 
 def _pixels(data: bytes) -> npt.NDArray[np.uint8]:
@@ -210,6 +219,8 @@ def _repair_webp(data: bytes) -> Repaired | None:
             missing = length - len(content)
             if not missing and place + 8 + length + length % 2 >= 8 + struct.unpack_from("<I", data, 4)[0]:
                 return None  # complete: the file has another fault
+            if missing > _MOST_LOST * length:
+                return None
             content += bytes(2 * ((missing + length // 8 + 4096) // 2) + len(content) % 2) if missing else b""
             body = data[8:place] + kind + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
             return Repaired(b"RIFF" + struct.pack("<I", len(body)) + body, missing / length)

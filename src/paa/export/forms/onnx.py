@@ -55,13 +55,17 @@ def open(path: Path, *, cuda: bool = False) -> ExportedGraph:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4  # errors are raised too
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # nothing that passes for ONNX Runtime's own
     available = onnxruntime.get_available_providers()
     providers = [name for name in ("CUDAExecutionProvider",) if cuda and name in available]
     try:
-        session = onnxruntime.InferenceSession(data, options, providers=[*providers, "CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            data, options, providers=[*providers, "CPUExecutionProvider"], enable_fallback=bool(providers)
+        )
+        inputs, outputs = ([value.name for value in values] for values in (session.get_inputs(), session.get_outputs()))
     except Exception as error:  # ONNX Runtime's errors have no common class
         raise CheckpointError(f"{path}: ONNX Runtime cannot load it ({one_line(error)})") from error
-    check_names(path, description, [i.name for i in session.get_inputs()], [o.name for o in session.get_outputs()])
+    check_names(path, description, inputs, outputs)
 
     def run(feed: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         found: list[npt.NDArray[Any]] = session.run(list(OUTPUTS), dict(feed))

@@ -68,7 +68,10 @@ def open(path: Path, *, cuda: bool = False) -> ExportedGraph:
     weights = path.with_suffix(".bin")
     if not weights.is_file():
         raise CheckpointError(f"{path}: its weights are missing: {weights.name} belongs beside it")
-    belongs = re.search(rb'<%s value="([0-9a-f]{64})"' % _DIGEST.encode(), path.read_bytes())
+    graph = path.read_bytes()
+    if not graph.startswith(b"<"):  # OpenVINO reads other kinds of models too, and the files that these name
+        raise CheckpointError(f"{path}: damaged, or no OpenVINO model (it is not XML)")
+    belongs = re.search(rb'<%s value="([0-9a-f]{64})"' % _DIGEST.encode(), graph)
     if belongs is not None and belongs[1].decode() != sha256(weights):
         raise CheckpointError(f"{path}: {weights.name} has weights of another export: the two files belong together")
     core = openvino.Core()

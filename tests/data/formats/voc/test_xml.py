@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from paa.data.formats.voc.read import level
+from paa.data.formats.voc.xml import read_annotation
 from paa.data.read import read_dataset
 from paa.data.read_report import ReadReport
-from paa.errors import AnnotationError
+from paa.errors import AnnotationError, DataError
 from tests.data.data_files import write_image
 from tests.data.formats.voc.voc_files import fails, read_voc
 
@@ -211,3 +212,30 @@ def test_an_unknown_encoding_is_named(tmp_path: Path, encoding: str) -> None:
     write(tmp_path, f'<?xml version="1.0" encoding="{encoding}"?>{text()}'.encode())
     with pytest.raises(AnnotationError, match=r"\.xml: broken XML: .*encod"):
         read_dataset(tmp_path)
+
+
+ENTITIES = {
+    "a bomb": '<!ENTITY a0 "ha">' + "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 12)),
+    "a long entity, repeated": f'<!ENTITY a11 "{"x" * 200_000}">',
+    "an external entity": '<!ENTITY a11 SYSTEM "secret.txt">',
+    "an external entity by its address": '<!ENTITY a11 SYSTEM "http://127.0.0.1:9/secret">',
+    "a parameter entity": '<!ENTITY % a SYSTEM "secret.txt"> %a;',
+}
+
+
+@pytest.mark.parametrize("entities", ENTITIES.values(), ids=ENTITIES)
+def test_entities_fill_no_memory_and_read_no_file(tmp_path: Path, entities: str) -> None:
+    (tmp_path / "secret.txt").write_text("secret")
+    file = tmp_path / "a.xml"
+    repeated = "&a11;" * 2000
+    file.write_text(f"<!DOCTYPE annotation [{entities}]><annotation><filename>{repeated}</filename></annotation>")
+    with pytest.raises(DataError, match=f"^{file}: broken XML: it declares entities, which are not read$"):
+        read_annotation(file)
+
+
+def test_an_external_definition_is_not_fetched(tmp_path: Path) -> None:
+    file = tmp_path / "a.xml"
+    file.write_text('<!DOCTYPE annotation SYSTEM "http://127.0.0.1:9/x.dtd"><annotation/>')
+    annotation = read_annotation(file)
+    assert annotation is not None
+    assert annotation.objects == []

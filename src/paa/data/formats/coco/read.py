@@ -40,6 +40,7 @@ def read(request: ReadRequest, report: ReadReport) -> DatasetIndex:
         "skip_bad": report.skip_bad,
         "images": None if request.images is None else str(request.images),
         "bases": [str(base) for base in found.bases],
+        "allow_outside": [str(folder) for folder in request.allow_outside],
     }
     index = cached(found.file, options, report, lambda: _read_file(search, request, report))
     report.images = str(index.root)

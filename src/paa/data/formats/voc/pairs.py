@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from paa.data.files.boundary import outside, refused_in
+from paa.data.files.image_folders import leave_out_links
 from paa.data.files.paths import path_parts
 from paa.data.formats.voc.image_finder import ImageFinder, narrowed
 from paa.data.formats.voc.lists import ListedNames, list_lines
@@ -31,6 +33,11 @@ def read_pairs(section: Section, split: str, stems: set[str], report: ReadReport
     """
     for remark in section.images.remarks:
         report.warn(remark)
+    leave_out_links(section.images.folder, report, recursive=section.images.deep)
+    place = section.place
+    for link in refused_in(place.annotations, recursive=place.deep):
+        if link.lower().endswith(".xml"):
+            report.leave_out(f"{link} {outside(link)}")
     files = section.files if section.list is None else _listed(section, section.list, split, report)
     pairing = _Pairing(section, report)
     pairs = pairing.pairs(files)

@@ -69,7 +69,10 @@ def is_voc(file: Path) -> bool:
 def read_annotation(file: Path) -> Annotation | None:
     """Return an annotation file's content, None if its root is not <annotation>. Raises DataError if it is broken."""
     try:
-        root = ElementTree.fromstring(decode_xml(file.read_bytes()))
+        text = decode_xml(file.read_bytes())
+        if "<!ENTITY" in text:  # a few of which can stand for a text of gigabytes
+            raise ValueError("it declares entities, which are not read")
+        root = ElementTree.fromstring(text)
     except (ElementTree.ParseError, OSError, ValueError, LookupError) as error:
         raise DataError(f"{file}: broken XML: {one_line(error)}") from error
     for element in root.iter():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from paa.data.files.boundary import is_inside
 from paa.data.files.folders import files_ending
+from paa.data.files.paths import path_exists
 from paa.data.files.text import marked_encoding, read_head
 from paa.data.formats.yolo.description import Description, read_names
 from paa.data.read_report import ReadReport
@@ -21,9 +23,11 @@ def data_files(folder: Path) -> list[Path]:
 def read_data_file(file: Path, report: ReadReport) -> Description:
     """Return the description in darknet's file. Raises DataError."""
     settings = _settings(file)
-    names_file = next((place for place in _places(file.parent, settings.get("names", "")) if place.is_file()), None)
+    places = _places(file.parent, settings.get("names", ""))
+    names_file = next((place for place in places if path_exists(place) and place.is_file() and is_inside(place)), None)
     if names_file is None:
-        raise DataError(f"{file}: the file of class names (names = {settings.get('names', '')}) does not exist")
+        named = f"the file of class names (names = {settings.get('names', '')})"
+        raise DataError(f"{file}: {named} does not exist in the data set")
     names = read_names(names_file)
     if settings.get("classes", str(len(names))) != str(len(names)):
         report.warn(f"{file}: classes is {settings['classes']}, but {names_file} has {len(names)} names")

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from paa.data.files.boundary import is_inside, outside
 from paa.data.files.folders import files_ending
 from paa.data.files.paths import path_exists
 from paa.data.files.splits import SPLIT_NAMES
@@ -103,22 +104,30 @@ def _root(file: Path, path: str, entries: dict[str, list[str]], report: ReadRepo
     """
     text = path.replace("\\", "/")
     if path_exists(file.parent / text) and (file.parent / text).is_dir():
-        return file.parent / text
+        return _allowed(file, path, file.parent / text)
     if any(path_exists(file.parent / item) for key in SPLIT_NAMES for item in entries.get(key, [])):
         return file.parent
     for base in list(file.absolute().parent.parents)[:_ABOVE]:
         if path_exists(root := base / text) and root.is_dir():
+            _allowed(file, path, root)
             if not root.samefile(file.parent):
                 report.warn(f"{file}: path {path} does not exist beside the file; {root} is read instead")
             return root
     return file.parent
 
 
+def _allowed(file: Path, text: str, place: Path) -> Path:
+    """Return the place that a text in the file stands for. Raises DataError for one that may not be read."""
+    if not is_inside(place):
+        raise DataError(f"{file}: {text} {outside(place)}")
+    return place
+
+
 def _names(file: Path, data: dict[str, Any]) -> list[str]:
     """Return the class names: a list, a mapping from 0, 1, ..., or the name of a file with one on each line."""
     names = data.get("names")
     if isinstance(names, str) and path_exists(file.parent / names) and (file.parent / names).is_file():
-        return read_names(file.parent / names)
+        return read_names(_allowed(file, names, file.parent / names))
     if isinstance(names, dict):
         by_number = {key.strip(): name for key, name in names.items() if isinstance(key, str)}
         numbers = [str(i) for i in range(len(names))]

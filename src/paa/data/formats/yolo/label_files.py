@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from paa.data.files.boundary import is_inside, outside, was_refused
 from paa.data.files.folders import files_in, find_folder, names_ending
 from paa.data.files.lookup import NameLookup
 from paa.data.formats.yolo.description import Description
@@ -28,8 +29,12 @@ def find_labels(
     source = description.source
     finder = _LabelFinder()
     labels = _one_image_each({image: finder.find(image) for image in images}, report)
+    for image in [image for image, file in labels.items() if file is None]:
+        if link := finder.refused(image):
+            report.leave_out(f"{link} {outside(link)}")
+            del labels[image]
     unlabelled = [image for image, file in labels.items() if file is None]
-    if len(unlabelled) == len(labels):
+    if labels and len(unlabelled) == len(labels):
         raise DataError(f"{source}: no labels for {split!r}: expected a file such as {finder.expected(images[0])}")
     report.unlabelled = len(unlabelled)
     if len(unlabelled) > len(labels) / 2:
@@ -73,6 +78,12 @@ class _LabelFinder:
                     return folder.folder / found
         return None
 
+    def refused(self, image: Path) -> str | None:
+        """Return the link that would be an image's label file if it did not lead outside of the data set."""
+        names = (f"{image.stem}.txt", f"{image.name}.txt")
+        links = (f"{folder.folder}/{name}" for folder in self._candidates(image.parent) for name in names)
+        return next(filter(was_refused, links), None)
+
     def expected(self, image: Path) -> Path:
         """Return where an image's label file is looked for first."""
         return self._candidates(image.parent)[0].folder / f"{image.stem}.txt"
@@ -102,6 +113,7 @@ class _LabelFinder:
 
     def _listed(self, folder: Path) -> _Folder:
         if folder not in self._folders:
+            is_inside(folder)  # one that is not is noted
             names = names_ending(folder, (".txt",))
             self._folders[folder] = _Folder(folder, names, NameLookup(names))
         return self._folders[folder]

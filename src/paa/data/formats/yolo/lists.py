@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from paa.data.files.boundary import is_inside, outside
 from paa.data.files.finder import FileFinder
 from paa.data.files.folders import files_in
 from paa.data.files.lookup import PathLookup
-from paa.data.files.paths import path_parts
+from paa.data.files.paths import path_exists, path_parts
 from paa.data.files.splits import is_other_split, split_of
 from paa.data.files.text import read_text
 from paa.data.read_report import ReadReport
@@ -41,7 +42,7 @@ class ImageList:
             if found is None:
                 fitting = self._by_ending(text)
                 if len(fitting) != 1:
-                    fault = f"fits {fitting[0]} and {fitting[1]} alike" if fitting else "does not exist"
+                    fault = f"fits {fitting[0]} and {fitting[1]} alike" if fitting else self._missing(text)
                     self._report.leave_out(f"{place}: {text} {fault}")
                     continue
                 (found,) = fitting
@@ -53,14 +54,19 @@ class ImageList:
             yield found
         if found_by_ending:
             self._report.warn(
-                f"{self._file}: {len(found_by_ending)} paths do not exist; images with the same ending are read "
-                f"instead, such as {found_by_ending[0]}"
+                f"{self._file}: {len(found_by_ending)} paths do not exist in the data set; images with the same ending "
+                f"are read instead, such as {found_by_ending[0]}"
             )
 
     def _exact(self, text: str) -> Path | None:
         """Return the image at the path itself, relative to the list or a base."""
         native = text if self._find(self._file.parent / text) else text.replace("\\", "/")
         return next((found for start in self._starts if (found := self._find(start / native))), None)
+
+    def _missing(self, text: str) -> str:
+        """Return what is wrong with a line whose image was not found."""
+        beyond = [start / text for start in self._starts if not is_inside(start / text) and path_exists(start / text)]
+        return outside(beyond[0]) if beyond else "does not exist"
 
     def _find(self, path: Path) -> Path | None:
         found = self._finder.find(str(path.parent), path.name)

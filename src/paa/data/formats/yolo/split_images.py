@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from paa.data.files.boundary import is_inside, outside
 from paa.data.files.finder import FileFinder
 from paa.data.files.folders import find_folder, subfolders
-from paa.data.files.image_folders import holds_images, image_files
+from paa.data.files.image_folders import holds_images, image_files, leave_out_links
 from paa.data.files.paths import path_exists, path_parts
 from paa.data.files.split_folders import missing_split, split_folders, split_hint
 from paa.data.files.splits import SPLIT_NAMES, is_other_split, is_split, split_names, split_of
@@ -38,7 +39,9 @@ def split_images(description: Description, split: str, images: Path | None, repo
         place = places.find(key, item)
         if place.is_dir():
             folder = find_folder(place, ("images",))
-            files = image_files(folder if folder and not holds_images(place) else place, report, recursive=True)
+            holder = folder if folder and not holds_images(place) else place
+            files = image_files(holder, report, recursive=True)
+            leave_out_links(holder, report)
         elif place.suffix.lower() in decodable_suffixes():
             files = [place]
         else:
@@ -93,14 +96,17 @@ class _Places:
         return self._by_ending(key, item, text)
 
     def _as_written(self, key: str, item: str, text: str) -> Path | None:
-        """Return the place at the path itself. Raises DataError for a path upwards that fits twice."""
+        """Return the place at the path itself. Raises DataError for one outside, and a path upwards that fits twice."""
         source, bases = self._description.source, self._description.bases
-        literal = [path for base in (self._description.root, *bases) if path_exists(path := base / text)]
+        existing = [path for base in (self._description.root, *bases) if path_exists(path := base / text)]
+        literal = [path for path in existing if is_inside(path)]
         shortened = bases[0] / _UPWARDS.sub("", text)  # Roboflow writes ../train/images for train/images
-        if _UPWARDS.match(text) and path_exists(shortened):
+        if _UPWARDS.match(text) and path_exists(shortened) and is_inside(shortened):
             if literal and not literal[0].samefile(shortened):
                 raise DataError(f"{source}: {key!r} names {item}, which is {literal[0].resolve()} or {shortened}")
             return shortened
+        if existing and not literal and self._images is None:
+            raise DataError(f"{source}: {key!r} names {item}, which {outside(existing[0])}")
         return literal[0] if literal else None
 
     def _by_ending(self, key: str, item: str, text: str) -> tuple[Path, bool]:

@@ -1,0 +1,1 @@
+"""Detection in more images than one process can take: shards, worker processes, one folder of Parquet files."""
