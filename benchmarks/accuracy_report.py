@@ -82,7 +82,8 @@ def plot(cells: dict[tuple[str, str], list[Line]], path: Path) -> None:
         panel.set(title=data, xlabel="step", ylim=(0, None))
         panel.grid(alpha=0.3)
     panels[0][0].set_ylabel("AP on the test images")
-    panels[0][0].legend(fontsize=7)
+    lines = {str(line.get_label()): line for panel in panels[0] for line in panel.get_lines()}  # of any panel
+    panels[0][0].legend(lines.values(), lines.keys(), fontsize=7)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)
