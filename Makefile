@@ -11,7 +11,8 @@ GPUS ?=
 OUTPUT ?=
 FLAGS ?=
 BIN := .venv/bin
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+# Three processes for two cores: some tests wait, for a timeout or another process.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3
 
 .PHONY: help demo test lint format quick lowest docs diagrams notebook bench accuracy coco soak fuzz licences audit sbom
 

@@ -41,7 +41,7 @@ def serve(*answers: Answer) -> Iterator[Server]:
             with lock:
                 number = len(server.requests)
                 server.requests.append((self.command, self.path, self.headers["Range"]))
-            with contextlib.suppress(ConnectionError):  # the client may leave before the end, as where a file is too large
+            with contextlib.suppress(ConnectionError):  # of a client that leaves, as where a file is too large
                 server.answers[min(number, len(server.answers) - 1)](self)
 
         do_HEAD = do_GET  # noqa: N815
