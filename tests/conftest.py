@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -71,6 +72,15 @@ def _quick_and_repeatable() -> Iterator[None]:
         patch.setattr(os, "fsync", lambda file: None)
         yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before() -> Iterator[None]:
+    """Leave the log to the next test without a command's handler, whose stream ends with the test."""
+    log = logging.getLogger("paa")
+    handlers = list(log.handlers)
+    yield
+    log.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")
