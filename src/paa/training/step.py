@@ -81,10 +81,6 @@ def _losses(run: Run, model: nn.Module, part: Batch, average: Callable[[Tensor],
 @torch.no_grad()
 def _normalisers(run: Run, parts: Sequence[Batch]) -> Tensor:
     """Return this process's positives and sum of IoUs (2,) in all parts; batch norm's statistics stay as they are."""
-    detector = run.state.detector
-    buffers = list(detector.buffers()) if detector.config.norm == "batch" else []
-    before = [buffer.clone() for buffer in buffers]
-    results = [_losses(run, detector, part, lambda values: values) for part in parts]
-    for buffer, value in zip(buffers, before):
-        buffer.copy_(value)
+    results = [_losses(run, run.state.detector, part, lambda values: values) for part in parts]
+    run.statistics.restore()  # to what they were before this step
     return torch.stack([torch.stack([result.num_positives, result.iou_sum]) for result in results]).sum(0)
