@@ -65,6 +65,8 @@ class ModelConfig:
     """Convolutions in each tower."""
     tower_dcn: bool = False
     """Deformable convolution in each tower's last layer."""
+    first_level: int = 3
+    """The pyramid's finest level: 3 (P3, of stride 8) as in the paper, or 2 (P2, of stride 4), for small objects."""
     p7_relu: bool = True
     """P7 from relu(P6); MMDetection's models have no relu."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -85,6 +87,11 @@ class ModelConfig:
     """Short side, in pixels, to which images are resized for detection."""
     max_size: int = 1333
     """Cap on their longer side."""
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """The strides of the pyramid's levels, the finest first: from P3 (or P2) to P7."""
+        return tuple(2**level for level in range(self.first_level, 8))
 
 
 @dataclass(frozen=True)
@@ -488,6 +495,7 @@ def check_model(config: ModelConfig) -> None:
         "model.",
         ("norm", config.norm, "frozen, affine or batch", config.norm in ("frozen", "affine", "batch")),
         ("channels", config.channels, f"from 1 to {most}", 1 <= config.channels <= most),
+        ("first_level", config.first_level, "2 or 3", config.first_level in (2, 3)),
         ("tower_depth", config.tower_depth, "from 0 to 100", 0 <= config.tower_depth <= 100),
         ("norm_eps", config.norm_eps, "from 0 to 1", 0 <= config.norm_eps <= 1),
         ("norm_eps", config.norm_eps, "above 0 in trained batch norm", config.norm != "batch" or config.norm_eps > 0),

@@ -1,4 +1,4 @@
-"""Models of every kind can be exported: deformable convolutions, timm's backbones, the seed's conventions."""
+"""Models of every kind can be exported: deformable convolutions, timm's backbones, the seed's conventions, P2."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from paa.model.detector import Detector
     [
         ({"backbone": "resnet50", "dcn_stages": (5,), "tower_dcn": True, "legacy": True, "bgr": True}, {}),
         ({"backbone": "timm/tf_efficientnet_lite0", "norm": "affine"}, {"voting": False, "max_detections": 30}),
+        ({"backbone": "resnet18", "first_level": 2}, {}),
     ],
-    ids=["deformable", "timm"],
+    ids=["deformable", "timm", "from P2"],
 )
 def test_outputs_equal_the_networks(config: dict[str, Any], settings: dict[str, Any], tmp_path: Path) -> None:
     if config["backbone"].startswith("timm/"):

@@ -21,6 +21,7 @@ CONFIGS = [
     ModelConfig(min_size=200, max_size=333, anchor_scale=2.5),
     ModelConfig(min_size=160, max_size=210, legacy=True),
     ModelConfig(min_size=320, max_size=533, anchor_offset=0.0),
+    ModelConfig(min_size=160, max_size=210, first_level=2),
 ]
 
 
@@ -37,12 +38,16 @@ def test_the_best_overlap_of_all_anchors(tmp_path: Path, config: ModelConfig) ->
         expected = scale_boxes(torch.from_numpy(index.boxes[rows]), (height, width), size, config.legacy)
         torch.testing.assert_close(torch.from_numpy(boxes[rows]).float(), expected, rtol=1e-5, atol=1e-3)
         padded, levels = padded_size([size]), []
-        rows_columns = (padded[0] // 8, padded[1] // 8)
-        for _ in range(5):
+        rows_columns = (padded[0] // config.strides[0], padded[1] // config.strides[0])
+        for _ in config.strides:
             levels.append(rows_columns)
             rows_columns = (-(-rows_columns[0] // 2), -(-rows_columns[1] // 2))
         anchors = make_anchors(
-            levels, scale=config.anchor_scale, offset=config.anchor_offset, shift=0.5 if config.legacy else 0.0
+            levels,
+            config.strides,
+            scale=config.anchor_scale,
+            offset=config.anchor_offset,
+            shift=0.5 if config.legacy else 0.0,
         )
         brute = iou(expected[:, None], anchors).amax(1)
         torch.testing.assert_close(torch.from_numpy(best[rows]).float(), brute, rtol=1e-4, atol=1e-5)

@@ -29,6 +29,7 @@ CONFIGS = {
     "resnet50 dcn": dataclasses.replace(SMALL, backbone="resnet50", dcn_stages=(3, 5), tower_dcn=True),
     "resnet50 dcn seed": dataclasses.replace(SMALL, backbone="resnet50", dcn_stages=(3, 4, 5), tower_dcn=True, **CAFFE),
     "resnet101": dataclasses.replace(SMALL, backbone="resnet101"),
+    "resnet18 from P2": dataclasses.replace(SMALL, first_level=2, anchor_scale=4.0),
     "deep towers": dataclasses.replace(SMALL, tower_depth=4, channels=64),
 }
 NAMES = ("cat", "dog", "owl")
@@ -52,14 +53,18 @@ def test_shapes_and_gradients(name: str) -> None:
     detector.freeze(2)
     images, sizes = draw_images(0, [(96, 128), (70, 90)])
     outputs = detector(images, sizes)
-    assert outputs.level_sizes == ((12, 16), (6, 8), (3, 4), (2, 2), (1, 1))
-    n = 192 + 48 + 12 + 4 + 1
-    assert outputs.level_starts() == [0, 192, 240, 252, 256, n]
+    levels = [(24, 32), (12, 16), (6, 8), (3, 4), (2, 2), (1, 1)][detector.config.first_level - 2 :]
+    assert outputs.level_sizes == tuple(levels)
+    starts = [sum(rows * columns for rows, columns in levels[:i]) for i in range(len(levels) + 1)]
+    assert outputs.level_starts() == starts
+    n = starts[-1]
     assert outputs.cls_logits.shape == (2, n, 3)
     assert outputs.deltas.shape == (2, n, 4)
     assert outputs.iou_logits.shape == (2, n)
     anchors = detector.anchors(outputs)
     assert anchors.shape == (n, 4)
+    sides = (anchors[:, 2] - anchors[:, 0]).unique_consecutive().tolist()
+    assert sides == [detector.config.anchor_scale * stride for stride in detector.config.strides]
     boxes = torch.tensor([[[10.0, 10.0, 80.0, 90.0], [0.0, 0.0, 30.0, 40.0]], [[5.0, 5.0, 60.0, 60.0], [0.0] * 4]])
     losses = paa_losses(outputs, anchors, boxes, torch.tensor([[0, 1], [2, -1]]), legacy=detector.config.legacy).losses
     torch.stack(list(losses.values())).sum().backward()

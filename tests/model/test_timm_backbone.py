@@ -95,6 +95,20 @@ def test_features_of_strides_8_16_32(backbones: dict[str, TimmBackbone], name: s
         assert not torch.equal(ours[0], ours[1])
 
 
+@pytest.mark.parametrize("name", ["convnext_atto", SWIN, MOBILE])
+def test_a_feature_of_stride_4_for_p2(backbones: dict[str, TimmBackbone], name: str) -> None:
+    """Before the others, which stay as they are."""
+    fine = TimmBackbone(name, norm="batch", first_level=2).eval()
+    fine.load_state_dict(backbones[name].state_dict())
+    assert fine.channels[1:] == CHANNELS[name]
+    x = draw(2, 64, 96)
+    with torch.inference_mode():
+        c2, *coarser = fine(x)
+        expected = backbones[name].eval()(x)
+    assert c2.shape == (2, fine.channels[0], 16, 24)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(coarser, expected, strict=True))
+
+
 @pytest.mark.parametrize(
     "name", ["convnext_tiny", SWIN, "pvt_v2_b2", "mobilenetv3_large_100", "convnext_tiny.in12k_ft_in1k"]
 )

@@ -213,6 +213,7 @@ def test_a_detector_decides_all_but_the_norm_and_the_size_of_test_images() -> No
         channels=128,
         tower_depth=2,
         tower_dcn=True,
+        first_level=2,
         p7_relu=False,
         mean=CAFFE_MEAN,
         std=(1.0, 1.0, 1.0),

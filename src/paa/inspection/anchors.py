@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from paa.config import ModelConfig
-from paa.core.anchors import STRIDES
 from paa.data.index import DatasetIndex
 from paa.data.transforms import resized_size
 from paa.inspection.problems import NO_ANCHOR, SMALL, Problem, object_problem
@@ -42,9 +41,9 @@ def best_overlaps(boxes: Boxes, sizes: npt.NDArray[np.int64], config: ModelConfi
     so the one whose centre is nearest to the box's, along each side by itself, overlaps the box most.
     """
     padded = -(-sizes // PADDING) * PADDING
-    cells = padded // STRIDES[0]
+    cells = padded // config.strides[0]
     best = np.zeros(len(boxes))
-    for stride in STRIDES:
+    for stride in config.strides:
         side = config.anchor_scale * stride
         first = config.anchor_offset * stride + (0.5 if config.legacy else 0.0)
         centres = (boxes[:, :2] + boxes[:, 2:]) / 2

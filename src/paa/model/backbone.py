@@ -1,4 +1,4 @@
-"""ResNets and ResNeXts from torchvision's blocks, giving c3, c4 and c5 (strides 8, 16, 32)."""
+"""ResNets and ResNeXts from torchvision's blocks, giving c3, c4 and c5 (strides 8, 16, 32), and c2 (4) if asked for."""
 
 from __future__ import annotations
 
@@ -115,8 +115,8 @@ RESNETS = {
 class ResNetBackbone(nn.Module):
     """The stem and four stages of a ResNet or ResNeXt, under torchvision's names.
 
-    channels: of c3, c4 and c5. Arguments: as the fields of `ModelConfig`. ConfigError for an unknown name, or options
-    that do not fit the backbone.
+    channels: of c3, c4 and c5, with first_level 2 of c2 before them. Arguments: as the fields of `ModelConfig`.
+    ConfigError for an unknown name, or options that do not fit the backbone.
     """
 
     def __init__(
@@ -127,6 +127,7 @@ class ResNetBackbone(nn.Module):
         norm_eps: float = 1e-5,
         stride_in_1x1: bool = False,
         dcn_stages: tuple[int, ...] = (),
+        first_level: int = 3,
     ) -> None:
         super().__init__()
         if name not in RESNETS:
@@ -143,7 +144,8 @@ class ResNetBackbone(nn.Module):
         )
         self.conv1, self.bn1, self.maxpool = resnet.conv1, resnet.bn1, resnet.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4
-        self.channels = tuple(width * block.expansion for width in (128, 256, 512))
+        self.first_level = first_level
+        self.channels = tuple(width * block.expansion for width in (64, 128, 256, 512)[first_level - 2 :])
         if stride_in_1x1:
             for stage in (self.layer2, self.layer3, self.layer4):
                 stage[0].conv1.stride, stage[0].conv2.stride = stage[0].conv2.stride, stage[0].conv1.stride
@@ -154,12 +156,14 @@ class ResNetBackbone(nn.Module):
                     plain.in_channels, plain.out_channels, stride=plain.stride[0], groups=plain.groups, bias=False
                 )
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return c3, c4, c5, of strides 8, 16, 32, of images (B, 3, H, W)."""
-        x = self.maxpool(F.relu_(conv_norm(x, self.conv1, self.bn1)))
-        c3: Tensor = self.layer2(self.layer1(x))
-        c4: Tensor = self.layer3(c3)
-        return c3, c4, self.layer4(c4)
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return c3, c4, c5, of strides 8, 16, 32, of images (B, 3, H, W); c2, of stride 4, before them with P2."""
+        x = self.layer1(self.maxpool(F.relu_(conv_norm(x, self.conv1, self.bn1))))
+        features = [x] if self.first_level == 2 else []
+        for layer in (self.layer2, self.layer3, self.layer4):
+            x = layer(x)
+            features.append(x)
+        return tuple(features)
 
     def fold(self) -> None:
         """Make fixed batch norm part of the convolutions' weights, for good; the batch norms' hooks are lost."""

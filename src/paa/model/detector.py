@@ -38,7 +38,8 @@ class Detector(nn.Module):
         if config.backbone.startswith("timm/"):
             if config.stride_in_1x1 or config.dcn_stages:
                 raise ConfigError(f"{config.backbone}: stride_in_1x1 and dcn_stages are for ResNets and ResNeXts only")
-            self.backbone = TimmBackbone(config.backbone.removeprefix("timm/"), norm=config.norm)
+            name = config.backbone.removeprefix("timm/")
+            self.backbone = TimmBackbone(name, norm=config.norm, first_level=config.first_level)
         else:
             self.backbone = ResNetBackbone(
                 config.backbone,
@@ -46,9 +47,10 @@ class Detector(nn.Module):
                 norm_eps=config.norm_eps,
                 stride_in_1x1=config.stride_in_1x1,
                 dcn_stages=config.dcn_stages,
+                first_level=config.first_level,
             )
         self.fpn = FeaturePyramid(self.backbone.channels, config.channels, config.p7_relu)
-        self.head = Head(config.channels, len(names), config.tower_depth, config.tower_dcn)
+        self.head = Head(config.channels, len(names), config.tower_depth, config.tower_dcn, len(config.strides))
         self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
         self.train()
@@ -109,6 +111,7 @@ class Detector(nn.Module):
         """Return the anchors (N, 4) that the outputs are for, in their order."""
         return make_anchors(
             outputs.level_sizes,
+            self.config.strides,
             scale=self.config.anchor_scale,
             offset=self.config.anchor_offset,
             shift=0.5 if self.config.legacy else 0.0,

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 class FeaturePyramid(nn.Module):
-    """P3 to P7, all of the same width, from c3, c4 and c5."""
+    """P3 to P7, all of the same width, from c3, c4 and c5; or P2 to P7, from c2 on."""
 
     def __init__(self, in_channels: tuple[int, ...], channels: int, p7_relu: bool) -> None:
         super().__init__()
@@ -23,9 +23,9 @@ class FeaturePyramid(nn.Module):
                 nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
 
     def forward(self, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Return P3..P7 of strides 8..128 from features of strides 8, 16, 32."""
+        """Return P3..P7 of strides 8..128 from features of strides 8, 16, 32; or P2..P7 from those of 4, 8, 16, 32."""
         inner = [lateral(x) for lateral, x in zip(self.lateral, features)]
-        for low in (1, 0):
+        for low in reversed(range(len(inner) - 1)):
             inner[low] = inner[low] + F.interpolate(inner[low + 1], size=inner[low].shape[-2:], mode="nearest")
         pyramid = [output(x) for output, x in zip(self.output, inner)]
         # On CPUs with AMX, torch 2.15's strided bfloat16 convolutions read uninitialised memory on maps of one or two

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from paa.core.anchors import STRIDES
 from paa.core.outputs import HeadOutputs
 from paa.errors import ConfigError
 from paa.model.cpu.winograd import one_pass
@@ -38,7 +37,7 @@ class TowerLayer(nn.Module):
 class Head(nn.Module):
     """Class logits, box deltas and IoU logits of the one anchor of each cell, from the features of all levels."""
 
-    def __init__(self, channels: int, num_classes: int, depth: int, dcn: bool) -> None:
+    def __init__(self, channels: int, num_classes: int, depth: int, dcn: bool, num_levels: int = 5) -> None:
         super().__init__()
         if channels < 8 or channels % 8:
             raise ConfigError(f"channels must be a multiple of 8 (the group norm's groups), not {channels}")
@@ -48,7 +47,7 @@ class Head(nn.Module):
         self.cls_logits = nn.Conv2d(channels, num_classes, 3, padding=1)
         self.deltas = nn.Conv2d(channels, 4, 3, padding=1)
         self.iou_logits = nn.Conv2d(channels, 1, 3, padding=1)
-        self.scales = nn.Parameter(torch.ones(len(STRIDES)))
+        self.scales = nn.Parameter(torch.ones(num_levels))
         for name, parameter in self.named_parameters():
             if name.endswith("weight") and parameter.dim() == 4 and ".offset." not in name:
                 nn.init.normal_(parameter, std=0.01)
@@ -58,7 +57,7 @@ class Head(nn.Module):
         nn.init.constant_(self.cls_logits.bias, -math.log(99))  # type: ignore[arg-type]
 
     def forward(self, pyramid: Sequence[Tensor]) -> HeadOutputs:
-        """Return the outputs at all anchors, levels in order, each row by row; pyramid: P3..P7, (B, C, h, w)."""
+        """Return the outputs at all anchors, levels in order, each row by row; pyramid: (B, C, h, w) each."""
         if torch.compiler.is_compiling() or torch.is_grad_enabled():  # in training, memory matters more than time
             return self._outputs(pyramid)
         with one_pass():

@@ -1,4 +1,4 @@
-"""Backbones from timm: any model with features of strides 8, 16 and 32; timm is imported when a backbone is built."""
+"""Backbones from timm: any model with features of strides 8, 16 and 32, and 4 for P2; timm is imported on building."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from torch import Tensor, nn
 from paa.errors import ConfigError, one_line
 from paa.runtime.extras import not_installed
 
-_STRIDES = (8, 16, 32)
-
 
 class TimmBackbone(nn.Module):
     """A timm model that gives c3, c4 and c5; its tensors are under `body.model.` and timm's own names.
 
-    channels: of c3, c4 and c5. With norm "frozen" its batch norms, if it has any, do not change; other norms are
-    trained. ConfigError if timm has no such model, or its features do not have these strides at every image size.
+    channels: of c3, c4 and c5, with first_level 2 of c2 before them. With norm "frozen" its batch norms, if it has any,
+    do not change; other norms are trained. ConfigError if timm has no such model, or its features do not have
+    these strides at every image size.
     """
 
-    def __init__(self, name: str, *, norm: str = "frozen") -> None:
+    def __init__(self, name: str, *, norm: str = "frozen", first_level: int = 3) -> None:
         super().__init__()
         self.name = name
         try:
@@ -36,9 +35,10 @@ class TimmBackbone(nn.Module):
 
             self.body = freeze_batch_norm_2d(self.body)  # type: ignore[no-untyped-call]
         reductions = self.body.feature_info.reduction()
-        if not set(_STRIDES) <= set(reductions):
-            raise ConfigError(f"timm/{name}: gives features of strides {reductions}, not of {list(_STRIDES)}")
-        self.picked = [reductions.index(stride) for stride in _STRIDES]
+        self.strides = (4, 8, 16, 32)[first_level - 2 :]
+        if not set(self.strides) <= set(reductions):
+            raise ConfigError(f"timm/{name}: gives features of strides {reductions}, not of {list(self.strides)}")
+        self.picked = [reductions.index(stride) for stride in self.strides]
         self.depthwise = any(isinstance(m, nn.Conv2d) and m.groups == m.in_channels > 1 for m in self.body.modules())
         self.channels = tuple(self.body.feature_info.channels()[i] for i in self.picked)
         resize = getattr(self.body.model, "set_input_size", None)
@@ -50,7 +50,7 @@ class TimmBackbone(nn.Module):
     def _try(self) -> None:
         """Run one small image, neither square nor of the size the model was trained on; ConfigError if that fails.
 
-        Parameters that c3 to c5 do not depend on are not trained: several processes would wait for their gradients.
+        Parameters that no feature depends on are not trained: several processes would wait for their gradients.
         """
         self.eval()
         trained = [] if torch.is_inference_mode_enabled() else list(self.parameters())
@@ -64,18 +64,17 @@ class TimmBackbone(nn.Module):
         finally:
             self.train()
         shapes = [tuple(feature.shape[1:]) for feature in features]
-        expected = [(c, 96 // stride, 160 // stride) for c, stride in zip(self.channels, _STRIDES)]
+        expected = [(c, 96 // stride, 160 // stride) for c, stride in zip(self.channels, self.strides)]
         if shapes != expected:
             raise ConfigError(f"timm/{self.name}: gives features of shapes {shapes}, expected {expected}")
         for parameter, gradient in zip(trained, gradients):
             parameter.requires_grad_(gradient is not None)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return c3, c4, c5 of images (B, 3, H, W), H and W multiples of 32."""
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return c3, c4, c5 of images (B, 3, H, W), H and W multiples of 32; c2 before them with P2."""
         with self._precision(x):
             features = self.body(x)
-        c3, c4, c5 = (features[i] for i in self.picked)
-        return c3, c4, c5
+        return tuple(features[i] for i in self.picked)
 
     def _precision(self, x: Tensor) -> AbstractContextManager[object]:
         """Return what computes in float32 where depthwise convolutions are trained on a CPU, also under autocast.

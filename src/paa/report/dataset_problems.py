@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from paa.config import ModelConfig
-from paa.core.anchors import STRIDES
 from paa.data.read_report import counted
 from paa.inspection.check import Checked
 from paa.inspection.problems import KINDS, Problem
@@ -34,7 +33,7 @@ def summary_lines(checked: Checked, config: ModelConfig, size_from: str) -> Iter
     for split, index in checked.splits.items():
         parts = (len(index), "image"), (len(index.boxes), "object"), (len(index.names), "class")
         yield Text(f"{split}: {', '.join(counted(number, noun) for number, noun in parts)}")
-    sides = [round(config.anchor_scale * stride) for stride in (STRIDES[0], STRIDES[-1])]
+    sides = [round(config.anchor_scale * stride) for stride in (config.strides[0], config.strides[-1])]
     yield Text(
         f"size of training {size_from}: short side {config.min_size}, long side at most {config.max_size} pixels; "
         f"anchors of {sides[0]} to {sides[1]} pixels"

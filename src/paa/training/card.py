@@ -15,7 +15,6 @@ import yaml
 
 import paa
 from paa.config import CardConfig, Recipe, to_dict
-from paa.core.anchors import STRIDES
 from paa.data.index import DatasetIndex
 from paa.training.records import Record
 
@@ -185,8 +184,8 @@ def _limits(facts: CardFacts) -> str:
         "- It knows the classes above alone, and images like those it was trained on; how it does on others is not "
         "measured.\n"
         "- A score ranks detections: it is no probability of being right. Choose a threshold on images of your own.\n"
-        f"- Objects much smaller than its smallest anchor, {model.anchor_scale * STRIDES[0]:.0f} pixels in the resized "
-        "image, are hard to find.\n"
+        f"- Objects much smaller than its smallest anchor, {model.anchor_scale * model.strides[0]:.0f} pixels in the "
+        "resized image, are hard to find.\n"
         "- It was not tested for uses in which a missed or a wrong detection harms people."
     )
 

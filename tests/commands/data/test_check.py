@@ -54,7 +54,13 @@ def test_problems(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_json(tmp_path: Path, shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, result = run_json(capsys, shapes, "--recipe", "r50_1x")
     assert code == 0
-    assert result["training"] == {"min_size": 800, "max_size": 1333, "anchor_scale": 8, "checkpoint": None}
+    assert result["training"] == {
+        "min_size": 800,
+        "max_size": 1333,
+        "anchor_scale": 8,
+        "first_level": 3,
+        "checkpoint": None,
+    }
     assert result["splits"]["val"]["images"] == 2
     assert result["problems"] == []
     path = coco_json(tmp_path / "train.json", [*WHOLE, box(3, 9, (0, 0, 9, 9))])

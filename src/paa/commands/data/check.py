@@ -134,6 +134,7 @@ class Check(SourceOptions):
                 "min_size": config.min_size,
                 "max_size": config.max_size,
                 "anchor_scale": config.anchor_scale,
+                "first_level": config.first_level,
                 "checkpoint": None if self.checkpoint is None else str(self.checkpoint),
             },
             "counts": {level: checked.count(level) for level in ("error", "warning", "hint")},
