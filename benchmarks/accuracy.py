@@ -155,6 +155,7 @@ def run_cell(
         "curve": curve,
         "terms": asdict(terms),
         "anchor_scale": contender.detector.config.anchor_scale if isinstance(contender, Ours) else None,
+        "first_level": contender.detector.config.first_level if isinstance(contender, Ours) else None,
     }
 
 

@@ -52,7 +52,8 @@ class Variant:
     def make(self, start: Start, data: DatasetIndex, terms: Terms) -> Any:
         if self.fcos:
             return make_fcos(start, data, terms)
-        model = {"channels": terms.channels, "anchor_scale": choose_anchor_scale(facts_of(data), terms.size)}
+        level = self.model.get("first_level", 3)  # the base is the paper's pyramid
+        model = {"channels": terms.channels, "anchor_scale": choose_anchor_scale(facts_of(data), terms.size, level)}
         return Ours(ModelConfig(**model | self.model), start, data.names, **self.ours)
 
 
@@ -108,6 +109,9 @@ VARIANTS: dict[str, Variant] = {
     **{f"lr {x:g}": Variant({"lr": x}) for x in (2.5e-4, 1e-3, 2e-3)},
     **{f"scales {x}": Variant(ours={"change": partial(start_scales, float(x))}) for x in (2, 4, 8)},
     **{f"anchors {x:g}": Variant(model={"anchor_scale": float(x)}) for x in (2, 3, 4, 6, 8)},
+    "P2": Variant(model={"first_level": 2}),
+    **{f"size {n}": Variant({"size": n}) for n in (256, 320)},
+    "P2, size 256": Variant({"size": 256}, {"first_level": 2}),
     "rule by IoU": Variant(ours={"assigner": by_iou}),
     "rule ATSS": Variant(ours={"assigner": by_atss}),
     **{f"candidates {n}": Variant(ours={"assigner": PaaAssigner(per_level=n)}) for n in (5, 15)},

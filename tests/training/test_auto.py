@@ -24,6 +24,7 @@ from paa.training.auto import (
     DataFacts,
     budget_of,
     choose_anchor_scale,
+    choose_first_level,
     choose_size,
     choose_steps,
     decide,
@@ -87,13 +88,35 @@ def test_anchors_are_the_papers_unless_small_objects_would_hardly_overlap_them()
             assert (side / (8 * scale)) ** 2 == pytest.approx(0.2, abs=0.02)
 
 
+def test_the_pyramid_begins_at_p2_where_no_size_makes_small_objects_large_enough() -> None:
+    """Its smallest anchor has at least a quarter of the paper's side, and at most the side that P3's would have."""
+    levels = {}
+    for small in (0.5, 0.1, 0.05, 0.02):
+        facts = replace(FACTS, images=10_000, small_object=small)
+        size = choose_size(facts, CPU)
+        levels[small] = choose_first_level(facts, size)
+        side = choose_anchor_scale(facts, size, levels[small]) * 2 ** levels[small]
+        assert (levels[small] == 2) == (size * small < 20)
+        assert side <= choose_anchor_scale(facts, size) * 8
+        decided, lines = decide(config(), facts, CPU, LITE)
+        model = decided.recipe.model
+        assert (model.first_level, model.anchor_scale * model.strides[0]) == (levels[small], side)
+        assert any("P2" in line for line in lines) == (levels[small] == 2)
+    assert levels == {0.5: 3, 0.1: 3, 0.05: 2, 0.02: 2}
+
+    recipe = replace(RECIPES["auto"], model=replace(RECIPES["auto"].model, first_level=3))
+    decided, lines = decide(config("model.first_level", recipe=recipe), facts, CPU, LITE)
+    assert (decided.recipe.model.first_level, decided.recipe.model.anchor_scale) == (3, choose_anchor_scale(facts, 320))
+    assert not any("P2" in line for line in lines)
+
+
 @pytest.mark.parametrize("named", [(), ("model.min_size",)])
 def test_the_size_and_anchors_are_known_before_a_run(shapes: Path, named: tuple[str, ...]) -> None:
     index, cpu = read_dataset(shapes, "train"), torch.device("cpu")
     recipe = replace(RECIPES["auto"], model=replace(RECIPES["auto"].model, min_size=96)) if named else RECIPES["auto"]
     resolved, _ = decide(config(*named, recipe=recipe), facts_of(index), budget_of(cpu, None), None)
     model = decided_model(index, cpu, 96 if named else None)
-    fields = ("min_size", "max_size", "anchor_scale")
+    fields = ("min_size", "max_size", "first_level", "anchor_scale")
     assert [getattr(model, name) for name in fields] == [getattr(resolved.recipe.model, name) for name in fields]
 
 
@@ -142,9 +165,9 @@ def test_with_weights_at_hand_it_starts_from_them() -> None:
 
 def test_a_detector_keeps_its_anchors_and_its_backbone_learns_slowly() -> None:
     facts = replace(FACTS, small_object=0.02)
-    for start, scale, factor in (("mmdet/r50_2x", 8, 0.1), (LITE, 3, 1.0)):
+    for start, level, scale, factor in (("mmdet/r50_2x", 3, 8, 0.1), (LITE, 2, 5, 1.0)):
         decided, lines = decide(config(), facts, GPU, start)
-        assert decided.recipe.model.anchor_scale == scale
+        assert (decided.recipe.model.first_level, decided.recipe.model.anchor_scale) == (level, scale)
         assert decided.recipe.schedule.backbone_lr_factor == factor
         assert any("anchors" in line for line in lines) == (start == LITE)
 

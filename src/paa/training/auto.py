@@ -16,7 +16,6 @@ import numpy as np
 import torch
 
 from paa.config import ModelConfig, Precision, Recipe
-from paa.core.anchors import STRIDES
 from paa.data.index import DatasetIndex
 from paa.runtime.device import has_bfloat16
 from paa.runtime.distributed import Process
@@ -47,7 +46,7 @@ CPU = Budget((256, 320), 11_000 * 256**2, 8, "float32")
 CPU_WITH_BFLOAT16 = Budget((256, 320), 16_000 * 256**2, 8, "bfloat16")
 GPU = Budget((480, 640, 800), 60_000 * 640**2, 16, "auto")
 _SMALL = 20
-"""Pixels that small objects should have in the resized image."""
+"""Pixels that small objects should have in the resized image; below, the pyramid begins at P2."""
 _LEAST_SIZE = 160
 """Pixels to which smaller images are enlarged."""
 _TINY = 12
@@ -155,7 +154,9 @@ def decide(config: TrainConfig, facts: DataFacts, budget: Budget, at_hand: str |
         "schedule.reference_batch": batch_size,
     }
     if init not in MODELS:  # a detector keeps its own anchors
-        decided["model.anchor_scale"] = choose_anchor_scale(facts, size)
+        chosen = config.recipe.model.first_level if "model.first_level" in named else choose_first_level(facts, size)
+        decided["model.first_level"] = chosen
+        decided["model.anchor_scale"] = choose_anchor_scale(facts, size, chosen)
     if "schedule.epochs" not in named:
         decided["schedule.steps"] = steps
     recipe = with_fields(config.recipe, {name: value for name, value in decided.items() if name not in named})
@@ -167,8 +168,10 @@ def decide(config: TrainConfig, facts: DataFacts, budget: Budget, at_hand: str |
     ]
     if size * facts.small_object < _TINY and config.recipe.augment.tiles is None:
         lines.append(f"objects below {_TINY} pixels are hard to find: --tiles SIZE cuts the images into tiles")
-    if recipe.model.anchor_scale < 8 and "model.anchor_scale" not in named:
-        side = recipe.model.anchor_scale * STRIDES[0]
+    if recipe.model.first_level == 2 and "model.first_level" in decided.keys() - named:
+        lines.append("a pyramid from P2 on, of stride 4, as small objects are small: a step takes longer")
+    side = recipe.model.anchor_scale * recipe.model.strides[0]
+    if side < 64 and "model.anchor_scale" not in named:
         lines.append(f"anchors from {side:.0f} pixels on, not from 64, so that small objects overlap them")
     if "schedule.steps" in decided.keys() - named:
         share = steps * batch_size * size**2 / budget.pixels
@@ -217,7 +220,12 @@ def choose_size(facts: DataFacts, budget: Budget) -> int:
     return next((size for size in enough if budget.pixels / size**2 <= _EPOCHS[1] * facts.images), enough[-1])
 
 
-def choose_anchor_scale(facts: DataFacts, size: int) -> float:
+def choose_first_level(facts: DataFacts, size: int) -> int:
+    """Return the finest level of the pyramid: the paper's 3, or 2 where small objects have fewer than 20 pixels."""
+    return 2 if size * facts.small_object < _SMALL else 3
+
+
+def choose_anchor_scale(facts: DataFacts, size: int, first_level: int = 3) -> float:
     """Return the anchors' side in strides: the paper's 8, or less where the data set has smaller objects, from 2 on.
 
     The paper's anchors begin at 64 pixels, for COCO at 800. In smaller images an object may be so much smaller that no
@@ -225,7 +233,7 @@ def choose_anchor_scale(facts: DataFacts, size: int) -> float:
     anchor shall overlap it by 0.2.
     """
     largest = size * facts.small_object / math.sqrt(_LEAST_IOU)
-    return float(min(8, max(2, round(largest / STRIDES[0]))))
+    return float(min(8, max(2, round(largest / 2**first_level))))
 
 
 def decided_model(index: DatasetIndex, device: torch.device, size: int | None = None) -> ModelConfig:
@@ -235,8 +243,9 @@ def decided_model(index: DatasetIndex, device: torch.device, size: int | None = 
     """
     facts = facts_of(index)
     chosen = choose_size(facts, budget_of(device, None)) if size is None else size
-    scale = choose_anchor_scale(facts, chosen)
-    return ModelConfig(min_size=chosen, max_size=round(chosen * _ASPECT), anchor_scale=scale)
+    level = choose_first_level(facts, chosen)
+    scale = choose_anchor_scale(facts, chosen, level)
+    return ModelConfig(first_level=level, min_size=chosen, max_size=round(chosen * _ASPECT), anchor_scale=scale)
 
 
 def choose_steps(facts: DataFacts, size: int, batch_size: int, budget: Budget) -> int:
