@@ -11,8 +11,8 @@ GPUS ?=
 OUTPUT ?=
 FLAGS ?=
 BIN := .venv/bin
-# Three processes for two cores: some tests wait, for a timeout or another process.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3
+# Three processes for two cores: some tests wait, for a timeout or another process. An idle one takes tests from the rest.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal
 
 .PHONY: help demo test lint format quick lowest docs diagrams notebook bench accuracy coco soak fuzz licences audit sbom
 
