@@ -151,6 +151,8 @@ def test_a_run_is_as_long_as_the_budget_within_bounds() -> None:
         assert 11.5 <= epochs <= 51
         if 13 < epochs < 49:
             assert steps * 8 * 256**2 == pytest.approx(CPU.pixels, rel=0.01)
+            with_p2 = choose_steps(replace(FACTS, images=images), 256, 8, CPU, first_level=2)
+            assert with_p2 < steps  # each takes longer
     assert choose_steps(replace(FACTS, images=1), 256, 8, CPU) >= 1
 
 

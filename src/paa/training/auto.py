@@ -47,6 +47,8 @@ CPU_WITH_BFLOAT16 = Budget((256, 320), 16_000 * 256**2, 8, "bfloat16")
 GPU = Budget((480, 640, 800), 60_000 * 640**2, 16, "auto")
 _SMALL = 20
 """Pixels that small objects should have in the resized image; below, the pyramid begins at P2."""
+_STEP_TIME = {2: 1.7, 3: 1.0}
+"""Time of a step by the pyramid's first level, as a multiple of the paper's (measured with `auto`'s model)."""
 _LEAST_SIZE = 160
 """Pixels to which smaller images are enlarged."""
 _TINY = 12
@@ -142,7 +144,10 @@ def decide(config: TrainConfig, facts: DataFacts, budget: Budget, at_hand: str |
     size = _named_size(config) or choose_size(facts, budget)
     batch_size = config.batch_size if "batch_size" in named else budget.batch_size
     schedule = config.recipe.schedule
-    steps = schedule.steps if "schedule.steps" in named else choose_steps(facts, size, batch_size, budget)
+    level = config.recipe.model.first_level if "model.first_level" in named else choose_first_level(facts, size)
+    if init in MODELS:  # a detector keeps its own levels and anchors
+        level = 3
+    steps = schedule.steps if "schedule.steps" in named else choose_steps(facts, size, batch_size, budget, level)
     epochs = steps * batch_size / facts.images if schedule.epochs is None else schedule.epochs
     decided: dict[str, object] = {
         **(_FROM_DETECTOR if init in MODELS else {} if init else _FROM_SCRATCH),
@@ -153,10 +158,9 @@ def decide(config: TrainConfig, facts: DataFacts, budget: Budget, at_hand: str |
         "augment.max_size": round(size * _ASPECT),
         "schedule.reference_batch": batch_size,
     }
-    if init not in MODELS:  # a detector keeps its own anchors
-        chosen = config.recipe.model.first_level if "model.first_level" in named else choose_first_level(facts, size)
-        decided["model.first_level"] = chosen
-        decided["model.anchor_scale"] = choose_anchor_scale(facts, size, chosen)
+    if init not in MODELS:
+        decided["model.first_level"] = level
+        decided["model.anchor_scale"] = choose_anchor_scale(facts, size, level)
     if "schedule.epochs" not in named:
         decided["schedule.steps"] = steps
     recipe = with_fields(config.recipe, {name: value for name, value in decided.items() if name not in named})
@@ -174,7 +178,7 @@ def decide(config: TrainConfig, facts: DataFacts, budget: Budget, at_hand: str |
     if side < 64 and "model.anchor_scale" not in named:
         lines.append(f"anchors from {side:.0f} pixels on, not from 64, so that small objects overlap them")
     if "schedule.steps" in decided.keys() - named:
-        share = steps * batch_size * size**2 / budget.pixels
+        share = steps * batch_size * size**2 * _STEP_TIME[level] / budget.pixels
         lines.append(f"{steps} steps of {batch_size} images, {epochs:.0f} epochs: {_about_length(share, budget)}")
     if decided.keys() & AUGMENTED.keys() - named:
         lines.append("jitter of scale and colours, and mosaics, as the run is long")
@@ -248,9 +252,9 @@ def decided_model(index: DatasetIndex, device: torch.device, size: int | None = 
     return ModelConfig(first_level=level, min_size=chosen, max_size=round(chosen * _ASPECT), anchor_scale=scale)
 
 
-def choose_steps(facts: DataFacts, size: int, batch_size: int, budget: Budget) -> int:
+def choose_steps(facts: DataFacts, size: int, batch_size: int, budget: Budget, first_level: int = 3) -> int:
     """Return as many steps as the budget allows, from 12 to 50 epochs."""
-    images = budget.pixels / size**2
+    images = budget.pixels / size**2 / _STEP_TIME[first_level]
     least, most = (epochs * facts.images for epochs in _EPOCHS)
     return max(1, round(min(max(images, least), most) / batch_size))
 
