@@ -173,7 +173,7 @@ def decide(config: TrainConfig, facts: DataFacts, budget: Budget, at_hand: str |
     if size * facts.small_object < _TINY and config.recipe.augment.tiles is None:
         lines.append(f"objects below {_TINY} pixels are hard to find: --tiles SIZE cuts the images into tiles")
     if recipe.model.first_level == 2 and "model.first_level" in decided.keys() - named:
-        lines.append("a pyramid from P2 on, of stride 4, as small objects are small: a step takes longer")
+        lines.append(f"a pyramid from P2 on, of stride 4, for objects below {_SMALL} pixels; steps take longer")
     side = recipe.model.anchor_scale * recipe.model.strides[0]
     if side < 64 and "model.anchor_scale" not in named:
         lines.append(f"anchors from {side:.0f} pixels on, not from 64, so that small objects overlap them")
