@@ -41,6 +41,7 @@ SLOW = (
     "test_recipes.py",
     "test_site.py",  # Sphinx, Chromium
     "test_torchvision_detector.py",
+    "test_torchvision_heads.py",
     "training/test_api.py",
     "training/test_auto.py",
     "training/test_deterministic.py",
