@@ -55,6 +55,7 @@ SLOW = (
     "training/test_setup.py",
     "training/test_state.py",
     "training/test_step.py",
+    "training/test_teacher.py",
     "training/test_tiles.py",
     "training/test_train.py",
     "training/test_two_processes.py",

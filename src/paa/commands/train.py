@@ -77,8 +77,7 @@ class Train:
     assigner: AssignerName = "paa"
     """The rule that decides which anchors are positive for which object: the paper's, or another paper's."""
     teacher: str | None = None
-    """A trained detector whose predictions decide it, in place of those of the one that is trained: a file, or a
-    name."""
+    """Trained detector by whose predictions the rule decides, not by the trainee's: a file, or a name."""
     tiles: int | None = None
     """Train on tiles of this many pixels a side, for small objects in large images (--tiles.*)."""
     named: Suppress[tuple[str, ...]] = ()
