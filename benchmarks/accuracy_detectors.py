@@ -247,22 +247,41 @@ def make_ours(start: Start, data: DatasetIndex, terms: Terms) -> Ours:
     return Ours(config, start, data.names)
 
 
-def make_fcos(start: Start, data: DatasetIndex, terms: Terms) -> TorchvisionPeer:
+def make_fcos(
+    start: Start,
+    data: DatasetIndex,
+    terms: Terms,
+    *,
+    kind: type[FCOS] = FCOS,
+    anchors: AnchorGenerator | None = None,
+) -> TorchvisionPeer:
+    """kind: a subclass. anchors: with one of them at a location; None: torchvision's."""
     backbone = _backbone(start)
-    model = FCOS(Pyramid(backbone, terms.channels), len(data.names), score_thresh=0.05, **_input(start))
+    pyramid = Pyramid(backbone, terms.channels)
+    model = kind(pyramid, len(data.names), anchor_generator=anchors, score_thresh=0.05, **_input(start))
     _groups_of_8(model.head)
     return TorchvisionPeer(model, backbone, start.norm)
 
 
-def make_retinanet(start: Start, data: DatasetIndex, terms: Terms) -> TorchvisionPeer:
+def make_retinanet(
+    start: Start,
+    data: DatasetIndex,
+    terms: Terms,
+    *,
+    kind: type[RetinaNet] = RetinaNet,
+    anchors: AnchorGenerator | None = None,
+) -> TorchvisionPeer:
+    """kind: a subclass. anchors: None: torchvision's nine at a location."""
     backbone = _backbone(start)
-    sizes = tuple(tuple(int(side * 2 ** (i / 3)) for i in range(3)) for side in (32, 64, 128, 256, 512))
-    anchors = AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes))
+    if anchors is None:
+        sizes = tuple(tuple(int(side * 2 ** (i / 3)) for i in range(3)) for side in (32, 64, 128, 256, 512))
+        anchors = AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes))
     classes, channels = len(data.names), terms.channels
-    head = RetinaNetHead(channels, 9, classes, norm_layer=partial(nn.GroupNorm, channels // 8))
+    (number,) = set(anchors.num_anchors_per_location())
+    head = RetinaNetHead(channels, number, classes, norm_layer=partial(nn.GroupNorm, channels // 8))
     head.regression_head._loss_type = "giou"
     pyramid = Pyramid(backbone, channels)
-    model = RetinaNet(pyramid, classes, anchor_generator=anchors, head=head, **_input(start))
+    model = kind(pyramid, classes, anchor_generator=anchors, head=head, **_input(start))
     return TorchvisionPeer(model, backbone, start.norm)
 
 

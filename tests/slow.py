@@ -41,6 +41,7 @@ SLOW = (
     "test_recipes.py",
     "test_site.py",  # Sphinx, Chromium
     "test_torchvision_detector.py",
+    "test_torchvision_heads.py",
     "training/test_api.py",
     "training/test_auto.py",
     "training/test_deterministic.py",
@@ -54,6 +55,7 @@ SLOW = (
     "training/test_setup.py",
     "training/test_state.py",
     "training/test_step.py",
+    "training/test_teacher.py",
     "training/test_tiles.py",
     "training/test_train.py",
     "training/test_two_processes.py",

@@ -213,6 +213,8 @@ class Recipe:
     """Precision of the network in training, unless a person names another."""
     assigner: AssignerName = "paa"
     """The rule that decides which anchors are positive."""
+    teacher: str | None = None
+    """A trained detector by whose predictions the rule decides; none: by those of the detector that is trained."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 from torchvision.models import WeightsEnum
 
 from paa.config import InferenceConfig, ModelConfig
@@ -20,6 +19,7 @@ from paa.errors import AnnotationError, ConfigError, ImageError
 from paa.model.detector import PADDING
 from paa.predictor import PAA, load
 from paa.runtime.distributed import Process
+from paa.torchvision_heads import pad_targets
 from paa.weights.read import read_start
 from paa.weights.start import load_start, starting_model
 
@@ -90,8 +90,7 @@ class TorchvisionDetector(nn.Module):
         return paa_losses(
             outputs,
             model.anchors(outputs),
-            pad_sequence(boxes, batch_first=True),
-            pad_sequence(labels, batch_first=True, padding_value=-1),
+            *pad_targets([{"boxes": own, "labels": classes} for own, classes in zip(boxes, labels)]),
             assigner=self.assigner,
             weights=self.loss_weights,
             legacy=config.legacy,

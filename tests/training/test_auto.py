@@ -257,9 +257,9 @@ def test_a_run_starts_again_from_its_recipe_and_is_resumed_without_options(shape
         "validation": {"limit": 2},
         "runtime": {"workers": 0},
     }
-    first = paa.train(shapes, steps=3, output=tmp_path / "first", **short)
+    first = paa.train(shapes, steps=3, output=tmp_path / "first", assigner="atss", **short)
     recipe = find_recipe(str(tmp_path / "first" / "recipe.json"))
-    assert (recipe.init, recipe.schedule.steps, recipe.model.min_size) == (LITE, 3, 64)
+    assert (recipe.init, recipe.schedule.steps, recipe.model.min_size, recipe.assigner) == (LITE, 3, 64, "atss")
 
     rest = {name: short[name] for name in ("validation", "runtime")}
     again = paa.train(shapes, str(tmp_path / "first" / "recipe.json"), output=tmp_path / "again", **rest)

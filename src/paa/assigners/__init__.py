@@ -8,13 +8,14 @@ from paa.assigners.atss import AtssAssigner
 from paa.assigners.centre_sampling import CentreSamplingAssigner
 from paa.assigners.highest_iou import HighestIouAssigner
 from paa.assigners.one_to_one import OneToOneAssigner
-from paa.assigners.registry import ASSIGNERS, make_assigner
+from paa.assigners.registry import ASSIGNERS, BY_ANCHORS, make_assigner
 from paa.assigners.simota import SimOtaAssigner
 from paa.assigners.task_aligned import TaskAlignedAssigner
 from paa.core.assignment import PaaAssigner
 
 __all__ = [
     "ASSIGNERS",
+    "BY_ANCHORS",
     "AtssAssigner",
     "CentreSamplingAssigner",
     "HighestIouAssigner",

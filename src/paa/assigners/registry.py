@@ -24,6 +24,9 @@ ASSIGNERS: Mapping[str, Callable[[], Assigner]] = {
 }
 """Name -> a function that makes the rule, with the numbers of its paper; the names are those of `AssignerName`."""
 
+BY_ANCHORS = frozenset({"highest-iou", "centre-sampling", "atss"})
+"""The rules that look at anchors and objects alone, and at no predictions."""
+
 
 def make_assigner(name: str) -> Assigner:
     """Return the rule of this name; ConfigError if there is none, or if it needs a package that is not installed."""

@@ -76,6 +76,8 @@ class Train:
     """Format of that file; default: recognised from what the file holds."""
     assigner: AssignerName = "paa"
     """The rule that decides which anchors are positive for which object: the paper's, or another paper's."""
+    teacher: str | None = None
+    """Trained detector by whose predictions the rule decides, not by the trainee's: a file, or a name."""
     tiles: int | None = None
     """Train on tiles of this many pixels a side, for small objects in large images (--tiles.*)."""
     named: Suppress[tuple[str, ...]] = ()
@@ -126,6 +128,7 @@ class Train:
             schedule=values.schedule,
             init=values.init,
             assigner=values.assigner,
+            teacher=values.teacher,
             runtime=RuntimeConfig(precision=values.precision),
             tiles=None if tiles is None else tiles.size,
             tiling=TrainTileOptions() if tiles is None else TrainTileOptions(**vars(tiles)),
@@ -166,7 +169,14 @@ class Train:
 
         return build_config(
             self.recipe,
-            Recipe(self.model, self._augment(), self.schedule, self.init, assigner=self.assigner),
+            Recipe(
+                self.model,
+                self._augment(),
+                self.schedule,
+                self.init,
+                assigner=self.assigner,
+                teacher=self.teacher,
+            ),
             DataConfig(**vars(self.data)),
             ValidationConfig(**vars(self.validation) | {"batch_size": max(self.validation.batch_size, 0)}),
             self.runtime,

@@ -6,7 +6,7 @@ To study an assignment: `assign`, whose steps are `match`, `candidates_per_objec
 
 from paa.core.anchors import STRIDES, level_of, make_anchors
 from paa.core.assignment import Assigner, Assignment, Cost, PaaAssigner, candidates_per_object, match
-from paa.core.boxes import area, clip, decode, encode, giou, iou
+from paa.core.boxes import DELTA_WEIGHTS, area, clip, decode, encode, giou, iou
 from paa.core.grouping import best_per_group
 from paa.core.losses import LossResult, LossWeights, assign, paa_losses
 from paa.core.merging import merge_views
@@ -17,6 +17,7 @@ from paa.core.selection import Candidates, select_candidates
 from paa.core.suppression import suppress
 
 __all__ = [
+    "DELTA_WEIGHTS",
     "STRIDES",
     "Assigner",
     "Assignment",

@@ -7,7 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-_DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+"""What the deltas (dx, dy, dw, dh) of `encode` and `decode` are multiplied by."""
+
 _MAX_LOG_SCALE = math.log(1000 / 16)
 
 
@@ -68,7 +70,7 @@ def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
     sides = boxes[..., 2:] - boxes[..., :2]
     shift = (boxes[..., :2] + boxes[..., 2:] - anchors[..., :2] - anchors[..., 2:]) / (2 * anchor_sides)
     deltas = torch.cat([shift, torch.log(sides / anchor_sides)], dim=-1)
-    return deltas * deltas.new_tensor(_DELTA_WEIGHTS)
+    return deltas * deltas.new_tensor(DELTA_WEIGHTS)
 
 
 def decode(deltas: Tensor, anchors: Tensor) -> Tensor:
@@ -78,8 +80,8 @@ def decode(deltas: Tensor, anchors: Tensor) -> Tensor:
     at most log(1000 / 16), so that no box overflows.
     """
     anchor_sides = anchors[..., 2:] - anchors[..., :2]
-    centres = (anchors[..., :2] + anchors[..., 2:]) / 2 + deltas[..., :2] * (anchor_sides / _DELTA_WEIGHTS[0])
-    half = (deltas[..., 2:] / _DELTA_WEIGHTS[2]).clamp(max=_MAX_LOG_SCALE).exp() * (anchor_sides / 2)
+    centres = (anchors[..., :2] + anchors[..., 2:]) / 2 + deltas[..., :2] * (anchor_sides / DELTA_WEIGHTS[0])
+    half = (deltas[..., 2:] / DELTA_WEIGHTS[2]).clamp(max=_MAX_LOG_SCALE).exp() * (anchor_sides / 2)
     return torch.cat([centres - half, centres + half], dim=-1)
 
 

@@ -35,6 +35,7 @@ def train(
     init: str | Path | None = None,
     init_format: WeightsFormat | None = None,
     assigner: AssignerName | None = None,
+    teacher: str | Path | None = None,
     model: Values = _NONE,
     augment: Values = _NONE,
     schedule: Values = _NONE,
@@ -58,7 +59,8 @@ def train(
     checkpoint. init: weights to start from, a file of a detector or a backbone, or a name, as mmdet/r50_mstrain_3x,
     efficientnet_lite0, torchvision/NAME, timm/NAME (`paa weights` lists them); init_format: the format of that file.
     assigner: the rule that decides which anchors are positive, a name in `paa.assigners.ASSIGNERS`; default: the
-    recipe's, PAA's own in all named recipes.
+    recipe's, PAA's own in all named recipes. teacher: a trained detector by whose predictions the rule decides, of the
+    same classes and anchors: a file, or a name.
 
     model, augment, schedule, validation, runtime, card: values for fields of `ModelConfig`, `AugmentConfig`,
     `ScheduleConfig`, `ValidationConfig`, `RuntimeConfig` and `CardConfig` (`paa.config`). What you set is
@@ -89,6 +91,7 @@ def train(
         "init": init,
         "init_format": init_format,
         "assigner": assigner,
+        "teacher": teacher,
     }
     config = build_config(
         recipe,
@@ -98,6 +101,7 @@ def train(
             changed(original.schedule, groups["schedule"], "schedule."),
             original.init,
             assigner=original.assigner if assigner is None else assigner,
+            teacher=original.teacher if teacher is None else str(teacher),
         ),
         changed(DataConfig(Path()), groups["data"], "data."),
         changed(ValidationConfig(), groups["validation"], "validation."),

@@ -43,8 +43,16 @@ class CardFacts:
     @property
     def init(self) -> str | None:
         """The weights that training started from: their name, without the folder of a file."""
-        init = self.recipe.init
-        return Path(init).name if init is not None and Path(init).is_absolute() else init
+        return _without_folder(self.recipe.init)
+
+    @property
+    def teacher(self) -> str | None:
+        """The detector whose predictions decided the assignment, likewise."""
+        return _without_folder(self.recipe.teacher)
+
+
+def _without_folder(given: str | None) -> str | None:
+    return Path(given).name if given is not None and Path(given).is_absolute() else given
 
 
 def model_card(facts: CardFacts, records: Sequence[Record], metrics: Mapping[str, Any]) -> str:
@@ -165,11 +173,18 @@ def _classes(metrics: Mapping[str, Any]) -> str:
 def _training(facts: CardFacts, steps: int) -> str:
     train, schedule = facts.train, facts.recipe.schedule
     start = "random weights" if facts.init is None else f"`{facts.init}`"
-    recipe = json.dumps(to_dict(replace(facts.recipe, init=facts.init)), indent=2)
+    recipe = json.dumps(to_dict(replace(facts.recipe, init=facts.init, teacher=facts.teacher)), indent=2)
+    taught = (
+        ""
+        if facts.teacher is None
+        else f"- Teacher: the predictions of `{facts.teacher}` decided which anchors are positive ([LAD]"
+        "(https://arxiv.org/abs/2108.10520)).\n"
+    )
     license = facts.given.license or "none is given for the weights; the data set's own may bind them too"
     return (
         f"- Data: {_plain(facts.data)}, {len(train)} images with {int((~train.crowd).sum())} objects.\n"
         f"- Start: {start}.\n"
+        f"{taught}"
         f"- {steps} of {schedule.steps} steps of {facts.batch_size} images, {schedule.optimizer}, learning rate "
         f"{schedule.lr:.3g}.\n"
         f"- Licence: {license}.\n"

@@ -26,6 +26,7 @@ from paa.training.run_folder import RunFolder, save_checkpoint
 from paa.training.settings import TrainConfig
 from paa.training.state import TrainingState
 from paa.training.statistics import Statistics
+from paa.training.teacher import Teacher
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Run:
     config: with the model that `--init` or the checkpoint decided. val_index: the validation set, which is evaluated
     every `validation_interval` steps; None without validation. loader: the batches of the steps to come, each step's in
     `accumulate` parts. model: the detector, wrapped where there are several processes. losses: `paa_losses`, compiled
-    if that was asked for. assigner: the rule that they are given. first_step: how many steps were made before this run
+    if that was asked for. assigner: the rule that they are given, by which, in a run with a teacher, that one chooses
+    instead. first_step: how many steps were made before this run
     started, or was resumed. write_card: writes the model card anew, with the numbers so far.
     """
 
@@ -49,6 +51,7 @@ class Run:
     model: nn.Module
     losses: Callable[..., LossResult]
     assigner: Assigner
+    teacher: Teacher | None
     precision: Precision
     log: TrainingLog
     finite: FiniteCheck

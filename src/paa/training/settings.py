@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from paa.assigners import make_assigner
+from paa.assigners import BY_ANCHORS, make_assigner
 from paa.config import CardConfig, DataConfig, Recipe, RuntimeConfig, ValidationConfig, WeightsFormat, check_model
 from paa.errors import ConfigError
 from paa.training.loggers.open import check_loggers
@@ -52,7 +52,8 @@ class TrainConfig:
 
 def ineffective(config: TrainConfig, schedule: Schedule) -> list[str]:
     """Return a line for each named field that changes nothing in this run, with the reason."""
-    model, runtime = config.recipe.model, config.runtime
+    recipe, runtime = config.recipe, config.runtime
+    model = recipe.model
     late = [decay for decay in schedule.decays if decay >= schedule.steps]
     validation = (
         *("data.val_data", "data.val_split", "data.val_fraction", "data.val_images"),
@@ -62,6 +63,7 @@ def ineffective(config: TrainConfig, schedule: Schedule) -> list[str]:
         (validation, config.validation.batch_size == 0, "there is no validation (validation.batch_size 0)"),
         (("init_format",), config.init is None, "there is no init"),
         (("runtime.worker_timeout",), runtime.workers == 0, "there are no loader workers (runtime.workers 0)"),
+        (("teacher",), recipe.assigner in BY_ANCHORS, f"the rule {recipe.assigner} looks at no predictions"),
         (("schedule.warmup", "schedule.warmup_factor"), schedule.warmup_steps == 0, "there is no warm-up"),
         (("schedule.decays",), bool(late), f"steps {late} are not before the last one, {schedule.steps}"),
         (("model.norm_eps",), model.backbone.startswith("timm/"), "timm's models have an epsilon of their own"),

@@ -49,6 +49,7 @@ from paa.training.schedule import Schedule, make_schedule, resume_schedule
 from paa.training.settings import TrainConfig, check_settings, check_shares, ineffective
 from paa.training.state import TrainingState
 from paa.training.statistics import Statistics
+from paa.training.teacher import make_teacher, teacher_identity
 from paa.weights.files import read_file
 from paa.weights.start import load_start
 from paa.weights.state import BackboneWeights, Weights
@@ -85,6 +86,8 @@ def set_up(config: TrainConfig, process: Process, listener: Listener, interrupti
         precision = resolve_precision(config.runtime.precision, process.device)
         detector, messages = make_detector(config, index.names, weights, resume_path)
         place(detector, config, process.device, precision)
+        assigner = make_assigner(config.recipe.assigner)
+        teacher = make_teacher(config, detector, assigner, precision)
         state, lr_jump = make_state(config, detector, index, precision, resume_path)
         loader = make_loader(index, config, process, state.step, state.schedule.steps)
         check_shared_memory_of(loader, val_index, config, process)
@@ -121,7 +124,8 @@ def set_up(config: TrainConfig, process: Process, listener: Listener, interrupti
             state=state,
             model=parallel(detector, process).train(),
             losses=paa_losses if config.runtime.compile == "off" else torch.compile(paa_losses),
-            assigner=make_assigner(config.recipe.assigner),
+            assigner=assigner,
+            teacher=teacher,
             precision=precision,
             log=TrainingLog(record, process, state.schedule, config.batch_size),
             finite=FiniteCheck(index, process, state, folder, config.runtime.max_bad_steps),
@@ -189,6 +193,7 @@ def make_run_config(config: TrainConfig, index: DatasetIndex, precision: Precisi
         "seed": config.runtime.seed,
         "precision": precision,
         "init": config.init,
+        "teacher": teacher_identity(config.recipe.teacher),
         "val_fraction": config.data.val_fraction,
         "images of the data set": len(index),
         "annotations of the data set": len(index.boxes),
@@ -198,7 +203,7 @@ def make_run_config(config: TrainConfig, index: DatasetIndex, precision: Precisi
 def as_recipe(config: TrainConfig, schedule: Schedule, precision: Precision) -> Recipe:
     """Return the recipe of a run, from which the same run starts again: nothing in it is scaled or decided later.
 
-    A file of `init` has its whole path, so that the recipe may be used in another folder.
+    The files of `init` and `teacher` have their whole paths, so that the recipe may be used in another folder.
     """
     resolved = replace(
         config.recipe.schedule,
@@ -209,10 +214,13 @@ def as_recipe(config: TrainConfig, schedule: Schedule, precision: Precision) -> 
         lr=schedule.lr,
         warmup_steps=schedule.warmup_steps,
     )
-    init = config.init
-    if init is not None and Path(init).exists():
-        init = str(Path(init).absolute())
-    return replace(config.recipe, schedule=resolved, init=init, precision=precision)
+    init, teacher = _whole_path(config.init), _whole_path(config.recipe.teacher)
+    return replace(config.recipe, schedule=resolved, init=init, precision=precision, teacher=teacher)
+
+
+def _whole_path(given: str | None) -> str | None:
+    """Return the absolute path of a file, and what is no file as it is, such as the name of weights."""
+    return str(Path(given).absolute()) if given is not None and Path(given).exists() else given
 
 
 def do_nothing() -> None:

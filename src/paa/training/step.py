@@ -8,6 +8,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
+from paa.core.assignment import Assigner
 from paa.core.losses import LossResult
 from paa.data.batch import Batch
 from paa.training.optimizer import step_if
@@ -50,20 +51,24 @@ def train_step(run: Run, parts: Sequence[Batch]) -> StepResult:
 def _gradients(run: Run, parts: Sequence[Batch]) -> tuple[dict[str, Tensor], Tensor]:
     """Add the gradients of a step's losses to the parameters; return the losses and the number of positives."""
     average: Callable[[Tensor], Tensor] = run.process.mean
+    # before the student's forward pass, whose memory is the step's; an assignment itself is small
+    assigners = [run.assigner if run.teacher is None else run.teacher.assign(part) for part in parts]
     if len(parts) > 1:
-        normalisers = run.process.mean(_normalisers(run, parts))
+        normalisers = run.process.mean(_normalisers(run, parts, assigners))
         average = lambda _: normalisers  # noqa: E731
     losses: dict[str, Tensor] = {}
-    for part in parts:
+    for part, assigner in zip(parts, assigners):
         with nullcontext() if part is parts[-1] else local_gradients(run.model):
-            result = _losses(run, run.model, part, average)
+            result = _losses(run, run.model, part, assigner, average)
             torch.stack(list(result.losses.values())).sum().backward()
         losses = {name: losses.get(name, 0) + loss.detach() for name, loss in result.losses.items()}
     return losses, result.num_positives
 
 
-def _losses(run: Run, model: nn.Module, part: Batch, average: Callable[[Tensor], Tensor]) -> LossResult:
-    """Return the losses of some images; average: see `paa_losses`."""
+def _losses(
+    run: Run, model: nn.Module, part: Batch, assigner: Assigner, average: Callable[[Tensor], Tensor]
+) -> LossResult:
+    """Return the losses of some images; assigner, average: see `paa_losses`."""
     detector = run.state.detector
     with torch.autocast(part.images.device.type, torch.bfloat16, enabled=run.precision == "bfloat16"):
         outputs = model(part.images, part.sizes)
@@ -72,15 +77,16 @@ def _losses(run: Run, model: nn.Module, part: Batch, average: Callable[[Tensor],
         detector.anchors(outputs),
         part.gt_boxes,
         part.gt_labels,
-        assigner=run.assigner,
+        assigner=assigner,
         legacy=detector.config.legacy,
         average=average,
     )
 
 
 @torch.no_grad()
-def _normalisers(run: Run, parts: Sequence[Batch]) -> Tensor:
+def _normalisers(run: Run, parts: Sequence[Batch], assigners: Sequence[Assigner]) -> Tensor:
     """Return this process's positives and sum of IoUs (2,) in all parts; batch norm's statistics stay as they are."""
-    results = [_losses(run, run.state.detector, part, lambda values: values) for part in parts]
+    detector = run.state.detector
+    results = [_losses(run, detector, *each, lambda values: values) for each in zip(parts, assigners)]
     run.statistics.restore()  # to what they were before this step
     return torch.stack([torch.stack([result.num_positives, result.iou_sum]) for result in results]).sum(0)

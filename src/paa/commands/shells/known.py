@@ -19,7 +19,7 @@ def known_values(command: str) -> dict[str, Values]:
     return {
         "recipe": Values(tuple(RECIPES), files=True),
         "init": Values((*detectors, *backbones), files=True),
-        **dict.fromkeys(("checkpoint", "what", "against"), detector),
+        **dict.fromkeys(("checkpoint", "what", "against", "teacher"), detector),
         "resume": Values(("last",), files=True),
         "paths": Values(files=True),
         "device": Values(("cpu", "cuda")),
