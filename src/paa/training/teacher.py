@@ -26,7 +26,7 @@ from paa.weights.hosted import local_file
 from paa.weights.read import read_weights
 from paa.weights.start import load_start
 
-_ANCHOR_FIELDS = ("anchor_scale", "anchor_offset", "legacy")
+_ANCHOR_FIELDS = ("first_level", "anchor_scale", "anchor_offset", "legacy")
 """The fields of `ModelConfig` that decide where anchors lie and how boxes are compared."""
 
 _NAMED = 5  # classes in a message
