@@ -193,9 +193,10 @@ def _as_decided_before(config: TrainConfig, resume_path: Path) -> TrainConfig:
     kept = {
         f"{part}.{field}": getattr(getattr(config.recipe, part), field) for part, _, field in named if part in _PARTS
     }
+    assigner = config.recipe.assigner if "assigner" in config.named else saved.get("assigner", recipe.assigner)
     return replace(
         config,
-        recipe=with_fields(recipe, kept),
+        recipe=replace(with_fields(recipe, kept), assigner=assigner),
         init=config.init or saved.get("init"),
         batch_size=config.batch_size if "batch_size" in config.named else saved["batch_size"],
         runtime=config.runtime
