@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from paa import __version__
 from paa.evaluation.comparison import Difference
+from paa.report.figures import shortened
 from paa.report.html import charts
 from paa.report.html.environment import page_templates
 from paa.report.html.lines import WIDE, Lines, lines
@@ -46,7 +47,12 @@ def _group(results: Results, number: int, data: str, epochs: float) -> _Group:
     rules = [rule for rule in results.rules if results.of(data, epochs, rule)]
     means = {rule: measured(results.of(data, epochs, rule), "AP") for rule in rules}
     bars = [
-        (rule, mean.mean, percent(mean.mean), f"{rule}: AP {percent(mean.mean)}, mean of {mean.count} seeds")
+        (
+            shortened(rule, 11),
+            mean.mean,
+            percent(mean.mean),
+            f"{rule}: AP {percent(mean.mean)}, mean of {mean.count} seeds",
+        )
         for rule, mean in means.items()
         if mean is not None
     ]
