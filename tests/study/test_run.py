@@ -73,7 +73,7 @@ def test_cells_of_another_process_are_left_to_it(
         results = run_study(study, output, CPU)
     assert folders(output) == ["atss-5"]
     assert results.missing == ["paa on shapes, 0.5 epochs, seed 0"]
-    assert "1 cells are other processes'" in caplog.text
+    assert "1 cells were other processes'" in caplog.text
 
 
 def test_a_cell_that_fails_does_not_stop_the_others(

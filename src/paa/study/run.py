@@ -66,7 +66,7 @@ def run_study(
             if _compare(study, cell, folder, process):
                 changed(gather(study, folder))
     if busy:
-        log.info(f"{busy} cells are other processes': the same command goes on with what they leave")
+        log.info(f"{busy} cells were other processes': the same command goes on with what they leave")
     results = gather(study, folder)
     changed(results)
     return results
