@@ -211,8 +211,9 @@ class Recipe:
     """Weights to start from, unless a person names others; none in recipes that leave the choice to the person."""
     precision: Precision = "float32"
     """Precision of the network in training, unless a person names another."""
-    assigner: AssignerName = "paa"
-    """The rule that decides which anchors are positive."""
+    assigner: str = "paa"
+    """The rule that decides which anchors are positive: an `AssignerName`, also with parameters, as atss(per_level=5),
+    or FILE.py:NAME, a rule of a person's own."""
     teacher: str | None = None
     """A trained detector by whose predictions the rule decides; none: by those of the detector that is trained."""
 

@@ -6,16 +6,20 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import paa
-from paa.assigners import ASSIGNERS
+from paa.assigners import ASSIGNERS, AtssAssigner, CentreSamplingAssigner, make_assigner, text_of
 from paa.commands.main import parse
 from paa.commands.train import Train
+from paa.core import Assigner, PaaAssigner
 from paa.errors import ConfigError
 from paa.recipes import find_recipe
 from paa.training.train import train
+from tests.assigners.rules import assign
+from tests.scenes import draw_scene
 from tests.training.runs import CPU, Micro, read_log
 
 
@@ -41,7 +45,7 @@ def test_the_option_and_the_argument(tmp_path: Path, shapes: Path) -> None:
     assert isinstance(again, Train)
     assert again._config().recipe.assigner == "atss"
     with pytest.raises(ConfigError, match="unknown assigner 'hungry'"):
-        paa.train(shapes, "r18_nano", assigner="hungry", output=tmp_path / "run")  # type: ignore[arg-type]
+        paa.train(shapes, "r18_nano", assigner="hungry", output=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -59,8 +63,141 @@ def test_a_run_is_resumed_by_its_own_rule(tmp_path: Path, micro: Micro) -> None:
         train(replace(config, resume="last"), CPU)
 
 
-def test_a_file_with_an_unknown_name_is_no_recipe(tmp_path: Path) -> None:
-    file = tmp_path / "recipe.json"
-    file.write_text(json.dumps({"assigner": "hungry"}))
-    with pytest.raises(ConfigError, match=r"not a recipe .*'hungry'"):
-        find_recipe(str(file))
+RULES = """
+from dataclasses import dataclass
+from paa.core import Assignment, candidates_per_object, match
+
+def lowest_cost(outputs, anchors, gt_boxes, gt_labels, cost, most=9):
+    matches = match(anchors, gt_boxes, gt_labels)
+    chosen, scores, count = candidates_per_object(cost(matches), matches, gt_labels.shape[1], outputs.level_starts())
+    return Assignment(chosen, scores, count, count.clamp(max=most))
+
+@dataclass(frozen=True)
+class Lowest:
+    most: int = 9
+
+    def __call__(self, *given):
+        return lowest_cost(*given, most=self.most)
+
+def twice(outputs, anchors, gt_boxes, gt_labels, cost):
+    one = lowest_cost(outputs, anchors, gt_boxes, gt_labels, cost)
+    return one._replace(anchors=one.anchors * 0 + 7)
+
+def wrong(outputs, anchors, gt_boxes, gt_labels, cost):
+    return None
+
+number = 3
+"""
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> Path:
+    """Return a file with rules of a person's own."""
+    file = tmp_path / "my rules (1).py"
+    file.write_text(RULES)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("text", "most"), [("lowest_cost", 9), ("lowest_cost(most=2)", 2), ("Lowest", 9), ("Lowest(most=3)", 3)]
+)
+def test_a_rule_of_ones_own(rules: Path, text: str, most: int) -> None:
+    assignment = assign(make_assigner(f"{rules}:{text}"), draw_scene(30, (5, 2, 9), 9))
+    assert assignment.num_positives.max() == most
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("nothing", "AttributeError: .*has no attribute 'nothing'"),
+        ("number", "is a int, which cannot be called"),
+        ("Lowest(least=3)", "TypeError: .*'least'"),
+        ("lowest_cost(least=3)", "on a small image TypeError: .*'least'"),
+        ("twice", "an anchor is positive twice"),
+        ("wrong", "the assigner returned NoneType"),
+    ],
+)
+def test_what_is_wrong_with_ones_own_rule_is_said_first(rules: Path, text: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=f"assigner .*:.*{says}"):
+        make_assigner(f"{rules}:{text}")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("atss(per_level=2.5)", "per_level cannot be 2.5: Expected `int`"),
+        ("atss(radius=2)", "atss has no parameter 'radius'; known: per_level"),
+        ("atss(per_level=-1)", "on a small image RuntimeError"),
+        ("atss(5)", "expected a name with parameters"),
+        ("atss(per_level=open('x'))", "expected a name with parameters"),
+        ("atss(per_level=1", "expected a name with parameters"),
+        ("nowhere.py:rule", "FileNotFoundError"),
+        ("no_such_module:rule", "ModuleNotFoundError"),
+        (":", "ValueError"),
+    ],
+)
+def test_texts_that_are_no_rules(text: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=f"assigner .*{says}"):
+        make_assigner(text)
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        (AtssAssigner(), "atss"),
+        (AtssAssigner(per_level=5), "atss(per_level=5)"),
+        (CentreSamplingAssigner(reach=(3.0, 9.0)), "centre-sampling(reach=(3.0, 9.0))"),
+        (PaaAssigner(match_iou=0.2, per_level=3), "paa(match_iou=0.2, per_level=3)"),
+    ],
+)
+def test_the_text_of_a_rule_makes_it_again(rule: Assigner, text: str) -> None:
+    assert text_of(rule) == text
+    assert make_assigner(text) == rule
+
+
+def test_a_rule_as_a_value(tmp_path: Path, shapes: Path) -> None:
+    """As in a notebook: the rule is used, and its name is kept."""
+    calls = []
+
+    def own(*given: Any) -> Any:
+        calls.append(1)
+        return PaaAssigner()(*given)
+
+    small: dict[str, Any] = {
+        "model": {"channels": 16, "min_size": 64, "max_size": 96},
+        "device": "cpu",
+        "batch_size": 2,
+    }
+    small |= {
+        "augment": {"min_sizes": [64], "max_size": 96},
+        "runtime": {"workers": 0},
+        "validation": {"batch_size": 0},
+    }
+    paa.train(shapes, "r18_nano", assigner=own, steps=2, output=tmp_path / "run", **small)
+    assert len(calls) == 2
+    kept = find_recipe(str(tmp_path / "run" / "recipe.json")).assigner
+    assert kept == "tests.assigners.test_training:test_a_rule_as_a_value.<locals>.own"
+
+
+def test_a_recipe_does_not_decide_which_code_runs(tmp_path: Path, micro: Micro, rules: Path) -> None:
+    rules.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n{RULES}")
+    config = micro(tmp_path / "run")
+    recipe = replace(config.recipe, assigner=f"{rules}:lowest_cost")
+    with pytest.raises(ConfigError, match="is code that would be run: if you trust it, name it yourself"):
+        train(replace(config, recipe=recipe), CPU)
+    assert not (tmp_path / "ran").exists()
+    train(replace(config, recipe=recipe, named=(*config.named, "assigner")), CPU)
+    assert (tmp_path / "ran").exists()
+    assert (tmp_path / "run" / "last.pt").exists()
+
+
+def test_a_run_of_auto_is_resumed_by_its_own_rule(tmp_path: Path, micro: Micro) -> None:
+    config = micro(tmp_path / "run", schedule={"steps": 1})
+    auto = replace(
+        config, auto=True, named=(*config.named, "assigner", "model.backbone", "schedule.steps", "batch_size")
+    )
+    train(replace(auto, recipe=replace(config.recipe, assigner="atss")), CPU)
+    for recipe, named in ((config.recipe, config.named), (replace(config.recipe, assigner="atss"), auto.named)):
+        train(replace(auto, recipe=recipe, named=named, resume="last"), CPU)
+    with pytest.raises(ConfigError, match="its run had assigner atss, not paa"):
+        train(replace(auto, resume="last"), CPU)

@@ -340,7 +340,6 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
         ["train", "--data", "x", "--recipe"],
         ["train", "--data", "x", "--model.channels", "many"],
         ["train", "--data", "x", "--precision", "float16"],
-        ["train", "--data", "x", "--assigner", "hungry"],
         ["eval", "x.pt"],
         ["eval", "x.pt", "--data", "x", "--format", "kitti"],
         ["predict"],

@@ -42,7 +42,7 @@ def config_of(monkeypatch: pytest.MonkeyPatch) -> Any:
     class SeenError(Exception):
         pass
 
-    def stop(config: TrainConfig, *_: object) -> None:
+    def stop(config: TrainConfig, *_: object, **__: object) -> None:
         raise SeenError(config)
 
     def get(*given: Any, **options: Any) -> TrainConfig:

@@ -41,7 +41,7 @@ def test_a_step_is_tried_and_running_out_of_memory_is_an_answer(shapes: Path, mo
 
 
 def test_only_auto_on_a_gpu_tries(shapes: Path, tmp_path: Path, micro: Micro, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "fits_in_memory", lambda recipe, index, device, images, precision: images <= 1)
+    monkeypatch.setattr(module, "fits_in_memory", lambda recipe, index, device, images, *_: images <= 1)
     index = read_dataset(shapes, "train")
     config = replace(micro(tmp_path / "run"), batch_size=4)
     on_gpu = replace(CPU, device=torch.device("cuda"))

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import paa.training.many_runs as many_runs
 import paa.tuning.run_trial as running
 from paa.commands.main import main
 from paa.errors import ConfigError, RunError
@@ -49,7 +50,7 @@ def fake_training(monkeypatch: pytest.MonkeyPatch) -> Callable[[Fake], list[Trai
     def replace_training(ap_of: Fake) -> list[TrainConfig]:
         runs: list[TrainConfig] = []
 
-        def run(config: TrainConfig, process: Process, listener: Any, signals: Any = None) -> Any:
+        def run(config: TrainConfig, process: Process, listener: Any, signals: Any = None, assigner: Any = None) -> Any:
             runs.append(config)
             folder = RunFolder(config.output)
             folder.path.mkdir(parents=True, exist_ok=True)
@@ -60,7 +61,7 @@ def fake_training(monkeypatch: pytest.MonkeyPatch) -> Callable[[Fake], list[Trai
             listener(record)
             return SimpleNamespace(validation=record, interrupted=False)
 
-        monkeypatch.setattr(running, "train", run)
+        monkeypatch.setattr(many_runs, "train", run)
         return runs
 
     return replace_training

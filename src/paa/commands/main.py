@@ -25,6 +25,7 @@ from paa.commands.export import Export
 from paa.commands.help import HELP, HELP_ALL, show_help
 from paa.commands.predict import Predict
 from paa.commands.serve import Serve
+from paa.commands.study import StudyCommand
 from paa.commands.train import Train
 from paa.commands.tune import Tune
 from paa.commands.weights import ListWeights
@@ -35,6 +36,7 @@ from paa.runtime.terminal import safe_output
 COMMANDS: dict[str, Any] = {
     "train": Train,
     "tune": Tune,
+    "study": StudyCommand,
     "eval": Eval,
     "predict": Predict,
     "convert": Convert,
@@ -50,14 +52,28 @@ COMMANDS: dict[str, Any] = {
 GROUPS = {"data": DATA_USAGE}
 """What is printed for the first word of sub-commands."""
 
-Command = Train | Tune | Eval | Predict | Convert | Export | Serve | ListWeights | Demo | Completion | DataCommand
+Command = (
+    Train
+    | Tune
+    | StudyCommand
+    | Eval
+    | Predict
+    | Convert
+    | Export
+    | Serve
+    | ListWeights
+    | Demo
+    | Completion
+    | DataCommand
+)
 
 EXIT_CODES = {
     0: "done",
     1: "done, with findings (data check), images left out (predict), or an exported model that differs (export)",
     2: "an error of the input, or of the command line",
     3: "a fault of paa",
-    75: "training was interrupted by a scheduler's signal or by --max-hours; --resume goes on (tune: the same command)",
+    75: "training was interrupted by a scheduler's signal or by --max-hours; --resume goes on (tune and study: "
+    "the same command)",
     130: "interrupted by Ctrl-C",
 }
 """What the exit code of every command means."""
@@ -68,6 +84,7 @@ usage: paa COMMAND [options]     (paa COMMAND --help: the usual options, --help-
 
   paa train --data PATH                         train on a COCO, Pascal VOC or YOLO data set
   paa tune --data PATH                          search for a better recipe, in trials
+  paa study STUDY.toml                          compare assignment rules, all else being equal, over seeds
   paa eval CHECKPOINT_OR_RESULTS --data PATH    COCO's numbers, operating points, errors, a report
   paa predict CHECKPOINT IMAGES...              draw and write detections: files, folders, URLs, videos, camera:0
   paa convert CHECKPOINT OUT.safetensors        any implementation's checkpoint, as this project's model file

@@ -11,7 +11,6 @@ import tyro
 from tyro.conf import AvoidSubcommands, Suppress, SuppressFixed, arg
 
 from paa.config import (
-    AssignerName,
     AugmentConfig,
     CardConfig,
     DataConfig,
@@ -74,8 +73,9 @@ class Train:
     """Weights to start from: a file of a detector or a backbone, or a name (paa weights lists them)."""
     init_format: WeightsFormat | None = None
     """Format of that file; default: recognised from what the file holds."""
-    assigner: AssignerName = "paa"
-    """The rule that decides which anchors are positive for which object: the paper's, or another paper's."""
+    assigner: str = "paa"
+    """The rule that decides which anchors are positive for which object: paa, highest-iou, centre-sampling, atss,
+    simota, task-aligned, one-to-one, also with parameters, as 'atss(per_level=5)'; or your own, FILE.py:NAME."""
     teacher: str | None = None
     """Trained detector by whose predictions the rule decides, not by the trainee's: a file, or a name."""
     tiles: int | None = None

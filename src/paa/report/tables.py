@@ -33,7 +33,7 @@ _MEANINGS = {
 }
 TEXT_COLUMNS = {  # columns aligned to the left
     *("measure", "meaning", "class", "name", "where", "split"),
-    *("trial", "ended", "augmentation", "parameter"),
+    *("trial", "ended", "augmentation", "parameter", "rule"),
     *("size", "error", "scores", "IoU", "annotated", "found", "image", "verdict"),
 }
 _LONG = {  # columns wrapped where the terminal is narrow; numbers never are

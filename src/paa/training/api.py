@@ -6,16 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from paa.config import AssignerName, CardConfig, DataConfig, Recipe, RuntimeConfig, ValidationConfig, WeightsFormat
+from paa.assigners import text_of
+from paa.config import WeightsFormat
+from paa.core.assignment import Assigner
 from paa.errors import ConfigError
-from paa.recipes import find_recipe
 from paa.runtime.distributed import start
-from paa.training.options import build_config, changed
+from paa.training.options import Values, config_of_values
 from paa.training.records import Listener, TrainResult, ignore
 from paa.training.train import train as train_run
-
-Values = Mapping[str, Any]
-"""Field of a configuration -> its value."""
 
 _NONE: Values = {}
 
@@ -34,7 +32,7 @@ def train(
     resume: str | Path | None = None,
     init: str | Path | None = None,
     init_format: WeightsFormat | None = None,
-    assigner: AssignerName | None = None,
+    assigner: str | Assigner | None = None,
     teacher: str | Path | None = None,
     model: Values = _NONE,
     augment: Values = _NONE,
@@ -58,9 +56,11 @@ def train(
     resume: "last" resumes the run in `output`, or starts it if it has no checkpoint yet; a path resumes from that
     checkpoint. init: weights to start from, a file of a detector or a backbone, or a name, as mmdet/r50_mstrain_3x,
     efficientnet_lite0, torchvision/NAME, timm/NAME (`paa weights` lists them); init_format: the format of that file.
-    assigner: the rule that decides which anchors are positive, a name in `paa.assigners.ASSIGNERS`; default: the
-    recipe's, PAA's own in all named recipes. teacher: a trained detector by whose predictions the rule decides, of the
-    same classes and anchors: a file, or a name.
+    assigner: the rule that decides which anchors are positive: a function or another value with the interface of
+    `paa.core.Assigner`, or a text: a name in `paa.assigners.ASSIGNERS`, also with parameters ("atss(per_level=5)"), or
+    "my_rules.py:my_rule"; default: the recipe's, PAA's own in all named recipes. A run that is resumed has to be given
+    it again. teacher: a trained detector by whose predictions the rule decides, of the same classes and anchors: a
+    file, or a name.
 
     model, augment, schedule, validation, runtime, card: values for fields of `ModelConfig`, `AugmentConfig`,
     `ScheduleConfig`, `ValidationConfig`, `RuntimeConfig` and `CardConfig` (`paa.config`). What you set is
@@ -82,44 +82,22 @@ def train(
     }
     if "path" not in groups["data"]:
         raise ConfigError("data.path is missing: the file or folder of the data set")
-    original = find_recipe(recipe)
-    single = {
-        "output": output,
-        "batch_size": batch_size,
-        "accumulate": accumulate,
-        "resume": resume,
-        "init": init,
-        "init_format": init_format,
-        "assigner": assigner,
-        "teacher": teacher,
-    }
-    config = build_config(
+    text = assigner if assigner is None or isinstance(assigner, str) else text_of(assigner)
+    config = config_of_values(
         recipe,
-        Recipe(
-            changed(original.model, groups["model"], "model."),
-            changed(original.augment, groups["augment"], "augment."),
-            changed(original.schedule, groups["schedule"], "schedule."),
-            original.init,
-            assigner=original.assigner if assigner is None else assigner,
-            teacher=original.teacher if teacher is None else str(teacher),
-        ),
-        changed(DataConfig(Path()), groups["data"], "data."),
-        changed(ValidationConfig(), groups["validation"], "validation."),
-        changed(RuntimeConfig(), groups["runtime"], "runtime."),
-        output=None if output is None else Path(output),
+        {**groups, "card": card},
+        output=output,
         batch_size=batch_size,
-        accumulate=1 if accumulate is None else accumulate,
-        resume="last" if resume == "last" else None if resume is None else Path(resume),
-        init=None if init is None else str(init),
+        accumulate=accumulate,
+        resume=resume,
+        init=init,
         init_format=init_format,
-        card=changed(CardConfig(), card, "card."),
-        named=[
-            *(f"{group}.{name}" for group, values in groups.items() for name in values),
-            *(name for name, value in single.items() if value is not None),
-        ],
+        assigner=text,
+        teacher=teacher,
     )
     with start(config.runtime.device, config.runtime.process_timeout) as process:
-        return train_run(config, process, listener)
+        rule = None if assigner is None or isinstance(assigner, str) else assigner
+        return train_run(config, process, listener, assigner=rule)
 
 
 def _with_shortcuts(group: str, values: Values, **shortcuts: Any) -> Values:

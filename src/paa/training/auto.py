@@ -200,7 +200,7 @@ def _as_decided_before(config: TrainConfig, resume_path: Path) -> TrainConfig:
     kept = {
         f"{part}.{field}": getattr(getattr(config.recipe, part), field) for part, _, field in named if part in _PARTS
     }
-    assigner = config.recipe.assigner if "assigner" in config.named else saved.get("assigner", Recipe.assigner)
+    assigner = config.recipe.assigner if "assigner" in config.named else saved.get("assigner", recipe.assigner)
     return replace(
         config,
         recipe=replace(with_fields(recipe, kept), assigner=assigner, teacher=config.recipe.teacher),

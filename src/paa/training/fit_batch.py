@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from paa.assigners import make_assigner
 from paa.config import Precision, Recipe
+from paa.core.assignment import Assigner, PaaAssigner
 from paa.core.losses import paa_losses
 from paa.data.augment import TrainTransform
 from paa.data.index import DatasetIndex
@@ -25,7 +25,9 @@ from paa.training.settings import TrainConfig
 log = logging.getLogger("paa")
 
 
-def fit_batch(config: TrainConfig, index: DatasetIndex, process: Process) -> TrainConfig:
+def fit_batch(
+    config: TrainConfig, index: DatasetIndex, process: Process, assigner: Assigner = PaaAssigner()
+) -> TrainConfig:
     """Return the configuration of a run of `auto` on a GPU with `accumulate` as small as its memory allows.
 
     Any other configuration is returned as it is. A step with the largest images of the data set is tried; the batch is
@@ -37,7 +39,7 @@ def fit_batch(config: TrainConfig, index: DatasetIndex, process: Process) -> Tra
     share = math.ceil(config.batch_size / process.world)
 
     def fits(images: int) -> bool:
-        return fits_in_memory(config.recipe, index, process.device, images, precision)
+        return fits_in_memory(config.recipe, index, process.device, images, precision, assigner)
 
     # every process must come to the same number
     parts = min(max(process.gather(parts_that_fit(share, fits))), config.batch_size // process.world)
@@ -57,11 +59,16 @@ def next_parts(images: int, parts: int) -> int | None:
 
 
 def fits_in_memory(
-    recipe: Recipe, index: DatasetIndex, device: torch.device, images: int, precision: Precision
+    recipe: Recipe,
+    index: DatasetIndex,
+    device: torch.device,
+    images: int,
+    precision: Precision,
+    assigner: Assigner = PaaAssigner(),
 ) -> bool:
     """Return whether a training step of that many images, as large as the largest of the data set, fits in memory."""
     try:
-        _step(recipe, index, device, images, precision)
+        _step(recipe, index, device, images, precision, assigner)
     except torch.OutOfMemoryError:
         return False
     finally:
@@ -70,7 +77,14 @@ def fits_in_memory(
     return True
 
 
-def _step(recipe: Recipe, index: DatasetIndex, device: torch.device, images: int, precision: Precision) -> None:
+def _step(
+    recipe: Recipe,
+    index: DatasetIndex,
+    device: torch.device,
+    images: int,
+    precision: Precision,
+    assigner: Assigner,
+) -> None:
     """Compute a step of a new detector on blank images with as many objects as any image of the data set has."""
     height, width = largest_size(index, TrainTransform(recipe.augment), images)
     detector = Detector(recipe.model, index.names)
@@ -84,7 +98,7 @@ def _step(recipe: Recipe, index: DatasetIndex, device: torch.device, images: int
     sizes = torch.tensor([[height, width]] * images, device=device)
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         outputs = detector(pixels, sizes)
-    assigner, legacy = make_assigner(recipe.assigner), recipe.model.legacy
+    legacy = recipe.model.legacy
     losses = paa_losses(outputs, detector.anchors(outputs), boxes, labels, assigner=assigner, legacy=legacy).losses
     torch.stack(list(losses.values())).sum().backward()
     optimizer.step()

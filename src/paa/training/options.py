@@ -17,8 +17,68 @@ from paa.training.settings import TrainConfig
 
 C = TypeVar("C")
 
+Values = Mapping[str, Any]
+"""Field of a configuration -> its value."""
+
 _LENGTH = {"schedule.steps", "schedule.epochs", "batch_size"}
 """The fields that make a run longer or shorter than its recipe."""
+
+
+def config_of_values(
+    recipe_name: str,
+    groups: Mapping[str, Values],
+    *,
+    output: str | Path | None = None,
+    batch_size: int | None = None,
+    accumulate: int | None = None,
+    resume: str | Path | None = None,
+    init: str | Path | None = None,
+    init_format: WeightsFormat | None = None,
+    assigner: str | None = None,
+    teacher: str | Path | None = None,
+) -> TrainConfig:
+    """Return the configuration of a run of a recipe with other values in some fields; None: the recipe's.
+
+    groups: the values of the fields of data, model, augment, schedule, validation, runtime and card; those of the card
+    are not among the `named` fields. assigner: the text of a rule. ConfigError for an unknown field or a value of
+    another type.
+    """
+    original = find_recipe(recipe_name)
+    single = {
+        "output": output,
+        "batch_size": batch_size,
+        "accumulate": accumulate,
+        "resume": resume,
+        "init": init,
+        "init_format": init_format,
+        "assigner": assigner,
+        "teacher": teacher,
+    }
+    return build_config(
+        recipe_name,
+        Recipe(
+            changed(original.model, groups.get("model", {}), "model."),
+            changed(original.augment, groups.get("augment", {}), "augment."),
+            changed(original.schedule, groups.get("schedule", {}), "schedule."),
+            original.init,
+            assigner=original.assigner if assigner is None else assigner,
+            teacher=original.teacher if teacher is None else str(teacher),
+        ),
+        changed(DataConfig(Path()), groups.get("data", {}), "data."),
+        changed(ValidationConfig(), groups.get("validation", {}), "validation."),
+        changed(RuntimeConfig(), groups.get("runtime", {}), "runtime."),
+        output=None if output is None else Path(output),
+        batch_size=batch_size,
+        accumulate=1 if accumulate is None else accumulate,
+        resume="last" if resume == "last" else None if resume is None else Path(resume),
+        init=None if init is None else str(init),
+        init_format=init_format,
+        card=changed(CardConfig(), groups.get("card", {}), "card."),
+        named=[
+            *(f"{group}.{name}" for group, values in groups.items() if group != "card" for name in values),
+            *(name for name, value in single.items() if value is not None),
+        ],
+    )
 
 
 def build_config(

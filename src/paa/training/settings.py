@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from paa.assigners import BY_ANCHORS, make_assigner
+from paa.assigners.rule_text import parse_rule
 from paa.config import CardConfig, DataConfig, Recipe, RuntimeConfig, ValidationConfig, WeightsFormat, check_model
+from paa.core.assignment import Assigner
 from paa.errors import ConfigError
 from paa.training.loggers.open import check_loggers
 from paa.training.schedule import Schedule
@@ -63,7 +65,11 @@ def ineffective(config: TrainConfig, schedule: Schedule) -> list[str]:
         (validation, config.validation.batch_size == 0, "there is no validation (validation.batch_size 0)"),
         (("init_format",), config.init is None, "there is no init"),
         (("runtime.worker_timeout",), runtime.workers == 0, "there are no loader workers (runtime.workers 0)"),
-        (("teacher",), recipe.assigner in BY_ANCHORS, f"the rule {recipe.assigner} looks at no predictions"),
+        (
+            ("teacher",),
+            parse_rule(recipe.assigner).name in BY_ANCHORS,
+            f"the rule {recipe.assigner} looks at no predictions",
+        ),
         (("schedule.warmup", "schedule.warmup_factor"), schedule.warmup_steps == 0, "there is no warm-up"),
         (("schedule.decays",), bool(late), f"steps {late} are not before the last one, {schedule.steps}"),
         (("model.norm_eps",), model.backbone.startswith("timm/"), "timm's models have an epsilon of their own"),
@@ -81,11 +87,24 @@ def ineffective(config: TrainConfig, schedule: Schedule) -> list[str]:
     ]
 
 
+def assigner_of(config: TrainConfig) -> Assigner:
+    """Return the rule of a run; ConfigError if there is none, or if it is code that no person named.
+
+    A recipe or checkpoint of somebody else's must not decide which code runs.
+    """
+    text = config.recipe.assigner
+    if parse_rule(text).is_code and "assigner" not in config.named:
+        raise ConfigError(
+            f"the recipe's assignment rule, {text}, is code that would be run: if you trust it, name it yourself "
+            f"(--assigner '{text}'); --assigner paa trains by the paper's rule"
+        )
+    return make_assigner(text)
+
+
 def check_settings(config: TrainConfig, world: int) -> None:
     """Raise ConfigError for an invalid value; world: the number of processes."""
     check_model(config.recipe.model)
     check_loggers(config.runtime.loggers)
-    make_assigner(config.recipe.assigner)
     augment, schedule = config.recipe.augment, config.recipe.schedule
     runtime, validation = config.runtime, config.validation
     least: dict[str, tuple[float, float | None]] = {

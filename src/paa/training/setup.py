@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from paa.assigners import make_assigner
 from paa.config import Precision, Recipe, flat, to_dict
+from paa.core.assignment import Assigner
 from paa.core.losses import paa_losses
 from paa.data.index import DatasetIndex
 from paa.data.read_report import ReadReport
@@ -46,7 +46,7 @@ from paa.training.run_data import (
 from paa.training.run_folder import RunFolder
 from paa.training.run_log import open_log
 from paa.training.schedule import Schedule, make_schedule, resume_schedule
-from paa.training.settings import TrainConfig, check_settings, check_shares, ineffective
+from paa.training.settings import TrainConfig, assigner_of, check_settings, check_shares, ineffective
 from paa.training.state import TrainingState
 from paa.training.statistics import Statistics
 from paa.training.teacher import make_teacher, teacher_identity
@@ -58,8 +58,16 @@ log = logging.getLogger("paa")
 
 
 @contextmanager
-def set_up(config: TrainConfig, process: Process, listener: Listener, interruption: Interruption) -> Iterator[Run]:
+def set_up(
+    config: TrainConfig,
+    process: Process,
+    listener: Listener,
+    interruption: Interruption,
+    assigner: Assigner | None = None,
+) -> Iterator[Run]:
     """Yield a run that is ready for its next step: its first one or, resumed, the one after its checkpoint.
+
+    assigner: the rule that the recipe names, where the caller has it already.
 
     The run's folder is locked as soon as it exists, and its files are closed at the end. The data that was read, the
     schedule and options without an effect are logged.
@@ -71,6 +79,7 @@ def set_up(config: TrainConfig, process: Process, listener: Listener, interrupti
         if config.resume == "last":
             resume_path = agree_on_checkpoint(process, folder.checkpoint_to_resume)
         check_settings(config, process.world)
+        rule = assigner_of(config) if assigner is None else assigner
 
         reports = ReadReport(), ReadReport()
         validate = config.validation.batch_size > 0
@@ -81,13 +90,12 @@ def set_up(config: TrainConfig, process: Process, listener: Listener, interrupti
         check_shares(config, process.world)
         config, weights, init_messages = resolve_init(config, resume_path)
         index, tile_messages = cut_tiles(images, config)
-        config = fit_batch(config, index, process)
+        config = fit_batch(config, index, process, rule)
 
         precision = resolve_precision(config.runtime.precision, process.device)
         detector, messages = make_detector(config, index.names, weights, resume_path)
         place(detector, config, process.device, precision)
-        assigner = make_assigner(config.recipe.assigner)
-        teacher = make_teacher(config, detector, assigner, precision)
+        teacher = make_teacher(config, detector, rule, precision)
         state, lr_jump = make_state(config, detector, index, precision, resume_path)
         loader = make_loader(index, config, process, state.step, state.schedule.steps)
         check_shared_memory_of(loader, val_index, config, process)
@@ -124,7 +132,7 @@ def set_up(config: TrainConfig, process: Process, listener: Listener, interrupti
             state=state,
             model=parallel(detector, process).train(),
             losses=paa_losses if config.runtime.compile == "off" else torch.compile(paa_losses),
-            assigner=assigner,
+            assigner=rule,
             teacher=teacher,
             precision=precision,
             log=TrainingLog(record, process, state.schedule, config.batch_size),

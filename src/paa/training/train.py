@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from paa.config import InferenceConfig, LoadingConfig
+from paa.core.assignment import Assigner
 from paa.data.batch import Batch
 from paa.data.read_report import left_out_lines
 from paa.data.workers import worker_errors
@@ -36,13 +37,18 @@ log = logging.getLogger("paa")
 
 
 def train(
-    config: TrainConfig, process: Process, listener: Listener = ignore, signals: StopSignals | None = None
+    config: TrainConfig,
+    process: Process,
+    listener: Listener = ignore,
+    signals: StopSignals | None = None,
+    assigner: Assigner | None = None,
 ) -> TrainResult:
     """Train up to the schedule's last step, until the listener returns `STOP`, or until the run is out of patience.
 
     listener: gets every record of the log, in the first process. signals: those that end the run after a checkpoint is
     saved, as does its time (`runtime.max_hours`); StoppedError if one comes before the run is set up or, where there
-    are several processes, in a validation. Raises DataError, ConfigError, CheckpointError or RunError (where another
+    are several processes, in a validation. assigner: the rule that the recipe names, where the caller has it already.
+    Raises DataError, ConfigError, CheckpointError or RunError (where another
     process writes to the folder, for example) before anything is written, and RunError, with the last good checkpoint
     kept, when losses or gradients are not finite in more steps in a row than may be skipped (`runtime.max_bad_steps`).
     """
@@ -51,7 +57,7 @@ def train(
         if config.runtime.deterministic:  # before anything is computed
             opened.enter_context(deterministic(log.warning))
         with interruption.anywhere():
-            run = opened.enter_context(set_up(config, process, listener, interruption))
+            run = opened.enter_context(set_up(config, process, listener, interruption, assigner))
         state, schedule = run.state, run.state.schedule
         if state.validation_due:
             validate(run)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from paa.runtime.distributed import Process
-from paa.runtime.stop_signals import StoppedError, StopSignals
+from paa.runtime.stop_signals import StopSignals
+from paa.training.many_runs import train_or_go_on
 from paa.training.records import STOP, Listener, Record
 from paa.training.run_folder import RunFolder
 from paa.training.settings import TrainConfig
-from paa.training.train import train
 from paa.tuning.study import State, Trial
 
 
@@ -45,20 +41,6 @@ def run_trial(
             pruned = prune and behind and record["step"] < steps
         return STOP if pruned else asked
 
-    result = train(replace(config, output=run.path, resume="last"), process, listen, signals)
-    if result.interrupted:
-        raise StoppedError
+    result = train_or_go_on(config, run.path, process, listen, signals)
     ap = None if result.validation is None else result.validation["AP"]
     return ("pruned" if pruned else "done"), ap
-
-
-@contextmanager
-def warnings_only() -> Iterator[None]:
-    """Show only the warnings of runs inside: a search has many runs, whose first lines are much the same."""
-    log = logging.getLogger("paa")
-    level = log.level
-    log.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        log.setLevel(level)

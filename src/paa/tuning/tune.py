@@ -13,14 +13,14 @@ from paa.config import flat, to_dict
 from paa.errors import ConfigError, RunError, one_line
 from paa.recipes import find_recipe
 from paa.runtime.distributed import Process
-from paa.runtime.files import check_folder, write_text
+from paa.runtime.files import write_text
 from paa.runtime.stop_signals import StoppedError, StopSignals
+from paa.training.many_runs import make_folder_of_runs, warnings_only
 from paa.training.records import Listener, ignore
-from paa.training.run_folder import RunFolder
 from paa.training.run_lock import run_lock
 from paa.training.settings import TrainConfig
 from paa.tuning.base import Base, find_base
-from paa.tuning.run_trial import run_trial, warnings_only
+from paa.tuning.run_trial import run_trial
 from paa.tuning.study import FinishedTrial, Trial, TuneStudy, best_of, import_optuna
 
 log = logging.getLogger("paa")
@@ -92,7 +92,7 @@ def tune(
     import_optuna()
     with signals.may_interrupt():
         base = find_base(config.train, process)
-    _check_folder(folder)
+    make_folder_of_runs(folder)
     with run_lock(folder):
         study = TuneStudy(folder, base.space, _settings(base, config), config.train.runtime.seed)
         _log_start(base, config, study)
@@ -142,14 +142,6 @@ def _hours_left(config: TuneConfig, hours: float) -> float | None:
 def _within(config: TrainConfig, hours: float | None) -> TrainConfig:
     """Return the configuration of a run that ends within this time."""
     return replace(config, runtime=replace(config.runtime, max_hours=hours))
-
-
-def _check_folder(folder: Path) -> None:
-    """Make the folder of a search; RunError if it cannot be, or is that of a run."""
-    check_folder(folder)
-    if RunFolder(folder).log.exists():
-        raise RunError(f"{folder}: is the folder of a training run; give another --output")
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 def _settings(base: Base, config: TuneConfig) -> dict[str, object]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from paa.commands.shells.words import Values
+from paa.config import AssignerName
 from paa.recipes import RECIPES
 
 _SPLITS = Values(("train", "val", "test"))
@@ -18,6 +21,7 @@ def known_values(command: str) -> dict[str, Values]:
     detector = Values(detectors, files=True)
     return {
         "recipe": Values(tuple(RECIPES), files=True),
+        "assigner": Values(get_args(AssignerName), files=True),
         "init": Values((*detectors, *backbones), files=True),
         **dict.fromkeys(("checkpoint", "what", "against", "teacher"), detector),
         "resume": Values(("last",), files=True),

@@ -1,0 +1,47 @@
+"""A rule as text, which recipes and command lines hold: `atss`, `atss(per_level=5)`, `my_rules.py:iou_rule`."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from paa.errors import ConfigError
+
+Parameters = Mapping[str, Any]
+
+
+class RuleText(NamedTuple):
+    """A rule's name, which has a colon where the rule is somebody's own code, and the parameters that are set."""
+
+    name: str
+    parameters: Parameters
+
+    @property
+    def is_code(self) -> bool:
+        """Whether to make the rule is to run a file or a module that is not this project's."""
+        return ":" in self.name
+
+    def __str__(self) -> str:
+        """Return the text of the rule, which `parse_rule` reads."""
+        given = ", ".join(f"{name}={value!r}" for name, value in self.parameters.items())
+        return f"{self.name}({given})" if given else self.name
+
+
+def parse_rule(text: str) -> RuleText:
+    """Return what a text says: NAME, FILE.py:NAME or MODULE:NAME, and in parentheses parameters as in Python.
+
+    ConfigError if it is no such text; values are numbers, texts, and lists or tuples of them, and are not run as code.
+    """
+    at_code = text.find(".py:") + 3 if ".py:" in text else text.find(":")
+    begin = text.find("(", at_code + 1)
+    if begin < 0:
+        return RuleText(text, {})
+    try:
+        call = ast.parse(f"f{text[begin:]}", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args:
+            raise ValueError
+        parameters = {str(each.arg): ast.literal_eval(each.value) for each in call.keywords}
+    except (SyntaxError, ValueError) as error:
+        raise ConfigError(f"assigner {text!r}: expected a name with parameters, as in atss(per_level=5)") from error
+    return RuleText(text[:begin], parameters)

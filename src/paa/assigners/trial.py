@@ -1,0 +1,55 @@
+"""A rule is tried on two small made-up images, so that what is wrong with it is said before anything is trained."""
+
+from __future__ import annotations
+
+import torch
+
+from paa.core.anchors import make_anchors
+from paa.core.assignment import Assigner, Assignment
+from paa.core.losses import assign
+from paa.core.outputs import HeadOutputs
+from paa.errors import ConfigError, one_line
+
+_SIDE, _CLASSES = 256, 3
+_STRIDES = (8, 16, 32, 64, 128)
+
+
+def try_rule(rule: Assigner, text: str) -> None:
+    """Raise ConfigError, which names the rule by its text, unless it assigns two images of 256 pixels as it must.
+
+    One image has two objects and an empty slot, the other one has no object.
+    """
+    sizes = tuple((_SIDE // stride, _SIDE // stride) for stride in _STRIDES)
+    anchors = make_anchors(sizes, _STRIDES, scale=4.0)
+    random = torch.Generator().manual_seed(0)
+    outputs = HeadOutputs(
+        torch.randn(2, len(anchors), _CLASSES, generator=random) - 3,
+        torch.randn(2, len(anchors), 4, generator=random) / 10,
+        torch.randn(2, len(anchors), generator=random),
+        sizes,
+    )
+    boxes = torch.tensor([[30.0, 40, 110, 120], [90, 60, 230, 200], [0, 0, 0, 0]]).expand(2, 3, 4)
+    labels = torch.tensor([[0, 2, -1], [-1, -1, -1]])
+    try:
+        assignment = assign(outputs, anchors, boxes, labels, assigner=rule)
+        fault = _fault(assignment, len(anchors), labels)
+    except ConfigError:
+        raise
+    except Exception as error:  # of code that may do anything
+        raise ConfigError(f"assigner {text}: on a small image {type(error).__name__}: {one_line(error)}") from error
+    if fault is not None:
+        raise ConfigError(f"assigner {text}: on a small image {fault}")
+
+
+def _fault(assignment: Assignment, num_anchors: int, labels: torch.Tensor) -> str | None:
+    """Return what an assignment breaks of the rules that hold for all; None for nothing."""
+    positive = assignment.is_positive()
+    if bool((assignment.num_positives[labels < 0] != 0).any()):
+        return "an empty slot has positive anchors"
+    for anchors, chosen in zip(assignment.anchors, positive):
+        own = anchors[chosen]
+        if len(own) and not 0 <= int(own.min()) <= int(own.max()) < num_anchors:
+            return f"positive anchors {int(own.min())} to {int(own.max())} of {num_anchors}"
+        if len(own) != len(own.unique()):
+            return "an anchor is positive twice; each may be positive for one object"
+    return None

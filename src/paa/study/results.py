@@ -1,0 +1,139 @@
+"""What a study has found so far, as one value that JSON can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from paa.config import flat
+from paa.errors import RunError, one_line
+from paa.study.cells import Cell, cells_of
+from paa.study.compare import RuleComparison
+from paa.study.estimates import Estimate, estimate
+from paa.study.evaluate import VARIANTS
+from paa.study.file import Study
+from paa.study.run_cell import CellResult, read_result
+
+COMPARISON, FAILED = "comparison.json", "failed.txt"
+MEASURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+
+
+@dataclass(frozen=True)
+class Results:
+    """A study's finished cells, and what is missing.
+
+    rules, data: name -> what the study's file says. fixed: what is the same for all cells, by name. cells: the finished
+    ones, in the order of the study. missing, failed: the others; failed: with the reason. comparisons: all rules on one
+    model, for each data set and budget that has them.
+    """
+
+    name: str
+    rules: dict[str, str]
+    data: dict[str, dict[str, Any]]
+    epochs: list[float]
+    seeds: list[int]
+    fixed: dict[str, Any]
+    cells: list[CellResult]
+    missing: list[str]
+    failed: dict[str, str]
+    comparisons: list[RuleComparison]
+
+    def of(self, data: str, epochs: float, rule: str) -> list[CellResult]:
+        """Return the finished cells of a rule, one for each seed."""
+        return [c for c in self.cells if (c.data, c.epochs, c.rule) == (data, epochs, rule)]
+
+    def groups(self) -> list[tuple[str, float]]:
+        """Return the (data set, epochs) that have a finished cell."""
+        return list(dict.fromkeys((cell.data, cell.epochs) for cell in self.cells))
+
+    @property
+    def first_rule(self) -> str:
+        """The rule that the others are compared with."""
+        return next(iter(self.rules))
+
+
+def gather(study: Study, folder: Path) -> Results:
+    """Return what is finished of a study in its folder."""
+    cells, missing, failed = [], [], {}
+    for cell in cells_of(study):
+        own = folder / cell.folder
+        if (result := read_result(own)) is not None:
+            cells.append(result)
+        elif (own / FAILED).exists():
+            failed[str(cell)] = (own / FAILED).read_text(encoding="utf-8").strip()
+        else:
+            missing.append(str(cell))
+    return Results(
+        study.name,
+        {rule.name: rule.written for rule in study.rules},
+        {data.name: {**data.written} for data in study.data},
+        list(study.epochs),
+        list(study.seeds),
+        _fixed(study),
+        cells,
+        missing,
+        failed,
+        [found for group in _groups(study) if (found := read_comparison(folder, *group)) is not None],
+    )
+
+
+def comparison_path(folder: Path, data: str, epochs: float) -> Path:
+    """Return the file of a comparison of all rules on one model."""
+    return folder / Cell(data, "rule", epochs, 0).folder.parents[1] / COMPARISON
+
+
+def read_comparison(folder: Path, data: str, epochs: float) -> RuleComparison | None:
+    """Return the comparison of all rules on one model of a data set and budget; None where there is none yet."""
+    path = comparison_path(folder, data, epochs)
+    return msgspec.json.decode(path.read_bytes(), type=RuleComparison) if path.exists() else None
+
+
+def read_results(path: Path) -> Results:
+    """Return the results in a study's results.json; RunError if it is no such file."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Results)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise RunError(f"{path}: no results of a study: {one_line(error)}") from error
+
+
+def measured(cells: Sequence[CellResult], measure: str, variant: str = next(iter(VARIANTS))) -> Estimate | None:
+    """Return the mean over seeds of a number, 0..1; None where it is not defined."""
+    values = _by_seed(cells, measure, variant)
+    return estimate(list(values.values()))
+
+
+def difference(
+    cells: Sequence[CellResult],
+    others: Sequence[CellResult],
+    measure: str,
+    variant: str = next(iter(VARIANTS)),
+    other_variant: str | None = None,
+) -> Estimate | None:
+    """Return the mean difference of cells to others of the same seeds, which have the same images in the same order."""
+    ours = _by_seed(cells, measure, variant)
+    theirs = _by_seed(others, measure, variant if other_variant is None else other_variant)
+    return estimate([value - theirs[seed] for seed, value in ours.items() if seed in theirs])
+
+
+def _by_seed(cells: Sequence[CellResult], measure: str, variant: str) -> Mapping[int, float]:
+    values = {cell.seed: cell.variants[variant][measure] for cell in cells}
+    return {seed: value for seed, value in values.items() if value is not None}
+
+
+def _groups(study: Study) -> list[tuple[str, float]]:
+    return [(data.name, epochs) for epochs in study.epochs for data in study.data]
+
+
+def _fixed(study: Study) -> dict[str, Any]:
+    """Return what is the same for all cells: as the file says it, and what a study never varies."""
+    shared = {"recipe": study.recipe, "start (init)": study.init, "batch_size": study.batch_size}
+    groups = {name: values for name, values in study.groups.items() if name != "validation"}
+    return {
+        **{name: value for name, value in shared.items() if value is not None},
+        **flat(groups),
+        "losses": "focal, GIoU and IoU prediction, with the paper's weights",
+    }

@@ -1,0 +1,148 @@
+"""One cell of a study: an ordinary training run, and what its last weights find."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from paa.assigners import make_assigner
+from paa.config import LoadingConfig
+from paa.data.index import DatasetIndex
+from paa.data.read import read_dataset
+from paa.data.workers import worker_errors
+from paa.model.detector import Detector
+from paa.model.prepare import prepare_for_device
+from paa.runtime.distributed import Process
+from paa.runtime.files import write_text
+from paa.runtime.stop_signals import StopSignals
+from paa.study.cells import Cell
+from paa.study.evaluate import Numbers, evaluate_variants
+from paa.study.positives import CountedAssigner, read_positives
+from paa.training.many_runs import train_or_go_on
+from paa.training.records import Listener, Record
+from paa.training.run_folder import RunFolder, environment
+from paa.training.settings import TrainConfig
+from paa.weights.read import build, read_weights
+
+RESULT, RUN = "cell.json", "run"
+_POSITIVES = "positives.jsonl"
+_POINTS = 12
+"""Lines of positives over training that are kept in a result."""
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """What a cell found. images: to train and to test on. seconds: of training, as the log has them.
+
+    variants: COCO's numbers, 0..1, by the names of `evaluate.VARIANTS`, of the last step's weights. positives: lines of
+    `CountedAssigner`, joined so that they are few. recipe: all that the run was trained by.
+    """
+
+    data: str
+    rule: str
+    epochs: float
+    seed: int
+    images: tuple[int, int]
+    steps: int
+    seconds: float
+    variants: dict[str, Numbers]
+    positives: list[dict[str, Any]]
+    recipe: dict[str, Any]
+    environment: dict[str, Any]
+
+
+def read_result(folder: Path) -> CellResult | None:
+    """Return the result in a cell's folder; None where the cell is not finished."""
+    path = folder / RESULT
+    return msgspec.json.decode(path.read_bytes(), type=CellResult) if path.exists() else None
+
+
+def run_cell(
+    config: TrainConfig, cell: Cell, folder: Path, process: Process, listener: Listener, signals: StopSignals
+) -> CellResult:
+    """Train a cell's run in its folder, or go on with it; evaluate its last weights; write and return the result.
+
+    StoppedError where signals end the cell early; then the same call goes on. Raises as `paa.training.train.train`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    counted = CountedAssigner(make_assigner(config.recipe.assigner), folder / _POSITIVES)
+
+    def listen(record: Record) -> object:
+        counted.listen(record)
+        return listener(record)
+
+    trained = train_or_go_on(config, folder / RUN, process, listen, signals, counted)
+    with signals.may_interrupt(), worker_errors():
+        detector = load_trained(folder, process)
+        train_index, test_index = read_splits(config, detector.names)
+        loading = LoadingConfig(workers=config.runtime.workers, skip_bad=config.data.skip_bad)
+        variants = evaluate_variants(detector, test_index, process, loading)
+    run = RunFolder(folder / RUN)
+    recipe = msgspec.json.decode(run.recipe.read_bytes())
+    result = CellResult(
+        cell.data,
+        cell.rule,
+        cell.epochs,
+        cell.seed,
+        (len(train_index), len(test_index)),
+        trained.step,
+        round(_seconds(run.records(), recipe["schedule"]["reference_batch"]), 1),
+        variants,
+        joined(read_positives(folder / _POSITIVES)),
+        recipe,
+        {key: value for key, value in environment().items() if key not in ("command", "git_changed_files")},
+    )
+    write_text(folder / RESULT, json.dumps(asdict(result), indent=1) + "\n")
+    return result
+
+
+def load_trained(folder: Path, process: Process) -> Detector:
+    """Return the detector of a cell's last checkpoint, on the device, in evaluation mode."""
+    path = RunFolder(folder / RUN).last
+    detector = build(read_weights(path, "paa"), str(path), Detector).to(process.device)
+    prepare_for_device(detector, channels_last=True, fast_convolutions=True)
+    return detector.requires_grad_(False)
+
+
+def read_splits(config: TrainConfig, names: tuple[str, ...] | None = None) -> tuple[DatasetIndex, DatasetIndex]:
+    """Return the images to train on, and those to test on; names: the classes, in the order of the labels.
+
+    MissingSplitError where the data set has no such split: never is a share of the images to train on taken instead.
+    """
+    data = config.data
+    options: dict[str, Any] = {
+        "format": data.format,
+        "skip_bad": data.skip_bad,
+        "allow_outside": data.allow_outside,
+    }
+    index = read_dataset(
+        data.path, data.train_split, names=names, images=data.images, keep_empty=data.keep_empty, **options
+    )
+    images = data.val_images or (data.images if data.val_data is None else None)
+    return index, read_dataset(data.val_data or data.path, data.val_split, names=index.names, images=images, **options)
+
+
+def joined(lines: list[dict[str, Any]], most: int = _POINTS) -> list[dict[str, Any]]:
+    """Return the same counts in at most so many lines: the sums of neighbouring ones, with the last one's step."""
+    size = -(-len(lines) // most)
+    groups = [lines[i : i + size] for i in range(0, len(lines), max(size, 1))]
+    return [
+        {
+            "step": group[-1]["step"],
+            **{name: [sum(each) for each in zip(*(line[name] for line in group))] for name in ("objects", "without")},
+            "positives": [[sum(each) for each in zip(*rows)] for rows in zip(*(line["positives"] for line in group))],
+        }
+        for group in groups
+    ]
+
+
+def _seconds(records: list[Record], batch_size: int) -> float:
+    """Return how long the steps of a run took, by the speeds in its log."""
+    training = [record for record in records if record.get("images_per_second")]
+    steps = [record["step"] for record in training]
+    passed = [now - before for now, before in zip(steps, [0, *steps])]
+    return float(sum(n * batch_size / record["images_per_second"] for n, record in zip(passed, training)))
