@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from paa import __version__
 from paa.evaluation.analysis import Analysis
 from paa.evaluation.image_scores import typical, worst
@@ -26,11 +24,11 @@ from paa.report.analysis_tables import (
 )
 from paa.report.evaluation_report import EvaluationReport
 from paa.report.html import charts
+from paa.report.html.environment import make_environment
 from paa.report.html.photos import Photo, crop, photo, unseen_crop
-from paa.report.tables import TEXT_COLUMNS, Row, class_rows, interval_text, operating_point_rows, percent, summary_rows
+from paa.report.tables import TEXT_COLUMNS, Row, class_rows, operating_point_rows, percent, summary_rows
 from paa.runtime.files import write_text
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _WORST, _TYPICAL, _CROPS, _UNSEEN_CROPS = 6, 4, 12, 6
 _CURVES = 24
 _CLASS_COLUMNS = 6
@@ -49,57 +47,53 @@ def page(report: EvaluationReport) -> str:
     analysis, evaluated = report.analysis, report.evaluated
     assert analysis is not None  # which the caller made
     index, metrics, intervals = analysis.chosen.index, evaluated.metrics, analysis.intervals
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "interval": interval_text}
     comparison = report.comparison
-    return environment.get_template("page.html").render(
-        version=__version__,
-        what=_short(report.what),
-        against=_short(report.against or ""),
-        sections=_sections(report),
-        text_columns=TEXT_COLUMNS,
-        report=report,
-        metrics=metrics,
-        intervals=intervals,
-        images=len(index),
-        objects=sum(c.objects for c in metrics.classes),
-        detections=len(evaluated.table),
-        summary=summary_rows(metrics, intervals),
-        classes=class_rows(metrics, intervals),
-        points=operating_point_rows(evaluated.curves),
-        plot=charts.PLOT,
-        column_plot=charts.COLUMNS,
-        curves=charts.curves(evaluated, _CURVES),
-        curves_left_out=max(0, sum(c.objects > 0 for c in metrics.classes) - _CURVES),
-        analysis=analysis,
-        sizes=_size_table(analysis),
-        size_charts=_size_charts(analysis),
-        errors=error_rows(analysis.errors) if analysis.errors else [],
-        error_chart=_error_chart(analysis),
-        matrix=charts.matrix(analysis.confusion),
-        confusions=confusion_rows(analysis.confusion, _ROWS),
-        calibration=calibration_rows(analysis.calibration) if analysis.calibration else [],
-        dots=charts.calibration_dots(analysis.calibration) if analysis.calibration else [],
-        predicted_iou=predicted_iou_rows(analysis.predicted_iou),
-        predicted_iou_title=predicted_iou_title(analysis.predicted_iou),
-        iou_dots=charts.iou_dots(analysis.predicted_iou) if analysis.predicted_iou else [],
-        worst=_shown(worst(analysis.images, _WORST), lambda score: photo(analysis, score)),
-        typical=_shown(typical(analysis.images, _TYPICAL), lambda score: photo(analysis, score)),
-        image_rows=image_rows(worst(analysis.images, _ROWS), index),
-        crops=_shown(analysis.label_errors[:_CROPS], lambda error: crop(analysis, error)),
-        label_errors=label_error_rows(analysis.label_errors[:_ROWS], index),
-        unseen_crops=_shown(analysis.unseen[:_UNSEEN_CROPS], lambda one: unseen_crop(analysis, one)),
-        unseen=unseen_rows(analysis.unseen[:_ROWS], index),
-        differences=difference_rows("measure", comparison.measures) if comparison else [],
-        class_differences=difference_rows("class", comparison.classes) if comparison else [],
-        whiskers=charts.whiskers(comparison.measures) if comparison else None,
-        class_whiskers=charts.whiskers(comparison.classes) if comparison else None,
+    return (
+        make_environment()
+        .get_template("page.html")
+        .render(
+            version=__version__,
+            what=_short(report.what),
+            against=_short(report.against or ""),
+            sections=_sections(report),
+            text_columns=TEXT_COLUMNS,
+            report=report,
+            metrics=metrics,
+            intervals=intervals,
+            images=len(index),
+            objects=sum(c.objects for c in metrics.classes),
+            detections=len(evaluated.table),
+            summary=summary_rows(metrics, intervals),
+            classes=class_rows(metrics, intervals),
+            points=operating_point_rows(evaluated.curves),
+            plot=charts.PLOT,
+            column_plot=charts.COLUMNS,
+            curves=charts.curves(evaluated, _CURVES),
+            curves_left_out=max(0, sum(c.objects > 0 for c in metrics.classes) - _CURVES),
+            analysis=analysis,
+            sizes=_size_table(analysis),
+            size_charts=_size_charts(analysis),
+            errors=error_rows(analysis.errors) if analysis.errors else [],
+            error_chart=_error_chart(analysis),
+            matrix=charts.matrix(analysis.confusion),
+            confusions=confusion_rows(analysis.confusion, _ROWS),
+            calibration=calibration_rows(analysis.calibration) if analysis.calibration else [],
+            dots=charts.calibration_dots(analysis.calibration) if analysis.calibration else [],
+            predicted_iou=predicted_iou_rows(analysis.predicted_iou),
+            predicted_iou_title=predicted_iou_title(analysis.predicted_iou),
+            iou_dots=charts.iou_dots(analysis.predicted_iou) if analysis.predicted_iou else [],
+            worst=_shown(worst(analysis.images, _WORST), lambda score: photo(analysis, score)),
+            typical=_shown(typical(analysis.images, _TYPICAL), lambda score: photo(analysis, score)),
+            image_rows=image_rows(worst(analysis.images, _ROWS), index),
+            crops=_shown(analysis.label_errors[:_CROPS], lambda error: crop(analysis, error)),
+            label_errors=label_error_rows(analysis.label_errors[:_ROWS], index),
+            unseen_crops=_shown(analysis.unseen[:_UNSEEN_CROPS], lambda one: unseen_crop(analysis, one)),
+            unseen=unseen_rows(analysis.unseen[:_ROWS], index),
+            differences=difference_rows("measure", comparison.measures) if comparison else [],
+            class_differences=difference_rows("class", comparison.classes) if comparison else [],
+            whiskers=charts.whiskers(comparison.measures) if comparison else None,
+            class_whiskers=charts.whiskers(comparison.classes) if comparison else None,
+        )
     )
 
 
