@@ -435,6 +435,9 @@ class RuntimeConfig(WorkerConfig):
     """Seed of weights, shuffling and augmentation."""
     log_interval: int = 20
     """Steps between lines of the log."""
+    assignment_interval: int | None = None
+    """Steps between looks at the assignment of a few fixed images, rounded up to lines of the log; 0: none; default:
+    50, or a 200th of a long run."""
     loggers: tuple[LoggerName, ...] = ("tensorboard",)
     """Where the numbers go beside log.jsonl: TensorBoard's files, if it is installed, MLflow, Weights & Biases."""
     checkpoint_interval: int = 1000

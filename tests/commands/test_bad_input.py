@@ -47,6 +47,16 @@ eval model.pt --data shapes --split nosplit | no COCO annotations for 'nosplit'
 eval model.pt --data shapes --draws -1 | --draws must be at least 0
 eval model.pt --data shapes --draws 99999999999 | --draws must be at most 100000
 eval model.pt --data shapes --output text.txt | text.txt: cannot be written to
+explain model.pt | --data is missing
+explain nofile.pt --data shapes | nofile.pt: no such file
+explain folder | folder: the run recorded no assignment
+explain folder --data shapes | folder: a folder; --data goes with a checkpoint
+explain model.pt --data nofolder | nofolder: no such file or folder
+explain model.pt --data shapes --split nosplit | no COCO annotations for 'nosplit'
+explain model.pt --data shapes --image dragon | shapes: split val has no image
+explain model.pt --data shapes --limit 0 | --limit must be from 1 to
+explain model.pt --data shapes --pictures -1 | --pictures must be from 0 to
+explain model.pt --data shapes --output text.txt | text.txt: cannot be written to
 convert model.pt out.pt | out.pt: a model is saved as safetensors
 convert model.pt nofolder/out.safetensors | there is no folder nofolder
 convert model.pt folder.safetensors | folder.safetensors: cannot be written
@@ -76,6 +86,7 @@ train --data nofolder --output new | nofolder: no such file or folder
 train --data shapes --output text.txt | text.txt: cannot be written to
 train --data shapes --output new --schedule.steps 99999999999999999999999 | schedule.steps must be below 2^31
 train --data shapes --output new --schedule.epochs 1e300 | schedule.epochs must be above 0
+train --data shapes --output new --assignment-interval -1 | runtime.assignment_interval must be at least 0
 train --data shapes --output new --batch-size -1 | batch_size must be at least 1
 train --data shapes --output new --init nofile.pt | nofile.pt: no such file
 train --data shapes --output new --recipe folder | unknown recipe 'folder'

@@ -21,6 +21,7 @@ from paa.commands.convert import Convert
 from paa.commands.data.group import DATA_COMMANDS, DATA_USAGE, DataCommand
 from paa.commands.demo import Demo
 from paa.commands.eval import Eval
+from paa.commands.explain import Explain
 from paa.commands.export import Export
 from paa.commands.help import HELP, HELP_ALL, show_help
 from paa.commands.predict import Predict
@@ -38,6 +39,7 @@ COMMANDS: dict[str, Any] = {
     "tune": Tune,
     "study": StudyCommand,
     "eval": Eval,
+    "explain": Explain,
     "predict": Predict,
     "convert": Convert,
     "export": Export,
@@ -57,6 +59,7 @@ Command = (
     | Tune
     | StudyCommand
     | Eval
+    | Explain
     | Predict
     | Convert
     | Export
@@ -86,6 +89,7 @@ usage: paa COMMAND [options]     (paa COMMAND --help: the usual options, --help-
   paa tune --data PATH                          search for a better recipe, in trials
   paa study STUDY.toml                          compare assignment rules, all else being equal, over seeds
   paa eval CHECKPOINT_OR_RESULTS --data PATH    COCO's numbers, operating points, errors, a report
+  paa explain CHECKPOINT_OR_RUN --data PATH     which anchors are positive for each object, and why, on a page
   paa predict CHECKPOINT IMAGES...              draw and write detections: files, folders, URLs, videos, camera:0
   paa convert CHECKPOINT OUT.safetensors        any implementation's checkpoint, as this project's model file
   paa export CHECKPOINT OUT.onnx                ONNX, OpenVINO or compiled, and the proof that it detects the same

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Mapping
 
 import torch
 
@@ -34,10 +35,12 @@ class TrainingLog:
         """Measure the speed from here on; step: steps trained so far."""
         self._clock, self._clock_step = time.perf_counter(), step
 
-    def training(self, step: int, result: StepResult, bad_steps: int) -> None:
+    def training(
+        self, step: int, result: StepResult, bad_steps: int, assignment: Mapping[str, float] | None = None
+    ) -> None:
         """Record a step: its losses averaged over processes, learning rate, speed, time left.
 
-        step: counted from 1. bad_steps: see `Record`.
+        step: counted from 1. bad_steps, and the numbers of the assignment, known in the first process: see `Record`.
         """
         speed = (step - self._clock_step) * self._batch_size / (time.perf_counter() - self._clock)
         means = self._process.mean(torch.stack(list(result.losses.values()))).tolist()
@@ -49,6 +52,7 @@ class TrainingLog:
         record["bad_steps"] = bad_steps
         record["images_per_second"] = round(speed, 3)
         record["seconds_left"] = round((self._schedule.steps - step) * self._batch_size / speed, 1)
+        record.update(assignment or {})
         self._record(record)
         if self._process.first and (remark := self._cpu_share.remark()):
             log.warning(remark)

@@ -13,8 +13,12 @@ Record = dict[str, Any]
 A training record has `step`, `steps` (of the whole run), `loss`, `loss_classification`, `loss_box`, `loss_iou`,
 `positives` (positive anchors of the batch, mean over the processes), `gradient_norm` (before gradients are clipped),
 `lr`, `bad_steps` (how many steps so far were skipped, as their loss or gradient was not finite), `images_per_second`
-and `seconds_left`; losses and gradient norm are None where they are not finite. A validation record has `step`, COCO's
-twelve numbers (`AP`, `AP50`, ...) from 0 to 1, None where undefined, and `evaluation_seconds`.
+and `seconds_left`; losses and gradient norm are None where they are not finite. Where a look at the assignment of the
+fixed images was due, it has `assignment_positives` (positives per object), the same by level
+(`assignment_positives_P3`, ...) and by size (`assignment_positives_small`, ...), `assignment_separation` (of the two
+Gaussians, in standard deviations, median over the objects) and `assignment_iou_error` (mean error of the predicted IoU
+of the positives). A validation record has `step`, COCO's twelve numbers (`AP`, `AP50`, ...) from 0 to 1, None where
+undefined, and `evaluation_seconds`.
 """
 
 STOP: Final = "stop"

@@ -17,6 +17,7 @@ from paa.data.loader import Loader
 from paa.errors import PaaError, RunError
 from paa.runtime.distributed import Process
 from paa.runtime.stop_signals import StoppedError
+from paa.training.assignment_watch import Watch
 from paa.training.finite import FiniteCheck
 from paa.training.interruption import Interruption
 from paa.training.log import TrainingLog
@@ -37,8 +38,8 @@ class Run:
     every `validation_interval` steps; None without validation. loader: the batches of the steps to come, each step's in
     `accumulate` parts. model: the detector, wrapped where there are several processes. losses: `paa_losses`, compiled
     if that was asked for. assigner: the rule that they are given, by which, in a run with a teacher, that one chooses
-    instead. first_step: how many steps were made before this run
-    started, or was resumed. write_card: writes the model card anew, with the numbers so far.
+    instead. first_step: how many steps were made before this run started, or was resumed. watch: looks at the
+    assignment of some images, where a look is due. write_card: writes the model card anew, with the numbers so far.
     """
 
     config: TrainConfig
@@ -59,6 +60,7 @@ class Run:
     note_left_out: NoteLeftOut
     interruption: Interruption
     first_step: int
+    watch: Watch
     write_card: Callable[[], None]
 
     def is_due(self, interval: int) -> bool:

@@ -117,6 +117,7 @@ def check_settings(config: TrainConfig, world: int) -> None:
         "runtime.workers": (0, runtime.workers),
         "runtime.worker_timeout": (0, runtime.worker_timeout),
         "runtime.log_interval": (1, runtime.log_interval),
+        "runtime.assignment_interval": (0, runtime.assignment_interval),
         "runtime.checkpoint_interval": (1, runtime.checkpoint_interval),
         "runtime.process_timeout": (1, runtime.process_timeout),
         "runtime.max_hours": (0, runtime.max_hours),

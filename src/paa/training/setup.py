@@ -17,11 +17,20 @@ from paa.core.assignment import Assigner
 from paa.core.losses import paa_losses
 from paa.data.index import DatasetIndex
 from paa.data.read_report import ReadReport
+from paa.data.transforms import Resize
 from paa.errors import RunError
+from paa.explanation.history import History
 from paa.model.detector import Detector
 from paa.model.prepare import compile_network, prepare_for_device, resolve_precision
 from paa.runtime.distributed import Process
 from paa.training.agreement import agree_on_checkpoint
+from paa.training.assignment_watch import (
+    AssignmentWatch,
+    Watch,
+    watch_interval,
+    watch_nothing,
+    watched_images,
+)
 from paa.training.auto import resolve_auto
 from paa.training.average import WeightAverage
 from paa.training.card import CardFacts
@@ -102,6 +111,7 @@ def set_up(
 
         interval = validation_interval(config, state.schedule)
         record: Listener = ignore
+        watch: Watch = watch_nothing
         write_card: Callable[[], None] = do_nothing
         if process.first:
             claim_folder(folder, config, state, resume_path)
@@ -117,6 +127,7 @@ def set_up(
             about_model = (config.data.name, images, val_index, val_source, recipe, config.batch_size, config.card)
             write_card = partial(folder.write_card, CardFacts(folder.path.resolve().name, *about_model))
             write_card()
+            watch = make_watch(config, folder, state, precision, rule, val_index, index, process.world)
             start_messages = auto_messages + init_messages + messages
             log_start(config, index, state, process.device, resume_path, start_messages, tile_messages, lr_jump)
         note_left_out = open_left_out(folder, config, process, reports)
@@ -141,6 +152,7 @@ def set_up(
             note_left_out=note_left_out,
             interruption=interruption,
             first_step=state.step,
+            watch=watch,
             write_card=write_card,
         )
 
@@ -251,6 +263,40 @@ def logged_parameters(config: TrainConfig, recipe: Recipe, index: DatasetIndex) 
 def validation_interval(config: TrainConfig, schedule: Schedule) -> int:
     """Return the number of steps between validations: the one that was set, else a tenth of the run."""
     return config.validation.interval or math.ceil(schedule.steps / 10)
+
+
+def make_watch(
+    config: TrainConfig,
+    folder: RunFolder,
+    state: TrainingState,
+    precision: Precision,
+    rule: Assigner,
+    val_index: DatasetIndex | None,
+    index: DatasetIndex,
+    world: int,
+) -> Watch:
+    """Return what looks at the assignment of some images, of the validation set if there is one.
+
+    Where the run trains on tiles, these are tiles to train on: whole images would be larger than any that it sees.
+    world: the number of processes, as a look is to take no longer than one process's share of a batch.
+    """
+    runtime, model, augment = config.runtime, config.recipe.model, config.recipe.augment
+    interval = watch_interval(runtime.assignment_interval, runtime.log_interval, state.schedule)
+    if not interval:
+        return watch_nothing
+    size = (model.min_size, model.max_size) if augment.tiles is None else (max(augment.min_sizes), augment.max_size)
+    return AssignmentWatch(
+        state.detector,
+        watched_images(
+            val_index if augment.tiles is None else None, index, config.batch_size // (world * config.accumulate)
+        ),
+        Resize(*size, model.legacy),
+        rule,
+        precision,
+        History(folder.path),
+        interval,
+        state.schedule.steps,
+    )
 
 
 def claim_folder(folder: RunFolder, config: TrainConfig, state: TrainingState, resume_path: Path | None) -> None:

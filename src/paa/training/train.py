@@ -61,6 +61,7 @@ def train(
         state, schedule = run.state, run.state.schedule
         if state.validation_due:
             validate(run)
+        run.watch(state.step)
         run.log.restart_clock(state.step)
 
         for batches in run.steps():
@@ -75,7 +76,7 @@ def train(
 
             if run.is_due(config.runtime.log_interval):
                 run.finite.check_now()
-                run.log.training(state.step, result, state.bad_steps)
+                run.log.training(state.step, result, state.bad_steps, run.watch(state.step))
             state.validation_due = run.val_index is not None and run.is_due(run.validation_interval)
             interruption.check(*(["validation"] if state.validation_due else ["loading", "step"]), "saving")
             if state.validation_due or run.stopped or run.is_due(config.runtime.checkpoint_interval):

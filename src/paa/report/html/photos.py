@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
-from io import BytesIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from paa.data.images.read import read_image
 from paa.data.index import DatasetIndex
@@ -17,11 +14,11 @@ from paa.evaluation.analysis import Analysis
 from paa.evaluation.image_scores import ImageScore
 from paa.evaluation.label_errors import LabelError
 from paa.evaluation.unseen import Unseen
+from paa.report.html.jpeg import data_uri
 from paa.report.image_names import file_name
 
 _SIDE, _BYTES = 640, 30_000
 _CROP_SIDE, _CROP_BYTES = 240, 8_000
-_QUALITIES = (80, 65, 50, 35, 20)
 _CONTEXT = 0.6  # of a box's longer side, shown around it
 
 Floats = npt.NDArray[np.float32]
@@ -75,7 +72,7 @@ def photo(analysis: Analysis, score: ImageScore) -> Photo | None:
     ]
     caption = f"{score.right} right, {score.wrong} wrong, {score.missed} missed"
     height, width = pixels.shape[:2]
-    return Photo(file_name(index, i), caption, _data_uri(pixels, _SIDE, _BYTES), width, height, truth, found)
+    return Photo(file_name(index, i), caption, data_uri(pixels, _SIDE, _BYTES), width, height, truth, found)
 
 
 def crop(analysis: Analysis, error: LabelError) -> Photo | None:
@@ -130,7 +127,7 @@ def _part(
     return Photo(
         file_name(index, image),
         caption,
-        _data_uri(pixels[top:bottom, left:right], _CROP_SIDE, _CROP_BYTES),
+        data_uri(pixels[top:bottom, left:right], _CROP_SIDE, _CROP_BYTES),
         right - left,
         bottom - top,
         truth,
@@ -143,18 +140,6 @@ def _read(index: DatasetIndex, i: int) -> npt.NDArray[np.uint8] | None:
         return read_image(index.path(i), (int(index.sizes[i, 0]), int(index.sizes[i, 1])))
     except ImageError:
         return None  # results can be evaluated without the images
-
-
-def _data_uri(pixels: npt.NDArray[np.uint8], side: int, most: int) -> str:
-    """Return a JPEG of at most `side` pixels a side, in the best quality of at most about `most` bytes."""
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    image.thumbnail((side, side))
-    for quality in _QUALITIES:
-        buffer = BytesIO()
-        image.save(buffer, "JPEG", quality=quality, optimize=True)
-        if buffer.tell() <= most:
-            break
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _box(box: npt.NDArray[np.float32], verdict: int, text: str) -> Box:

@@ -31,6 +31,9 @@ class RunLogger(Protocol):
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Take the numbers of a step, by names as `loss/box`."""
 
+    def picture(self, step: int, name: str, path: Path) -> None:
+        """Take a picture of a step, a JPEG in the run's folder."""
+
     def files(self, paths: Sequence[Path]) -> None:
         """Take the files of a run that has ended without an error."""
 
@@ -41,4 +44,10 @@ class RunLogger(Protocol):
 def scalars_of(record: Record) -> dict[str, float]:
     """Return the numbers of a record that loggers show, without those that are undefined."""
     shown = {name: value for name, value in record.items() if name not in ("step", "steps") and value is not None}
-    return {name.replace("loss_", "loss/"): value for name, value in shown.items()}
+    groups = ("loss", "assignment")
+    return {
+        next(
+            (name.replace(f"{group}_", f"{group}/", 1) for group in groups if name.startswith(f"{group}_")), name
+        ): value
+        for name, value in shown.items()
+    }

@@ -57,6 +57,10 @@ class MlflowRun:
         new = {name: value for name, value in values.items() if step > self._last_steps.get(name, -1)}
         self._client.log_batch(self._id, metrics=[Metric(name, float(v), now, step) for name, v in new.items()])
 
+    def picture(self, step: int, name: str, path: Path) -> None:
+        """Copy a picture to the run's artifacts; its file's name has the step."""
+        self._client.log_artifact(self._id, str(path), name)
+
     def files(self, paths: Sequence[Path]) -> None:
         """Copy files to the run's artifacts."""
         for path in paths:

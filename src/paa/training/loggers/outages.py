@@ -35,6 +35,11 @@ class OutageTolerant:
         if self._clock() >= self._next_attempt:
             self._send()
 
+    def picture(self, step: int, name: str, path: Path) -> None:
+        """Send a picture, unless the server is away: the run's folder has it."""
+        if self._clock() >= self._next_attempt:
+            self._try(lambda: self._logger.picture(step, name, path))
+
     def files(self, paths: Sequence[Path]) -> None:
         """Send what waits, and the files."""
         if self._send():

@@ -10,6 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from PIL import Image
+
 from paa.runtime.extras import not_installed
 from paa.runtime.files import cannot_write
 from paa.training.loggers.interface import LoggedRun, scalars_of
@@ -43,6 +46,12 @@ class TensorBoard:
         with self._errors():
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
+            self._board.flush()
+
+    def picture(self, step: int, name: str, path: Path) -> None:
+        """Write a picture."""
+        with Image.open(path) as image, self._errors():
+            self._board.add_image(name, np.asarray(image), step, dataformats="HWC")
             self._board.flush()
 
     def files(self, paths: Sequence[Path]) -> None:

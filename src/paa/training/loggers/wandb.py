@@ -40,6 +40,13 @@ class WandbRun:
         if step >= self._first_step:
             self._run.log(dict(values), step=step)
 
+    def picture(self, step: int, name: str, path: Path) -> None:
+        """Write a picture, but for steps that the run had before it was stopped."""
+        import wandb
+
+        if step >= self._first_step:
+            self._run.log({name: wandb.Image(str(path))}, step=step)
+
     def files(self, paths: Sequence[Path]) -> None:
         """Save files with the run."""
         for path in paths:
