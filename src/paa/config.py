@@ -207,7 +207,7 @@ class Recipe:
     assigner: AssignerName = "paa"
     """The rule that decides which anchors are positive."""
     teacher: str | None = None
-    """A trained detector by whose predictions the rule decides; none: by those of the detector that is trained."""
+    """A trained detector whose predictions decide the assignment; none: those of the detector that is trained."""
 
 
 @dataclass(frozen=True)
