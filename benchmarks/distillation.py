@@ -104,7 +104,7 @@ def table(lines: list[dict[str, Any]]) -> str:
 
 
 def step_costs(data: Path, teacher: Teacher, steps: int = 12) -> dict[str, float]:
-    """Return the median seconds of a training step alone and with the teacher, on the same batches in turn."""
+    """Return the median CPU seconds of a training step alone and with the teacher, on the same batches in turn."""
     terms, (train, _) = TERMS["imagenet"], read_splits(data, development=False)
     torch.manual_seed(0)
     student = make_ours(STARTS["imagenet"](), train, terms).train()
@@ -116,11 +116,11 @@ def step_costs(data: Path, teacher: Teacher, steps: int = 12) -> dict[str, float
     seconds: dict[str, list[float]] = {"alone": [], "taught": []}
     for number, batch in enumerate(loader):
         for name in seconds:
-            started = time.perf_counter()
+            started = time.process_time()
             student.assigner = PaaAssigner() if name == "alone" else teacher.assign(batch)
             student.losses(batch).backward()
             if number > 1:
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(time.process_time() - started)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 

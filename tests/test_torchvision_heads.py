@@ -251,7 +251,7 @@ def test_targets_without_objects() -> None:
     assert labels.tolist() == [[-1], [-1]]
     boxes, labels = pad_targets([nothing, {"boxes": torch.ones(2, 4), "labels": torch.tensor([3, 0])}])
     assert labels.tolist() == [[-1, -1], [3, 0]]
-    assert pad_targets([{"boxes": torch.ones(2, 4), "labels": torch.tensor([3, 0])}], True)[1].tolist() == [[0, 0]]
+    assert pad_targets([{"boxes": torch.ones(2, 4)}], class_agnostic=True)[1].tolist() == [[0, 0]]
     outputs = HeadOutputs(torch.zeros(2, 4, 3), torch.zeros(2, 4, 4), torch.zeros(2, 4), ((2, 2),))
     given = matched_idxs(outputs, torch.ones(4, 4), [nothing, nothing], PaaAssigner())
     assert torch.equal(torch.stack(given), torch.full((2, 4), -1))

@@ -215,7 +215,7 @@ class Recipe:
     """The rule that decides which anchors are positive: an `AssignerName`, also with parameters, as atss(per_level=5),
     or FILE.py:NAME, a rule of a person's own."""
     teacher: str | None = None
-    """A trained detector by whose predictions the rule decides; none: by those of the detector that is trained."""
+    """A trained detector whose predictions decide the assignment; none: those of the detector that is trained."""
 
 
 @dataclass(frozen=True)

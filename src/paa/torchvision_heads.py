@@ -30,12 +30,11 @@ LevelSizes = tuple[tuple[int, int], ...]
 def pad_targets(targets: Sequence[Target], class_agnostic: bool = False) -> tuple[Tensor, Tensor]:
     """Return the objects of a batch as gt_boxes (B, G, 4) and gt_labels (B, G), -1 in an empty slot, for `paa_losses`.
 
-    G is at least 1. class_agnostic: all objects are of class 0, whatever their labels.
+    G is at least 1. class_agnostic: all objects are of class 0, and need no labels.
     """
     boxes = pad_sequence([target["boxes"] for target in targets], batch_first=True)
-    labels = pad_sequence([target["labels"] for target in targets], batch_first=True, padding_value=-1)
-    if class_agnostic:
-        labels = labels.clamp(max=0)
+    own = [target["boxes"].new_zeros(len(target["boxes"])).long() for target in targets] if class_agnostic else None
+    labels = pad_sequence(own or [target["labels"] for target in targets], batch_first=True, padding_value=-1)
     if labels.shape[1] == 0:
         return pad(boxes, (0, 0, 0, 1)), pad(labels, (0, 1), value=-1)
     return boxes, labels
@@ -44,11 +43,11 @@ def pad_targets(targets: Sequence[Target], class_agnostic: bool = False) -> tupl
 def level_sizes(anchors: Tensor, generator: AnchorGenerator) -> LevelSizes:
     """Return the size of each level of the anchors (N, 4) that torchvision's `AnchorGenerator` made for an image.
 
-    RetinaNet's `compute_loss` gets no sizes; but each level begins with the anchors whose centre is (0, 0). ValueError
-    for other anchors.
+    RetinaNet's `compute_loss` gets no sizes; but each level begins with the anchors whose centre is (0, 0). The centres
+    are copied to the host. ValueError for other anchors.
     """
     per_location = generator.num_anchors_per_location()
-    centres = (anchors[:, :2] + anchors[:, 2:]).cpu()
+    centres = (anchors[:, :2].float() + anchors[:, 2:].float()).cpu()  # under autocast anchors may be 16-bit
     at_origin = (centres == 0).all(1).nonzero().flatten().tolist()
     if len(at_origin) != sum(per_location):
         raise ValueError(
@@ -105,8 +104,8 @@ def matched_idxs(
     """Return the assignment as torchvision's heads take it: for each image the object of each anchor, (N,) int64.
 
     anchors (N, 4). -1: background, -2: an anchor that the rule ignores. assigner: PAA's rule, or one of
-    `paa.assigners`, of which those that look at strides (centre sampling, SimOTA) want one anchor at a location. Their
-    weights of positives are left out.
+    `paa.assigners`, of which those that look at strides (centre sampling, SimOTA) want one anchor at a location.
+    Weights that a rule gives to positives are left out.
     """
     assignment = assign(outputs, anchors, *pad_targets(targets, class_agnostic), assigner=assigner)
     objects = assignment.objects(len(anchors))

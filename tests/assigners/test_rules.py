@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 import paa
-from paa.assigners import ASSIGNERS, make_assigner
+from paa.assigners import ASSIGNERS, BY_ANCHORS, make_assigner
 from paa.config import AssignerName
 from paa.core import HeadOutputs
 from paa.errors import ConfigError
@@ -51,6 +51,19 @@ def test_slots(name: str, scene: Scene) -> None:
     facts = per_anchor(assignment)
     assert (facts["weight"][facts["object"] >= 0] > 0).all()
     assert not (facts["ignored"] & (facts["object"] >= 0)).any()
+
+
+@every_rule
+def test_which_rules_look_at_predictions(name: str) -> None:
+    """Those of `BY_ANCHORS` need none."""
+    scene = SCENES[0]
+    nothing = HeadOutputs(None, None, None, scene.outputs.level_sizes)  # type: ignore[arg-type]
+    given = (nothing, ANCHORS, scene.gt_boxes, scene.gt_labels, None)
+    if name in BY_ANCHORS:
+        assert make_assigner(name)(*given).num_positives.sum() > 0  # type: ignore[arg-type]
+        return
+    with pytest.raises((TypeError, AttributeError)):
+        make_assigner(name)(*given)  # type: ignore[arg-type]
 
 
 @every_rule

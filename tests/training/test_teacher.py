@@ -130,7 +130,10 @@ def with_levels_cut(model: Detector) -> None:
     ("changes", "message"),
     [
         ({"anchor_scale": 4.0}, r"anchor_scale 4.0, not 8.0: give --model.anchor-scale 4.0"),
-        ({"legacy": True, "anchor_offset": 0.0}, r"anchor_offset 0.0, not 0.5, legacy True, not False"),
+        (
+            {"legacy": True, "anchor_offset": 0.0},
+            r"offset 0.0, not 0.5, legacy True, not False: give --model.anchor-offset 0.0 --model.legacy$",
+        ),
         ({"names": ("circle", "square", "star")}, "lacks 'triangle'$"),
         ({"names": (*NAMES[1:], "ring")}, "lacks 'circle' and also knows 'ring'$"),
     ],

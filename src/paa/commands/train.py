@@ -77,7 +77,7 @@ class Train:
     """The rule that decides which anchors are positive for which object: paa, highest-iou, centre-sampling, atss,
     simota, task-aligned, one-to-one, also with parameters, as 'atss(per_level=5)'; or your own, FILE.py:NAME."""
     teacher: str | None = None
-    """Trained detector by whose predictions the rule decides, not by the trainee's: a file, or a name."""
+    """Let the predictions of this trained detector decide the assignment: a file, or a name, as of paa weights."""
     tiles: int | None = None
     """Train on tiles of this many pixels a side, for small objects in large images (--tiles.*)."""
     named: Suppress[tuple[str, ...]] = ()

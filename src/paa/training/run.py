@@ -37,9 +37,9 @@ class Run:
     config: with the model that `--init` or the checkpoint decided. val_index: the validation set, which is evaluated
     every `validation_interval` steps; None without validation. loader: the batches of the steps to come, each step's in
     `accumulate` parts. model: the detector, wrapped where there are several processes. losses: `paa_losses`, compiled
-    if that was asked for. assigner: the rule that they are given, by which, in a run with a teacher, that one chooses
-    instead. first_step: how many steps were made before this run started, or was resumed. watch: looks at the
-    assignment of some images, where a look is due. write_card: writes the model card anew, with the numbers so far.
+    if that was asked for. assigner: the rule that they are given, or by which the teacher, if there is one, assigns for
+    them. first_step: how many steps were made before this run started, or was resumed. watch: looks at the assignment
+    of some images, where a look is due. write_card: writes the model card anew, with the numbers so far.
     """
 
     config: TrainConfig

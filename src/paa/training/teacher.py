@@ -115,8 +115,14 @@ def _check_anchors(path: str, theirs: dict[str, Any], ours: dict[str, Any]) -> N
     different = [name for name in _ANCHOR_FIELDS if theirs[name] != ours[name]]
     if different:
         said = ", ".join(f"{name} {theirs[name]}, not {ours[name]}" for name in different)
-        options = " ".join(f"--model.{name.replace('_', '-')} {theirs[name]}" for name in different)
+        options = " ".join(_option(name, theirs[name]) for name in different)
         raise ConfigError(f"{path}: a teacher needs the anchors of the student, but it has {said}: give {options}")
+
+
+def _option(field: str, value: float | bool) -> str:
+    """Return the option of `paa train` that gives a field of the model a value."""
+    name = field.replace("_", "-")
+    return f"--model.{'' if value else 'no-'}{name}" if isinstance(value, bool) else f"--model.{name} {value}"
 
 
 @torch.no_grad()
