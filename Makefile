@@ -14,7 +14,7 @@ BIN := .venv/bin
 # Three processes for two cores: some tests wait, for a timeout or another process. An idle one takes tests from the rest.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal
 
-.PHONY: help demo test lint format quick lowest docs diagrams notebook bench accuracy coco soak fuzz licences audit sbom
+.PHONY: help demo test lint format quick lowest docs diagrams notebook bench accuracy study coco soak fuzz licences audit sbom
 
 help:
 	@echo "make demo    train and evaluate on drawn shapes, and draw the detections, in minutes, without a GPU"
@@ -29,6 +29,8 @@ help:
 	@echo "             (BENCH_FLAGS='--device cuda --threads 4' are passed on; ONLY='assignment loading' runs only these)"
 	@echo "make accuracy DATA=FOLDER  compare with torchvision's detectors on small data sets, and write docs/accuracy.md;"
 	@echo "             some ten hours on two CPU cores; stopped and started again, it continues"
+	@echo "make study DATA=FOLDER  compare the assignment rules on small data sets, and write docs/assignment.md; some ten"
+	@echo "             hours on two CPU cores; stopped and started again, or started twice, it continues"
 	@echo "make coco    train a recipe on COCO and hold its AP against the references': DATA=/path/to/coco RECIPE=r50_1x"
 	@echo "             (INIT=R-50.pkl GPUS=8 OUTPUT=runs/coco-r50_1x FLAGS='--precision auto'; docs/reproduce-coco.md)"
 	@echo "make soak    kill training runs at random moments and compare what they end with, for an hour; then put a server"
@@ -81,6 +83,11 @@ bench: .venv/installed
 accuracy: .venv/installed
 	$(BIN)/python benchmarks/accuracy.py --data '$(DATA)' $(BENCH_FLAGS)
 	$(BIN)/python benchmarks/accuracy_report.py
+
+study: .venv/installed
+	$(BIN)/python benchmarks/assignment_report.py runs/study-assignment --restore
+	OMP_NUM_THREADS=1 $(BIN)/paa study benchmarks/studies/assignment.toml --data '$(DATA)' $(FLAGS)
+	$(BIN)/python benchmarks/assignment_report.py runs/study-assignment
 
 coco: .venv/installed
 	$(BIN)/python tools/coco.py --data '$(DATA)' --recipe $(RECIPE) $(if $(INIT),--init '$(INIT)') \

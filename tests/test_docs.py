@@ -33,8 +33,8 @@ BY_HAND = ("make ", "pip install ")  # make test runs this file; make demo is me
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
-    """Return the (language, text) of a page's code blocks that are run."""
-    return re.findall(r"^```(bash|python)\n(.*?)^```", page.read_text(), flags=re.M | re.S)
+    """Return the (language, text) of a page's code blocks that are run, or are files of what is run."""
+    return re.findall(r"^```(bash|python|toml)\n(.*?)^```", page.read_text(), flags=re.M | re.S)
 
 
 @pytest.fixture(scope="module")
@@ -105,9 +105,17 @@ def test_page(page, request, nobody_asked, monkeypatch):
 
 
 def run_blocks(page: Path, servers: ExitStack) -> None:
-    """Run a page's blocks. A server that is started in the background is asked at its own port until the page ends."""
+    """Run a page's blocks; one that begins with the name of a file is that file, a study's for one short run.
+
+    A server that is started in the background is asked at its own port until the page ends.
+    """
     address = SERVER
     for language, text in blocks(page):
+        if file := re.match(r"# (\w+\.(?:py|toml))\n", text):
+            short = re.sub(r"^(epochs|seeds) = .*", r"\1 = [1]", text, flags=re.M)
+            Path(file[1]).write_text(re.sub(r"^workers = .*", "workers = 0", short, flags=re.M))
+        if language == "toml":
+            continue
         if language == "python":
             exec(compile(text.replace(SERVER, address), str(page), "exec"), {})
             continue

@@ -29,12 +29,12 @@ class StudyCommand:
     """Folder of the study: a folder for each run, and the results; default: runs/study-NAME."""
     device: str | None = None
     """cpu, cuda, cuda:1, ...; default: what the file says, else a GPU if there is one."""
-    run_missing: bool = True
-    """Run the cells that are missing; without, only write the results of those that are finished."""
+    report_only: bool = False
+    """Run nothing: write the results of what is finished."""
     json: bool = False
     """Print the results as JSON instead of tables."""
 
-    usual: ClassVar[tuple[str, ...]] = ("study", "data", "output", "device", "run_missing", "json")
+    usual: ClassVar[None] = None
 
     def run(self, console: Console) -> None:
         """Run what is missing, write and print the results; a study that is interrupted has an exit code of its own."""
@@ -57,7 +57,7 @@ class StudyCommand:
         folder = self.output or Path("runs") / f"study-{study.name}"
         shown_on = make_console(stderr=True) if self.json else console
         listener = TrainingProgress(shown_on) if shown_on.is_terminal else ignore
-        if self.run_missing:
+        if not self.report_only:
             device = self.device or study.groups["runtime"].get("device")
             with StopSignals().handled() as signals, start(device, None) as process:
                 try:
@@ -66,7 +66,7 @@ class StudyCommand:
                     print(f"paa: interrupted by {signals.name}; the same command goes on", file=sys.stderr)
                     sys.exit(signals.exit_code)
         results = gather(study, folder)
-        if not self.run_missing:
+        if self.report_only:
             folder.mkdir(parents=True, exist_ok=True)
             write_study(folder, results)
         if self.json:

@@ -79,7 +79,9 @@ def group_tables(results: Results, data: str, epochs: float, measures: Sequence[
     note = f"{train} images to train on, {test} to test on. {SEEDS_NOTE} {_seeds_note(cells)}".strip()
     tables = [
         StudyTable(f"COCO's numbers, {where}", note, _numbers(results, data, epochs, measures)),
-        StudyTable(f"With and without IoU prediction and voting, {where}", PARTS_NOTE, _parts(results, data, epochs)),
+        StudyTable(
+            f"With and without IoU prediction and voting, {where}", PARTS_NOTE, parts_rows(results, data, epochs)
+        ),
         StudyTable(f"Upper bounds, {where}", BOUNDS_NOTE, _bounds(results, data, epochs)),
         StudyTable(f"Positives of an object over training, {where}", POSITIVES_NOTE, _positives(results, data, epochs)),
         StudyTable(f"Positives by level, {where}", LEVELS_NOTE, _levels(results, data, epochs)),
@@ -172,7 +174,8 @@ def _rows(
     return [{"rule": rule, **columns(cells)} for rule, cells in found if cells]
 
 
-def _parts(results: Results, data: str, epochs: float) -> list[Row]:
+def parts_rows(results: Results, data: str, epochs: float) -> list[Row]:
+    """Return AP with and without each part of the score, by rule."""
     columns = {
         "neither": "neither",
         "voting": "no IoU prediction",

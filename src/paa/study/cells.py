@@ -23,10 +23,15 @@ class Cell:
     @property
     def folder(self) -> Path:
         """The folder of the cell in that of the study."""
-        return Path(self.data) / f"{self.epochs:g}-epochs" / self.rule / f"seed-{self.seed}"
+        return folder_of(self.data, self.epochs) / self.rule / f"seed-{self.seed}"
 
     def __str__(self) -> str:
         return f"{self.rule} on {self.data}, {self.epochs:g} epochs, seed {self.seed}"
+
+
+def folder_of(data: str, epochs: float) -> Path:
+    """Return the folder of a data set and budget in that of the study."""
+    return Path(data) / f"{epochs:g}-epochs"
 
 
 def cells_of(study: Study) -> list[Cell]:

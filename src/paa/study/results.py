@@ -11,7 +11,7 @@ import msgspec
 
 from paa.config import flat
 from paa.errors import RunError, one_line
-from paa.study.cells import Cell, cells_of
+from paa.study.cells import cells_of, folder_of
 from paa.study.compare import RuleComparison
 from paa.study.estimates import Estimate, estimate
 from paa.study.evaluate import VARIANTS
@@ -83,7 +83,7 @@ def gather(study: Study, folder: Path) -> Results:
 
 def comparison_path(folder: Path, data: str, epochs: float) -> Path:
     """Return the file of a comparison of all rules on one model."""
-    return folder / Cell(data, "rule", epochs, 0).folder.parents[1] / COMPARISON
+    return folder / folder_of(data, epochs) / COMPARISON
 
 
 def read_comparison(folder: Path, data: str, epochs: float) -> RuleComparison | None:

@@ -122,14 +122,14 @@ def _compare(study: Study, cell: Cell, folder: Path, process: Process) -> bool:
     before = read_comparison(folder, cell.data, cell.epochs)
     if before is not None and before.rules == written:
         return False
-    detector = load_trained(folder / cell.folder, process)
-    index, _ = read_splits(config_of(study, cell), detector.names)
-    rules = {rule.name: make_assigner(rule.text) for rule in study.rules}
     try:
+        detector = load_trained(folder / cell.folder, process)
+        index, _ = read_splits(config_of(study, cell), detector.names)
+        rules = {rule.name: make_assigner(rule.text) for rule in study.rules}
         found = compare_on(detector, index, rules, result.recipe["schedule"]["reference_batch"], process)
     except Exception as error:
-        if not any(rule.is_code for rule in study.rules):  # a rule of one's own may raise anything
-            raise
+        if not isinstance(error, PaaError) and not any(rule.is_code for rule in study.rules):
+            raise  # but a rule of one's own may raise anything
         log.warning(f"rules are not compared on the model of {cell}: {type(error).__name__}: {one_line(error)}")
         return False
     comparison = RuleComparison(cell.data, cell.epochs, str(cell), written, found)

@@ -17,7 +17,7 @@ from paa.training.auto import budget_of, resolve_auto, with_fields
 from paa.training.init import resolve_init
 from paa.training.run_data import cut_tiles, read_data
 from paa.training.schedule import Schedule, fit_decays, make_schedule
-from paa.training.settings import TrainConfig, check_settings
+from paa.training.settings import TrainConfig, assigner_of, check_settings
 from paa.training.setup import as_recipe
 from paa.tuning.space import AUGMENTATION, Parameter, Values, fields_of, make_space
 from paa.weights.state import Weights
@@ -80,6 +80,7 @@ def find_base(config: TrainConfig, process: Process) -> Base:
         # not the set's own validation images either: whoever chooses by them has nothing left to test on
         config = replace(config, named=tuple(dict.fromkeys([*config.named, "data.val_fraction"])))
     check_settings(config, process.world)
+    assigner_of(config)
     index, val_index, val_source = read_data(config.data, True, named=config.named_in("data"))
     assert val_index is not None
     resolved, lines = resolve_auto(config, index, process, None)

@@ -76,7 +76,7 @@ def _differences(results: Results, data: str, epochs: float) -> list[Difference]
 
 
 def _positives(results: Results, data: str, epochs: float, rule: str) -> list[tuple[int, float]]:
-    """Return the positives of an object at each step that all of a rule's runs have."""
+    """Return the positives of an object by step, over all seeds of a rule."""
     counts: dict[int, list[tuple[int, int]]] = {}
     for cell in results.of(data, epochs, rule):
         for line in cell.positives:
