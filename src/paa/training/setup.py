@@ -282,6 +282,7 @@ def make_watch(
         History(folder.path),
         interval,
         state.schedule.steps,
+        runtime.compile != "off",
     )
 
 
