@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from paa.predictor import PAA
     from paa.report.explanation import Explained
 
-_MOST_SHOWN = 10_000  # objects of a page; each has some 20 kB
+_MOST_SHOWN = 10_000  # objects of a page; each has some 25 kB
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import numpy.typing as npt
@@ -82,10 +83,15 @@ class AssignmentWatch:
         history: History,
         interval: int,
         steps: int,
+        compiled: bool = False,
     ) -> None:
-        """index: the images, read at the first look. interval: steps between looks, at least 1. steps: of the run."""
+        """index: the images, read at the first look. interval: steps between looks, at least 1. steps: of the run.
+
+        compiled: whether torch.compile runs the network.
+        """
         self._detector, self._index, self._resize, self._rule = detector, index, resize, rule
-        self._precision, self._history, self._interval, self._steps = precision, history, interval, steps
+        self._precision, self._compiled = precision, compiled
+        self._history, self._interval, self._steps = history, interval, steps
         self._recorded = set(history.steps())
         self._batches: list[Batch] | None = None
 
@@ -126,10 +132,14 @@ class AssignmentWatch:
         detector.eval()
         try:
             bfloat16 = torch.autocast(device.type, torch.bfloat16, enabled=self._precision == "bfloat16")
-            with bfloat16, torch.compiler.set_stance("force_eager"):  # else torch compiles for minutes once more
+            with bfloat16, self._uncompiled():
                 return [one for batch in batches for one in explain_batch(detector, self._index, batch, self._rule)]
         finally:
             detector.train()
+
+    def _uncompiled(self) -> AbstractContextManager[object]:
+        """Return a context in which a compiled network runs as it is: torch would compile for minutes once more."""
+        return torch.compiler.set_stance("force_eager") if self._compiled else nullcontext()
 
     def _begin(self, watched: list[ObjectAssignment]) -> None:
         index = self._index

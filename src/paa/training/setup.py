@@ -296,6 +296,7 @@ def make_watch(
         History(folder.path),
         interval,
         state.schedule.steps,
+        runtime.compile != "off",
     )
 
 
