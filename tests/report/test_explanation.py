@@ -74,9 +74,9 @@ def test_an_error_leaves_no_half_written_file(tmp_path: Path, index: DatasetInde
 
 
 def test_only_the_objects_of_the_page_stay_in_memory() -> None:
-    fewest = Fewest(3)
+    fewest, one = Fewest(3), make_object()
     for row in range(1000):
-        fewest.add(make_object(row % 7 + 1, 8, seed=0, row=row))
+        fewest.add(replace(one, positives=row % 7 + 1, row=row))
         assert len(fewest._kept) < 3 * 2 + 101
     assert [(one.positives, one.row) for one in fewest.kept()] == [(1, 0), (1, 7), (1, 14)]
 

@@ -50,9 +50,13 @@ def test_a_run_is_the_same_with_looks_and_without(watched: TrainResult, whole: T
 
 def test_a_run_with_trained_batch_norm_is_the_same_too(tmp_path: Path, micro: Micro) -> None:
     model = {"norm": "batch", "norm_eps": 1e-5}
-    options: dict[str, Any] = {"model": model, "schedule": {"frozen_stages": 0}}
-    ends = [train(micro(tmp_path / name, **options, **looks), CPU) for name, looks in (("a", EVERY_STEP), ("b", {}))]
+    options: dict[str, Any] = {"model": model, "schedule": {"frozen_stages": 0, "steps": 2, "decays": ()}}
+    without: dict[str, Any] = {"runtime": {"assignment_interval": 0}}
+    ends = [
+        train(micro(tmp_path / name, **options, **looks), CPU) for name, looks in (("a", EVERY_STEP), ("b", without))
+    ]
     assert differences(*(load(end.last) for end in ends)) == []
+    assert [History(end.folder).path.exists() for end in ends] == [True, False]
 
 
 def test_numbers_are_those_of_the_images_that_are_looked_at(watched: TrainResult, shapes: Path) -> None:
@@ -159,8 +163,3 @@ def test_images_that_cannot_be_read_are_passed_over(tmp_path: Path, watched: Tra
         if expected:
             assert {one.image_id for one in history.read()[0]} == expected
         assert model.training
-
-
-def test_no_looks_if_a_person_says_so(tmp_path: Path, micro: Micro) -> None:
-    result = train(micro(tmp_path / "run", runtime={"assignment_interval": 0}), CPU)
-    assert not History(result.folder).path.exists()
