@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -163,3 +164,12 @@ def test_images_that_cannot_be_read_are_passed_over(tmp_path: Path, watched: Tra
         if expected:
             assert {one.image_id for one in history.read()[0]} == expected
         assert model.training
+
+
+def test_a_network_that_has_diverged_is_not_recorded(tmp_path: Path, watched: TrainResult, shapes: Path) -> None:
+    index, model = read_dataset(shapes, "train"), paa.load(watched.last, "cpu")
+    torch.nn.init.constant_(model.head.deltas.weight, torch.nan)
+    history = History(tmp_path)
+    watch = AssignmentWatch(model, index, Resize(64, 96), PaaAssigner(), "float32", history, 1, 2)
+    assert watch(0) == watch(2) == {}
+    assert history.steps() == []
