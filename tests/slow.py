@@ -12,6 +12,7 @@ SLOW = (
     "data/test_convert.py",  # real sets
     "data/test_loader.py",  # worker processes
     "data/test_workers.py",
+    "explanation/test_explain.py",
     "export",  # torch's exporter
     "inference/test_multi_scale.py",
     "inference/test_tiles.py",
@@ -43,6 +44,7 @@ SLOW = (
     "test_torchvision_detector.py",
     "test_torchvision_heads.py",
     "training/test_api.py",
+    "training/test_assignment_watch.py",
     "training/test_auto.py",
     "training/test_deterministic.py",
     "training/test_faults.py",

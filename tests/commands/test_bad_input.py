@@ -51,12 +51,8 @@ explain model.pt | --data is missing
 explain nofile.pt --data shapes | nofile.pt: no such file
 explain folder | folder: the run recorded no assignment
 explain folder --data shapes | folder: a folder; --data goes with a checkpoint
-explain model.pt --data nofolder | nofolder: no such file or folder
-explain model.pt --data shapes --split nosplit | no COCO annotations for 'nosplit'
 explain model.pt --data shapes --image dragon | shapes: split val has no image
 explain model.pt --data shapes --limit 0 | --limit must be from 1 to
-explain model.pt --data shapes --pictures -1 | --pictures must be from 0 to
-explain model.pt --data shapes --output text.txt | text.txt: cannot be written to
 convert model.pt out.pt | out.pt: a model is saved as safetensors
 convert model.pt nofolder/out.safetensors | there is no folder nofolder
 convert model.pt folder.safetensors | folder.safetensors: cannot be written

@@ -19,7 +19,7 @@ from paa.data.images.read import read_image
 from paa.data.index import DatasetIndex
 from paa.data.read import read_dataset
 from paa.data.transforms import Resize
-from paa.errors import ImageError
+from paa.errors import CheckpointError, ImageError
 from paa.explanation import ObjectAssignment, explain, other_rules
 
 LOADING = LoadingConfig(workers=0, batch_size=1)
@@ -153,6 +153,13 @@ def test_batches_change_nothing(model: paa.PAA, index: DatasetIndex, explained: 
     for one in explained:
         assert together[one.row].positives == one.positives
         np.testing.assert_allclose(together[one.row].candidates.scores, one.candidates.scores, rtol=1e-3)
+
+
+def test_a_network_that_has_diverged(checkpoint: Path, index: DatasetIndex) -> None:
+    broken = paa.load(checkpoint, "cpu")
+    torch.nn.init.constant_(broken.head.cls_logits.weight, torch.nan)
+    with pytest.raises(CheckpointError, match=r"\.jpg: the model's predictions in this image are infinite or NaN"):
+        list(explain(broken, index, PaaAssigner(), other_rules(PaaAssigner()), LOADING))
 
 
 def test_an_image_that_cannot_be_read(model: paa.PAA, index: DatasetIndex) -> None:

@@ -14,6 +14,7 @@ from paa.data.index import DatasetIndex
 from paa.data.read import read_dataset
 from paa.errors import ImageError
 from paa.explanation.objects import ObjectAssignment
+from paa.explanation.picture import level_colour
 from paa.explanation.plain import to_plain
 from paa.explanation.summary import summarise
 from paa.report.explanation import Fewest, write_numbers, write_pictures
@@ -73,9 +74,9 @@ def test_an_error_leaves_no_half_written_file(tmp_path: Path, index: DatasetInde
 
 
 def test_only_the_objects_of_the_page_stay_in_memory() -> None:
-    fewest = Fewest(3)
+    fewest, one = Fewest(3), make_object()
     for row in range(1000):
-        fewest.add(make_object(row % 7 + 1, 8, seed=0, row=row))
+        fewest.add(replace(one, positives=row % 7 + 1, row=row))
         assert len(fewest._kept) < 3 * 2 + 101
     assert [(one.positives, one.row) for one in fewest.kept()] == [(1, 0), (1, 7), (1, 14)]
 
@@ -94,6 +95,8 @@ def test_pictures(tmp_path: Path, index: DatasetIndex) -> None:
     assert [path.name for path in written] == ["assignment-1.png", "assignment-2.png"]
     with Image.open(written[0]) as picture:
         assert picture.size == (760, 330)
+        colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 20)}
+    assert {level_colour(level) for level in shown[0].candidates.levels.tolist()} <= colours
     names = index.file_names.copy()
     names[:] = b"lost.jpg"
     assert write_pictures(tmp_path / "other", shown, replace(index, file_names=names)) == []

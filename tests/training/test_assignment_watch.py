@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -50,16 +51,20 @@ def test_a_run_is_the_same_with_looks_and_without(watched: TrainResult, whole: T
 
 def test_a_run_with_trained_batch_norm_is_the_same_too(tmp_path: Path, micro: Micro) -> None:
     model = {"norm": "batch", "norm_eps": 1e-5}
-    options: dict[str, Any] = {"model": model, "schedule": {"frozen_stages": 0}}
-    ends = [train(micro(tmp_path / name, **options, **looks), CPU) for name, looks in (("a", EVERY_STEP), ("b", {}))]
+    options: dict[str, Any] = {"model": model, "schedule": {"frozen_stages": 0, "steps": 2, "decays": ()}}
+    without: dict[str, Any] = {"runtime": {"assignment_interval": 0}}
+    ends = [
+        train(micro(tmp_path / name, **options, **looks), CPU) for name, looks in (("a", EVERY_STEP), ("b", without))
+    ]
     assert differences(*(load(end.last) for end in ends)) == []
+    assert [History(end.folder).path.exists() for end in ends] == [True, False]
 
 
 def test_numbers_are_those_of_the_images_that_are_looked_at(watched: TrainResult, shapes: Path) -> None:
     """The last look is at the weights of the last checkpoint."""
     model = paa.load(watched.last, "cpu")
-    images = watched_images(None, read_dataset(shapes, "train"), 2)
-    assert len(images) == 2
+    images = watched_images(None, read_dataset(shapes, "train"), 1)  # half of the batch
+    assert len(images) == 1
     objects = list(explain(model, images, loading=LoadingConfig(workers=0, batch_size=4)))
     expected, last = summarise(objects).whole, read_log(watched.log)[-1]
     assert last["assignment_positives"] == pytest.approx(expected.positives, abs=1e-3)
@@ -86,7 +91,7 @@ def test_pictures_go_to_the_folder_and_to_tensorboard(watched: TrainResult) -> N
     pictures = sorted(History(watched.folder).path.glob("step_*.jpg"))
     assert [path.stem for path in pictures] == [f"step_{step:06d}" for step in (1, 2, 3, 4)]
     with Image.open(pictures[0]) as picture:
-        assert picture.size == (760, 2 * 330)
+        assert picture.size == (760, 330)
     board = EventAccumulator(str(watched.folder / "tensorboard")).Reload()
     assert [image.step for image in board.Images("assignment")] == [1, 2, 3, 4]
     assert [point.step for point in board.Scalars("assignment/positives_P3")] == [1, 2, 3, 4]
@@ -161,6 +166,10 @@ def test_images_that_cannot_be_read_are_passed_over(tmp_path: Path, watched: Tra
         assert model.training
 
 
-def test_no_looks_if_a_person_says_so(tmp_path: Path, micro: Micro) -> None:
-    result = train(micro(tmp_path / "run", runtime={"assignment_interval": 0}), CPU)
-    assert not History(result.folder).path.exists()
+def test_a_network_that_has_diverged_is_not_recorded(tmp_path: Path, watched: TrainResult, shapes: Path) -> None:
+    index, model = read_dataset(shapes, "train"), paa.load(watched.last, "cpu")
+    torch.nn.init.constant_(model.head.deltas.weight, torch.nan)
+    history = History(tmp_path)
+    watch = AssignmentWatch(model, index, Resize(64, 96), PaaAssigner(), "float32", history, 1, 2)
+    assert watch(0) == watch(2) == {}
+    assert history.steps() == []

@@ -1,8 +1,6 @@
 """Which anchors are positive for each object of annotated images, and why: `explain` and `summarise`.
 
-    model = paa.load("best.pt")
-    for one in explain(model, read_dataset(Path("my_images"), "val", names=model.names)):
-        print(one.row, one.positives, one.mixture)
+    objects = list(explain(paa.load("best.pt"), read_dataset(Path("my_images"), "val")))
 
 `ObjectAssignment` has the candidates of an object, their scores, and the two Gaussians that were fitted to these.
 """

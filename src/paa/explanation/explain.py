@@ -21,6 +21,7 @@ from paa.data.batch import Batch
 from paa.data.index import DatasetIndex
 from paa.data.loader import eval_loader
 from paa.data.transforms import Resize
+from paa.errors import CheckpointError
 from paa.explanation.mixture import fit_objects
 from paa.explanation.objects import Alternative, Candidates, Level, ObjectAssignment
 from paa.model.detector import Detector
@@ -43,12 +44,19 @@ def explain(
 
     index: its labels are the model's. Crowds are no objects of an assignment. what_if: other rules by name. Images come
     by their padded size. advance: called with the number of images done since its last call; leave_out: with a line
-    for each image that `loading.skip_bad` left out. ImageError for an image that cannot be read.
+    for each image that `loading.skip_bad` left out. ImageError for an image that cannot be read, CheckpointError for
+    predictions that are not finite.
     """
     size = Resize(model.config.min_size, model.config.max_size, model.config.legacy)
     loader = eval_loader(index, size, Process(model.mean.device), loading)
     for batch in loader:
-        yield from explain_batch(model, index, batch, rule, what_if)
+        for one in explain_batch(model, index, batch, rule, what_if):
+            if not one.finite:
+                raise CheckpointError(
+                    f"{index.path(one.image)}: the model's predictions in this image are infinite or NaN; name a "
+                    "checkpoint of an earlier step"
+                )
+            yield one
         advance(len(batch))
     leave_out(loader.left_out)
 

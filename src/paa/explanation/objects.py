@@ -88,6 +88,11 @@ class ObjectAssignment:
             return None
         return float(scores[self.positives - 1] + scores[self.positives]) / 2
 
+    @property
+    def finite(self) -> bool:
+        """Whether all scores are numbers; those of a network that has diverged may be NaN."""
+        return bool(np.isfinite(self.candidates.scores).all())
+
     def per_level(self) -> tuple[list[int], list[int]]:
         """Return the number of positives, and of candidates, of each level."""
         levels, count = self.candidates.levels, len(self.levels)

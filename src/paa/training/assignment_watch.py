@@ -102,7 +102,7 @@ class AssignmentWatch:
         if self._batches is None:
             self._batches = self._read()
         objects = self._look(self._batches)
-        if not objects:  # no image can be read
+        if not objects or not all(one.finite for one in objects):  # no image can be read, or the network has diverged
             return {}
         watched = _one_of_each_image(objects)
         if not self._history.objects.exists():

@@ -278,18 +278,18 @@ def make_watch(
     """Return what looks at the assignment of some images, of the validation set if there is one.
 
     Where the run trains on tiles, these are tiles to train on: whole images would be larger than any that it sees.
-    world: the number of processes, as a look is to take no longer than one process's share of a batch.
+    There are no more than half as many as a process has at a time, so that a look costs little beside a step. world:
+    the number of processes.
     """
     runtime, model, augment = config.runtime, config.recipe.model, config.recipe.augment
     interval = watch_interval(runtime.assignment_interval, runtime.log_interval, state.schedule)
     if not interval:
         return watch_nothing
+    half_a_batch = config.batch_size // (2 * world * config.accumulate)
     size = (model.min_size, model.max_size) if augment.tiles is None else (max(augment.min_sizes), augment.max_size)
     return AssignmentWatch(
         state.detector,
-        watched_images(
-            val_index if augment.tiles is None else None, index, config.batch_size // (world * config.accumulate)
-        ),
+        watched_images(val_index if augment.tiles is None else None, index, half_a_batch),
         Resize(*size, model.legacy),
         rule,
         precision,

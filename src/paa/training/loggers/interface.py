@@ -44,10 +44,10 @@ class RunLogger(Protocol):
 def scalars_of(record: Record) -> dict[str, float]:
     """Return the numbers of a record that loggers show, without those that are undefined."""
     shown = {name: value for name, value in record.items() if name not in ("step", "steps") and value is not None}
-    groups = ("loss", "assignment")
-    return {
-        next(
-            (name.replace(f"{group}_", f"{group}/", 1) for group in groups if name.startswith(f"{group}_")), name
-        ): value
-        for name, value in shown.items()
-    }
+    return {_shown_name(name): value for name, value in shown.items()}
+
+
+def _shown_name(name: str) -> str:
+    """Return the name of a number in its group, as `loss/box`."""
+    group, _, rest = name.partition("_")
+    return f"{group}/{rest}" if group in ("loss", "assignment") else name
