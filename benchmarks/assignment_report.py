@@ -131,7 +131,9 @@ def state(results: Results, about: Mapping[str, Any]) -> list[str]:
     if results.missing:
         lines.append(
             f"{len(results.missing)} runs are missing. `make study DATA=FOLDER`, with the data sets in that folder, "
-            "runs them, and makes this page anew; it can be stopped and started again at any time.\n"
+            "runs them, and makes this page anew; it can be stopped and started at any time. A budget of 48 epochs "
+            "is not among them: `epochs = [12, 48]` in the study's file would add it, but from 24 epochs on `auto` "
+            "changes images more (jitter, mosaics) unless the file's `[augment]` says otherwise.\n"
         )
     return lines + [f"Failed: {cell}: {reason}\n" for cell, reason in results.failed.items()]
 
