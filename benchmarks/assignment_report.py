@@ -119,32 +119,35 @@ def state(results: Results, about: Mapping[str, Any]) -> list[str]:
     whole = len(results.cells) + len(results.missing) + len(results.failed)
     hours = sum(cell.seconds for cell in results.cells) / 3600
     commits = sorted({str(cell.environment.get("git_commit"))[:7] for cell in results.cells})
-    done = ", ".join(
-        f"{data} ({', '.join(f'{rule}: {count}' for rule, count in counts.items())})"
-        for data, counts in seeds_done(results).items()
-    )
+    done = "; ".join(f"{data}: {', '.join(counts) or 'none'}" for data, counts in seeds_done(results).items())
     lines = [
         f"The same for all: {fixed}; anchors as `auto` chooses them for the images to train on, {anchors}. What else a "
         "recipe has is that of `auto`: AdamW, a linear warm-up of 100 steps (at most a quarter of the run), a cosine, "
         "flips.\n",
         f"**{len(results.cells)} of {whole} runs are finished**, in {hours:.1f} hours of training by the clock with "
         f"one thread, other programs beside it, on {about['machine']['cpu']}, two cores (commits "
-        f"{', '.join(commits)}). Finished seeds of each rule: {done}.\n",
+        f"{', '.join(commits)}). Finished seeds: {done}.\n",
     ]
     if results.missing:
         lines.append(
             f"{len(results.missing)} runs are missing. `make study DATA=FOLDER`, with the data sets in that folder, "
-            "runs them, and makes this page anew; it can be stopped and started again at any time.\n"
+            "runs them, and makes this page anew; it can be stopped and started at any time. A budget of 48 epochs "
+            "is not among them: `epochs = [12, 48]` in the study's file would add it, but from 24 epochs on `auto` "
+            "changes images more (jitter, mosaics) unless the file's `[augment]` says otherwise.\n"
         )
     return lines + [f"Failed: {cell}: {reason}\n" for cell, reason in results.failed.items()]
 
 
-def seeds_done(results: Results) -> dict[str, dict[str, int]]:
-    """Return data set -> rule -> how many seeds are finished."""
-    counts: dict[str, dict[str, int]] = {data: {} for data in results.data}
+def seeds_done(results: Results) -> dict[str, list[str]]:
+    """Return data set -> how many seeds are finished and of which rules, in words."""
+    done: dict[str, list[str]] = {data: [] for data in results.data}
     for data, epochs in results.groups():
-        counts[data] = {rule: len(results.of(data, epochs, rule)) for rule in results.rules}
-    return counts
+        counts = {rule: len(results.of(data, epochs, rule)) for rule in results.rules}
+        for count in sorted(set(counts.values()) - {0}, reverse=True):
+            rules = [rule for rule in results.rules if counts[rule] == count]
+            named = "all rules" if len(rules) == len(counts) else ", ".join(rules)
+            done[data].append(f"{count} of {named}")
+    return done
 
 
 def beyond_chance(results: Results) -> list[str]:
@@ -198,7 +201,7 @@ def plot(results: Results, path: Path) -> None:
         left.invert_yaxis()
         left.set_title(f"{data}, {epochs:g} epochs: AP, a dot for each seed", size=9, loc="left")
         right.set_title(f"{data}: positives of an object, seed {results.seeds[0]}", size=9, loc="left")
-        right.set_yscale("log")
+        right.set_ylim(bottom=0)
         right.set_xlabel("step", size=8)
         right.legend(fontsize=6, ncols=2)
         for axes in (left, right):

@@ -30,7 +30,9 @@ SLOW = (
     "serve/test_load.py",  # a process, for seconds
     "serve/test_page.py",  # Chromium
     "serve/test_server.py",  # processes
+    "study/test_run.py",  # trains
     "test_accuracy_benchmark.py",
+    "test_assignment_report.py",
     "test_benchmarks.py",
     "test_docs.py",
     "test_fuzz.py",

@@ -35,7 +35,7 @@ def test_the_page_says_what_is_known_and_what_is_missing(tmp_path: Path) -> None
     text = assignment_report.page(read, about)
     assert "**7 of 9 runs are finished**" in text
     assert "2 runs are missing" in text
-    assert "raccoon (paa: 3, atss: 3, simota: 1)" in text
+    assert "Finished seeds: raccoon: 3 of paa, atss, 1 of simota." in text
     assert "leaves out zero: atss on raccoon: -9.7 (-" in text
     assert "Of one seed nothing can be said about chance (raccoon)" in text
     table = text.partition("## The paper's table of rules, in small")[2].partition("## raccoon")[0]

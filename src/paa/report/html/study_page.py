@@ -48,7 +48,7 @@ def _group(results: Results, number: int, data: str, epochs: float) -> _Group:
     means = {rule: measured(results.of(data, epochs, rule), "AP") for rule in rules}
     bars = [
         (
-            shortened(rule, 11),
+            shortened(rule, 8),
             mean.mean,
             percent(mean.mean),
             f"{rule}: AP {percent(mean.mean)}, mean of {mean.count} seeds",
