@@ -32,6 +32,7 @@ SLOW = (
     "test_accuracy_benchmark.py",
     "test_benchmarks.py",
     "test_docs.py",
+    "test_elsewhere_benchmark.py",
     "test_fuzz.py",
     "test_notebook.py",  # trains
     "test_parity.py",
