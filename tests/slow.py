@@ -35,6 +35,7 @@ SLOW = (
     "test_assignment_report.py",
     "test_benchmarks.py",
     "test_docs.py",
+    "test_elsewhere_benchmark.py",
     "test_fuzz.py",
     "test_notebook.py",  # trains
     "test_parity.py",
