@@ -109,8 +109,8 @@ COCO's numbers, in percent, on the test images, by pycocotools; always those of 
 is the mean over the seeds, with the least and the greatest value. An empty cell, start or budget has not been run yet.
 
 Where small objects have fewer than 20 pixels, on the blood cells (bccd), PAA's pyramid begins at P2, of stride 4, as
-the recipe `auto` decides ([what that is worth](results.md#what-the-defaults-of-training-rest-on), measured on images held
-out of training). Faster R-CNN's does so on all sets; FCOS and RetinaNet have torchvision's P3.
+the recipe `auto` decides ([what that is worth](results.md#what-the-defaults-of-training-rest-on), measured on images
+held out of training). Faster R-CNN's does so on all sets; FCOS and RetinaNet have torchvision's P3.
 
 `make accuracy DATA=FOLDER`, with the data sets in that folder, runs what is missing in `docs/accuracy.jsonl`, where all
 twelve numbers of every run are, and makes this page.
