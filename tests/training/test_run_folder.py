@@ -155,7 +155,8 @@ def test_a_new_run_needs_an_empty_folder(tmp_path: Path) -> None:
         RunFolder(tmp_path / "a" / "b").check_empty()
 
 
-CONFIG = {"recipe": {}, "first_checkpoint": 10}
+CONFIG = {"recipe": {}, "first_checkpoint": 10, "schedule": {"steps": 40}}
+SHORT = {**CONFIG, "schedule": {"steps": 10}}
 
 
 @pytest.mark.parametrize(
@@ -166,8 +167,9 @@ CONFIG = {"recipe": {}, "first_checkpoint": 10}
         {"config.json": json.dumps(CONFIG)},
         {"config.json": json.dumps(CONFIG), "log.jsonl": "", "tensorboard": ""},
         {"config.json": json.dumps(CONFIG), "log.jsonl": '{"step": 9}\n{"step": 1'},
-        # killed while the first checkpoint was written
-        {"config.json": json.dumps(CONFIG), "log.jsonl": '{"step": 10}\n', "last.pt.7-0123abcd.tmp": ""},
+        # killed before the first checkpoint was written, or meanwhile
+        {"config.json": json.dumps(CONFIG), "log.jsonl": '{"step": 10}\n'},
+        {"config.json": json.dumps(SHORT), "log.jsonl": '{"step": 10}\n', "last.pt.7-0123abcd.tmp": ""},
     ],
 )
 def test_a_run_is_started_before_its_first_checkpoint(tmp_path: Path, files: dict[str, str]) -> None:
@@ -186,7 +188,7 @@ def test_a_run_is_started_before_its_first_checkpoint(tmp_path: Path, files: dic
             r"last\.pt: no such file, but best\.pt exists: resume from that with --resume .*best\.pt, or",
         ),
         (
-            {"config.json": json.dumps(CONFIG), "log.jsonl": '{"step": 10}\n'},
+            {"config.json": json.dumps(SHORT), "log.jsonl": '{"step": 10}\n'},
             r"log\.jsonl goes up to step 10: .*--output",
         ),
         (

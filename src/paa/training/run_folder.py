@@ -118,8 +118,9 @@ class RunFolder:
         step = max((record["step"] for record in self.records()), default=0)
         first = config.get("first_checkpoint") if isinstance(config, dict) else None
         saved_from = first if isinstance(first, int) else 1
-        killed_in_first_save = step == saved_from and temporaries(self.path, [self.last.name])
-        if step >= saved_from and not killed_in_first_save:
+        # the log has that step a moment before it is saved; but a finished run whose checkpoint was moved is left alone
+        killed_at_first_save = step == first and (_steps(config) != first or temporaries(self.path, [self.last.name]))
+        if step >= saved_from and not killed_at_first_save:
             raise RunError(
                 f"{self.last}: no such file, but {self.log.name} goes up to step {step}: put the checkpoint back, or "
                 "start a new run with another --output"
@@ -213,6 +214,12 @@ def _read_json(path: Path) -> Any:
         return _parsed(path.read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return None
+
+
+def _steps(config: Any) -> Any:
+    """Return how many steps a run has by its configuration; None if that does not say."""
+    schedule = config.get("schedule") if isinstance(config, dict) else None
+    return schedule.get("steps") if isinstance(schedule, dict) else None
 
 
 def _damage(checkpoint: Path) -> str | None:
