@@ -217,7 +217,7 @@ def test_help_shows_the_recipes_values(name: str, says: tuple[str, ...], capsys:
 def test_a_configuration_goes_through_json_and_files(name: str, tmp_path: Path) -> None:
     recipe = RECIPES[name]
     plain = json.loads(json.dumps(to_dict(recipe)))
-    assert set(plain) == {"model", "augment", "schedule", "init", "precision", "assigner"}
+    assert set(plain) == {"model", "augment", "schedule", "init", "precision", "assigner", "teacher"}
     assert model_config(plain["model"]) == recipe.model
     assert plain["schedule"]["decays"] == list(recipe.schedule.decays)
     file = tmp_path / "recipe.json"
