@@ -49,7 +49,7 @@ NUMBERS = ("AP", "AP50", "AP75")
 ALONE, TAUGHT, TEACHER = "PAA", "PAA, taught", "PAA, teacher"
 
 
-def train_teacher(cell: Cell, data: Path, file: Path) -> dict[str, Any]:
+def train_teacher(cell: Cell, data: Path, file: Path, device: str) -> dict[str, Any]:
     """Train a teacher as accuracy.py trains, and keep it in a file; return the line of the run."""
     trained: list[Detector] = []
 
@@ -58,7 +58,7 @@ def train_teacher(cell: Cell, data: Path, file: Path) -> dict[str, Any]:
         trained.append(student.detector)
         return student
 
-    line = run_cell(cell, TERMS[cell.start], data, make, "cpu")
+    line = run_cell(cell, TERMS[cell.start], data, make, device)
     (detector,) = trained
     file.parent.mkdir(parents=True, exist_ok=True)
     save_checkpoint(file, own.write(detector.config, detector.names, detector.state_dict()))
@@ -136,6 +136,7 @@ def main() -> None:
     parser.add_argument("--teacher-epochs", type=int, default=48)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--output", type=Path, default=DOCS / "distillation.jsonl")
+    parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     if arguments.table:
         files = (DOCS / "accuracy.jsonl", arguments.output)
@@ -149,23 +150,26 @@ def main() -> None:
         file = arguments.teachers / f"{data}-{arguments.teacher_epochs}.pt"
         if not file.exists():
             cell = Cell(data, TEACHER, "imagenet", arguments.teacher_epochs, 0)
-            _write(arguments.output, train_teacher(cell, arguments.data, file))
+            line = train_teacher(cell, arguments.data, file, arguments.device)
+            _write(arguments.output, line, arguments.device)
         teacher = read_teacher(file)
         if arguments.step:
             costs = step_costs(arguments.data / data, teacher)
             print(data, costs, f"ratio {costs['taught'] / costs['alone']:.2f}")
             continue
+        teacher.detector.to(arguments.device)
         for seed in arguments.seeds:
             cell = Cell(data, TAUGHT, "imagenet", arguments.epochs, seed)
             if not has_line(arguments.output, **asdict(cell), teacher_epochs=arguments.teacher_epochs):
                 make = lambda *given, teacher=teacher: make_taught(teacher, *given)  # noqa: E731
-                line = run_cell(cell, TERMS["imagenet"], arguments.data, make, "cpu")
-                _write(arguments.output, {**line, "teacher_epochs": arguments.teacher_epochs})
+                line = run_cell(cell, TERMS["imagenet"], arguments.data, make, arguments.device)
+                taught = {**line, "teacher_epochs": arguments.teacher_epochs}
+                _write(arguments.output, taught, arguments.device)
 
 
-def _write(path: Path, line: dict[str, Any]) -> None:
+def _write(path: Path, line: dict[str, Any], device: str) -> None:
     """Add a line with the machine and the commit to the file, and print its numbers."""
-    about = {"machine": machine.describe("cpu"), "commit": machine.commit(), "date": date.today().isoformat()}
+    about = {"machine": machine.describe(device), "commit": machine.commit(), "date": date.today().isoformat()}
     append(path, {**line, **about})
     print({name: line[name] for name in ("data", "detector", "epochs", "seed", *NUMBERS, "seconds")}, flush=True)
 

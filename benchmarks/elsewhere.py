@@ -122,6 +122,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--output", type=Path, default=DOCS / "elsewhere.jsonl")
+    parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     if arguments.table:
         files = (DOCS / "accuracy.jsonl", arguments.output)
@@ -137,8 +138,8 @@ def main() -> None:
                 cell = Cell(data, name, "imagenet", arguments.epochs, seed)
                 if has_line(arguments.output, **asdict(cell)):
                     continue
-                line = run_cell(cell, TERMS["imagenet"], arguments.data, DETECTORS[name], "cpu")
-                about = {"machine": machine.describe("cpu"), "commit": machine.commit()}
+                line = run_cell(cell, TERMS["imagenet"], arguments.data, DETECTORS[name], arguments.device)
+                about = {"machine": machine.describe(arguments.device), "commit": machine.commit()}
                 append(arguments.output, {**line, **about, "date": date.today().isoformat()})
                 print({name: line[name] for name in (*asdict(cell), *NUMBERS, "seconds")}, flush=True)
 

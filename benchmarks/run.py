@@ -28,7 +28,20 @@ import report
 FOLDER = Path(__file__).parent
 LOGS = FOLDER.parent / "build" / "benchmarks"
 
-_NOT_RUN = ("run", "report", "accuracy", "accuracy_report", "study", "tiles", "training_curves")
+_NOT_RUN = (
+    *(
+        "run",
+        "report",
+        "accuracy",
+        "accuracy_report",
+        "assignment_report",
+        "distillation",
+        "elsewhere",
+        "study",
+        "tiles",
+    ),
+    "training_curves",
+)
 """The scripts that are no benchmarks of speed: these two, and those that train for hours, each by its own command."""
 
 _ERROR = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)\b.*")

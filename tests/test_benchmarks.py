@@ -271,10 +271,10 @@ def test_inference_counts_what_is_not_compiled(monkeypatch: pytest.MonkeyPatch, 
 
 def test_what_trains_for_hours_is_not_run_with_the_others() -> None:
     assert {"assignment", "inference", "training_step"} <= set(run.scripts())
-    assert {"accuracy", "accuracy_report", "study", "tiles"}.isdisjoint(run.scripts())
+    assert {"accuracy", "accuracy_report", "distillation", "elsewhere", "study", "tiles"}.isdisjoint(run.scripts())
 
 
-@pytest.mark.parametrize("name", [*run.scripts(), "accuracy", "study", "tiles"])
+@pytest.mark.parametrize("name", [*run.scripts(), "accuracy", "distillation", "elsewhere", "study", "tiles"])
 def test_script_starts(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", [f"{name}.py", "--help"])
     with pytest.raises(SystemExit, match="0"):

@@ -49,6 +49,7 @@ OPTIONS = [
     *("--augment.mosaic", "0.3", "--schedule.steps", str(STEPS), "--schedule.reference-batch", "4"),
     *("--schedule.warmup-steps", "5", "--schedule.frozen-stages", "2", "--schedule.ema", "0.5"),
     *("--batch-size", "4", "--device", "cpu", "--log-interval", "1", "--checkpoint-interval", "3"),
+    *("--assignment-interval", "4"),
     *("--val-batch-size", "2", "--val-interval", "10"),
 ]
 SMOOTH = ["--schedule.optimizer", "sgd", "--schedule.lr", "0.002"]

@@ -61,7 +61,7 @@ def test_a_killed_program_continues_with_the_rest_alone(
     program.join()
     assert program.exitcode == -signal.SIGKILL
     workers = [int(path.name.removeprefix("process-")) for path in notes.iterdir()]
-    assert len(workers) == 2
+    assert 1 <= len(workers) <= 2  # the second may not have begun yet
     wait_for_the_end(workers)  # they do not work on for nobody
     before = {path.name: path.stat().st_mtime_ns for path in (out / "detections").iterdir()}
     assert 1 <= len(before) < 6

@@ -11,8 +11,8 @@ import pytest
 from paa.commands.main import COMMANDS, main
 from paa.weights.hosted import MODELS
 
-WITH_JSON = {"eval", "export", "weights", "data check", "data stats"}
-"""The commands whose result a script would read; that of export is in tests/export/test_command.py."""
+WITH_JSON = {"eval", "export", "study", "weights", "data check", "data stats"}
+"""The commands whose result a script would read; those of export and study are in tests of their own."""
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:

@@ -503,7 +503,7 @@ def test_characters_that_the_terminal_lacks(tmp_path: Path, shapes: Path, checkp
 
 
 def test_unknown_command_and_recipe(fails: Fails) -> None:
-    known = "train, tune, study, eval, predict, convert, export, serve, weights, demo, completion, data check"
+    known = "train, tune, study, eval, explain, predict, convert, export, serve, weights, demo, completion, data check"
     assert f"unknown command 'fly'; known: {known}" in fails("fly")
     assert "unknown recipe 'r51'; known: auto, r50_1x, " in fails("train", "--data", "x", "--recipe", "r51")
 

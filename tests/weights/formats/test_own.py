@@ -84,10 +84,10 @@ def test_every_configuration_comes_back(tmp_path: Path) -> None:
         float: lambda value: value + 0.25,
         tuple: lambda value: tuple(2 * v + 1 for v in value) or (4, 5),
     }
-    words = {"backbone": "resnext101_64x4d", "norm": "affine"}
+    chosen = {"backbone": "resnext101_64x4d", "norm": "affine", "first_level": 2}
     for field in dataclasses.fields(ModelConfig):
         value = getattr(ModelConfig(), field.name)
-        changed = words[field.name] if isinstance(value, str) else other[type(value)](value)
+        changed = chosen[field.name] if field.name in chosen else other[type(value)](value)
         config = dataclasses.replace(ModelConfig(), **{field.name: changed})
         assert config != ModelConfig()
         own.write_model(tmp_path / "a.safetensors", config, NAMES, {"x": torch.zeros(1)}, {"made": "by hand"})

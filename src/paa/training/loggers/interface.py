@@ -50,4 +50,4 @@ def scalars_of(record: Record) -> dict[str, float]:
 def _shown_name(name: str) -> str:
     """Return the name of a number in its group, as `loss/box`."""
     group, _, rest = name.partition("_")
-    return f"{group}/{rest}" if group in ("loss", "assignment") else name
+    return f"{group}/{rest}" if rest and group in ("loss", "assignment") else name
