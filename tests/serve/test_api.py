@@ -275,6 +275,24 @@ def test_too_large_a_body(model: PAA, photos: list[Path]) -> None:
         assert reason(client.post("/predict", content=pieces(), headers=said_less)) == (413, limit)
 
 
+def test_a_query_that_is_no_text(model: PAA) -> None:
+    """Found by fuzzing: with a slash at the end the address would be redirected, with its query."""
+
+    def raw(app: Any) -> Any:
+        """Put the byte into the query, which the client would write as %FF."""
+
+        async def call(scope: Any, receive: Any, send: Any) -> None:
+            await app({**scope, "query_string": b"a=\xff"}, receive, send)
+
+        return call
+
+    with client_with(model) as client:
+        app = client.app
+        client.app = client._transport.app = raw(app)  # type: ignore[attr-defined]
+        for path in ("/predict/", "/health/", "/health"):
+            assert reason(client.get(path)) == (400, "the query of the address is not UTF-8 text")
+
+
 def test_too_many_images(model: PAA, photos: list[Path]) -> None:
     with client_with(model, max_images=2) as client:
         assert upload(client, photos[:2]).status_code == 200

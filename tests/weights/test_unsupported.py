@@ -122,6 +122,7 @@ def test_names_in_pickles(tmp_path: Path, name: str, says: str) -> None:
 STATES: dict[str, tuple[Any, str]] = {
     "optimizer": ({"state": {}, "param_groups": [{"lr": 0.1}]}, "an optimizer's state alone, without weights"),
     "empty": ({}, "an empty dictionary"),
+    "a key of two lines": ({"p\nq": 1}, r"a dictionary without a state dict: 'p\nq'"),
     "settings": ({"epoch": 3, "args": {"lr": 0.1}}, "a dictionary without a state dict: epoch, args"),
     "unknown": ({"a.weight": torch.ones(2), "a.bias": torch.ones(2)}, "a state dict of 2 tensors (a.weight, a.bias, "),
     "YOLO": ({"model.0.conv.weight": torch.ones(2)}, "a state dict of another detector (YOLO)"),

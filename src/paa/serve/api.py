@@ -21,7 +21,7 @@ from paa.inference.keep import Keep, keep_for
 from paa.inference.prepared import Prepared
 from paa.serve.answers import wait_for
 from paa.serve.batcher import ClosedError, QueueFullError
-from paa.serve.guards import BodyLimit, OriginGuard
+from paa.serve.guards import BodyLimit, OriginGuard, QueryGuard
 from paa.serve.images import decode_upload
 from paa.serve.metrics import CONTENT_TYPE, Metrics
 from paa.serve.requests import BODY, SentImage, read_images
@@ -45,6 +45,7 @@ def make_app(service: Service, *, allow_urls: bool = False, hosts: Collection[st
     app = FastAPI(title="paa serve", version=service.version, docs_url=None, redoc_url=None)  # these load from a CDN
     app.add_middleware(CORSMiddleware)  # no other site may read; without this one the page would add its own
     app.add_middleware(BodyLimit, limit=service.limits.max_bytes)
+    app.add_middleware(QueryGuard)
     app.add_middleware(OriginGuard, hosts=hosts)
     app.add_middleware(_Counted, metrics=service.metrics)
     app.add_exception_handler(RequestValidationError, _invalid)

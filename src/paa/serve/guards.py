@@ -52,6 +52,22 @@ class BodyLimit:
         return f"the request is larger than {format_bytes(self._limit)}, the limit (--max-body)"
 
 
+class QueryGuard:
+    """Refuses an address whose query is no UTF-8 text, 400: where routing redirects it would fail to read it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        try:
+            scope.get("query_string", b"").decode()
+        except UnicodeDecodeError:
+            await _refuse(400, "the query of the address is not UTF-8 text")(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
 class OriginGuard:
     """Refuses what a page of another site can make a browser send: 403, and 421 for a host that is not among `hosts`.
 

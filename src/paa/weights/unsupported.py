@@ -96,7 +96,8 @@ def describe_values(values: Mapping[str, Any], state: Mapping[str, Any]) -> str 
         return "an optimizer's state alone, without weights"
     names = [str(name).removeprefix("_orig_mod.") for name, value in state.items() if isinstance(value, Tensor)]
     if not names:
-        return f"a dictionary without a state dict: {', '.join(values)[:80]}" if values else "an empty dictionary"
+        keys = [key if key.isprintable() else ascii(key) for key in values]
+        return f"a dictionary without a state dict: {', '.join(keys)[:80]}" if keys else "an empty dictionary"
     if "head.cls_logits.weight" in names and "head.scales" in names:
         return (
             "the weights of this project's detector alone (a state dict), without configuration and class names: "

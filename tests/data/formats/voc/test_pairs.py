@@ -179,6 +179,12 @@ def test_an_image_of_the_whole_name_without_annotations(tmp_path: Path) -> None:
     assert "img 1 is listed in train but has no XML file" in fails(tmp_path, AnnotationError)
 
 
+def test_a_file_that_is_no_list(tmp_path: Path) -> None:
+    make(tmp_path, "Annotations/img.xml", "JPEGImages/img.jpg")
+    write_lists(tmp_path, train="x" * 5000 + "\n")
+    assert f"{'x' * 200}... is listed in train but has no XML file" in fails(tmp_path, AnnotationError)
+
+
 def test_a_name_that_is_listed_twice(tmp_path: Path) -> None:
     make(tmp_path, "Annotations/a.xml", "JPEGImages/a.jpg")
     write_lists(tmp_path, train="a\na.jpg\n")

@@ -17,6 +17,8 @@ from paa.data.formats.voc.xml import Annotation
 from paa.data.read_report import ReadReport
 from paa.errors import DataError
 
+_LONGEST_SHOWN = 200  # characters of a line in a message
+
 
 class Pair(NamedTuple):
     """An annotation file's content and its image."""
@@ -125,6 +127,11 @@ def _warn_of_unlabelled(section: Section, images: Sequence[Path], stems: set[str
         )
 
 
+def _shown(line: str) -> str:
+    """Return a line of a list as a message shows it; it may be long where the file is no list."""
+    return line if len(line) <= _LONGEST_SHOWN else f"{line[:_LONGEST_SHOWN]}..."
+
+
 def _listed(section: Section, source: Path, split: str, report: ReadReport) -> Sequence[Path]:
     """Return the annotation files that a list names, in its order, each once."""
     place = section.place
@@ -134,10 +141,10 @@ def _listed(section: Section, source: Path, split: str, report: ReadReport) -> S
     for line in list_lines(source):
         named = names.find(line)
         if len({place.key(file) for file in named}) > 1:
-            report.leave_out(f"{source}: {line} is the name of both {named[0]} and {named[1]}")
+            report.leave_out(f"{source}: {_shown(line)} is the name of both {named[0]} and {named[1]}")
             continue
         if not named:
-            report.leave_out(f"{source}: {line} is listed in {split} but has no XML file")
+            report.leave_out(f"{source}: {_shown(line)} is listed in {split} but has no XML file")
         repeated += any(file in files for file in named)
         files.update(dict.fromkeys(named))
     if repeated:
