@@ -121,7 +121,8 @@ def state(results: Results, about: Mapping[str, Any]) -> list[str]:
     commits = sorted({str(cell.environment.get("git_commit"))[:7] for cell in results.cells})
     done = "; ".join(f"{data}: {', '.join(counts) or 'none'}" for data, counts in seeds_done(results).items())
     lines = [
-        f"The same for all: {fixed}; anchors as `auto` chooses them for the images to train on, {anchors}. What else a "
+        f"The same for all: {fixed}; anchors and the pyramid's first level as `auto` chooses them for the images "
+        f"to train on, {anchors}. What else a "
         "recipe has is that of `auto`: AdamW, a linear warm-up of 100 steps (at most a quarter of the run), a cosine, "
         "flips.\n",
         f"**{len(results.cells)} of {whole} runs are finished**, in {hours:.1f} hours of training by the clock with "

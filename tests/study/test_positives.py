@@ -8,11 +8,15 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import torch
 
 import paa
 from paa.assigners import ASSIGNERS, make_assigner
+from paa.runtime.distributed import Process
 from paa.study.positives import EDGES, SIZES, CountedAssigner, count, read_positives
+from paa.training.train import train
 from tests.scenes import ANCHORS, LEVEL_SIZES, draw_scene
+from tests.training.runs import Micro
 
 SCENE = draw_scene(30, (5, 0, 9), 9)
 
@@ -54,6 +58,18 @@ def test_lines_are_sums_between_records(tmp_path: Path) -> None:
     for name in ("objects", "without"):
         assert two[name] == [2 * n for n in one[name]]
     assert two["positives"] == [[2 * n for n in row] for row in one["positives"]]
+
+
+def test_looks_at_the_assignment_are_not_counted(tmp_path: Path, micro: Micro) -> None:
+    """They are made by the rule itself, of which the log has the Gaussians' separation."""
+    lines = []
+    for interval in (0, 1):
+        counted = CountedAssigner(make_assigner("paa"), tmp_path / f"{interval}.jsonl")
+        config = micro(tmp_path / f"run{interval}", runtime={"assignment_interval": interval})
+        log = train(config, Process(torch.device("cpu")), counted.listen, assigner=counted).log
+        assert ("assignment_separation" in log.read_text()) == bool(interval)
+        lines.append(read_positives(counted.file))
+    assert lines[0] == lines[1] != []
 
 
 def test_a_step_that_was_repeated_counts_once(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def parse_rule(text: str) -> RuleText:
 
     ConfigError if it is no such text; values are numbers, texts, and lists or tuples of them, and are not run as code.
     """
-    at_code = text.find(".py:") + 3 if ".py:" in text else text.find(":")
+    at_code = text.find(".py:") + 3 if ".py:" in text else text.partition("(")[0].find(":")
     begin = text.find("(", at_code + 1)
     if begin < 0:
         return RuleText(text, {})

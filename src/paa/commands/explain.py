@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from tyro.conf import Positional, arg
 
 from paa.commands.options import DetectorFormat, Format, limit_pixels
-from paa.config import AssignerName, LoadingConfig
+from paa.config import LoadingConfig
 from paa.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -45,8 +45,9 @@ class Explain:
     """Objects on the page, those with the fewest positives; the numbers are of all objects."""
     pictures: int = 0
     """Objects, the first of the page, of which a picture is written too, as PNG."""
-    assigner: AssignerName = "paa"
-    """The rule that decides which anchors are positive: the paper's, or another paper's."""
+    assigner: str = "paa"
+    """The rule that decides which anchors are positive, as for paa train: a name, also with parameters, or your own,
+    FILE.py:NAME. A model that was trained by another rule than the paper's does not say so: name it."""
     what_if: bool = True
     """Say what other rules, and the paper's with other numbers, would make positive."""
     checkpoint_format: DetectorFormat | None = None
@@ -92,6 +93,8 @@ class Explain:
 
         if self.data is not None:
             raise ConfigError(f"{self.what}: a folder; --data goes with a checkpoint, such as {self.what / 'best.pt'}")
+        if self.assigner != "paa":
+            raise ConfigError("--assigner goes with a checkpoint: a run's folder has what its own rule made positive")
         for written in write_run(self.what, self.output, self.image or ()):
             console.print(f"written: {written}", markup=False, highlight=False)
 

@@ -231,7 +231,8 @@ def _levels(results: Results, data: str, epochs: float) -> list[Row]:
     def columns(cells: list[CellResult]) -> dict[str, str]:
         lines = [line for cell in cells for line in cell.positives]
         levels = [sum(each) for each in zip(*(row for line in lines for row in line["positives"]))]
-        return {f"level {i + 1}": percent(level / max(sum(levels), 1)) for i, level in enumerate(levels)}
+        finest = 8 - len(levels)  # the last one is P7
+        return {f"P{finest + i}": percent(level / max(sum(levels), 1)) for i, level in enumerate(levels)}
 
     return [row for row in _rows(results, data, epochs, columns) if len(row) > 1]
 

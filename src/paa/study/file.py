@@ -110,9 +110,11 @@ def read_study(path: Path, data: Path | None = None) -> Study:
             raise ConfigError(f"{path}: {group}.{taken[0]} cannot be set: a study has epochs and seeds of its own")
     if not groups["validation"]:  # nothing is chosen by it: what is reported are the last step's numbers
         groups["validation"] = {"batch_size": 0}
-    init = file.init
+    init, recipe = file.init, file.recipe
     if init is not None and (folder / init).is_file():
         init = str(folder / init)
+    if (folder / recipe).is_file():
+        recipe = str(folder / recipe)
     try:
         return Study(
             path,
@@ -120,7 +122,7 @@ def read_study(path: Path, data: Path | None = None) -> Study:
             _unique(tuple(_rule(each, folder) for each in file.rules)),
             tuple(dict.fromkeys(file.epochs)),
             tuple(dict.fromkeys(file.seeds)),
-            file.recipe,
+            recipe,
             init,
             file.init_format,
             file.batch_size,

@@ -24,18 +24,19 @@ class CountedAssigner:
 
     `listen` is called with the records of the log, and appends a line to the file for each record of a training step:
     {"step", "objects": [of each size], "without": [those without a positive], "positives": [size][level]}, sums over
-    the steps since the record before. Not of runs in which torch.compile takes the losses.
+    the steps since the record before. Not of runs in which torch.compile takes the losses. What assigns beside the
+    training, as a look at the assignment does, takes the rule itself, `uncounted`.
     """
 
     def __init__(self, rule: Assigner, file: Path) -> None:
-        self.rule, self.file = rule, file
+        self.uncounted, self.file = rule, file
         self._sums: tuple[Tensor, Tensor, Tensor] | None = None
 
     def __call__(
         self, outputs: HeadOutputs, anchors: Tensor, gt_boxes: Tensor, gt_labels: Tensor, cost: Cost, /
     ) -> Assignment:
         """Return the rule's assignment."""
-        assignment = self.rule(outputs, anchors, gt_boxes, gt_labels, cost)
+        assignment = self.uncounted(outputs, anchors, gt_boxes, gt_labels, cost)
         if not torch.compiler.is_compiling():
             counts, sums = count(assignment, outputs, gt_boxes, gt_labels), self._sums
             self._sums = counts if sums is None else (sums[0] + counts[0], sums[1] + counts[1], sums[2] + counts[2])

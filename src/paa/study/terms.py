@@ -52,6 +52,11 @@ def _terms(study: Study) -> dict[str, dict[str, dict[str, Any]]]:
     shared = {
         "recipe": study.recipe,
         "init": study.init,
+        **{
+            f"{name} with the SHA-256": sha256(Path(name))
+            for name in (study.recipe, study.init or "")
+            if name and Path(name).is_file()
+        },
         "batch_size": study.batch_size,
         **flat({name: values for name, values in study.groups.items() if name != "runtime"}),
         **flat({"runtime": runtime}),

@@ -99,7 +99,8 @@ def set_up(
         check_shares(config, process.world)
         config, weights, init_messages = resolve_init(config, resume_path)
         index, tile_messages = cut_tiles(images, config)
-        config = fit_batch(config, index, process, rule)
+        uncounted: Assigner = getattr(rule, "uncounted", rule)  # of a study's rule, which counts what is trained on
+        config = fit_batch(config, index, process, uncounted)
 
         precision = resolve_precision(config.runtime.precision, process.device)
         detector, messages = make_detector(config, index.names, weights, resume_path)
@@ -127,7 +128,7 @@ def set_up(
             about_model = (config.data.name, images, val_index, val_source, recipe, config.batch_size, config.card)
             write_card = partial(folder.write_card, CardFacts(folder.path.resolve().name, *about_model))
             write_card()
-            watch = make_watch(config, folder, state, precision, rule, val_index, index, process.world)
+            watch = make_watch(config, folder, state, precision, uncounted, val_index, index, process.world)
             start_messages = auto_messages + init_messages + messages
             log_start(config, index, state, process.device, resume_path, start_messages, tile_messages, lr_jump)
         note_left_out = open_left_out(folder, config, process, reports)
