@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +17,21 @@ from paa.batch_inference.tables import ImageResult
 
 @dataclass(frozen=True)
 class KilledDetector(BatchDetector):
-    """Notes its process in the folder `notes`, and has it killed at an image of this name: once, or `always`."""
+    """Notes its process in the folder `notes`, and has it killed at an image of this name: once, or `always`.
+
+    No process begins its work before as many as `together` have noted themselves.
+    """
 
     notes: Path = Path()
     at: str = ""
     always: bool = False
+    together: int = 1
 
     def results(self, items: Iterable[Item]) -> Iterator[ImageResult]:
         (self.notes / f"process-{os.getpid()}").touch()
+        deadline = time.monotonic() + 60
+        while len(list(self.notes.glob("process-*"))) < self.together and time.monotonic() < deadline:
+            time.sleep(0.01)
         for result in super().results(items):
             if Path(result.image).name == self.at and (self.always or not (self.notes / "killed").exists()):
                 (self.notes / "killed").touch()
