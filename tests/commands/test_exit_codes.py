@@ -91,11 +91,14 @@ def test_interrupted(tmp_path: Path, shapes: Path, options: list[str]) -> None:
     process = subprocess.Popen(
         [*command, "--schedule.steps", "100000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    assert process.stdout is not None
-    assert process.stdout.readline().startswith("step ")  # it trains
-    time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=120)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("step ")  # it trains
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=120)
+    finally:
+        process.kill()  # it would train for hours beside the other tests
     assert process.returncode == 130
     said = re.fullmatch(
         r"paa: interrupted by SIGINT after step (\d+) of 100000; --resume goes on", error.splitlines()[-1]
