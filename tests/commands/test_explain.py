@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from paa.commands.main import main
@@ -51,6 +52,32 @@ def test_some_images_by_another_rule(tmp_path: Path, shapes: Path, checkpoint: P
     assert values["objects"][0]["what_if"] == {}
     expected = [one for one in whole["annotations"] if one["image_id"] in some]
     assert len(values["objects"]) == len(expected)
+
+
+def test_the_rule_of_the_training_is_the_default(
+    tmp_path: Path, shapes: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also of a model file that is made of the checkpoint; a rule that is code is not run unless it is named."""
+    run, model, out = tmp_path / "run", tmp_path / "model.safetensors", tmp_path / "out"
+    rule = "atss(per_level=5)"
+    main(["train", "--data", str(shapes), *options, "--output", str(run), "--assigner", rule])
+    main(["convert", str(run / "last.pt"), "--output", str(model)])
+    for trained in (run / "last.pt", model):
+        explain(trained, "--data", shapes, "--output", out)
+        assert read(out)["assigner"] == rule
+        assert "paa" in read(out)["summary"]["what_if"]
+    explain(model, "--data", shapes, "--output", out, "--assigner", "paa")
+    assert read(out)["assigner"] == "paa"
+
+    content = torch.load(run / "last.pt", weights_only=True)
+    content["training"]["run_config"]["assigner"] = f"{tmp_path}/rules.py:rule"
+    (tmp_path / "rules.py").write_text(f"open({str(tmp_path / 'was-run')!r}, 'w')\n")
+    torch.save(content, tmp_path / "foreign.pt")
+    with pytest.raises(SystemExit) as stopped:
+        explain(tmp_path / "foreign.pt", "--data", shapes, "--output", out)
+    assert stopped.value.code == 2
+    assert "is code that would be run" in capsys.readouterr().err
+    assert not (tmp_path / "was-run").exists()
 
 
 def test_images_that_cannot_be_read_are_left_out(

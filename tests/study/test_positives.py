@@ -12,13 +12,15 @@ import torch
 
 import paa
 from paa.assigners import ASSIGNERS, make_assigner
+from paa.data.batch import Batch
 from paa.runtime.distributed import Process
-from paa.study.positives import EDGES, SIZES, CountedAssigner, count, read_positives
+from paa.study.positives import EDGES, SIZES, PositiveCounter, count, read_positives
 from paa.training.train import train
 from tests.scenes import ANCHORS, LEVEL_SIZES, draw_scene
 from tests.training.runs import Micro
 
 SCENE = draw_scene(30, (5, 0, 9), 9)
+SIZES_OF_IMAGES = torch.full((3, 2), 8)
 
 
 @pytest.mark.parametrize("name", ASSIGNERS)
@@ -46,13 +48,15 @@ def test_counts_are_those_of_a_loop(name: str) -> None:
 
 def test_lines_are_sums_between_records(tmp_path: Path) -> None:
     file = tmp_path / "positives.jsonl"
-    counted = CountedAssigner(make_assigner("atss"), file)
+    counter = PositiveCounter(file)
     outputs, boxes, labels = SCENE
+    batch = Batch(torch.zeros(3, 3, 8, 8), SIZES_OF_IMAGES, boxes, labels, torch.arange(3), SIZES_OF_IMAGES)
+    assignment = paa.assign(outputs, ANCHORS, boxes, labels, assigner=make_assigner("atss"))
     for step in (1, 2, 3):
-        paa.assign(outputs, ANCHORS, boxes, labels, assigner=counted)
+        counter.add(batch, outputs, assignment)
         if step > 1:
-            counted.listen({"step": step, "loss": 1.0})
-            counted.listen({"step": step, "AP": 0.5})
+            counter.listen({"step": step, "loss": 1.0})
+            counter.listen({"step": step, "AP": 0.5})
     two, one = read_positives(file)
     assert (two["step"], one["step"]) == (2, 3)
     for name in ("objects", "without"):
@@ -60,16 +64,17 @@ def test_lines_are_sums_between_records(tmp_path: Path) -> None:
     assert two["positives"] == [[2 * n for n in row] for row in one["positives"]]
 
 
-def test_looks_at_the_assignment_are_not_counted(tmp_path: Path, micro: Micro) -> None:
-    """They are made by the rule itself, of which the log has the Gaussians' separation."""
+def test_only_what_is_trained_on_is_counted(tmp_path: Path, micro: Micro) -> None:
+    """Not what a look at the assignment finds, of which the log has the Gaussians' separation, and no part twice."""
     lines = []
-    for interval in (0, 1):
-        counted = CountedAssigner(make_assigner("paa"), tmp_path / f"{interval}.jsonl")
-        config = micro(tmp_path / f"run{interval}", runtime={"assignment_interval": interval})
-        log = train(config, Process(torch.device("cpu")), counted.listen, assigner=counted).log
-        assert ("assignment_separation" in log.read_text()) == bool(interval)
-        lines.append(read_positives(counted.file))
+    for looks, parts in ((0, 1), (1, 1), (0, 2)):
+        counter = PositiveCounter(tmp_path / f"{looks}-{parts}.jsonl")
+        config = micro(tmp_path / f"run{looks}-{parts}", accumulate=parts, runtime={"assignment_interval": looks})
+        log = train(config, Process(torch.device("cpu")), counter.listen, on_assignment=counter.add).log
+        assert ("assignment_separation" in log.read_text()) == bool(looks)
+        lines.append(read_positives(counter.file))
     assert lines[0] == lines[1] != []
+    assert [line["objects"] for line in lines[2]] == [line["objects"] for line in lines[0]]
 
 
 def test_a_step_that_was_repeated_counts_once(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ import pytest
 import paa
 from paa.commands.main import main
 from paa.config import DataConfig, ModelConfig, RuntimeConfig, ValidationConfig
+from paa.core import Assignment, HeadOutputs
+from paa.data.batch import Batch
 from paa.errors import ConfigError, RunError
 from paa.recipes import RECIPES
 from paa.training import api
@@ -60,7 +62,14 @@ def test_the_configuration_is_that_of_the_command(tmp_path: Path, shapes: Path, 
     words = [word for name, value in more.items() for word in (f"--{name}", str(value))]
     main(["train", "--data", str(shapes), *options, *words, "--output", str(tmp_path / "command")])
     heard: list[Record] = []
-    result = paa.train(shapes, output=tmp_path / "python", listener=heard.append, **keywords({**OPTIONS, **more}))
+    seen: list[tuple[int, int]] = []
+
+    def look(batch: Batch, outputs: HeadOutputs, assignment: Assignment) -> None:
+        assert len(outputs.cls_logits) == len(batch) == len(assignment.anchors)
+        seen.append((int((batch.gt_labels >= 0).sum()), int(assignment.num_positives.sum())))
+
+    given = keywords({**OPTIONS, **more})
+    result = paa.train(shapes, output=tmp_path / "python", listener=heard.append, on_assignment=look, **given)
 
     command = tmp_path / "command"
     for name in ("last.pt", "best.pt"):
@@ -78,6 +87,8 @@ def test_the_configuration_is_that_of_the_command(tmp_path: Path, shapes: Path, 
     assert (result.step, result.stopped) == (2, False)
     assert heard == read_log(result.log)
     assert [result.training, result.validation] == heard[-2:]
+    assert [positives for _, positives in seen] == [line["positives"] for line in heard if "positives" in line]
+    assert all(positives >= objects > 0 for objects, positives in seen)
     assert paa.load(result.best, "cpu").names == ("circle", "square", "triangle", "star")
 
 

@@ -45,9 +45,9 @@ class Explain:
     """Objects on the page, those with the fewest positives; the numbers are of all objects."""
     pictures: int = 0
     """Objects, the first of the page, of which a picture is written too, as PNG."""
-    assigner: str = "paa"
+    assigner: str | None = None
     """The rule that decides which anchors are positive, as for paa train: a name, also with parameters, or your own,
-    FILE.py:NAME. A model that was trained by another rule than the paper's does not say so: name it."""
+    FILE.py:NAME; default: the rule that the model was trained by."""
     what_if: bool = True
     """Say what other rules, and the paper's with other numbers, would make positive."""
     checkpoint_format: DetectorFormat | None = None
@@ -93,7 +93,7 @@ class Explain:
 
         if self.data is not None:
             raise ConfigError(f"{self.what}: a folder; --data goes with a checkpoint, such as {self.what / 'best.pt'}")
-        if self.assigner != "paa":
+        if self.assigner is not None:
             raise ConfigError("--assigner goes with a checkpoint: a run's folder has what its own rule made positive")
         for written in write_run(self.what, self.output, self.image or ()):
             console.print(f"written: {written}", markup=False, highlight=False)
@@ -107,8 +107,9 @@ class Explain:
         limit_pixels(self.max_pixels)
         report = ReadReport(self.loading.skip_bad)
         model = self._load()
+        rule = self._rule_text(model)
         index = self._read(data, model, report)
-        explained, left_out = self._explain(model, index, str(data), console)
+        explained, left_out = self._explain(model, index, str(data), rule, console)
         write_assignment_page(self.output / PAGE, explained)
         write_pictures(self.output, explained.shown[: self.pictures], index)
         if left_out := [*report.left_out, *left_out]:
@@ -125,6 +126,20 @@ class Explain:
         if isinstance(model, ExportedDetector):
             raise ConfigError(f"{self.what}: an exported model has no anchors; name the checkpoint that it was made of")
         return model
+
+    def _rule_text(self, model: PAA) -> str:
+        """Return the rule that is asked for, or that of the training, but no code that the checkpoint alone names."""
+        from paa.assigners.rule_text import parse_rule
+
+        if self.assigner is not None:
+            return self.assigner
+        trained_by = model.provenance.get("assigner", "paa")
+        if parse_rule(trained_by).is_code:
+            raise ConfigError(
+                f"{self.what}: was trained by {trained_by!r}, a rule that is code that would be run: if you trust it, "
+                "name it with --assigner; --assigner paa explains by the paper's rule"
+            )
+        return trained_by
 
     def _read(self, data: Path, model: PAA, report: ReadReport) -> DatasetIndex:
         from paa.data.read import read_dataset
@@ -146,14 +161,16 @@ class Explain:
             raise ConfigError(f"{data}: split {self.split} has no image with a name or id as --image says")
         return index.select(positions)
 
-    def _explain(self, model: PAA, index: DatasetIndex, data: str, console: Console) -> tuple[Explained, list[str]]:
+    def _explain(
+        self, model: PAA, index: DatasetIndex, data: str, rule_text: str, console: Console
+    ) -> tuple[Explained, list[str]]:
         """Write assignment.json; return what the page shows, and a line for each image that could not be read."""
         from paa.assigners import make_assigner
         from paa.explanation import explain, other_rules
         from paa.report.explanation import write_numbers
         from paa.report.progress import progress_bar
 
-        rule = make_assigner(self.assigner)
+        rule = make_assigner(rule_text)
         left_out: list[str] = []
         with progress_bar(console, "images", len(index)) as advance:
             objects = explain(
@@ -169,7 +186,7 @@ class Explain:
                 self.output,
                 objects,
                 index,
-                (str(self.what), data, self.split, self.assigner),
+                (str(self.what), data, self.split, rule_text),
                 self.limit,
                 lambda: len(index) - len(left_out),
             )
@@ -183,7 +200,7 @@ class Explain:
 
         summary = explained.summary
         if rows := group_rows([*summary.sizes, summary.whole], (), "size"):
-            console.print(rich_table(rows, f"positives per object, rule {self.assigner}"))
+            console.print(rich_table(rows, f"positives per object, rule {explained.rule}"))
         if rows := what_if_rows(summary):
             console.print(rich_table(rows, "what if"))
         console.print(f"written to {self.output}", markup=False)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from paa.core.anchors import level_of
-from paa.core.assignment import Assigner, Assignment, Cost
+from paa.core.assignment import Assignment
 from paa.core.outputs import HeadOutputs
+from paa.data.batch import Batch
 from paa.training.records import Record
 
 EDGES = (16.0, 32.0, 64.0, 128.0)
@@ -19,28 +20,22 @@ SIZES = ("below 16", "16 to 32", "32 to 64", "64 to 128", "from 128")
 """Sizes of objects: the root of the area, in pixels of the images as they are trained on."""
 
 
-class CountedAssigner:
-    """A rule that is counted while a run trains: every batch adds to a table, and each record of the log ends one.
+class PositiveCounter:
+    """Counts a run's positives while it trains: every batch adds to a table, and each record of the log ends one.
 
-    `listen` is called with the records of the log, and appends a line to the file for each record of a training step:
-    {"step", "objects": [of each size], "without": [those without a positive], "positives": [size][level]}, sums over
-    the steps since the record before. Not of runs in which torch.compile takes the losses. What assigns beside the
-    training, as a look at the assignment does, takes the rule itself, `uncounted`.
+    `add` is for `train`'s `on_assignment`; `listen` is called with the records of the log, and appends a line to the
+    file for each record of a training step: {"step", "objects": [of each size], "without": [those without a positive],
+    "positives": [size][level]}, sums over the steps since the record before.
     """
 
-    def __init__(self, rule: Assigner, file: Path) -> None:
-        self.uncounted, self.file = rule, file
+    def __init__(self, file: Path) -> None:
+        self.file = file
         self._sums: tuple[Tensor, Tensor, Tensor] | None = None
 
-    def __call__(
-        self, outputs: HeadOutputs, anchors: Tensor, gt_boxes: Tensor, gt_labels: Tensor, cost: Cost, /
-    ) -> Assignment:
-        """Return the rule's assignment."""
-        assignment = self.uncounted(outputs, anchors, gt_boxes, gt_labels, cost)
-        if not torch.compiler.is_compiling():
-            counts, sums = count(assignment, outputs, gt_boxes, gt_labels), self._sums
-            self._sums = counts if sums is None else (sums[0] + counts[0], sums[1] + counts[1], sums[2] + counts[2])
-        return assignment
+    def add(self, batch: Batch, outputs: HeadOutputs, assignment: Assignment) -> None:
+        """Count the positives of images that were trained on."""
+        counts, sums = count(assignment, outputs, batch.gt_boxes, batch.gt_labels), self._sums
+        self._sums = counts if sums is None else (sums[0] + counts[0], sums[1] + counts[1], sums[2] + counts[2])
 
     def listen(self, record: Record) -> None:
         """Write down what was counted up to a record of the log."""

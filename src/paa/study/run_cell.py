@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from paa.assigners import make_assigner
 from paa.config import LoadingConfig
 from paa.data.index import DatasetIndex
 from paa.data.read import read_dataset
@@ -21,7 +20,7 @@ from paa.runtime.files import write_text
 from paa.runtime.stop_signals import StopSignals
 from paa.study.cells import Cell
 from paa.study.evaluate import Numbers, evaluate_variants
-from paa.study.positives import CountedAssigner, read_positives
+from paa.study.positives import PositiveCounter, read_positives
 from paa.training.many_runs import train_or_go_on
 from paa.training.records import Listener, Record
 from paa.training.run_folder import RunFolder, environment
@@ -39,7 +38,7 @@ class CellResult:
     """What a cell found. images: to train and to test on. seconds: of training, as the log has them.
 
     variants: COCO's numbers, 0..1, by the names of `evaluate.VARIANTS`, of the last step's weights. positives: lines of
-    `CountedAssigner`, joined so that they are few. recipe: all that the run was trained by.
+    `PositiveCounter`, joined so that they are few. recipe: all that the run was trained by.
     """
 
     data: str
@@ -69,13 +68,13 @@ def run_cell(
     StoppedError where signals end the cell early; then the same call goes on. Raises as `paa.training.train.train`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    counted = CountedAssigner(make_assigner(config.recipe.assigner), folder / _POSITIVES)
+    counter = PositiveCounter(folder / _POSITIVES)
 
     def listen(record: Record) -> object:
-        counted.listen(record)
+        counter.listen(record)
         return listener(record)
 
-    trained = train_or_go_on(config, folder / RUN, process, listen, signals, counted)
+    trained = train_or_go_on(config, folder / RUN, process, listen, signals, counter.add)
     with signals.may_interrupt(), worker_errors():
         detector = load_trained(folder, process)
         train_index, test_index = read_splits(config, detector.names)

@@ -12,7 +12,7 @@ from paa.core.assignment import Assigner
 from paa.errors import ConfigError
 from paa.runtime.distributed import start
 from paa.training.options import Values, config_of_values
-from paa.training.records import Listener, TrainResult, ignore
+from paa.training.records import Listener, OnAssignment, TrainResult, ignore, ignore_assignment
 from paa.training.train import train as train_run
 
 _NONE: Values = {}
@@ -41,6 +41,7 @@ def train(
     runtime: Values = _NONE,
     card: Values = _NONE,
     listener: Listener = ignore,
+    on_assignment: OnAssignment = ignore_assignment,
 ) -> TrainResult:
     """Train a detector on a data set, as the command `paa train` does, and return where its checkpoints are.
 
@@ -69,6 +70,8 @@ def train(
     listener: a function called with every record of the log (`print` shows them). When it returns `paa.STOP`, the run
     saves a checkpoint and ends; `resume="last"` continues such a run. In a program started by torchrun every
     process calls `train`, and the listener is called in the first.
+    on_assignment: a function called in each step with what it trains on, a `paa.data.batch.Batch`, the head's
+    `HeadOutputs` and the `Assignment`, in every process, and once for each part of a batch.
 
     Raises a `PaaError`: DataError, ConfigError, CheckpointError or RunError.
     """
@@ -97,7 +100,7 @@ def train(
     )
     with start(config.runtime.device, config.runtime.process_timeout) as process:
         rule = None if assigner is None or isinstance(assigner, str) else assigner
-        return train_run(config, process, listener, assigner=rule)
+        return train_run(config, process, listener, assigner=rule, on_assignment=on_assignment)
 
 
 def _with_shortcuts(group: str, values: Values, **shortcuts: Any) -> Values:

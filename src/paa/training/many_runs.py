@@ -8,12 +8,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from paa.core.assignment import Assigner
 from paa.errors import RunError
 from paa.runtime.distributed import Process
 from paa.runtime.files import check_folder
 from paa.runtime.stop_signals import StoppedError, StopSignals
-from paa.training.records import Listener, TrainResult
+from paa.training.records import Listener, OnAssignment, TrainResult, ignore_assignment
 from paa.training.run_folder import RunFolder
 from paa.training.settings import TrainConfig
 from paa.training.train import train
@@ -25,14 +24,15 @@ def train_or_go_on(
     process: Process,
     listener: Listener,
     signals: StopSignals | None = None,
-    assigner: Assigner | None = None,
+    on_assignment: OnAssignment = ignore_assignment,
 ) -> TrainResult:
     """Train a run in a folder, or go on with the one that an earlier process left unfinished there.
 
     Where signals or the end of its time (`runtime.max_hours`) end the run early, StoppedError is raised, after a
     checkpoint is saved. The other arguments are those of `paa.training.train.train`.
     """
-    result = train(replace(config, output=folder, resume="last"), process, listener, signals, assigner)
+    config = replace(config, output=folder, resume="last")
+    result = train(config, process, listener, signals, on_assignment=on_assignment)
     if result.interrupted:
         raise StoppedError
     return result

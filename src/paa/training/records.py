@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from paa.core.assignment import Assignment
+from paa.core.outputs import HeadOutputs
+from paa.data.batch import Batch
+
 Record = dict[str, Any]
 """One line of a run's log.
 
@@ -28,8 +32,16 @@ Listener = Callable[[Record], object]
 """A function that gets every record of a run, in its first process; if it returns `STOP`, the run ends."""
 
 
+OnAssignment = Callable[[Batch, HeadOutputs, Assignment], object]
+"""A function that gets what each step trains on: images, predictions, positives. Once for each part of a batch."""
+
+
 def ignore(record: Record) -> None:
     """Listen to nothing."""
+
+
+def ignore_assignment(batch: Batch, outputs: HeadOutputs, assignment: Assignment) -> None:
+    """Look at no assignment."""
 
 
 @dataclass(frozen=True)

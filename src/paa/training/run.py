@@ -21,7 +21,7 @@ from paa.training.assignment_watch import Watch
 from paa.training.finite import FiniteCheck
 from paa.training.interruption import Interruption
 from paa.training.log import TrainingLog
-from paa.training.records import TrainResult
+from paa.training.records import OnAssignment, TrainResult
 from paa.training.run_data import NoteLeftOut
 from paa.training.run_folder import RunFolder, save_checkpoint
 from paa.training.settings import TrainConfig
@@ -38,8 +38,9 @@ class Run:
     every `validation_interval` steps; None without validation. loader: the batches of the steps to come, each step's in
     `accumulate` parts. model: the detector, wrapped where there are several processes. losses: `paa_losses`, compiled
     if that was asked for. assigner: the rule that they are given, or by which the teacher, if there is one, assigns for
-    them. first_step: how many steps were made before this run started, or was resumed. watch: looks at the assignment
-    of some images, where a look is due. write_card: writes the model card anew, with the numbers so far.
+    them. on_assignment: gets what each step trains on. first_step: how many steps were made before this run started, or
+    was resumed. watch: looks at the assignment of some images, where a look is due. write_card: writes the model card
+    anew, with the numbers so far.
     """
 
     config: TrainConfig
@@ -52,6 +53,7 @@ class Run:
     model: nn.Module
     losses: Callable[..., LossResult]
     assigner: Assigner
+    on_assignment: OnAssignment
     teacher: Teacher | None
     precision: Precision
     log: TrainingLog

@@ -41,7 +41,7 @@ from paa.training.interruption import Interruption
 from paa.training.log import TrainingLog
 from paa.training.optimizer import make_optimizer
 from paa.training.parallel import parallel
-from paa.training.records import Listener, ignore
+from paa.training.records import Listener, OnAssignment, ignore
 from paa.training.run import Run
 from paa.training.run_data import (
     check_shared_memory_of,
@@ -72,11 +72,12 @@ def set_up(
     process: Process,
     listener: Listener,
     interruption: Interruption,
-    assigner: Assigner | None = None,
+    assigner: Assigner | None,
+    on_assignment: OnAssignment,
 ) -> Iterator[Run]:
     """Yield a run that is ready for its next step: its first one or, resumed, the one after its checkpoint.
 
-    assigner: the rule that the recipe names, where the caller has it already.
+    The arguments are those of `train`.
 
     The run's folder is locked as soon as it exists, and its files are closed at the end. The data that was read, the
     schedule and options without an effect are logged.
@@ -99,8 +100,7 @@ def set_up(
         check_shares(config, process.world)
         config, weights, init_messages = resolve_init(config, resume_path)
         index, tile_messages = cut_tiles(images, config)
-        uncounted: Assigner = getattr(rule, "uncounted", rule)  # of a study's rule, which counts what is trained on
-        config = fit_batch(config, index, process, uncounted)
+        config = fit_batch(config, index, process, rule)
 
         precision = resolve_precision(config.runtime.precision, process.device)
         detector, messages = make_detector(config, index.names, weights, resume_path)
@@ -128,7 +128,7 @@ def set_up(
             about_model = (config.data.name, images, val_index, val_source, recipe, config.batch_size, config.card)
             write_card = partial(folder.write_card, CardFacts(folder.path.resolve().name, *about_model))
             write_card()
-            watch = make_watch(config, folder, state, precision, uncounted, val_index, index, process.world)
+            watch = make_watch(config, folder, state, precision, rule, val_index, index, process.world)
             start_messages = auto_messages + init_messages + messages
             log_start(config, index, state, process.device, resume_path, start_messages, tile_messages, lr_jump)
         note_left_out = open_left_out(folder, config, process, reports)
@@ -145,6 +145,7 @@ def set_up(
             model=parallel(detector, process).train(),
             losses=paa_losses if config.runtime.compile == "off" else torch.compile(paa_losses),
             assigner=rule,
+            on_assignment=on_assignment,
             teacher=teacher,
             precision=precision,
             log=TrainingLog(record, process, state.schedule, config.batch_size),

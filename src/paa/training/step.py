@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from paa.core.assignment import Assigner
 from paa.core.losses import LossResult
+from paa.core.outputs import HeadOutputs
 from paa.data.batch import Batch
 from paa.training.optimizer import step_if
 from paa.training.parallel import local_gradients
@@ -59,19 +60,26 @@ def _gradients(run: Run, parts: Sequence[Batch]) -> tuple[dict[str, Tensor], Ten
     losses: dict[str, Tensor] = {}
     for part, assigner in zip(parts, assigners):
         with nullcontext() if part is parts[-1] else local_gradients(run.model):
-            result = _losses(run, run.model, part, assigner, average)
+            outputs = _predict(run, run.model, part)
+            result = _losses(run, outputs, part, assigner, average)
+            run.on_assignment(part, outputs, result.assignment)
             torch.stack(list(result.losses.values())).sum().backward()
         losses = {name: losses.get(name, 0) + loss.detach() for name, loss in result.losses.items()}
     return losses, result.num_positives
 
 
+def _predict(run: Run, model: nn.Module, part: Batch) -> HeadOutputs:
+    """Return what the head predicts for some images."""
+    with torch.autocast(part.images.device.type, torch.bfloat16, enabled=run.precision == "bfloat16"):
+        outputs: HeadOutputs = model(part.images, part.sizes)
+    return outputs
+
+
 def _losses(
-    run: Run, model: nn.Module, part: Batch, assigner: Assigner, average: Callable[[Tensor], Tensor]
+    run: Run, outputs: HeadOutputs, part: Batch, assigner: Assigner, average: Callable[[Tensor], Tensor]
 ) -> LossResult:
     """Return the losses of some images; assigner, average: see `paa_losses`."""
     detector = run.state.detector
-    with torch.autocast(part.images.device.type, torch.bfloat16, enabled=run.precision == "bfloat16"):
-        outputs = model(part.images, part.sizes)
     return run.losses(
         outputs,
         detector.anchors(outputs),
@@ -87,6 +95,9 @@ def _losses(
 def _normalisers(run: Run, parts: Sequence[Batch], assigners: Sequence[Assigner]) -> Tensor:
     """Return this process's positives and sum of IoUs (2,) in all parts; batch norm's statistics stay as they are."""
     detector = run.state.detector
-    results = [_losses(run, detector, *each, lambda values: values) for each in zip(parts, assigners)]
+    results = [
+        _losses(run, _predict(run, detector, part), part, assigner, lambda values: values)
+        for part, assigner in zip(parts, assigners)
+    ]
     run.statistics.restore()  # to what they were before this step
     return torch.stack([torch.stack([result.num_positives, result.iou_sum]) for result in results]).sum(0)

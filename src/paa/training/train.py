@@ -25,7 +25,7 @@ from paa.runtime.stop_signals import StoppedError, StopSignals
 from paa.training.interruption import Interruption
 from paa.training.memory import step_too_large
 from paa.training.optimizer import set_lr
-from paa.training.records import Listener, TrainResult, ignore
+from paa.training.records import Listener, OnAssignment, TrainResult, ignore, ignore_assignment
 from paa.training.run import Run
 from paa.training.settings import TrainConfig
 from paa.training.setup import set_up
@@ -42,22 +42,24 @@ def train(
     listener: Listener = ignore,
     signals: StopSignals | None = None,
     assigner: Assigner | None = None,
+    on_assignment: OnAssignment = ignore_assignment,
 ) -> TrainResult:
     """Train up to the schedule's last step, until the listener returns `STOP`, or until the run is out of patience.
 
     listener: gets every record of the log, in the first process. signals: those that end the run after a checkpoint is
     saved, as does its time (`runtime.max_hours`); StoppedError if one comes before the run is set up or, where there
     are several processes, in a validation. assigner: the rule that the recipe names, where the caller has it already.
-    Raises DataError, ConfigError, CheckpointError or RunError (where another
-    process writes to the folder, for example) before anything is written, and RunError, with the last good checkpoint
-    kept, when losses or gradients are not finite in more steps in a row than may be skipped (`runtime.max_bad_steps`).
+    on_assignment: gets what each step trains on, in every process. Raises DataError, ConfigError, CheckpointError or
+    RunError (where another process writes to the folder, for example) before anything is written, and RunError, with
+    the last good checkpoint kept, when losses or gradients are not finite in more steps in a row than may be skipped
+    (`runtime.max_bad_steps`).
     """
     interruption = Interruption(process, signals or StopSignals(), TimeLimit(config.runtime.max_hours))
     with worker_errors(), ExitStack() as opened:
         if config.runtime.deterministic:  # before anything is computed
             opened.enter_context(deterministic(log.warning))
         with interruption.anywhere():
-            run = opened.enter_context(set_up(config, process, listener, interruption, assigner))
+            run = opened.enter_context(set_up(config, process, listener, interruption, assigner, on_assignment))
         state, schedule = run.state, run.state.schedule
         if state.validation_due:
             validate(run)

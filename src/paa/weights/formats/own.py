@@ -60,9 +60,8 @@ def read(file: Checkpoint) -> Weights:
     names = _class_names(values["names"])
     if not isinstance(values["model"], Mapping):
         raise ConfigError("its model is not a dictionary of tensors")
-    return Weights(
-        model_config(current_names(values["config"])), names, len(names), values["model"], {"format": "paa checkpoint"}
-    )
+    provenance = {"format": "paa checkpoint", **_rule(values.get("training"))}
+    return Weights(model_config(current_names(values["config"])), names, len(names), values["model"], provenance)
 
 
 def write(
@@ -112,6 +111,13 @@ def _read_model(tensors: Mapping[str, Tensor], described: str) -> Weights:
         raise ConfigError("its metadata is damaged: config and provenance are not dictionaries")
     history = {str(name): str(value) for name, value in provenance.items()}
     return Weights(model_config(current_names(config)), names, len(names), tensors, history)
+
+
+def _rule(training: Any) -> dict[str, str]:
+    """Return the assignment rule that a run was trained by, where it is not the paper's."""
+    settings = training.get("run_config") if isinstance(training, Mapping) else None
+    rule = settings.get("assigner") if isinstance(settings, Mapping) else None
+    return {"assigner": rule} if isinstance(rule, str) and rule != "paa" else {}
 
 
 def check_names(names: Sequence[str]) -> None:
