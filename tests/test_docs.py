@@ -5,6 +5,7 @@ import io
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -101,16 +102,23 @@ def test_page(page, request, nobody_asked, monkeypatch):
     monkeypatch.chdir(request.getfixturevalue("other_files" if page in COMING_FROM else "small_demo"))
     with ExitStack() as servers:
         run_blocks(page, servers)
+    shutil.rmtree("runs", ignore_errors=True)
     assert blocks(page) or page not in [PAGES[0], *COMING_FROM]
 
 
 def run_blocks(page: Path, servers: ExitStack) -> None:
     """Run a page's blocks; one that begins with the name of a file is that file, a study's for one short run.
 
-    A server that is started in the background is asked at its own port until the page ends.
+    A server that is started in the background is asked at its own port until the page ends. The folders of runs that
+    the rest of the page does not name are removed: all together would have gigabytes.
     """
     address = SERVER
-    for language, text in blocks(page):
+    of_page = blocks(page)
+    for i, (language, text) in enumerate(of_page):
+        rest = "\n".join(later for _, later in of_page[i:])
+        for folder in Path("runs").glob("*"):
+            if f"runs/{folder.name}" not in rest:
+                shutil.rmtree(folder)
         if file := re.match(r"# (\w+\.(?:py|toml))\n", text):
             short = re.sub(r"^(epochs|seeds) = .*", r"\1 = [1]", text, flags=re.M)
             Path(file[1]).write_text(re.sub(r"^workers = .*", "workers = 0", short, flags=re.M))
