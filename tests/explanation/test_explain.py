@@ -155,9 +155,10 @@ def test_batches_change_nothing(model: paa.PAA, index: DatasetIndex, explained: 
         np.testing.assert_allclose(together[one.row].candidates.scores, one.candidates.scores, rtol=1e-3)
 
 
-def test_a_network_that_has_diverged(checkpoint: Path, index: DatasetIndex) -> None:
+@pytest.mark.parametrize("part", ["cls_logits", "iou_logits"])
+def test_a_network_that_has_diverged(checkpoint: Path, index: DatasetIndex, part: str) -> None:
     broken = paa.load(checkpoint, "cpu")
-    torch.nn.init.constant_(broken.head.cls_logits.weight, torch.nan)
+    torch.nn.init.constant_(getattr(broken.head, part).weight, torch.nan)
     with pytest.raises(CheckpointError, match=r"\.jpg: the model's predictions in this image are infinite or NaN"):
         list(explain(broken, index, PaaAssigner(), other_rules(PaaAssigner()), LOADING))
 

@@ -40,6 +40,11 @@ def test_groups() -> None:
     assert summary.counts == (1, 1, 0, 1, 0, 0, 1)
 
 
+def test_an_anchor_that_is_the_box_of_an_object() -> None:
+    (last,) = summarise([make_object(best_overlap=1.0)]).overlaps
+    assert (last.name, last.objects) == ("0.8 to 1.0", 1)
+
+
 def test_comparison_with_another_rule() -> None:
     (atss,) = summarise(OBJECTS).what_if
     assert (atss.name, atss.positives, atss.none) == ("atss", 11 / 4, 1)

@@ -90,8 +90,10 @@ class ObjectAssignment:
 
     @property
     def finite(self) -> bool:
-        """Whether all scores are numbers; those of a network that has diverged may be NaN."""
-        return bool(np.isfinite(self.candidates.scores).all())
+        """Whether scores and predictions are numbers; those of a network that has diverged may be NaN."""
+        found = self.candidates
+        columns = found.scores, found.probabilities, found.predicted_ious, found.true_ious
+        return all(bool(np.isfinite(column).all()) for column in columns)
 
     def per_level(self) -> tuple[list[int], list[int]]:
         """Return the number of positives, and of candidates, of each level."""

@@ -13,6 +13,7 @@ from paa.explanation.objects import Level, ObjectAssignment
 
 SIZES = ("small", "medium", "large")
 OVERLAP_EDGES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
+"""Of the bins of the best overlap; the last edge, an anchor that is the object's box, belongs to the last bin."""
 SEPARATED = 2.0
 """Separation from which two Gaussians count as two peaks."""
 
@@ -105,7 +106,8 @@ class Gatherer:
         def group(name: str, chosen: npt.NDArray[np.bool_]) -> Group:
             return _group(name, rows[chosen], per_level[chosen])
 
-        bins = [(low, high, (best >= low) & (best < high)) for low, high in pairwise(OVERLAP_EDGES)]
+        bin_of = np.digitize(best, OVERLAP_EDGES[1:-1])
+        bins = [(low, high, bin_of == i) for i, (low, high) in enumerate(pairwise(OVERLAP_EDGES))]
         separations = rows[:, 3][~np.isnan(rows[:, 3])]
         return Summary(
             levels=self._levels,
