@@ -61,7 +61,7 @@ def test_the_rule_of_the_training_is_the_default(
     run, model, out = tmp_path / "run", tmp_path / "model.safetensors", tmp_path / "out"
     rule = "atss(per_level=5)"
     main(["train", "--data", str(shapes), *options, "--output", str(run), "--assigner", rule])
-    main(["convert", str(run / "last.pt"), "--output", str(model)])
+    main(["convert", str(run / "last.pt"), str(model)])
     for trained in (run / "last.pt", model):
         explain(trained, "--data", shapes, "--output", out)
         assert read(out)["assigner"] == rule

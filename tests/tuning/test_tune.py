@@ -50,7 +50,7 @@ def fake_training(monkeypatch: pytest.MonkeyPatch) -> Callable[[Fake], list[Trai
     def replace_training(ap_of: Fake) -> list[TrainConfig]:
         runs: list[TrainConfig] = []
 
-        def run(config: TrainConfig, process: Process, listener: Any, signals: Any = None, assigner: Any = None) -> Any:
+        def run(config: TrainConfig, process: Process, listener: Any, signals: Any = None, **_: Any) -> Any:
             runs.append(config)
             folder = RunFolder(config.output)
             folder.path.mkdir(parents=True, exist_ok=True)

@@ -41,7 +41,7 @@ from paa.training.interruption import Interruption
 from paa.training.log import TrainingLog
 from paa.training.optimizer import make_optimizer
 from paa.training.parallel import parallel
-from paa.training.records import Listener, OnAssignment, ignore
+from paa.training.records import Listener, OnAssignment, ignore, ignore_assignment
 from paa.training.run import Run
 from paa.training.run_data import (
     check_shared_memory_of,
@@ -72,8 +72,8 @@ def set_up(
     process: Process,
     listener: Listener,
     interruption: Interruption,
-    assigner: Assigner | None,
-    on_assignment: OnAssignment,
+    assigner: Assigner | None = None,
+    on_assignment: OnAssignment = ignore_assignment,
 ) -> Iterator[Run]:
     """Yield a run that is ready for its next step: its first one or, resumed, the one after its checkpoint.
 
