@@ -660,7 +660,7 @@ READERS = {
         _read_set("yolo", ("labels/a.txt", "train.txt"), _prepare_yolo),
         mutators.several(mutators.mutate_lines),
     ),
-    "yaml": Reader(_yaml_seeds, _read_set("yolo", ("data.yaml",), _prepare_yaml), mutators.mutate_yaml),
+    "yaml": Reader(_yaml_seeds, _read_set("yolo", ("data.yaml",), _prepare_yaml), mutators.mutate_yaml, longest=1024),
     "image": Reader(_image_seeds, _open_image, mutators.mutate_image),
     "checkpoint": Reader(_checkpoint_seeds, _open_checkpoint, mutators.mutate_checkpoint, 16384),
     "description": Reader(lambda: [_description().encode()], _open_description, mutators.mutate_json),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 from PIL import Image
 
 from paa.data.images.decoders import decodable_suffixes
+from paa.data.read import read_dataset
 from paa.data.read_report import ReadReport
-from paa.errors import AnnotationError
+from paa.errors import AnnotationError, DataError
 from tests.data.data_files import write_image
 from tests.data.formats.yolo.yolo_files import fails, make, names, read_yolo, usual
 
@@ -54,6 +56,25 @@ def test_a_root_that_does_not_exist(tmp_path: Path, path: str) -> None:
     describe(usual(tmp_path), "images/train", "images/val", path)
     assert names(read_yolo(tmp_path, "train")) == ["images/train/a.png"]
     assert names(read_yolo(tmp_path, "val")) == ["images/val/b.png"]
+
+
+@pytest.mark.parametrize("path", ["[/a, /b]", "{here: /a}"])
+def test_a_root_that_is_no_path(tmp_path: Path, path: str) -> None:
+    describe(usual(tmp_path), "images/train", path=path)
+    assert fails(tmp_path) == f"{tmp_path / 'data.yaml'}: 'path' must be a folder"
+
+
+@pytest.mark.parametrize("key", ["train", "path"])
+def test_a_path_of_a_thousand_folders(tmp_path: Path, key: str) -> None:
+    """Of which not every ending is looked for: that took minutes, as each is a long path itself."""
+    deep = "/" + "x../" * 1000
+    describe(usual(tmp_path), **{"train": "gone", key: deep})
+    start = time.process_time()
+    with pytest.raises(DataError, match="which does not exist"):
+        read_dataset(tmp_path, "train")
+    assert time.process_time() - start < 5
+    describe(tmp_path, f"{deep}images/train")
+    assert names(read_yolo(tmp_path, "train")) == ["images/train/a.png"]
 
 
 @pytest.mark.parametrize(

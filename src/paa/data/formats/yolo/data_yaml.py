@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -44,18 +45,20 @@ def read_yaml(file: Path, above: Path, report: ReadReport) -> Description:
     data = _load(file)
     if not isinstance(data, dict) or not any(key in data for key in (*SPLIT_NAMES, "names", "path")):
         raise DataError(f"{file}: expected keys such as train, val and names")
-    path = "" if _is_nothing(data.get("path")) else str(data["path"]).strip()
+    path = "" if _is_nothing(data.get("path")) else data["path"]
+    if not isinstance(path, str):
+        raise DataError(f"{file}: 'path' must be a folder")
     entries = {key: _entries(file, key, data[key]) for key in data if key not in ("names", "path", "nc")}
     names = _names(file, data)
     if "nc" in data and not _is_nothing(data["nc"]) and str(data["nc"]) != str(len(names)):
         report.warn(f"{file}: nc is {data['nc']}, but there are {len(names)} names; the names are used")
     return Description(
         source=file,
-        root=_root(file, path, entries, report),
+        root=_root(file, path.strip(), entries, report),
         bases=tuple(dict.fromkeys([file.parent, above])),
         names=tuple(names),
         entries=entries,
-        path=path,
+        path=path.strip(),
         keypoints=_keypoints(file, data),
     )
 
@@ -63,9 +66,15 @@ def read_yaml(file: Path, above: Path, report: ReadReport) -> Description:
 def _load(file: Path) -> Any:
     """Return the content with every value as text: `no` is a class, not a truth value. Raises DataError."""
     try:
-        return yaml.load(read_text(file), yaml.BaseLoader)
+        return _parse(read_text(file))
     except yaml.YAMLError as error:
         raise DataError(f"{file}: broken YAML: {' '.join(str(error).split())}") from error
+
+
+@lru_cache(maxsize=1)
+def _parse(text: str) -> Any:
+    """Return the content of a YAML file, which is asked for more than once while a data set is recognised."""
+    return yaml.load(text, yaml.BaseLoader)
 
 
 def _describes(file: Path) -> bool:

@@ -20,6 +20,7 @@ from paa.data.read_report import ReadReport, first_few
 from paa.errors import DataError
 
 _UPWARDS = re.compile(r"^(?:\.\./)+")
+_DEEPEST = 64  # folders inside each other
 
 
 def split_images(description: Description, split: str, images: Path | None, report: ReadReport) -> list[Path]:
@@ -176,4 +177,5 @@ class _Places:
 
 
 def _downward_parts(path: str) -> list[str]:
-    return [part for part in path_parts(path) if part != ".."]
+    """Return the parts of a path without those upwards: the last ones, as each of their endings is looked for."""
+    return [part for part in path_parts(path) if part != ".."][-_DEEPEST:]
