@@ -1,6 +1,7 @@
 """Every command and every snippet in README.md and docs/ runs, in the order of the page, on a tiny demo."""
 
 import contextlib
+import copy
 import io
 import os
 import re
@@ -19,6 +20,7 @@ import pytest
 from paa.commands import run_demo as demo
 from paa.commands.main import main
 from paa.data.images.read import read_image
+from paa.export import onnx_model
 from paa.runtime.distributed import start
 from tests.other_files import write_other_files
 from tests.serve.servers import served
@@ -73,6 +75,22 @@ def nobody_asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     assert asked == []
 
 
+@pytest.fixture
+def _traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trace a model as ONNX once for all exports of a page, which takes half a minute each time."""
+    traced: dict[object, object] = {}
+    real = onnx_model._to_onnx
+
+    def to_onnx(detector, description):
+        weights = sum(tensor.double().sum().item() for tensor in detector.state_dict().values())
+        key = detector.config, description.settings, weights
+        if key not in traced:
+            traced[key] = real(detector, description)
+        return copy.deepcopy(traced[key])
+
+    monkeypatch.setattr(onnx_model, "_to_onnx", to_onnx)
+
+
 def run_command(command: str) -> None:
     """Run one command line of the documentation, shortened where it trains."""
     words = shlex.split(command)
@@ -97,6 +115,7 @@ def run_command(command: str) -> None:
     main([*words[1:], *shorter])
 
 
+@pytest.mark.usefixtures("_traced_once")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_page(page, request, nobody_asked, monkeypatch):
     monkeypatch.chdir(request.getfixturevalue("other_files" if page in COMING_FROM else "small_demo"))

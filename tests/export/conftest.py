@@ -13,8 +13,9 @@ import paa
 from paa.export import choose, onnx_model
 from paa.export.choose import open_exported
 from paa.export.forms import openvino
-from paa.export.run import Evidence, export
+from paa.export.run import Evidence, Exported, export
 from paa.weights.read import read_weights
+from tests.shared_files import made_once
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # test files may import ONNX Runtime before the project does
 
@@ -22,9 +23,18 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # test files may import ONNX Runtime 
 @pytest.fixture(scope="session")
 def exported(checkpoint: Path, shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an ONNX file of the checkpoint, which was kept because it detects the same."""
-    path = tmp_path_factory.mktemp("exported") / "model.onnx"
-    samples = sorted((shapes / "images").iterdir())[:3]
-    written = export(checkpoint, read_weights(checkpoint), path, evidence=Evidence(samples))
+
+    def make(folder: Path) -> None:
+        path = folder / "model.onnx"
+        samples = sorted((shapes / "images").iterdir())[:3]
+        written = export(checkpoint, read_weights(checkpoint), path, evidence=Evidence(samples))
+        check(path, written)
+
+    return made_once(tmp_path_factory, "exported", make) / "model.onnx"
+
+
+def check(path: Path, written: Exported) -> None:
+    """Fail unless the export was kept as it should be."""
     assert written.kept
     assert written.path == path
     assert written.samples.images == 3
@@ -34,7 +44,6 @@ def exported(checkpoint: Path, shapes: Path, tmp_path_factory: pytest.TempPathFa
     assert written.samples.score < 1e-5
     assert written.aps is None
     assert [file.name for file in path.parent.iterdir()] == ["model.onnx"]
-    return path
 
 
 @pytest.fixture
@@ -55,13 +64,14 @@ def traced(exported: Path) -> Callable[..., Any]:
 def openvino_file(exported: Path, traced: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the OpenVINO form of the same checkpoint; its graph is not traced anew."""
     pytest.importorskip("openvino")
-    path = tmp_path_factory.mktemp("openvino") / "model.xml"
-    detector = paa.load(exported)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(onnx_model, "_to_onnx", traced)
-        openvino.write(path, detector, open_exported(exported).description)
-    assert sorted(file.name for file in path.parent.iterdir()) == ["model.bin", "model.xml"]
-    return path
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(onnx_model, "_to_onnx", traced)
+            openvino.write(folder / "model.xml", paa.load(exported), open_exported(exported).description)
+        assert sorted(file.name for file in folder.iterdir()) == ["model.bin", "model.xml"]
+
+    return made_once(tmp_path_factory, "openvino", make) / "model.xml"
 
 
 def batch(images: int, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -22,6 +22,7 @@ from paa.export.forms import compiled
 from paa.model.detector import Detector
 from paa.weights.read import build, read_weights
 from tests.export.conftest import batch
+from tests.shared_files import made_once
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler (g++)")
 
@@ -29,12 +30,14 @@ needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="there i
 @pytest.fixture(scope="module")
 def package(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the compiled form of the checkpoint; by a compiler that does not optimise, which is quicker."""
-    path = tmp_path_factory.mktemp("compiled") / "model.pt2"
-    detector = build(read_weights(checkpoint), str(checkpoint), Detector)
-    with config.patch({"aot_inductor.debug_compile": True}):
-        compiled.write(path, detector, Description(detector.names, detector.config))
-    assert [file.name for file in path.parent.iterdir()] == ["model.pt2"]
-    return path
+
+    def make(folder: Path) -> None:
+        detector = build(read_weights(checkpoint), str(checkpoint), Detector)
+        with config.patch({"aot_inductor.debug_compile": True}):
+            compiled.write(folder / "model.pt2", detector, Description(detector.names, detector.config))
+        assert [file.name for file in folder.iterdir()] == ["model.pt2"]
+
+    return made_once(tmp_path_factory, "compiled", make) / "model.pt2"
 
 
 @needs_compiler
