@@ -659,6 +659,7 @@ READERS = {
         _yolo_seeds,
         _read_set("yolo", ("labels/a.txt", "train.txt"), _prepare_yolo),
         mutators.several(mutators.mutate_lines),
+        longest=1024,
     ),
     "yaml": Reader(_yaml_seeds, _read_set("yolo", ("data.yaml",), _prepare_yaml), mutators.mutate_yaml, longest=1024),
     "image": Reader(_image_seeds, _open_image, mutators.mutate_image),
