@@ -66,7 +66,7 @@ def test_a_root_that_is_no_path(tmp_path: Path, path: str) -> None:
 
 @pytest.mark.parametrize("key", ["train", "path"])
 def test_a_path_of_a_thousand_folders(tmp_path: Path, key: str) -> None:
-    """Of which not every ending is looked for: that took minutes, as each is a long path itself."""
+    """Of which not every ending is looked for: that took 12 seconds, as each is a long path itself."""
     deep = "/" + "x../" * 1000
     describe(usual(tmp_path), **{"train": "gone", key: deep})
     start = time.process_time()

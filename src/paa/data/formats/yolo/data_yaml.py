@@ -48,17 +48,18 @@ def read_yaml(file: Path, above: Path, report: ReadReport) -> Description:
     path = "" if _is_nothing(data.get("path")) else data["path"]
     if not isinstance(path, str):
         raise DataError(f"{file}: 'path' must be a folder")
+    path = path.strip()
     entries = {key: _entries(file, key, data[key]) for key in data if key not in ("names", "path", "nc")}
     names = _names(file, data)
     if "nc" in data and not _is_nothing(data["nc"]) and str(data["nc"]) != str(len(names)):
         report.warn(f"{file}: nc is {data['nc']}, but there are {len(names)} names; the names are used")
     return Description(
         source=file,
-        root=_root(file, path.strip(), entries, report),
+        root=_root(file, path, entries, report),
         bases=tuple(dict.fromkeys([file.parent, above])),
         names=tuple(names),
         entries=entries,
-        path=path.strip(),
+        path=path,
         keypoints=_keypoints(file, data),
     )
 
