@@ -21,20 +21,17 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 import machine
 from accuracy import SPLITS, TERMS, Cell, append, has_line, run_cell
 from accuracy_detectors import STARTS, Ours, Start, Terms, make_fcos
+from paa.assigners import AtssAssigner, HighestIouAssigner
 from paa.config import ModelConfig
-from paa.core import Assignment, LossWeights, PaaAssigner, iou
-from paa.core.assignment import Cost
-from paa.core.outputs import HeadOutputs
+from paa.core import LossWeights, PaaAssigner
 from paa.data.index import DatasetIndex
 from paa.model.detector import Detector
 from paa.training.auto import choose_anchor_scale, facts_of
@@ -67,40 +64,6 @@ def freeze(stages: int, detector: Detector) -> None:
     detector.freeze(stages)
 
 
-def by_iou(outputs: HeadOutputs, anchors: Tensor, gt_boxes: Tensor, gt_labels: Tensor, cost: Cost, /) -> Assignment:
-    """RetinaNet's rule: positive from an IoU of 0.5 on, and the best anchor of each object. (No anchor is ignored.)"""
-    overlap = iou(gt_boxes[:, :, None], anchors).masked_fill((gt_labels < 0)[..., None], -1)
-    owner = overlap.argmax(1, keepdim=True)
-    objects = torch.arange(gt_labels.shape[1], device=owner.device)[:, None]
-    quality, chosen = torch.where(owner == objects, overlap, -1).topk(min(100, overlap.shape[2]))
-    scores = torch.where(quality > 0, 1 - quality, torch.inf)
-    candidates = (quality > 0).sum(2)
-    return Assignment(chosen, scores, candidates, (quality >= 0.5).sum(2).clamp(min=1).minimum(candidates))
-
-
-def by_atss(outputs: HeadOutputs, anchors: Tensor, gt_boxes: Tensor, gt_labels: Tensor, cost: Cost, /) -> Assignment:
-    """ATSS (Zhang et al. 2020): of the 9 nearest anchors on each level, those above mean + deviation of their IoUs."""
-    overlap = iou(gt_boxes[:, :, None], anchors).masked_fill((gt_labels < 0)[..., None], -1)
-    centre = (anchors[:, :2] + anchors[:, 2:]) / 2
-    truth = (gt_boxes[..., :2] + gt_boxes[..., 2:]) / 2
-    distance = (truth[:, :, None] - centre).norm(dim=-1)
-    starts = outputs.level_starts()
-    near = []
-    for first, last in pairwise(starts):
-        near.append(distance[..., first:last].topk(min(9, last - first), largest=False)[1] + first)
-    chosen = torch.cat(near, 2)
-    quality = overlap.gather(2, chosen)
-    threshold = quality.mean(2, keepdim=True) + quality.std(2, keepdim=True)
-    inside = (centre[chosen] > gt_boxes[:, :, None, :2]).all(-1) & (centre[chosen] < gt_boxes[:, :, None, 2:]).all(-1)
-    good = (quality >= threshold) & inside & (gt_labels >= 0)[..., None]
-    # an anchor that is good for two objects goes to the one of higher IoU
-    claimed = torch.full_like(overlap, -1.0).scatter_(2, chosen, torch.where(good, quality, -1.0))
-    winner = claimed.amax(1, keepdim=True)
-    good &= quality >= winner.expand_as(claimed).gather(2, chosen)
-    scores, order = torch.where(good, 1 - quality, torch.inf).sort(2)
-    return Assignment(chosen.gather(2, order), scores, good.sum(2), good.sum(2))
-
-
 JITTER = {"scale_jitter": (0.7, 1.4), "color_jitter": 0.2}
 
 VARIANTS: dict[str, Variant] = {
@@ -112,8 +75,8 @@ VARIANTS: dict[str, Variant] = {
     "P2": Variant(model={"first_level": 2}),
     **{f"size {n}": Variant({"size": n}) for n in (256, 320)},
     "P2, size 256": Variant({"size": 256}, {"first_level": 2}),
-    "rule by IoU": Variant(ours={"assigner": by_iou}),
-    "rule ATSS": Variant(ours={"assigner": by_atss}),
+    "rule by IoU": Variant(ours={"assigner": HighestIouAssigner()}),
+    "rule ATSS": Variant(ours={"assigner": AtssAssigner()}),
     **{f"candidates {n}": Variant(ours={"assigner": PaaAssigner(per_level=n)}) for n in (5, 15)},
     "match 0.3": Variant(ours={"assigner": PaaAssigner(match_iou=0.3)}),
     **{f"box {x}": Variant(ours={"weights": LossWeights(box=x)}) for x in (2.0, 3.0)},

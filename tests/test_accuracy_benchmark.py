@@ -125,19 +125,6 @@ def test_the_page_has_means_and_extremes(tmp_path: Path, monkeypatch: pytest.Mon
     assert (tmp_path / "images" / "accuracy-random-12.png").exists()
 
 
-@pytest.mark.parametrize("rule", [study.by_iou, study.by_atss])
-def test_the_studys_rules_give_no_anchor_to_two_objects(rule: Any, index: DatasetIndex, batch: Batch) -> None:
-    model = DETECTORS["PAA"](STARTS["random"](), index, SMALL).detector
-    outputs = model(batch.images, batch.sizes)
-    none = torch.zeros(len(batch), outputs.deltas.shape[1])
-    assignment = rule(outputs, model.anchors(outputs), batch.gt_boxes, batch.gt_labels, lambda matches: none)
-    for b in range(len(batch)):
-        positive = assignment.anchors[b][assignment.is_positive()[b]]
-        assert len(positive) == len(positive.unique())
-    assert (assignment.num_positives[batch.gt_labels < 0] == 0).all()
-    assert (assignment.num_positives[batch.gt_labels >= 0] > 0).any()
-
-
 def test_a_study_runs_each_variant_once(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "study.jsonl"
     monkeypatch.setattr(study, "TERMS", {"random": SMALL})

@@ -11,7 +11,6 @@ from torch.export import Dim, ExportedProgram
 
 from paa.errors import ConfigError, one_line
 from paa.export.description import GraphSettings
-from paa.export.padding import fix_padding
 from paa.export.postprocess import detect
 from paa.model.detector import PADDING, Detector
 
@@ -54,7 +53,6 @@ def trace(detector: Detector, settings: GraphSettings) -> ExportedProgram:
     """
     detector = copy.deepcopy(detector).eval().requires_grad_(False)
     detector.backbone.fold()
-    fix_padding(detector)
     batch, rows, columns = Dim("batch"), Dim("rows"), Dim("columns")
     shapes = {"images": {0: batch, 2: PADDING * rows, 3: PADDING * columns}, "sizes": {0: batch}}
     sample = torch.zeros(_SAMPLE, dtype=torch.uint8), torch.tensor([_SAMPLE[2:]] * _SAMPLE[0])

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from paa.errors import ConfigError, one_line
+from paa.model.same_padding import fix_padding
 from paa.runtime.extras import not_installed
 
 
@@ -30,6 +31,7 @@ class TimmBackbone(nn.Module):
             self.body = create_model(name, features_only=True, feature_cls="getter")
         except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
             raise ConfigError(f"timm/{name}: gives no features ({one_line(error)})") from error
+        fix_padding(self.body)
         if norm == "frozen":
             from timm.layers.norm_act import freeze_batch_norm_2d
 
