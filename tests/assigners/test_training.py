@@ -83,6 +83,10 @@ def twice(outputs, anchors, gt_boxes, gt_labels, cost):
     one = lowest_cost(outputs, anchors, gt_boxes, gt_labels, cost)
     return one._replace(anchors=one.anchors * 0 + 7)
 
+def ignoring(outputs, anchors, gt_boxes, gt_labels, cost):
+    one = lowest_cost(outputs, anchors, gt_boxes, gt_labels, cost)
+    return one._replace(ignored=match(anchors, gt_boxes, gt_labels) >= 0)
+
 def wrong(outputs, anchors, gt_boxes, gt_labels, cost):
     return None
 
@@ -114,6 +118,7 @@ def test_a_rule_of_ones_own(rules: Path, text: str, most: int) -> None:
         ("Lowest(least=3)", "TypeError: .*'least'"),
         ("lowest_cost(least=3)", "on a small image TypeError: .*'least'"),
         ("twice", "an anchor is positive twice"),
+        ("ignoring", "an anchor is positive and ignored"),
         ("wrong", "the assigner returned NoneType"),
     ],
 )
@@ -127,7 +132,10 @@ def test_what_is_wrong_with_ones_own_rule_is_said_first(rules: Path, text: str, 
     [
         ("atss(per_level=2.5)", "per_level cannot be 2.5: Expected `int`"),
         ("atss(radius=2)", "atss has no parameter 'radius'; known: per_level"),
-        ("atss(per_level=-1)", "on a small image RuntimeError"),
+        ("atss(per_level=0)", "per_level must be at least 1, not 0"),
+        ("paa(match_iou=-0.1)", "match_iou must be finite and not negative, not -0.1"),
+        ("task-aligned(beta=1e999)", "beta must be finite and not negative, not inf"),
+        ("centre-sampling(reach=(4, -8))", r"reach must be finite and not negative, not \(4, -8\)"),
         ("atss(5)", "expected a name with parameters"),
         ("atss(per_level=open('x'))", "expected a name with parameters"),
         ("atss(per_level=1", "expected a name with parameters"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, cast, get_type_hints
@@ -85,4 +86,14 @@ def _checked(text: RuleText) -> dict[str, Any]:
             checked[name] = msgspec.convert(value, hints[name])
         except msgspec.ValidationError as error:
             raise ConfigError(f"assigner {text}: {name} cannot be {value!r}: {error}") from error
+        if (fault := _out_of_range(checked[name])) is not None:
+            raise ConfigError(f"assigner {text}: {name} {fault}, not {value!r}")
     return checked
+
+
+def _out_of_range(value: int | float | tuple[float, ...]) -> str | None:
+    """Return what a parameter's value breaks: counts are at least 1, all other numbers finite and not negative."""
+    if isinstance(value, int):
+        return None if value >= 1 else "must be at least 1"
+    values = value if isinstance(value, tuple) else (value,)
+    return None if all(0 <= each < math.inf for each in values) else "must be finite and not negative"

@@ -46,10 +46,12 @@ def _fault(assignment: Assignment, num_anchors: int, labels: torch.Tensor) -> st
     positive = assignment.is_positive()
     if bool((assignment.num_positives[labels < 0] != 0).any()):
         return "an empty slot has positive anchors"
-    for anchors, chosen in zip(assignment.anchors, positive):
-        own = anchors[chosen]
+    for image, chosen in enumerate(positive):
+        own = assignment.anchors[image][chosen]
         if len(own) and not 0 <= int(own.min()) <= int(own.max()) < num_anchors:
             return f"positive anchors {int(own.min())} to {int(own.max())} of {num_anchors}"
         if len(own) != len(own.unique()):
             return "an anchor is positive twice; each may be positive for one object"
+        if assignment.ignored is not None and bool(assignment.ignored[image][own].any()):
+            return "an anchor is positive and ignored"
     return None
