@@ -87,7 +87,7 @@ def test_a_run_is_pushed_with_its_card(tmp_path: Path, micro: Micro, hub: FakeHu
     model.push_to_hub("someone/shapes", token="hf_test")
     assert set(hub.files) == {"README.md", "config.json", "model.safetensors"}
     card = hub.files["README.md"].decode()
-    assert hub.cards == [card]
+    assert set(hub.cards) == {card}  # which older versions of the package let the hub check twice
     assert "`model.safetensors` has the weights of `last.pt`" in card
     assert card.startswith((run.folder / "README.md").read_text().split("\n## Use")[0].rstrip())
     (tmp_path / "back.safetensors").write_bytes(hub.files["model.safetensors"])

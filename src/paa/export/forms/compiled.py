@@ -85,6 +85,8 @@ def open(path: Path, *, cuda: bool = False) -> ExportedGraph:
             f"{path}: compiled for a processor with {', '.join(sorted(missing))}, which this one lacks: export it "
             "again on this machine"
         )
+    if not _has_code(path):  # of which PyTorch 2.8 would crash
+        raise CheckpointError(f"{path}: PyTorch cannot load it (it has no compiled code)")
     try:
         with quiet():
             package = torch._inductor.aoti_load_package(str(path))
@@ -109,6 +111,12 @@ def _description(path: Path) -> str | None:
     except (OSError, ValueError, RuntimeError, zipfile.BadZipFile, NotImplementedError) as error:
         raise CheckpointError(f"{path}: damaged, or no PyTorch package ({one_line(error)})") from error
     return None
+
+
+def _has_code(path: Path) -> bool:
+    """Return whether an archive has a library of machine code, where PyTorch looks for it."""
+    with zipfile.ZipFile(path) as archive:
+        return any("/data/aotinductor/" in name and name.endswith(".so") for name in archive.namelist())
 
 
 FORM = Form("PyTorch, compiled ahead", ".pt2", write, open, check, resizes=False)

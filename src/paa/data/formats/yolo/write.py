@@ -22,7 +22,9 @@ def write_splits(folder: Path, splits: Mapping[str, DatasetIndex]) -> None:
     """
     names = next(iter(splits.values())).names
     description = {**{split: f"images/{split}" for split in splits}, "names": dict(enumerate(names))}
-    text = yaml.safe_dump(description, sort_keys=False, allow_unicode=True)
+    # PyYAML writes U+0085, a line end, as it is, and reads it as a space, unless it escapes all that is not ASCII
+    plain = not any("\x85" in name for name in names)
+    text = yaml.safe_dump(description, sort_keys=False, allow_unicode=plain)
     (folder / "data.yaml").write_text(text, encoding="utf-8")
     for split, index in splits.items():
         labels = folder / "labels" / split
