@@ -31,6 +31,8 @@ from paa.model.detector import Detector
 def test_outputs_equal_the_networks(config: dict[str, Any], settings: dict[str, Any], tmp_path: Path) -> None:
     if config["backbone"].startswith("timm/"):
         pytest.importorskip("timm")
+    if "dcn_stages" in config and torch.__version__.startswith("2.8."):
+        pytest.skip("torch 2.8's exporter has no ONNX form of deformable convolutions, which the command says")
     torch.manual_seed(0)
     detector = Detector(ModelConfig(channels=16, tower_depth=1, **config), ("a", "b", "c"))
     torch.nn.init.normal_(detector.head.cls_logits.weight, std=0.3)
