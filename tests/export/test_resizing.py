@@ -43,7 +43,7 @@ def test_boxes_are_those_of_resizing_outside(resizing: Path, exported: Path, siz
     image = np.repeat(np.repeat(image, 4, 0), 4, 1)[: size[0], : size[1]]  # detail that survives resizing
     found, expected = ours.predict(image), plain.predict(image)
     assert len(expected) > 0
-    # a pixel in some hundred differs by 1 of 255, since Pillow and torch compute with integers; one in five of torch 2.8's
+    # a pixel in some hundred differs by 1 of 255, as Pillow and torch compute with integers; of torch 2.8's one in five
     tolerance, share = (0.05, 0.6) if torch.__version__.startswith("2.8.") else (0.01, 0.8)
     assert abs(len(found) - len(expected)) <= 1
     same = min(len(found), len(expected))
