@@ -302,7 +302,7 @@ def test_too_many_images(model: PAA, photos: list[Path]) -> None:
 def test_a_full_queue_and_a_long_wait(model: PAA, photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     gate = Gate(monkeypatch)
     answers: list[Any] = []
-    with client_with(model, queue=2, max_images=2, timeout=1.0) as client:
+    with client_with(model, queue=2, max_images=2, timeout=3.0) as client:
         first = threading.Thread(target=lambda: answers.append(upload(client, photos[:1])))
         first.start()
         assert gate.busy.wait(20)
@@ -315,9 +315,34 @@ def test_a_full_queue_and_a_long_wait(model: PAA, photos: list[Path], monkeypatc
         assert busy.headers["retry-after"] == "1"
         first.join(20)
         second.join(20)
-        assert [reason(answer) for answer in answers] == [(504, "waited 1 seconds for the network (--timeout)")] * 2
+        assert [reason(answer) for answer in answers] == [(504, "waited 3 seconds for the network (--timeout)")] * 2
         gate.open.set()
         assert upload(client, photos[:1]).status_code == 200
+
+
+def test_a_request_waits_a_moment_for_its_place(
+    model: PAA, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch)
+    with client_with(model, queue=1, max_images=1) as client, ThreadPoolExecutor(2) as threads:
+        first = threads.submit(upload, client, photos[:1])
+        assert gate.busy.wait(20)
+        second = threads.submit(upload, client, photos[:1])
+        threading.Timer(0.3, gate.open.set).start()
+        assert [first.result(20).status_code, second.result(20).status_code] == [200, 200]
+
+
+def test_images_beyond_the_queue_are_refused_all_together(
+    model: PAA, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch)
+    with client_with(model, queue=3, max_images=3, max_batch=1) as client, ThreadPoolExecutor(2) as threads:
+        first = threads.submit(upload, client, photos[:3])
+        assert gate.busy.wait(20)  # with one image, and two wait
+        assert reason(upload(client, photos[:2])) == (503, "too many images wait already: try again later")
+        second = threads.submit(upload, client, photos[:1])
+        gate.open.set()
+        assert [first.result(20).status_code, second.result(20).status_code] == [200, 200]
 
 
 def test_a_network_that_fails(model: PAA, photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:

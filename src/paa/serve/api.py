@@ -19,7 +19,7 @@ from paa.detections import Detections
 from paa.errors import ImageError, TooManyPixelsError
 from paa.inference.keep import Keep, keep_for
 from paa.inference.prepared import Prepared
-from paa.serve.answers import wait_for
+from paa.serve.answers import wait_for, while_connected
 from paa.serve.batcher import ClosedError, QueueFullError
 from paa.serve.guards import BodyLimit, OriginGuard, QueryGuard
 from paa.serve.images import decode_upload
@@ -38,6 +38,10 @@ _PROBLEMS = {
     503: "too much to do: try again after the seconds in Retry-After",
     504: "the network had no time for the images",
 }
+
+_PATIENCE = 1.0
+"""Seconds that a request waits for one of the places: after a burst some are those of clients that have left already,
+which the server sees as soon as it comes to look."""
 
 
 def make_app(service: Service, *, allow_urls: bool = False, hosts: Collection[str] | None = None) -> FastAPI:
@@ -63,14 +67,13 @@ def make_app(service: Service, *, allow_urls: bool = False, hosts: Collection[st
     async def predict(request: Request, options: Annotated[Options, Query()]) -> Predictions:
         """Detect in image files, or in the images at URLs."""
         keep, voting = _choices(service, options)
-        try:
-            in_progress.acquire_nowait()
-        except anyio.WouldBlock:
-            raise _busy() from None
+        with anyio.move_on_after(_PATIENCE) as waiting:
+            await in_progress.acquire()
+        if waiting.cancelled_caught:
+            raise _busy()
         try:
             images = await read_images(request, service.limits, allow_urls)
-            prepared = await _prepared(images)
-            found = await _detected(request, prepared, voting)
+            prepared, found = await while_connected(request, _detected(images, voting))
         finally:
             in_progress.release()
         return Predictions(
@@ -94,14 +97,15 @@ def make_app(service: Service, *, allow_urls: bool = False, hosts: Collection[st
         except ImageError as error:
             raise HTTPException(415, str(error)) from error
 
-    async def _detected(request: Request, images: list[Prepared], voting: bool) -> list[Detections]:
+    async def _detected(images: list[SentImage], voting: bool) -> tuple[list[Prepared], list[Detections]]:
+        prepared = await _prepared(images)
         try:
-            futures = service.submit(images, voting)
+            futures = service.submit(prepared, voting)
         except QueueFullError:
             raise _busy() from None
         except ClosedError:
             raise HTTPException(503, "the server is closing") from None
-        return await wait_for(request, futures, service.limits.timeout)
+        return prepared, await wait_for(futures, service.limits.timeout)
 
     @app.get("/health", response_model=Health, responses={503: {"model": Health}})
     async def health() -> JSONResponse:
