@@ -21,10 +21,11 @@ import msgspec
 import machine
 from paa.report.figures import hex_colour, new_figure, plain_axes, save_figure
 from paa.report.study import section
-from paa.report.study_tables import PARTS_NOTE, group_tables, overall_tables, parts_rows, signed
+from paa.report.study_tables import PARTS_NOTE, group_tables, mean_parts_rows, overall_tables, parts_rows, signed
 from paa.report.tables import markdown_table
 from paa.study.cells import Cell
-from paa.study.results import Results, comparison_path, difference, measured, read_results
+from paa.study.estimates import Estimate
+from paa.study.results import Results, comparison_path, difference, mean_over_data, measured, read_results
 from paa.study.run_cell import RESULT
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -103,6 +104,9 @@ def page(results: Results, about: Mapping[str, Any]) -> str:
         parts.append(PICTURE)
     parts += ["## The paper's table of rules, in small\n", f"{PARTS_NOTE} Rules in the order of the paper's Table 1.\n"]
     paper = replace(results, rules={rule: results.rules[rule] for rule in PAPER if rule in results.rules})
+    for epochs in results.epochs:
+        if rows := mean_parts_rows(paper, epochs):
+            parts += [f"In the mean over the data sets, {epochs:g} epochs:\n", markdown_table(rows), ""]
     for data, epochs in results.groups():
         parts += [f"{data}, {epochs:g} epochs:\n", markdown_table(parts_rows(paper, data, epochs)), ""]
     for data, epochs in results.groups():
@@ -154,20 +158,24 @@ def seeds_done(results: Results) -> dict[str, list[str]]:
 def beyond_chance(results: Results) -> list[str]:
     """Return which differences to the first rule are more than the chance of the seeds, as far as that can be said."""
     lines, without = [], []
+    for epochs in results.epochs:
+        for rule in list(results.rules)[1:]:
+            _, change = mean_over_data(results, epochs, rule)
+            if change is not None and excludes_zero(change):
+                lines.append(f"{rule} in the mean over the data sets: {signed(change)}")
     for data, epochs in results.groups():
         first = results.of(data, epochs, results.first_rule)
         for rule in list(results.rules)[1:]:
             change = difference(results.of(data, epochs, rule), first, "AP")
-            if change is not None and change.low is not None and change.high is not None:
-                if change.low > 0 or change.high < 0:
-                    lines.append(f"{rule} on {data}: {signed(change)}")
-            elif change is not None:
+            if change is not None and change.count == 1:
                 without.append(data)
+            elif change is not None and excludes_zero(change):
+                lines.append(f"{rule} on {data}: {signed(change)}")
     said = []
     if lines:
         said.append(
             f"Differences in AP to {results.first_rule} whose interval over seeds leaves out zero: "
-            f"{'; '.join(lines)}.\n"
+            f"{'; '.join(lines)}. Of twenty intervals of this kind one leaves out zero by chance alone.\n"
         )
     if without:
         said.append(
@@ -176,6 +184,11 @@ def beyond_chance(results: Results) -> list[str]:
             "seeds on microcontrollers, which has 7 images to test on, and by 5 on raccoon.\n"
         )
     return said
+
+
+def excludes_zero(change: Estimate) -> bool:
+    """Return whether a difference has an interval, in which zero is not."""
+    return change.low is not None and change.high is not None and (change.low > 0 or change.high < 0)
 
 
 def plot(results: Results, path: Path) -> None:

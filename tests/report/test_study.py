@@ -10,10 +10,11 @@ import pytest
 
 from paa.report.html.study_page import study_page
 from paa.report.study import study_dict, study_markdown
-from paa.report.study_tables import ONE_SEED, study_tables
+from paa.report.study_tables import ONE_SEED, mean_parts_rows, study_tables
 from paa.study.results import Results
 from tests.study.studies import made_up
 
+PARTS = ("neither", "voting", "IoU prediction", "both")
 THREE = made_up({"paa": [0.40, 0.44, 0.42], "atss": [0.39, 0.41, 0.40]})
 
 
@@ -32,6 +33,28 @@ def test_differences_are_of_the_seeds_that_both_have() -> None:
     assert numbers.rows[1]["difference"] == "-1.0"
     assert numbers.rows[1]["AP"] == "39.0"
     assert ONE_SEED in numbers.note
+
+
+def test_means_over_data_sets_are_of_seeds_finished_on_all() -> None:
+    here = made_up({"paa": [0.4, 0.5], "atss": [0.5, 0.6]}, "a")
+    there = made_up({"paa": [0.3, 0.4], "atss": [0.6]}, "b")
+    results = replace(here, data={**here.data, **there.data}, cells=[*here.cells, *there.cells])
+    ap, means = study_tables(results)[:2]
+    assert (ap.title, means.title) == ("AP", "Mean AP over the data sets, 12 epochs")
+    assert ap.rows[1]["b, 12"] == "60.0"
+    assert means.rows == [
+        {"rule": "paa", "seeds": "2", "mean AP": "40.0 (-23.5 to 103.5)", "difference": ""},
+        {"rule": "atss", "seeds": "1", "mean AP": "55.0", "difference": "+20.0"},
+    ]
+    lines = study_dict(results)["means_over_data"]
+    assert [(line["rule"], line["mean"]["mean"], line["mean"]["count"]) for line in lines] == [
+        ("paa", pytest.approx(0.4), 2),
+        ("atss", pytest.approx(0.55), 1),
+    ]
+    assert (lines[0]["difference"], lines[1]["difference"]["mean"]) == (None, pytest.approx(0.2))
+    assert mean_parts_rows(results, 12)[1] == {"rule": "atss"} | dict.fromkeys(PARTS, "55.0")
+    unfinished = replace(results, data={**results.data, "c": {}})
+    assert not [table for table in study_tables(unfinished) if table.title.startswith("Mean")]
 
 
 def test_positives_over_training() -> None:

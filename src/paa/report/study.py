@@ -11,7 +11,8 @@ from paa.report.html.study_page import study_page
 from paa.report.study_tables import StudyTable, about, study_tables
 from paa.report.tables import markdown_table
 from paa.runtime.files import write_text
-from paa.study.results import MEASURES, Results, difference, measured
+from paa.study.estimates import Estimate
+from paa.study.results import MEASURES, Results, difference, mean_over_data, measured
 
 JSON, MARKDOWN, PAGE = "results.json", "results.md", "results.html"
 
@@ -47,7 +48,22 @@ def study_dict(results: Results) -> dict[str, Any]:
                         "differences": {name: change and asdict(change) for name, (_, change) in numbers.items()},
                     }
                 )
-    return {"summary": summary, **asdict(results)}
+    return {"summary": summary, "means_over_data": _means_over_data(results), **asdict(results)}
+
+
+def _means_over_data(results: Results) -> list[dict[str, Any]]:
+    """Return mean AP over the data sets and difference of each rule, 0..1, in the seeds finished on all of them."""
+    found = [
+        {"epochs": epochs, "rule": rule, "mean": mean, "difference": change if rule != results.first_rule else None}
+        for epochs in results.epochs
+        for rule in results.rules
+        for mean, change in [mean_over_data(results, epochs, rule)]
+    ]
+    return [
+        {name: asdict(value) if isinstance(value, Estimate) else value for name, value in line.items()}
+        for line in found
+        if line["mean"] is not None
+    ]
 
 
 def study_markdown(results: Results) -> str:

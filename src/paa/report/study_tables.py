@@ -11,7 +11,7 @@ from paa.study.compare import RuleCost
 from paa.study.estimates import Estimate
 from paa.study.evaluate import VARIANTS
 from paa.study.positives import SIZES
-from paa.study.results import MEASURES, Results, difference, measured
+from paa.study.results import MEASURES, Results, difference, mean_over_data, measured
 from paa.study.run_cell import CellResult
 
 SEEDS_NOTE = (
@@ -68,7 +68,21 @@ def overall_tables(results: Results) -> list[StudyTable]:
         for data, epochs in groups:
             row[f"{data}, {epochs:g}"] = with_interval(measured(results.of(data, epochs, rule), "AP"))
         rows.append(row)
-    return [StudyTable("AP", f"Columns: data set, epochs. {SEEDS_NOTE} {_seeds_note(results.cells)}".strip(), rows)]
+    tables = [StudyTable("AP", f"Columns: data set, epochs. {SEEDS_NOTE} {_seeds_note(results.cells)}".strip(), rows)]
+    if len(results.data) > 1:
+        tables += [means_table(results, epochs) for epochs in results.epochs]
+    return [table for table in tables if table.rows]
+
+
+def means_table(results: Results, epochs: float) -> StudyTable:
+    """Return the means over data sets, in which the chance of each set counts for less; no rows where none is whole."""
+    rows: list[Row] = []
+    for rule in results.rules:
+        mean, change = mean_over_data(results, epochs, rule)
+        if mean is not None:
+            row = {"rule": rule, "seeds": str(mean.count), "mean AP": with_interval(mean)}
+            rows.append({**row, "difference": "" if rule == results.first_rule else signed(change)})
+    return StudyTable(f"Mean AP over the data sets, {epochs:g} epochs", MEANS_NOTE, rows)
 
 
 def group_tables(results: Results, data: str, epochs: float, measures: Sequence[str] = MEASURES) -> list[StudyTable]:
@@ -110,6 +124,10 @@ def group_tables(results: Results, data: str, epochs: float, measures: Sequence[
     return [table for table in tables if table.rows]
 
 
+MEANS_NOTE = (
+    "In percent: each seed that is finished on all data sets has one mean over these; of the means of the seeds, the "
+    "mean, its interval and the differences as above. All data sets count alike."
+)
 PARTS_NOTE = (
     "AP of the same trained weights, evaluated four times: without voting boxes stay as NMS leaves them; without IoU "
     "prediction the score is the class probability alone, in NMS and voting too. All were trained with the IoU loss."
@@ -126,6 +144,10 @@ POSITIVES_NOTE = (
     "objects, in percent, without a positive, over the whole run."
 )
 LEVELS_NOTE = "The share of a run's positives on each level of the pyramid, finest first, in percent."
+
+
+_PARTS = {"neither": "neither", "voting": "no IoU prediction", "IoU prediction": "no voting", "both": "as trained"}
+"""Title of a column -> the variant that is shown in it."""
 
 
 def with_interval(value: Estimate | None) -> str:
@@ -176,18 +198,22 @@ def _rows(
 
 def parts_rows(results: Results, data: str, epochs: float) -> list[Row]:
     """Return AP with and without each part of the score, by rule."""
-    columns = {
-        "neither": "neither",
-        "voting": "no IoU prediction",
-        "IoU prediction": "no voting",
-        "both": "as trained",
-    }
     return _rows(
         results,
         data,
         epochs,
-        lambda cells: {name: with_interval(measured(cells, "AP", variant)) for name, variant in columns.items()},
+        lambda cells: {name: with_interval(measured(cells, "AP", variant)) for name, variant in _PARTS.items()},
     )
+
+
+def mean_parts_rows(results: Results, epochs: float) -> list[Row]:
+    """Return the mean AP over the data sets with and without each part of the score, by rule, as `means_table` does."""
+    rows: list[Row] = []
+    for rule in results.rules:
+        means = {name: mean_over_data(results, epochs, rule, variant)[0] for name, variant in _PARTS.items()}
+        if any(means.values()):
+            rows.append({"rule": rule, **{name: with_interval(mean) for name, mean in means.items()}})
+    return rows
 
 
 def _bounds(results: Results, data: str, epochs: float) -> list[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +118,24 @@ def difference(
     ours = _by_seed(cells, measure, variant)
     theirs = _by_seed(others, measure, variant if other_variant is None else other_variant)
     return estimate([value - theirs[seed] for seed, value in ours.items() if seed in theirs])
+
+
+def mean_over_data(
+    results: Results, epochs: float, rule: str, variant: str = next(iter(VARIANTS))
+) -> tuple[Estimate | None, Estimate | None]:
+    """Return the mean AP over all data sets, and the paired difference of it to the first rule's.
+
+    Of the seeds that are finished on every data set of the study, each with its own mean; None where there is none.
+    """
+    ours, first = (_means_by_seed(results, epochs, name, variant) for name in (rule, results.first_rule))
+    differences = [value - first[seed] for seed, value in ours.items() if seed in first]
+    return estimate(list(ours.values())), estimate(differences)
+
+
+def _means_by_seed(results: Results, epochs: float, rule: str, variant: str) -> Mapping[int, float]:
+    values = [_by_seed(results.of(data, epochs, rule), "AP", variant) for data in results.data]
+    common = set.intersection(*map(set, values))
+    return {seed: statistics.fmean(each[seed] for each in values) for seed in sorted(common)}
 
 
 def _by_seed(cells: Sequence[CellResult], measure: str, variant: str) -> Mapping[int, float]:
