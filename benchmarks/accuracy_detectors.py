@@ -95,9 +95,9 @@ class Start(NamedTuple):
     std: tuple[float, float, float] = IMAGENET_STD
 
 
-def from_imagenet() -> Start:
-    """EfficientNet-Lite0 with ImageNet weights, and batch norm whose statistics stay as they are."""
-    weights = read_start("efficientnet_lite0", "")
+def from_imagenet(name: str = "efficientnet_lite0") -> Start:
+    """An EfficientNet-Lite with ImageNet weights, and batch norm whose statistics stay as they are."""
+    weights = read_start(name, "")
     assert isinstance(weights, BackboneWeights)
     fields = weights.fields
     return Start(fields["backbone"], "affine", weights, fields["mean"], fields["std"])

@@ -1,12 +1,14 @@
 """What does a teacher's assignment give a student (LAD, Nguyen et al. 2021, arXiv 2108.10520)?
 
-On the terms of accuracy.py, this project's detector is trained for several times as many epochs: the teacher. Then it
-is trained anew for 12 epochs with each seed, and the teacher's predictions decide its assignment, as in `paa train
---teacher`. The runs without a teacher are those of docs/accuracy.jsonl, with the same seeds, images and steps. The
-teacher is kept in --teachers; a run that is in the file already is not run again.
+This project's detector is trained for several times as many epochs as a student: the teacher. With a larger backbone
+(--teacher-backbone efficientnet_lite2) it is trained as the recipe `auto` trains, with jitter, mosaics and the backbone
+at the learning rate of the rest, otherwise on the terms of accuracy.py. On these, students are trained for 12 epochs
+with each seed, and the teacher's predictions decide their assignment, as in `paa train --teacher`. The runs without a
+teacher are those of docs/accuracy.jsonl, with the same seeds, images and steps. The teacher is kept in --teachers; a
+run that is in the file already is not run again.
 
     python benchmarks/distillation.py --data DIR --teachers DIR [--sets raccoon] [--teacher-epochs 48]
-        [--seeds 0 1 2] [--output docs/distillation.jsonl]
+        [--teacher-backbone efficientnet_lite0] [--seeds 0 1 2] [--output docs/distillation.jsonl]
     python benchmarks/distillation.py --table   # prints the table of docs/elsewhere.md
     python benchmarks/distillation.py --step --data DIR --teachers DIR   # what a step costs with a teacher and without
 """
@@ -28,7 +30,7 @@ from torch import Tensor
 
 import machine
 from accuracy import TERMS, Cell, append, has_line, read_splits, run_cell
-from accuracy_detectors import STARTS, Ours, Start, Terms, make_ours
+from accuracy_detectors import STARTS, Ours, Start, Terms, from_imagenet, make_ours
 from paa.config import AugmentConfig, WorkerConfig
 from paa.core import PaaAssigner
 from paa.data.augment import TrainTransform
@@ -47,18 +49,21 @@ from paa.weights.read import build, read_weights
 DOCS = Path(__file__).parents[1] / "docs"
 NUMBERS = ("AP", "AP50", "AP75")
 ALONE, TAUGHT, TEACHER = "PAA", "PAA, taught", "PAA, teacher"
+STUDENT_BACKBONE = "efficientnet_lite0"
+AS_AUTO = Terms(backbone_lr_factor=1.0, scale_jitter=(0.7, 1.4), color_jitter=0.2, mosaic=0.5)
+"""What a larger teacher is trained by, which docs/results.md found best for long runs."""
 
 
-def train_teacher(cell: Cell, data: Path, file: Path, device: str) -> dict[str, Any]:
-    """Train a teacher as accuracy.py trains, and keep it in a file; return the line of the run."""
+def train_teacher(cell: Cell, backbone: str, data: Path, file: Path, device: str) -> dict[str, Any]:
+    """Train a teacher with that backbone, and keep it in a file; return the line of the run."""
     trained: list[Detector] = []
 
     def make(start: Start, index: DatasetIndex, terms: Terms) -> Ours:
-        student = make_ours(start, index, terms)
-        trained.append(student.detector)
-        return student
+        made = make_ours(start if backbone == STUDENT_BACKBONE else from_imagenet(backbone), index, terms)
+        trained.append(made.detector)
+        return made
 
-    line = run_cell(cell, TERMS[cell.start], data, make, device)
+    line = run_cell(cell, TERMS[cell.start] if backbone == STUDENT_BACKBONE else AS_AUTO, data, make, device)
     (detector,) = trained
     file.parent.mkdir(parents=True, exist_ok=True)
     save_checkpoint(file, own.write(detector.config, detector.names, detector.state_dict()))
@@ -89,17 +94,21 @@ def make_taught(teacher: Teacher, start: Start, index: DatasetIndex, terms: Term
 def table(lines: list[dict[str, Any]]) -> str:
     """Return AP, AP50 and AP75 of teacher and students on each set: means over the seeds, least and greatest value."""
     rows = ["| | seeds | AP | AP50 | AP75 |", "| --- | --- | --- | --- | --- |"]
-    for data in dict.fromkeys(line["data"] for line in lines if line["detector"] == TAUGHT):
-        taught = {line["seed"] for line in lines if (line["data"], line["detector"]) == (data, TAUGHT)}
+    lines = [line for line in lines if line["start"] == "imagenet"]
+    taught_by = [(line["data"], line["teacher"]) for line in lines if line["detector"] == TAUGHT]
+    for data, backbone in dict.fromkeys(taught_by):
+        own = [line for line in lines if line["data"] == data and line.get("teacher", backbone) == backbone]
+        taught = {line["seed"] for line in own if line["detector"] == TAUGHT}
         for name in (TEACHER, ALONE, TAUGHT):
-            runs = [line for line in lines if (line["data"], line["detector"]) == (data, name)]
+            runs = [line for line in own if line["detector"] == name]
             runs = [line for line in runs if name == TEACHER or (line["epochs"] == 12 and line["seed"] in taught)]
-            values = [[run[number] for run in runs if run["start"] == "imagenet"] for number in NUMBERS]
+            values = [[run[number] for run in runs] for number in NUMBERS]
             cells = [f"{statistics.mean(each):.1f} ({min(each):.1f} to {max(each):.1f})" for each in values]
             if len(values[0]) == 1:
                 cells = [f"{each[0]:.1f}" for each in values]
             seeds = ", ".join(str(run["seed"]) for run in sorted(runs, key=lambda run: run["seed"]))
-            rows.append(f"| {data}: {name}, {runs[0]['epochs']} epochs | {seeds} | {' | '.join(cells)} |")
+            title = f"{name} ({backbone})" if name != ALONE else name
+            rows.append(f"| {data}: {title}, {runs[0]['epochs']} epochs | {seeds} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
@@ -134,6 +143,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=["raccoon"])
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--teacher-epochs", type=int, default=48)
+    parser.add_argument("--teacher-backbone", default=STUDENT_BACKBONE)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--output", type=Path, default=DOCS / "distillation.jsonl")
     parser.add_argument("--device", default="cpu")
@@ -144,27 +154,28 @@ def main() -> None:
         return
     if arguments.data is None or arguments.teachers is None:
         parser.error("--data and --teachers are missing")
+    device = arguments.device
     torch.set_num_threads(1)
     logging.getLogger("paa").setLevel(logging.ERROR)
     for data in arguments.sets:
-        file = arguments.teachers / f"{data}-{arguments.teacher_epochs}.pt"
+        backbone, epochs = arguments.teacher_backbone, arguments.teacher_epochs
+        file = arguments.teachers / f"{data}-{backbone}-{epochs}.pt"
         if not file.exists():
-            cell = Cell(data, TEACHER, "imagenet", arguments.teacher_epochs, 0)
-            line = train_teacher(cell, arguments.data, file, arguments.device)
-            _write(arguments.output, line, arguments.device)
+            line = train_teacher(Cell(data, TEACHER, "imagenet", epochs, 0), backbone, arguments.data, file, device)
+            _write(arguments.output, {**line, "teacher": backbone}, device)
         teacher = read_teacher(file)
         if arguments.step:
             costs = step_costs(arguments.data / data, teacher)
             print(data, costs, f"ratio {costs['taught'] / costs['alone']:.2f}")
             continue
-        teacher.detector.to(arguments.device)
+        teacher.detector.to(device)
         for seed in arguments.seeds:
             cell = Cell(data, TAUGHT, "imagenet", arguments.epochs, seed)
-            if not has_line(arguments.output, **asdict(cell), teacher_epochs=arguments.teacher_epochs):
+            about_teacher = {"teacher": backbone, "teacher_epochs": epochs}
+            if not has_line(arguments.output, **asdict(cell), **about_teacher):
                 make = lambda *given, teacher=teacher: make_taught(teacher, *given)  # noqa: E731
-                line = run_cell(cell, TERMS["imagenet"], arguments.data, make, arguments.device)
-                taught = {**line, "teacher_epochs": arguments.teacher_epochs}
-                _write(arguments.output, taught, arguments.device)
+                line = run_cell(cell, TERMS["imagenet"], arguments.data, make, device)
+                _write(arguments.output, {**line, **about_teacher}, device)
 
 
 def _write(path: Path, line: dict[str, Any], device: str) -> None:
