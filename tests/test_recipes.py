@@ -238,6 +238,9 @@ def test_a_recipe_file_that_is_none_is_one_line(tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(ConfigError, match=says):
             find_recipe(str(file))
+    file.write_bytes('{"precision": "gro\u00df"}'.encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"recipe\.json: not a recipe .*utf-8"):
+        find_recipe(str(file))
     with pytest.raises(ConfigError, match="no such recipe file"):
         find_recipe(str(tmp_path / "missing.json"))
 

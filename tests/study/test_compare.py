@@ -13,10 +13,11 @@ from paa.config import LoadingConfig
 from paa.data.loader import eval_loader
 from paa.data.read import read_dataset
 from paa.data.transforms import Resize
+from paa.errors import ImageError
 from paa.model.detector import Detector
 from paa.study.compare import compare_on
 from paa.weights.read import build, read_weights
-from tests.training.runs import CPU
+from tests.training.runs import CPU, cut_after_reading
 
 RULES = ("paa", "atss", "highest-iou", "paa(per_level=3)")
 
@@ -46,3 +47,12 @@ def test_overlap_is_that_of_sets(checkpoint: Path, shapes: Path) -> None:
         assert 0 < cost.quartiles[0] <= cost.milliseconds <= cost.quartiles[1]
         assert cost.ratio > 0
     assert set(found.costs) == set(RULES)
+
+
+def test_images_that_cannot_be_read_are_left_out(checkpoint: Path, shapes: Path, tmp_path: Path) -> None:
+    detector = build(read_weights(checkpoint), "checkpoint", Detector)
+    index, _ = cut_after_reading(shapes, tmp_path / "data", detector.names)
+    rules = {"paa": make_assigner("paa")}
+    assert compare_on(detector, index, rules, 4, CPU, skip_bad=True).images == len(index) - 1
+    with pytest.raises(ImageError):
+        compare_on(detector, index, rules, 4, CPU)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,7 +18,7 @@ from paa.model.detector import Detector
 from paa.study.evaluate import VARIANTS, _scored, evaluate_variants
 from paa.weights.read import build, read_weights
 from tests.scenes import ANCHORS, HEIGHT, WIDTH, draw_scene
-from tests.training.runs import CPU
+from tests.training.runs import CPU, cut_after_reading
 
 LOADING = LoadingConfig(workers=0)
 
@@ -29,7 +30,8 @@ def detector(checkpoint: Path) -> Detector:
 
 def test_variants_without_a_part_are_ordinary_evaluations(detector: Detector, shapes: Path) -> None:
     index = read_dataset(shapes, "train", names=detector.names)
-    found = evaluate_variants(detector, index, CPU, LOADING)
+    found, images = evaluate_variants(detector, index, CPU, LOADING)
+    assert images == len(index)
     assert list(found) == list(VARIANTS)
     for name, voting in (("as trained", True), ("no voting", False)):
         expected = evaluate_dataset(detector, index, CPU, InferenceConfig(voting=voting), LOADING)
@@ -41,6 +43,14 @@ def test_variants_without_a_part_are_ordinary_evaluations(detector: Detector, sh
     assert expected is not None
     assert found["no IoU prediction"] == expected.metrics.summary
     assert found["as trained"]["AP"] < found["true IoU"]["AP"] < found["truth"]["AP"]  # type: ignore[operator]
+
+
+def test_images_that_cannot_be_read_are_not_missed(detector: Detector, shapes: Path, tmp_path: Path) -> None:
+    index, cut = cut_after_reading(shapes, tmp_path / "data", detector.names)
+    found, images = evaluate_variants(detector, index, CPU, LoadingConfig(workers=0, skip_bad=True))
+    rest = index.select(np.delete(np.arange(len(index)), cut))
+    assert images == len(rest) == len(index) - 1
+    assert found == evaluate_variants(detector, rest, CPU, LOADING)[0]
 
 
 def test_the_truth_is_the_iou_with_the_objects() -> None:

@@ -68,6 +68,21 @@ def test_what_is_wrong_is_said(tmp_path: Path, text: str, says: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_file_that_is_no_utf8_is_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "study.toml"
+    file.write_bytes(f"# Pr\xfcfung\n{DATA}{PAA}".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"study\.toml: no study: .*utf-8") as caught:
+        read_study(file)
+    assert "\n" not in str(caught.value)
+
+
+def test_all_paths_of_a_data_set_are_relative_to_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "study.toml"
+    file.write_text(f"{DATA}allow_outside = ['../photos', '/absolute']\n{PAA}")
+    values = read_study(file).data[0].values
+    assert values["allow_outside"] == [str(tmp_path / "../photos"), "/absolute"]
+
+
 def test_unknown_fields_of_groups_name_the_file(tmp_path: Path) -> None:
     file = tmp_path / "study.toml"
     file.write_text(SMALL.replace("channels", "chanels") + PAA)

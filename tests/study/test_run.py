@@ -106,6 +106,9 @@ def test_what_no_cell_could_run_with_is_said_first(tmp_path: Path, shapes: Path)
         run_study(small_study(tmp_path, tmp_path / "nowhere", PAA), output, CPU)
     with pytest.raises(ConfigError, match=r"schedule\.epochs must be above 0"):
         run_study(small_study(tmp_path, shapes, PAA, epochs="[-1]"), output, CPU)
+    tiles = "[augment.tiles]\nsize = 64\n"
+    with pytest.raises(ConfigError, match=r"small\.toml: augment\.tiles: a study tests on whole images"):
+        run_study(small_study(tmp_path, shapes, PAA + tiles), output, CPU)
     assert not output.exists()
 
 

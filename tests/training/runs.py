@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from paa.data.index import DatasetIndex
+from paa.data.read import read_dataset
 from paa.runtime.distributed import Process
 from paa.runtime.stop_signals import StopSignals
 from paa.training.interruption import Interruption
@@ -62,6 +64,13 @@ def read_log(log: Path) -> list[Record]:
 def timeless(records: list[Record]) -> list[Record]:
     """Return records without what differs between equal runs."""
     return [{k: v for k, v in record.items() if k not in _TIMES} for record in records]
+
+
+def cut_after_reading(shapes: Path, folder: Path, names: tuple[str, ...] | None) -> tuple[DatasetIndex, int]:
+    """Return the images to train on of a copy of the data set, of which one is cut short after that, and its place."""
+    index = read_dataset(shutil.copytree(shapes, folder), "train", names=names)
+    index.path(2).write_bytes(index.path(2).read_bytes()[:200])
+    return index, 2
 
 
 def damage_an_image(shapes: Path, folder: Path) -> tuple[Path, str]:

@@ -110,6 +110,27 @@ def test_a_killed_run_goes_on_without_a_look_twice(tmp_path: Path, micro: Micro,
     assert len(list(history.path.glob("step_*.jpg"))) == 4
 
 
+def test_a_run_in_more_parts_goes_on_with_its_images(tmp_path: Path, micro: Micro) -> None:
+    half: dict[str, Any] = {**EVERY_STEP, "batch_size": 4, "schedule": {"steps": 2, "decays": ()}}
+    first = train(micro(tmp_path / "run", **half), CPU)
+    names, _ = History(first.folder).read()
+    assert len(names) == 2
+    train(micro(tmp_path / "run", **EVERY_STEP, batch_size=4, accumulate=4, resume="last"), CPU)
+    again, moments = History(first.folder).read()
+    assert again == names
+    assert [step for step, _ in moments] == [0, 1, 2]  # of a larger batch
+
+
+def test_a_run_on_other_images_begins_its_history_anew(tmp_path: Path, micro: Micro) -> None:
+    val: dict[str, Any] = {**EVERY_STEP, "validation": {"batch_size": 2, "limit": 1}}
+    train(micro(tmp_path / "run", **val, schedule={"steps": 2, "decays": ()}), CPU)
+    watched, _ = History(tmp_path / "run").read()
+    train(micro(tmp_path / "run", **EVERY_STEP, resume="last"), CPU)  # without a validation
+    others, moments = History(tmp_path / "run").read()
+    assert {one.file for one in others}.isdisjoint(one.file for one in watched)
+    assert [step for step, _ in moments] == [2, 3, 4]
+
+
 @pytest.mark.parametrize(
     ("given", "log_interval", "steps", "expected"),
     [(None, 20, 1000, 60), (None, 10, 1000, 50), (None, 20, 90_000, 460), (10, 4, 100, 12), (0, 20, 1000, 0)],

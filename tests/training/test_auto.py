@@ -12,9 +12,11 @@ import torch
 import torchvision
 
 import paa
+from paa.assigners import AtssAssigner
 from paa.config import DataConfig, RuntimeConfig, ValidationConfig
+from paa.core import PaaAssigner
 from paa.data.read import read_dataset
-from paa.errors import CheckpointError
+from paa.errors import CheckpointError, ConfigError
 from paa.recipes import RECIPES, find_recipe
 from paa.training import auto
 from paa.training.auto import (
@@ -251,7 +253,9 @@ def test_a_file_that_is_named_decides_the_backbone(shapes: Path, tmp_path: Path)
         resolve_init(replace(given, named=("init", "model.backbone")), None)
 
 
-def test_a_run_starts_again_from_its_recipe_and_is_resumed_without_options(shapes: Path, tmp_path: Path) -> None:
+def test_a_run_starts_again_from_its_recipe_and_is_resumed_without_options(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     short: dict[str, Any] = {
         "model": {"channels": 8, "tower_depth": 1, "min_size": 64},
         "validation": {"limit": 2},
@@ -265,6 +269,27 @@ def test_a_run_starts_again_from_its_recipe_and_is_resumed_without_options(shape
     again = paa.train(shapes, str(tmp_path / "first" / "recipe.json"), output=tmp_path / "again", **rest)
     assert not differences(load(first.last)["model"], load(again.last)["model"])
 
+    calls, by_atss = [], AtssAssigner.__call__
+    monkeypatch.setattr(AtssAssigner, "__call__", lambda *given: calls.append(given) or by_atss(*given))
     resumed = paa.train(shapes, steps=4, output=tmp_path / "first", resume="last", **rest)
     assert resumed.step == 4
+    assert len(calls) == 1
     assert paa.load(resumed.last).config == recipe.model
+
+
+def test_a_rule_that_is_code_is_named_again_to_resume(shapes: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {
+        "model": {"channels": 8, "tower_depth": 1, "min_size": 64},
+        "validation": {"batch_size": 0},
+        "runtime": {"workers": 0},
+    }
+    paa.train(shapes, steps=1, output=tmp_path / "run", assigner=OwnRule(), **options)
+    rest = {name: options[name] for name in ("validation", "runtime")}
+    with pytest.raises(ConfigError, match=r"OwnRule, is code that would be run: if you trust it, name it yourself"):
+        paa.train(shapes, steps=2, output=tmp_path / "run", resume="last", **rest)
+    resumed = paa.train(shapes, steps=2, output=tmp_path / "run", resume="last", assigner=OwnRule(), **rest)
+    assert resumed.step == 2
+
+
+class OwnRule(PaaAssigner):
+    """A rule that is not in `paa.assigners`."""

@@ -89,7 +89,7 @@ def test_a_card_is_there_from_the_first_step_on(tmp_path: Path, micro: Micro) ->
 def test_best_and_last(facts: CardFacts) -> None:
     points = {"circle": {"point": {"threshold": 0.31, "precision": 0.9, "recall": 0.8}}, "star": {"point": None}}
     classes = {"circle": {"AP": 0.625, "AP50": 0.875, "objects": 7}, "star": {"AP": None, "AP50": None, "objects": 0}}
-    text = model_card(facts, VALIDATIONS, {"classes": classes, "operating_points": points})
+    text = model_card(facts, 30, VALIDATIONS, {"classes": classes, "operating_points": points})
     assert "| best.pt | 20 | 50.0 | 75.0 | 40.0 | - |" in text
     assert "| last.pt | 30 | 37.5 | 80.0 | 30.0 | - |" in text
     assert "| circle | 7 | 62.5 | 87.5 | 0.310 | 90.0 | 80.0 |" in text
@@ -101,7 +101,7 @@ def test_best_and_last(facts: CardFacts) -> None:
 def test_names_that_are_markup(facts: CardFacts) -> None:
     names = ("a|b", "<b>", "[c](d)", "e\nf")
     index = replace(facts.train, names=names)
-    text = model_card(replace(facts, train=index, name="x: y #1 'z'"), VALIDATIONS, {})
+    text = model_card(replace(facts, train=index, name="x: y #1 'z'"), 30, VALIDATIONS, {})
     assert "a\\|b, \\<b\\>, \\[c\\](d), e f" in text
     assert ModelCard(text).data.model_name == "x: y #1 'z'"
 
@@ -118,15 +118,23 @@ def test_names_that_are_markup(facts: CardFacts) -> None:
 )
 def test_weights_to_start_from(facts: CardFacts, init: str | None, shown: str, base: str | None) -> None:
     recipe = replace(facts.recipe, init=init, model=ModelConfig(backbone="timm/convnext_tiny"))
-    text = model_card(replace(facts, recipe=recipe), [], {})
+    text = model_card(replace(facts, recipe=recipe), 0, [], {})
     assert shown in text
     assert "secret" not in text
     assert ModelCard(text).data.base_model == base
 
 
+def test_numbers_of_an_earlier_step_are_not_those_of_last_pt(facts: CardFacts) -> None:
+    assert "| last.pt | 30 |" in model_card(facts, 30, VALIDATIONS, {})
+    text = model_card(facts, 34, VALIDATIONS, {})
+    assert "| last.pt |" not in text
+    assert "| a step before last.pt, which is of step 34 | 30 |" in text
+    assert "34 of" in text
+
+
 def test_many_classes_are_counted(facts: CardFacts) -> None:
     index: DatasetIndex = replace(facts.train, names=tuple(f"class {i}" for i in range(80)))
-    text = model_card(replace(facts, train=index, val=None), [], {})
+    text = model_card(replace(facts, train=index, val=None), 0, [], {})
     assert "80 classes: class 0, " in text
     assert "class 19 and 60 more" in text
 

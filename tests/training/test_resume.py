@@ -215,6 +215,9 @@ def test_a_validation_that_fails_loses_nothing(tmp_path: Path, shapes: Path, mic
     assert "\n" not in str(caught.value)
     assert load(tmp_path / "run" / "last.pt")["training"]["step"] == 4
     assert not (tmp_path / "run" / "lock").exists()
+    without = shutil.copytree(tmp_path / "run", tmp_path / "without")
+    shared_data = {"data": shared["data"]}
+    assert train(micro(without, resume="last", **shared_data), CPU).validation is None  # it validates no more
     image.write_bytes(content)
     run = train(micro(tmp_path / "run", resume="last", **shared), CPU)
     assert_same(run, train(micro(tmp_path / "whole", **shared), CPU))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,15 @@ def test_a_batch_size_that_auto_decides_is_checked_when_it_is_decided(tmp_path: 
     with pytest.raises(ConfigError, match="at least 16"):
         check_shares(micro(tmp_path, auto=True, batch_size=8), 16)
     check_shares(micro(tmp_path, auto=True, batch_size=16), 16)
+
+
+@pytest.mark.parametrize("text", ["centre-sampling(reach=(4.0, inf))", "centre-sampling"])
+def test_a_teacher_of_a_rule_that_looks_at_no_predictions(tmp_path: Path, micro: Micro, text: str) -> None:
+    """Whose numbers may be more than a text can say, if the rule is given as a value."""
+    config = micro(tmp_path, named=("teacher",))
+    config = replace(config, recipe=replace(config.recipe, assigner=text))
+    schedule = make_schedule(config.recipe.schedule, config.batch_size, 8)
+    assert ineffective(config, schedule) == [f"teacher has no effect: the rule {text} looks at no predictions"]
 
 
 def test_values_without_an_effect(tmp_path: Path, micro: Micro) -> None:

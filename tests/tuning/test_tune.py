@@ -19,10 +19,12 @@ import pytest
 import paa.training.many_runs as many_runs
 import paa.tuning.run_trial as running
 from paa.commands.main import main
+from paa.config import DataConfig
 from paa.errors import ConfigError, RunError
-from paa.recipes import find_recipe
+from paa.recipes import RECIPES, find_recipe
 from paa.runtime.distributed import Process
 from paa.runtime.stop_signals import StoppedError, StopSignals
+from paa.training.auto import AUGMENTED
 from paa.training.records import Record, ignore
 from paa.training.run_folder import RunFolder
 from paa.training.settings import TrainConfig
@@ -241,6 +243,38 @@ def test_short_trials_give_a_recipe_of_full_length(config: TrainConfig, fake_tra
     assert (recipe.schedule.steps, recipe.schedule.decays) == (4, (3,))
     assert result.best is not None
     assert recipe.schedule.lr == pytest.approx(result.best.values["schedule.lr"])
+
+
+def of_trial(config: TrainConfig, steps: int, **values: Any) -> TrainConfig:
+    """Return the configuration of a trial with these values, and the base's others."""
+    base = find_base(config, CPU)
+    return base.of_trial({parameter.name: parameter.base for parameter in base.space} | values, steps)
+
+
+def test_short_trials_keep_the_course_of_the_learning_rate(tmp_path: Path, shapes: Path) -> None:
+    config = TrainConfig(DataConfig(shapes), tmp_path / "tune", RECIPES["r50_1x"], batch_size=16)
+    schedule = of_trial(config, 900).recipe.schedule
+    assert (schedule.steps, schedule.decays) == (900, (600, 800))
+    assert schedule.warmup_steps == min(config.recipe.schedule.warmup_steps, 225)
+    named = replace(config, named=("schedule.decays", "schedule.warmup_steps"))
+    schedule = of_trial(named, 900).recipe.schedule
+    assert schedule.decays == config.recipe.schedule.decays
+    assert schedule.warmup_steps <= 225  # a trial that only warms up would say nothing
+
+
+def test_a_recipes_own_jitter_is_that_of_its_trials(tmp_path: Path, shapes: Path) -> None:
+    config = TrainConfig(DataConfig(shapes), tmp_path / "tune", RECIPES["modern"], batch_size=8)
+    own = config.recipe.augment.scale_jitter
+    assert own != AUGMENTED["augment.scale_jitter"]
+    assert of_trial(config, 300).recipe.augment.scale_jitter == own
+    other = of_trial(config, 300, **{"schedule.lr": 1e-4})
+    assert (other.recipe.augment.scale_jitter, other.recipe.schedule.lr) == (own, 1e-4)
+    assert of_trial(config, 300, augmentation="flips").recipe.augment.scale_jitter is None
+
+
+def test_a_reference_batch_cannot_be_named(config: TrainConfig) -> None:
+    with pytest.raises(ConfigError, match=r"schedule\.reference_batch cannot be set"):
+        find_base(replace(config, named=("schedule.reference_batch",)), CPU)
 
 
 def test_the_folder_of_a_run_is_no_place_for_a_search(config: TrainConfig, tmp_path: Path) -> None:

@@ -33,15 +33,21 @@ def parse_rule(text: str) -> RuleText:
 
     ConfigError if it is no such text; values are numbers, texts, and lists or tuples of them, and are not run as code.
     """
-    at_code = text.find(".py:") + 3 if ".py:" in text else text.partition("(")[0].find(":")
-    begin = text.find("(", at_code + 1)
-    if begin < 0:
+    name = name_of(text)
+    if name == text:
         return RuleText(text, {})
     try:
-        call = ast.parse(f"f{text[begin:]}", mode="eval").body
+        call = ast.parse(f"f{text[len(name) :]}", mode="eval").body
         if not isinstance(call, ast.Call) or call.args:
             raise ValueError
         parameters = {str(each.arg): ast.literal_eval(each.value) for each in call.keywords}
     except (SyntaxError, ValueError) as error:
         raise ConfigError(f"assigner {text!r}: expected a name with parameters, as in atss(per_level=5)") from error
-    return RuleText(text[:begin], parameters)
+    return RuleText(name, parameters)
+
+
+def name_of(text: str) -> str:
+    """Return the name in a text, whatever its parameters are; those of a value may be more than a text can say."""
+    at_code = text.find(".py:") + 3 if ".py:" in text else text.partition("(")[0].find(":")
+    begin = text.find("(", at_code + 1)
+    return text if begin < 0 else text[:begin]

@@ -48,6 +48,19 @@ class History:
         """Return the file of the picture of all objects after a step."""
         return self.path / f"step_{step:06d}.jpg"
 
+    def watched(self) -> list[Watched]:
+        """Return the objects; none where nothing is recorded, or not in the form that this class writes."""
+        try:
+            about = json.loads(self.objects.read_text(encoding="utf-8"))
+            return [Watched(**one) for one in about["objects"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
+
+    def restart(self) -> None:
+        """Remove all that is recorded, for other objects."""
+        self.forget_after(-1)
+        self.objects.unlink(missing_ok=True)
+
     def steps(self) -> list[int]:
         """Return the steps that are recorded; a line that a power cut left incomplete is none."""
         return [record["step"] for record in self._records()]

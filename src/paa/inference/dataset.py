@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -50,10 +50,17 @@ def detect_dataset(
     parts = process.gather((tables, loader.left_out_positions, loader.left_out))
     table = DetectionTable.concatenate([table for tables, _, _ in parts for table in tables])
     unread = sorted(position for _, positions, _ in parts for position in positions)
+    lines = [line for _, _, lines in parts for line in lines]
+    return DetectedDataset(*without_unread(index, table, unread), lines)
+
+
+def without_unread(
+    index: DatasetIndex, table: DetectionTable, unread: Sequence[int]
+) -> tuple[DatasetIndex, DetectionTable]:
+    """Return an index without the images at these positions, and the detections in the rest; DataError for no rest."""
     if not unread:
-        return DetectedDataset(index, table, [])
+        return index, table
     read = np.setdiff1d(np.arange(len(index)), unread)
     if not len(read):
         raise DataError(f"{index.root}: none of the {len(index)} images can be read")
-    table = replace(table, image=np.searchsorted(read, table.image))
-    return DetectedDataset(index.select(read), table, [line for _, _, lines in parts for line in lines])
+    return index.select(read), replace(table, image=np.searchsorted(read, table.image))

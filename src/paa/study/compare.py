@@ -19,6 +19,7 @@ from paa.data.batch import Batch
 from paa.data.index import DatasetIndex
 from paa.data.loader import eval_loader
 from paa.data.transforms import Resize
+from paa.errors import DataError
 from paa.model.detector import Detector
 from paa.runtime.distributed import Process
 from paa.runtime.peak_memory import peak_memory
@@ -75,14 +76,23 @@ class RuleComparison:
 
 @torch.no_grad()
 def compare_on(
-    detector: Detector, index: DatasetIndex, rules: Mapping[str, Assigner], batch_size: int, process: Process
+    detector: Detector,
+    index: DatasetIndex,
+    rules: Mapping[str, Assigner],
+    batch_size: int,
+    process: Process,
+    skip_bad: bool = False,
 ) -> Compared:
-    """Compare rules on a detector's outputs for images that it trains on, whole and unchanged, at its own size."""
+    """Compare rules on a detector's outputs for images that it trains on, whole and unchanged, at its own size.
+
+    skip_bad: leave out images that cannot be read; ImageError otherwise.
+    """
     config = detector.config
     sample = np.unique(np.linspace(0, len(index) - 1, min(_IMAGES, len(index))).astype(np.int64))
-    resize, loading = Resize(config.min_size, config.max_size, config.legacy), LoadingConfig(0, batch_size=batch_size)
+    resize = Resize(config.min_size, config.max_size, config.legacy)
+    loading = LoadingConfig(workers=0, batch_size=batch_size, skip_bad=skip_bad)
     names, together = list(rules), np.zeros((len(rules), len(rules)))
-    objects, largest = 0, None
+    images, objects, largest = 0, 0, None
     for batch in eval_loader(index.select(sample), resize, process, loading):
         moved = batch.to(process.device)
         outputs = detector(moved.images, moved.sizes)
@@ -90,16 +100,18 @@ def compare_on(
         for i, one in enumerate(owners):
             for j, other in enumerate(owners):
                 together[i, j] += int(((one == other) & (one >= 0)).sum())
+        images += len(moved)
         objects += int((moved.gt_labels >= 0).sum())
         if largest is None or len(moved) > len(largest[1]):
             largest = outputs, moved
-    assert largest is not None
+    if largest is None:
+        raise DataError(f"{index.root}: none of the {len(sample)} images to compare rules on can be read")
     count = together.diagonal()
     union = np.maximum(count[:, None] + count - together, 1)
     outputs, moved = largest
     by_process_time = process.device.type == "cpu" and torch.get_num_threads() == 1
     return Compared(
-        images=len(sample),
+        images=images,
         objects=objects,
         batch=len(moved),
         size=(moved.images.shape[2], moved.images.shape[3]),

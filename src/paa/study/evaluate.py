@@ -16,6 +16,7 @@ from paa.data.batch import Batch
 from paa.data.index import DatasetIndex
 from paa.data.loader import eval_loader
 from paa.evaluation.metrics import evaluate
+from paa.inference.dataset import without_unread
 from paa.inference.detect import resize_for, to_original
 from paa.inference.table import DetectionTable
 from paa.model.detector import Detector
@@ -61,10 +62,15 @@ def evaluate_variants(
     process: Process,
     loading: LoadingConfig,
     config: InferenceConfig = InferenceConfig(),
-) -> dict[str, Numbers]:
-    """Return COCO's twelve numbers (0..1) of each of `VARIANTS`, in float32. index: its labels are the detector's."""
+) -> tuple[dict[str, Numbers], int]:
+    """Return COCO's twelve numbers (0..1) of each of `VARIANTS`, in float32, and the number of images.
+
+    index: its labels are the detector's. An image that cannot be read and is skipped (`loading.skip_bad`) is not
+    evaluated.
+    """
     tables: dict[str, list[DetectionTable]] = {name: [] for name in VARIANTS}
-    for batch in eval_loader(index, resize_for(detector, config), process, loading):
+    loader = eval_loader(index, resize_for(detector, config), process, loading)
+    for batch in loader:
         moved = batch.to(process.device)
         outputs = detector(moved.images, moved.sizes)
         anchors = detector.anchors(outputs)
@@ -82,8 +88,12 @@ def evaluate_variants(
                 legacy=detector.config.legacy,
             )
             tables[name].append(_table(found, batch, detector.config.legacy))
-    found_in = {name: DetectionTable.concatenate(parts) for name, parts in tables.items()}
-    return {name: evaluate(index, table).metrics.summary for name, table in found_in.items()}
+    unread = sorted(loader.left_out_positions)
+    numbers = {}
+    for name, parts in tables.items():
+        read, table = without_unread(index, DetectionTable.concatenate(parts), unread)
+        numbers[name] = evaluate(read, table).metrics.summary
+    return numbers, len(index) - len(unread)
 
 
 def _scored(score: Score, outputs: HeadOutputs, anchors: Tensor, batch: Batch, legacy: bool) -> HeadOutputs:

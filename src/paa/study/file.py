@@ -97,7 +97,7 @@ def read_study(path: Path, data: Path | None = None) -> Study:
         file = msgspec.toml.decode(path.read_bytes(), type=_File)
     except OSError as error:
         raise ConfigError(f"{path}: no such file of a study ({error.strerror})") from error
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: no study: {one_line(error)}") from error
     folder = path.resolve().parent
     lists = (file.data, file.rules, file.epochs, file.seeds)
@@ -139,6 +139,8 @@ def _data_set(written: dict[str, Any], folder: Path) -> DataSet:
     for key in ("path", "images", "val_data", "val_images"):
         if isinstance(values.get(key), str):
             values[key] = str(folder / values[key])
+    if isinstance(allowed := values.get("allow_outside"), list) and all(isinstance(each, str) for each in allowed):
+        values["allow_outside"] = [str(folder / each) for each in allowed]
     # never a share of the images to train on, which all runs train on
     values.setdefault("val_split", "val")
     path = Path(values["path"])

@@ -83,6 +83,9 @@ def _check(study: Study, process: Process) -> None:
             make_assigner(rule.text)
     except ConfigError as error:
         raise ConfigError(f"{study.file}: rule {rule.name}: {error}") from error
+    tiles = config_of(study, cells_of(study)[0]).recipe.augment.tiles
+    if tiles is not None:
+        raise ConfigError(f"{study.file}: augment.tiles: a study tests on whole images, so it must train on them too")
     for data in study.data:
         read_splits(config_of(study, next(cell for cell in cells_of(study) if cell.data == data.name)))
 
@@ -124,9 +127,11 @@ def _compare(study: Study, cell: Cell, folder: Path, process: Process) -> bool:
         return False
     try:
         detector = load_trained(folder / cell.folder, process)
-        index, _ = read_splits(config_of(study, cell), detector.names)
+        config = config_of(study, cell)
+        index, _ = read_splits(config, detector.names)
         rules = {rule.name: make_assigner(rule.text) for rule in study.rules}
-        found = compare_on(detector, index, rules, result.recipe["schedule"]["reference_batch"], process)
+        batch_size = result.recipe["schedule"]["reference_batch"]
+        found = compare_on(detector, index, rules, batch_size, process, config.data.skip_bad)
     except Exception as error:
         if not isinstance(error, PaaError) and not any(rule.is_code for rule in study.rules):
             raise  # but a rule of one's own may raise anything

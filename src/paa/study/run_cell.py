@@ -79,7 +79,7 @@ def run_cell(
         detector = load_trained(folder, process)
         train_index, test_index = read_splits(config, detector.names)
         loading = LoadingConfig(workers=config.runtime.workers, skip_bad=config.data.skip_bad)
-        variants = evaluate_variants(detector, test_index, process, loading)
+        variants, tested = evaluate_variants(detector, test_index, process, loading)
     run = RunFolder(folder / RUN)
     recipe = msgspec.json.decode(run.recipe.read_bytes())
     result = CellResult(
@@ -87,7 +87,7 @@ def run_cell(
         cell.rule,
         cell.epochs,
         cell.seed,
-        (len(train_index), len(test_index)),
+        (len(train_index), tested),
         trained.step,
         round(_seconds(run.records(), recipe["schedule"]["reference_batch"]), 1),
         variants,

@@ -70,6 +70,19 @@ def watched_images(val: DatasetIndex | None, train: DatasetIndex, most: int) -> 
     return train.select(np.zeros(0, np.int64))
 
 
+def images_watched_before(history: History, val: DatasetIndex | None, train: DatasetIndex) -> DatasetIndex | None:
+    """Return the images of a run's history, in their order; None where there is none, or one of them is not there."""
+    watched = history.watched()
+    for index in (val, train):
+        if index is None or not watched:
+            continue
+        position = {(printable(index.path(i).name), int(index.image_ids[i])): i for i in range(len(index))}
+        found = [position[key] for one in watched if (key := (one.file, one.image_id)) in position]
+        if len(found) == len(watched):
+            return index.select(np.array(found, np.int64))
+    return None
+
+
 class AssignmentWatch:
     """Looks at the same images at every due step; to be made in one process."""
 
@@ -84,13 +97,14 @@ class AssignmentWatch:
         interval: int,
         steps: int,
         compiled: bool = False,
+        at_a_time: int = _IMAGES,
     ) -> None:
         """index: the images, read at the first look. interval: steps between looks, at least 1. steps: of the run.
 
-        compiled: whether torch.compile runs the network.
+        compiled: whether torch.compile runs the network. at_a_time: images that the network looks at together.
         """
         self._detector, self._index, self._resize, self._rule = detector, index, resize, rule
-        self._precision, self._compiled = precision, compiled
+        self._precision, self._compiled, self._at_a_time = precision, compiled, at_a_time
         self._history, self._interval, self._steps = history, interval, steps
         self._recorded = set(history.steps())
         self._batches: list[Batch] | None = None
@@ -124,7 +138,7 @@ class AssignmentWatch:
         return _PICTURES * step // self._steps
 
     def _read(self) -> list[Batch]:
-        loading = LoadingConfig(workers=0, batch_size=_IMAGES, skip_bad=True)
+        loading = LoadingConfig(workers=0, batch_size=min(_IMAGES, self._at_a_time), skip_bad=True)
         return list(eval_loader(self._index, self._resize, Process(torch.device("cpu")), loading))
 
     def _look(self, batches: list[Batch]) -> list[ObjectAssignment]:

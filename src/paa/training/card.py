@@ -55,23 +55,22 @@ def _without_folder(given: str | None) -> str | None:
     return Path(given).name if given is not None and Path(given).is_absolute() else given
 
 
-def model_card(facts: CardFacts, records: Sequence[Record], metrics: Mapping[str, Any]) -> str:
+def model_card(facts: CardFacts, step: int, records: Sequence[Record], metrics: Mapping[str, Any]) -> str:
     """Return a model card in Markdown, with the hub's metadata in YAML before it.
 
-    records: of the run's log so far. metrics: of the validation of the best checkpoint, in the form of metrics.json;
-    empty without one.
+    step: of last.pt. records: of the run's log so far. metrics: of the validation of the best checkpoint, in the form
+    of metrics.json; empty without one.
     """
     validations = [record for record in records if "AP" in record]
     best = max(validations, key=lambda record: record["AP"] or 0.0, default=None)
-    steps = max((record["step"] for record in records), default=0)
     parts = [
         f"---\n{yaml.safe_dump(_metadata(facts, best), sort_keys=False, allow_unicode=True)}---",
         f"# {facts.name}",
-        _introduction(facts, steps),
+        _introduction(facts, step),
         f"## Use\n\n{_use(best is not None)}",
-        f"## Results\n\n{_results(facts, validations, best)}",
+        f"## Results\n\n{_results(facts, step, validations, best)}",
         *([f"## Classes\n\n{_classes(metrics)}"] if metrics else []),
-        f"## Training\n\n{_training(facts, steps)}",
+        f"## Training\n\n{_training(facts, step)}",
         f"## Limits\n\n{_limits(facts)}",
     ]
     return "\n\n".join(parts) + "\n"
@@ -106,11 +105,11 @@ def _metadata(facts: CardFacts, best: Record | None) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _introduction(facts: CardFacts, steps: int) -> str:
+def _introduction(facts: CardFacts, step: int) -> str:
     model, names = facts.recipe.model, facts.train.names
     classes = f"{len(names)} class{'es' if len(names) > 1 else ''}: {', '.join(map(_plain, names[:20]))}"
     more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    state = "" if steps else " It is not trained yet."
+    state = "" if step else " It is not trained yet."
     return (
         "An object detector, trained with [Probabilistic Anchor Assignment](https://arxiv.org/abs/2007.08103) (PAA, "
         f"ECCV 2020). It finds {classes}{more}. Its backbone is {model.backbone}; images are resized so that the short "
@@ -137,14 +136,16 @@ def _use(validated: bool) -> str:
     )
 
 
-def _results(facts: CardFacts, validations: Sequence[Record], best: Record | None) -> str:
+def _results(facts: CardFacts, step: int, validations: Sequence[Record], best: Record | None) -> str:
     if facts.val is None:
         return "Not evaluated: the run had no validation."
     objects = int((~facts.val.crowd).sum())
     about = f"COCO's numbers, in percent, on {len(facts.val)} images with {objects} objects: {facts.val_source}."
     if best is None:
         return f"{about} Not evaluated yet."
-    rows = [("best.pt", best), ("last.pt", validations[-1])]
+    last = validations[-1]
+    at_last = "last.pt" if last["step"] == step else f"a step before last.pt, which is of step {step}"
+    rows = [("best.pt", best), (at_last, last)]
     table = _table(
         ("weights", "step", *_COLUMNS),
         [(name, str(record["step"]), *(_percent(record.get(each)) for each in _COLUMNS)) for name, record in rows],
@@ -170,7 +171,7 @@ def _classes(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def _training(facts: CardFacts, steps: int) -> str:
+def _training(facts: CardFacts, step: int) -> str:
     train, schedule = facts.train, facts.recipe.schedule
     start = "random weights" if facts.init is None else f"`{facts.init}`"
     recipe = json.dumps(to_dict(replace(facts.recipe, init=facts.init, teacher=facts.teacher)), indent=2)
@@ -185,7 +186,7 @@ def _training(facts: CardFacts, steps: int) -> str:
         f"- Data: {_plain(facts.data)}, {len(train)} images with {int((~train.crowd).sum())} objects.\n"
         f"- Start: {start}.\n"
         f"{taught}"
-        f"- {steps} of {schedule.steps} steps of {facts.batch_size} images, {schedule.optimizer}, learning rate "
+        f"- {step} of {schedule.steps} steps of {facts.batch_size} images, {schedule.optimizer}, learning rate "
         f"{schedule.lr:.3g}.\n"
         f"- Licence: {license}.\n"
         f"- Software: paa {paa.__version__}; `recipe.json` starts the same run again: `paa train --recipe recipe.json "

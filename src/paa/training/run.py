@@ -63,7 +63,7 @@ class Run:
     interruption: Interruption
     first_step: int
     watch: Watch
-    write_card: Callable[[], None]
+    write_card: Callable[[int], None]
 
     def is_due(self, interval: int) -> bool:
         """Return whether something that is done every `interval` steps, and after the last step, is due now."""

@@ -151,9 +151,9 @@ class RunFolder:
         """Write the recipe of the run, from which `--recipe` starts the same run again."""
         write_text(self.recipe, json.dumps(to_dict(recipe), indent=2) + "\n")
 
-    def write_card(self, facts: CardFacts) -> None:
-        """Write the model card, with the numbers of the log so far."""
-        write_text(self.card, model_card(facts, self.records(), self.metrics()))
+    def write_card(self, facts: CardFacts, step: int) -> None:
+        """Write the model card, with the numbers of the log so far; step: of last.pt."""
+        write_text(self.card, model_card(facts, step, self.records(), self.metrics()))
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Write the numbers of a validation as those of the last one."""

@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from paa.config import ScheduleConfig
 from paa.errors import ConfigError
 
-_WARMUP_SHARE = 4  # a default warm-up is at most a quarter of the run
-
 
 @dataclass(frozen=True)
 class Schedule:
@@ -85,8 +83,13 @@ def make_schedule(config: ScheduleConfig, batch_size: int, images: int, named: C
         )
     warmup = config.warmup_steps
     if "warmup_steps" not in named and warmup:
-        warmup = max(1, min(warmup, steps // _WARMUP_SHARE))
+        warmup = min(warmup, max_warmup(steps))
     return Schedule(steps, decays, lr, warmup, config.warmup_factor, config.warmup, config.shape)
+
+
+def max_warmup(steps: int) -> int:
+    """Return the most steps of a default warm-up: a quarter of the run, at least one."""
+    return max(1, steps // 4)
 
 
 def resume_schedule(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from paa.assigners import BY_ANCHORS, make_assigner
-from paa.assigners.rule_text import parse_rule
+from paa.assigners.rule_text import name_of, parse_rule
 from paa.config import CardConfig, DataConfig, Recipe, RuntimeConfig, ValidationConfig, WeightsFormat, check_model
 from paa.core.assignment import Assigner
 from paa.errors import ConfigError
@@ -67,7 +67,7 @@ def ineffective(config: TrainConfig, schedule: Schedule) -> list[str]:
         (("runtime.worker_timeout",), runtime.workers == 0, "there are no loader workers (runtime.workers 0)"),
         (
             ("teacher",),
-            parse_rule(recipe.assigner).name in BY_ANCHORS,
+            name_of(recipe.assigner) in BY_ANCHORS,
             f"the rule {recipe.assigner} looks at no predictions",
         ),
         (("schedule.warmup", "schedule.warmup_factor"), schedule.warmup_steps == 0, "there is no warm-up"),

@@ -27,6 +27,7 @@ from paa.training.agreement import agree_on_checkpoint
 from paa.training.assignment_watch import (
     AssignmentWatch,
     Watch,
+    images_watched_before,
     watch_interval,
     watch_nothing,
     watched_images,
@@ -89,7 +90,7 @@ def set_up(
         if config.resume == "last":
             resume_path = agree_on_checkpoint(process, folder.checkpoint_to_resume)
         check_settings(config, process.world)
-        rule = assigner_of(config) if assigner is None else assigner
+        rule, rule_text = assigner_of(config) if assigner is None else assigner, config.recipe.assigner
 
         reports = ReadReport(), ReadReport()
         validate = config.validation.batch_size > 0
@@ -97,6 +98,8 @@ def set_up(
         val_index = None if val_index is None else first_images(val_index, config.validation.limit)
 
         config, auto_messages = resolve_auto(config, images, process, resume_path)
+        if assigner is None and config.recipe.assigner != rule_text:  # that of the run that is resumed
+            rule = assigner_of(config)
         check_shares(config, process.world)
         config, weights, init_messages = resolve_init(config, resume_path)
         index, tile_messages = cut_tiles(images, config)
@@ -107,13 +110,14 @@ def set_up(
         place(detector, config, process.device, precision)
         teacher = make_teacher(config, detector, rule, precision)
         state, lr_jump = make_state(config, detector, index, precision, resume_path)
+        state.validation_due = state.validation_due and validate  # which may be switched off in a resumed run
         loader = make_loader(index, config, process, state.step, state.schedule.steps)
         check_shared_memory_of(loader, val_index, config, process)
 
         interval = validation_interval(config, state.schedule)
         record: Listener = ignore
         watch: Watch = watch_nothing
-        write_card: Callable[[], None] = do_nothing
+        write_card: Callable[[int], None] = write_nothing
         if process.first:
             claim_folder(folder, config, state, resume_path)
             recipe = as_recipe(config, state.schedule, precision)
@@ -127,7 +131,7 @@ def set_up(
             folder.write_recipe(recipe)
             about_model = (config.data.name, images, val_index, val_source, recipe, config.batch_size, config.card)
             write_card = partial(folder.write_card, CardFacts(folder.path.resolve().name, *about_model))
-            write_card()
+            write_card(state.step)
             watch = make_watch(config, folder, state, precision, rule, val_index, index, process.world)
             start_messages = auto_messages + init_messages + messages
             log_start(config, index, state, process.device, resume_path, start_messages, tile_messages, lr_jump)
@@ -245,7 +249,7 @@ def _whole_path(given: str | None) -> str | None:
     return str(Path(given).absolute()) if given is not None and Path(given).exists() else given
 
 
-def do_nothing() -> None:
+def write_nothing(step: int) -> None:
     """Write no card, in the processes that write no files."""
 
 
@@ -280,25 +284,32 @@ def make_watch(
     """Return what looks at the assignment of some images, of the validation set if there is one.
 
     Where the run trains on tiles, these are tiles to train on: whole images would be larger than any that it sees.
-    There are no more than half as many as a process has at a time, so that a look costs little beside a step. world:
-    the number of processes.
+    There are no more than half as many as a process has at a time, so that a look costs little beside a step. A run
+    that is resumed goes on with its images, whatever its parts and processes are; without these it begins its history
+    anew. world: the number of processes.
     """
     runtime, model, augment = config.runtime, config.recipe.model, config.recipe.augment
     interval = watch_interval(runtime.assignment_interval, runtime.log_interval, state.schedule)
     if not interval:
         return watch_nothing
-    half_a_batch = config.batch_size // (2 * world * config.accumulate)
+    half_a_batch = max(1, config.batch_size // (2 * world * config.accumulate))
+    history, val = History(folder.path), val_index if augment.tiles is None else None
+    images = images_watched_before(history, val, index)
+    if images is None:
+        history.restart()
+        images = watched_images(val, index, half_a_batch)
     size = (model.min_size, model.max_size) if augment.tiles is None else (max(augment.min_sizes), augment.max_size)
     return AssignmentWatch(
         state.detector,
-        watched_images(val_index if augment.tiles is None else None, index, half_a_batch),
+        images,
         Resize(*size, model.legacy),
         rule,
         precision,
-        History(folder.path),
+        history,
         interval,
         state.schedule.steps,
         runtime.compile != "off",
+        half_a_batch,
     )
 
 

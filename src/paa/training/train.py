@@ -102,7 +102,7 @@ def train(
         left_out = run.note_left_out(config.data.train_split, run.loader.left_out)
         for line in left_out_lines(left_out, f"{config.data.train_split}, while training"):
             log.info(line)
-        run.write_card()
+        run.write_card(state.step)
         return run.result()
 
 
@@ -150,7 +150,7 @@ def validate(run: Run) -> None:
     elif state.best > 0:  # patience begins with the first object that is found
         state.since_best += 1
     run.save(folder.last)
-    run.write_card()
+    run.write_card(state.step)
 
 
 def evaluate_weights(run: Run) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from paa.runtime.distributed import Process
 from paa.training.auto import budget_of, resolve_auto, with_fields
 from paa.training.init import resolve_init
 from paa.training.run_data import cut_tiles, read_data
-from paa.training.schedule import Schedule, fit_decays, make_schedule
+from paa.training.schedule import Schedule, fit_decays, make_schedule, max_warmup
 from paa.training.settings import TrainConfig, assigner_of, check_settings
 from paa.training.setup import as_recipe
 from paa.tuning.space import AUGMENTATION, Parameter, Values, fields_of, make_space
@@ -45,18 +45,24 @@ class Base:
         """Return the configuration of a trial; steps: of its run, None for as many as the recipe decides.
 
         What is named is used as it is, and what `auto` decides follows it, as in any run. The values of the base name
-        nothing, so that its run is that of `paa train`.
+        nothing, so that its run is that of `paa train`. A shorter run keeps the decays' shares of the run, and warms up
+        in a quarter of it at most.
         """
-        own = {} if values == {p.name: p.base for p in self.space} else values
-        if steps is not None and AUGMENTATION in values:  # for a run of full length, not for a short one
-            own = {**own, AUGMENTATION: values[AUGMENTATION]}
+        base = {p.name: p.base for p in self.space}
+        own = {} if values == base else dict(values)
+        if AUGMENTATION in values and self.config.auto and steps is not None:
+            own[AUGMENTATION] = values[AUGMENTATION]  # for a run of full length, not for a short one
+        elif not self.config.auto and own.get(AUGMENTATION) == base.get(AUGMENTATION):
+            own.pop(AUGMENTATION, None)  # the recipe's own, which may be another jitter than that of the same name
         fields: Mapping[str, object] = fields_of(own)
         named = [*self.config.named, *fields]
         recipe = with_fields(self.config.recipe, fields)
         if steps is not None:
             named = [*(name for name in named if name not in ("schedule.epochs", "schedule.steps")), "schedule.steps"]
-            short = replace(recipe.schedule, steps=steps, epochs=None)
-            recipe = replace(recipe, schedule=fit_decays(short, recipe.schedule, self.config.named_in("schedule")))
+            warmup = min(recipe.schedule.warmup_steps, max_warmup(steps))
+            short = replace(recipe.schedule, steps=steps, epochs=None, warmup_steps=warmup)
+            own_names = (*self.config.named_in("schedule"), "steps")
+            recipe = replace(recipe, schedule=fit_decays(short, recipe.schedule, own_names))
         return replace(self.config, recipe=recipe, named=tuple(dict.fromkeys(named)))
 
     def full_recipe(self, trained: Recipe, values: Values, process: Process) -> Recipe:
@@ -79,6 +85,8 @@ def find_base(config: TrainConfig, process: Process) -> Base:
     if {"data.val_split", "data.val_data", "data.val_images"}.isdisjoint(config.named):
         # not the set's own validation images either: whoever chooses by them has nothing left to test on
         config = replace(config, named=tuple(dict.fromkeys([*config.named, "data.val_fraction"])))
+    if "schedule.reference_batch" in config.named:  # by which steps and learning rates would be scaled once more
+        raise ConfigError("schedule.reference_batch cannot be set: trials set learning rates for the batch size itself")
     check_settings(config, process.world)
     assigner_of(config)
     index, val_index, val_source = read_data(config.data, True, named=config.named_in("data"))
