@@ -119,6 +119,15 @@ def test_an_exported_model(exported: Path, photos: list[Path]) -> None:
         )
 
 
+def test_a_low_threshold_of_the_server_hides_nothing(checkpoint: Path, photos: list[Path]) -> None:
+    model = load(checkpoint, "cpu")
+    expected = model.predict(photos[0], threshold=0.02)
+    model.inference = type(model.inference)(threshold=0.02)
+    with client_with(model) as client:
+        assert_same(upload(client, photos[:1]).json()["images"][0], expected)
+    assert len(expected) > len(load(checkpoint, "cpu").predict(photos[0], threshold=0.05))
+
+
 def test_what_the_server_says_of_itself(client: TestClient, model: PAA) -> None:
     import paa
 

@@ -125,6 +125,18 @@ def test_a_port_in_use_is_one_line(checkpoint: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err == expected
 
 
+def test_what_an_exported_model_cannot_do_is_said_at_the_start(
+    exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["serve", str(exported), "--port", "0", "--no-voting"])
+    assert ended.value.code == 2
+    printed = capsys.readouterr()
+    assert "serving" not in printed.out
+    assert printed.err.startswith(f"paa: error: {exported}: voting is True in the exported graph and cannot be False: ")
+    assert printed.err.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("host", "port", "message"),
     [

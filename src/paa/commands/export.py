@@ -158,8 +158,25 @@ class Export:
             if self.limit is not None:
                 index = index.select(np.arange(min(self.limit, len(index))))
             if not samples:
-                samples = [index.path(i) for i in range(min(self.samples, len(index)))]
+                samples = self._samples_of(index)
         return Evidence(samples, index, self.loading, self.tolerance)
+
+    def _samples_of(self, index: DatasetIndex) -> list[Path]:
+        """Return the first images of a data set; with --skip-bad the first ones that can be read."""
+        from paa.data.images.read import read_image
+        from paa.errors import ImageError
+
+        samples: list[Path] = []
+        for path in map(index.path, range(len(index))):
+            if len(samples) == self.samples:
+                break
+            try:
+                if self.loading.skip_bad:
+                    read_image(path)
+            except ImageError:
+                continue
+            samples.append(path)
+        return samples
 
     def _to_dict(self, written: Exported) -> dict[str, Any]:
         """Return the comparison as plain values: APs in percent, boxes in pixels."""

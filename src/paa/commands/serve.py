@@ -94,6 +94,7 @@ class Serve:
             model.inference = self.inference
             model.optimise(self.inference.precision, self.inference.compile)
             service = Service(model, self.checkpoint.name, self.limits)
+            service.warm_up()
             hosts = {*LOOPBACK, self.host, *self.hosts} if self.host in LOOPBACK or self.hosts else None
             app = make_app(service, allow_urls=self.allow_urls, hosts=hosts)
             close_pages = self._add_page(app, service, stack)

@@ -17,8 +17,9 @@ UNKNOWN, AMBIGUOUS = -1, -2
 def find_images(index: DatasetIndex, ids: Sequence[Id]) -> npt.NDArray[np.int64]:
     """Return the position (n,) of each image in the index, UNKNOWN or AMBIGUOUS.
 
-    A number is an image's id. A text is a file name, with or without folders and suffix, of one image only; where no
-    image has such a name, it is an id.
+    A number is an image's id. A text is a file name, with or without suffix, of one image only; either may have folders
+    that the other one has not, and the longest path that they share counts. Where no image has such a name, it is an
+    id.
     """
     numbers = {number: position for position, number in enumerate(index.image_ids.tolist())}
     names = _names(index) if any(isinstance(given, str) for given in ids) else {}
@@ -26,7 +27,7 @@ def find_images(index: DatasetIndex, ids: Sequence[Id]) -> npt.NDArray[np.int64]
     def find(given: Id) -> int:
         if isinstance(given, int):
             return numbers.get(given, UNKNOWN)
-        for name in (given, PurePosixPath(given.replace("\\", "/")).name):
+        for name in (given, *_endings(PurePosixPath(given.replace("\\", "/")))):
             if name in names:
                 return names[name]
         return _find_number(given, numbers)
@@ -48,16 +49,27 @@ def find_classes(index: DatasetIndex, ids: Sequence[Id]) -> npt.NDArray[np.int64
 
 
 def _names(index: DatasetIndex) -> dict[str, int]:
-    """Return the position of each image by its stem, its name without folders and its whole name, the last first."""
+    """Return the position of each image by the endings of its path, without suffix and with it, and by all of it.
+
+    Names with the suffix come before those without, and whole ones before endings.
+    """
     paths = [PurePosixPath(bytes(name).decode("utf-8", "surrogateescape")) for name in index.file_names]
-    whole = _by_name(map(str, paths))
-    return _by_name(path.stem for path in paths) | _by_name(path.name for path in paths) | whole
+    names: dict[str, int] = {}
+    for named in ([path.with_suffix("") for path in paths], paths):
+        names |= _by_name(map(_endings, named)) | _by_name([str(path)] for path in named)
+    return names
 
 
-def _by_name(names: Iterable[str]) -> dict[str, int]:
+def _endings(path: PurePosixPath) -> list[str]:
+    """Return a path, and the same without its first folders, the longest first."""
+    return ["/".join(path.parts[start:]) for start in range(len(path.parts))]
+
+
+def _by_name(names_of_each: Iterable[Iterable[str]]) -> dict[str, int]:
     found: dict[str, int] = {}
-    for position, name in enumerate(names):
-        found[name] = AMBIGUOUS if name in found else position
+    for position, names in enumerate(names_of_each):
+        for name in names:
+            found[name] = AMBIGUOUS if name in found else position
     return found
 
 

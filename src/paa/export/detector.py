@@ -26,6 +26,7 @@ class ExportedDetector(Detector):
         self.graph = graph
         self.config, self.names = graph.description.config, graph.description.names
         self.resizes = graph.description.settings.resize
+        self.most_detections = graph.description.settings.max_detections
         self.register_buffer("mean", torch.tensor(self.config.mean).view(1, 3, 1, 1), persistent=False)
         self.train(False)
 

@@ -15,7 +15,7 @@ from paa.core.merging import merge_views
 from paa.core.postprocess import DetectedBatch
 from paa.data.batch import padded_size
 from paa.data.transforms import hflip, resize, resized_size, scale_boxes
-from paa.inference.one_by_one import Found, one_by_one
+from paa.inference.one_by_one import Found, limit_of_part, one_by_one
 from paa.model.detector import PADDING, Detector
 
 _VIEW_LIMIT = 100  # most detections of a view, in the official code
@@ -72,7 +72,7 @@ def _detect_view(
     height, width = padded_size([size], PADDING)
     batch = pad(batch, (0, width - size[1], 0, height - size[0]))
     sizes = torch.tensor([size] * len(batch), device=image.device)
-    limit = max(_VIEW_LIMIT, config.max_detections)
+    limit = limit_of_part(detector.most_detections, _VIEW_LIMIT, config.max_detections)
     boxes, scores, labels = detector.detect(batch, sizes, replace(config, max_detections=limit))
     if mirror:
         boxes = torch.stack([boxes[0], hflip(view, boxes[1])[1]])

@@ -27,3 +27,11 @@ def one_by_one(detect: Callable[[Tensor], Found], images: Tensor, sizes: Tensor,
         for column, values in zip(found, detect(images[b, :, :height, :width])):
             column[b, : len(values)] = values[:limit]
     return found
+
+
+def limit_of_part(most: int | None, usual: int, asked: int) -> int:
+    """Return the most detections of a part of an image: `usual`, or those that are asked for of the image, if more.
+
+    most: those that the detector can give, None for any number; what is asked for beyond is the detector's to refuse.
+    """
+    return max(asked, usual if most is None else min(usual, most))

@@ -165,6 +165,6 @@ def _earlier_drawings(output: Path) -> set[Path]:
     """Return the drawings that the detections.json of a folder names; none if there is no such file."""
     try:
         records = json.loads((output / "detections.json").read_text(encoding="utf-8"))
-        return {(output / name).resolve() for name in {record["drawn"] for record in records}}
+        return {(output / name).resolve() for name in {record["drawn"] for record in records} - {None}}
     except (OSError, ValueError, TypeError, KeyError):
         return set()

@@ -20,7 +20,7 @@ from paa.core.selection import Candidates
 from paa.data.batch import collate
 from paa.data.tiles import tile_boxes
 from paa.data.transforms import resize, resized_size, stretch
-from paa.inference.one_by_one import Found, one_by_one
+from paa.inference.one_by_one import Found, limit_of_part, one_by_one
 from paa.model.detector import PADDING, Detector
 
 _BATCH = 8  # tiles at a time
@@ -48,7 +48,9 @@ def _detect_image(detector: Detector, image: Tensor, config: InferenceConfig) ->
     if len(tiles) == 1:
         boxes, scores, labels, _ = _detect_parts(detector, image, tiles, config)
         return boxes, scores, labels
-    limited = replace(config, max_detections=max(_TILE_LIMIT, config.max_detections))
+    limited = replace(
+        config, max_detections=limit_of_part(detector.most_detections, _TILE_LIMIT, config.max_detections)
+    )
     boxes, scores, labels, tile = _detect_parts(detector, image, tiles, limited)
     cut, elsewhere = borders(boxes, tiles[tile], neighbours(tiles)[tile], _MARGIN * config.tiles.size)
     found = [(boxes[~elsewhere], scores[~elsewhere], labels[~elsewhere], cut[~elsewhere])]

@@ -26,6 +26,8 @@ class Detector(nn.Module):
 
     mean: Tensor
     std: Tensor
+    most_detections: int | None = None
+    """Most detections of an image that `detect` can give, in an exported model; None: as many as are asked for."""
     resizes = False
     """Whether `detect` takes images of their original size and resizes them by itself, as some exported models do."""
 

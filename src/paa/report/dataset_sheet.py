@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,9 @@ from paa.data.images.read import read_image
 from paa.data.index import DatasetIndex
 from paa.data.read_report import counted
 from paa.drawing.boxes import draw_objects
+from paa.errors import ImageError
+
+log = logging.getLogger("paa")
 
 _GAP, _LINE = 10, 24  # pixels between images, and of the line of text under each
 _INK, _PAPER = (40, 40, 40), (255, 255, 255)
@@ -32,15 +36,26 @@ class Item:
     objects: npt.NDArray[np.bool_]
 
 
-def object_sheet(items: Sequence[Item], columns: int = 4, width: int = 1600) -> Image.Image:
+def object_sheet(
+    items: Sequence[Item], columns: int = 4, width: int = 1600, skip_bad: bool = False
+) -> Image.Image | None:
     """Return a sheet of images with their boxes and classes, side by side, each with a line that names it.
 
     A crowd is marked by "(crowd)". width: of the whole sheet, in pixels. Raises ImageError for an image that cannot be
-    decoded.
+    decoded; with skip_bad it is left out, with a warning, and no sheet is returned where no image is left.
     """
     columns = max(1, min(columns, len(items)))
     side = (width - _GAP * (columns + 1)) // columns
-    cells = [_cell(item, side) for item in items]
+    cells = []
+    for item in items:
+        try:
+            cells.append(_cell(item, side))
+        except ImageError as error:
+            if not skip_bad:
+                raise
+            log.warning(f"left out: {error}")
+    if not cells:
+        return None
     lines = [cells[start : start + columns] for start in range(0, len(cells), columns)]
     heights = [max(cell.height for cell in line) for line in lines]
     sheet = Image.new("RGB", (width, _GAP + sum(heights) + _GAP * len(lines)), _PAPER)

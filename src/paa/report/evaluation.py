@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from paa.data.images.read import read_image
 from paa.data.index import DatasetIndex
 from paa.detections import Detections
+from paa.errors import ImageError
 from paa.evaluation.coco_results import write_results
 from paa.evaluation.metrics_dict import metrics_dict
 from paa.inference.table import DetectionTable
@@ -21,6 +23,8 @@ from paa.report.evaluation_report import EvaluationReport
 from paa.report.html.page import write_page
 from paa.report.tables import evaluation_tables, markdown_table
 from paa.runtime.files import whole_file, write_text
+
+log = logging.getLogger("paa")
 
 
 def write_evaluation(folder: Path, report: EvaluationReport) -> None:
@@ -52,15 +56,22 @@ def write_sheet(
 ) -> None:
     """Write a sheet of images evenly spread over the data set, the ground truth to the left, detections to the right.
 
-    images: how many, at most. threshold: least score of a detection that is drawn.
+    images: how many, at most. threshold: least score of a detection that is drawn. An image that cannot be read is not
+    on it, as results can be evaluated without the images; without any there is no sheet.
     """
     rows = []
     for i in np.unique(np.linspace(0, len(index) - 1, min(images, len(index))).astype(np.int64)).tolist():
         own = table.select(table.image == i)
         order = np.argsort(-own.scores, kind="stable")
         detections = Detections(own.boxes[order], own.scores[order], own.labels[order], index.names)
-        image = read_image(index.path(i), (int(index.sizes[i, 0]), int(index.sizes[i, 1])))
+        try:
+            image = read_image(index.path(i), (int(index.sizes[i, 0]), int(index.sizes[i, 1])))
+        except ImageError as error:
+            log.warning(f"not on {path.name}: {error}")
+            continue
         rows.append(Comparison(image, *index.targets(i), detections, index.path(i).name))
+    if not rows:
+        return
     sheet = contact_sheet(rows, index.names, threshold=threshold)
     with whole_file(path) as temporary:
         sheet.save(temporary, "JPEG", quality=90)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 
+import numpy as np
+
 import paa
 from paa.data.images.rgb import Rgb
 from paa.detections import Detections
@@ -32,7 +34,9 @@ class Service:
         self.threshold, self.voting = model.inference.threshold, model.inference.voting
         self.fixed_voting = isinstance(model, ExportedDetector)
         # the network gives all that it finds, so that a threshold can move without it
-        self._model, self._config = model, replace(model.inference, threshold=0.0)
+        candidate = model.inference.effective_candidate_threshold
+        self._model = model
+        self._config = replace(model.inference, threshold=0.0, candidate_threshold=candidate)
         self._resize = resize_for(model, self._config)
         self._batcher = Batcher(
             self._detect,
@@ -47,6 +51,13 @@ class Service:
     def ready(self) -> bool:
         """Whether images are taken."""
         return self._batcher.alive
+
+    def warm_up(self) -> None:
+        """Detect in a blank image, so that what the model cannot do is known now, and the first request is no slower.
+
+        ConfigError for settings that an exported model does not have.
+        """
+        self._detect([self.prepare(np.zeros((480, 640, 3), np.uint8))], self.voting)
 
     def prepare(self, image: Rgb) -> Prepared:
         """Return an image ready to be submitted."""

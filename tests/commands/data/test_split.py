@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from paa.commands.main import main
@@ -102,7 +101,12 @@ def test_an_image_that_cannot_be_decoded(tmp_path: Path, capsys: pytest.CaptureF
     with pytest.raises(SystemExit):
         main(["data", "split", str(folder), str(tmp_path / "new"), "--val-fraction", "0.3"])
     assert f"{file}: " in capsys.readouterr().err.splitlines()[-1]
-    main(["data", "split", str(folder), str(tmp_path / "new"), "--val-fraction", "0.3", "--no-similar"])
-    assert (
-        np.sum([len(read_dataset(tmp_path / "new", name, allow_outside=[tmp_path])) for name in ("train", "val")]) == 9
-    )
+
+    def images_of(name: str, *options: str) -> int:
+        main(["data", "split", str(folder), str(tmp_path / name), "--val-fraction", "0.3", *options])
+        return sum(len(read_dataset(tmp_path / name, part, allow_outside=[tmp_path])) for part in ("train", "val"))
+
+    assert images_of("all", "--no-similar") == 9
+    capsys.readouterr()
+    assert images_of("rest", "--skip-bad") == 8
+    assert f"left out: {file}: " in capsys.readouterr().err

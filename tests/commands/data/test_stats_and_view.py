@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,25 @@ def test_stats(tmp_path: Path, shapes: Path, capsys: pytest.CaptureFixture[str])
 def test_the_tables_fit_a_terminal(shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["data", "stats", str(shapes)])
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+def test_view_of_images_that_cannot_be_decoded(
+    tmp_path: Path, shapes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(shapes, tmp_path / "shapes")
+    files = sorted((folder / "images").iterdir())
+    for file in files[1:]:
+        file.write_bytes(file.read_bytes()[:800])  # of which the header can be read
+    view = ("data", "view", str(folder), "--output", str(tmp_path / "s.jpg"))
+    assert "000" in error(capsys, *view[1:])
+    main([*view, "--skip-bad"])
+    printed = capsys.readouterr()
+    assert "written to" in printed.out
+    assert printed.err.count("left out: ") == len(files) - 1
+    (tmp_path / "s.jpg").unlink()
+    files[0].write_bytes(files[0].read_bytes()[:800])
+    main([*view, "--skip-bad"])
+    assert not (tmp_path / "s.jpg").exists()
 
 
 def test_view(tmp_path: Path, shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:

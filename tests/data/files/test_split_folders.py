@@ -82,7 +82,11 @@ def test_the_folder_of_a_split_is_given(tmp_path: Path) -> None:
 
 def test_options_that_help_where_a_split_is_missing() -> None:
     assert "x: no 'train': it has test; " in str(missing_split(Path("x"), "train", ["test"]))
-    assert "--train-split NAME (paa eval: --split)" in str(missing_split(Path("x"), "train", ["test"]))
+    assert "--train-split NAME (paa eval: --split, paa data: --splits)" in str(
+        missing_split(Path("x"), "train", ["test"])
+    )
     assert "--val-batch-size 0" in str(missing_split(Path("x"), "val", []))
     for own in ("test", "fold_1"):  # a split for training, validation or paa eval
-        assert "--train-split or --val-split NAME (paa eval: --split)" in str(missing_split(Path("x"), own, []))
+        assert "--train-split or --val-split NAME (paa eval: --split, paa data: --splits)" in str(
+            missing_split(Path("x"), own, [])
+        )

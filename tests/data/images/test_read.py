@@ -110,7 +110,7 @@ def test_float_tiff(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("suffix", ["jpg", "png"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
 def test_exif_orientation(tmp_path: Path, orientation: int, suffix: str) -> None:
     pixels = np.zeros((32, 48, 3), np.uint8)
     pixels[:16, :16] = 255  # top left as stored

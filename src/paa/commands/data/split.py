@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from paa.data.index import DatasetIndex
+
+log = logging.getLogger("paa")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +68,10 @@ class SplitData(ReadOptions):
                 raise ConfigError(f"--{option} must be at least 0, got {number}")
         check_new_folder(self.output)
         index = merge(list(self.read().values()))
-        links = list(by_name(index, self.group))
+        similar: list[tuple[int, int]] = []
         if self.similar:
-            links += self._similar(console, index)
+            index, similar = self._similar(console, index)
+        links = [*by_name(index, self.group), *similar]
         groups = joined(len(index), links)
         splits = divide(index, groups, shares, self.seed)
         write_beside(splits, self.output)
@@ -92,8 +96,13 @@ class SplitData(ReadOptions):
         shares = {"train": train, "val": self.val_fraction, "test": self.test_fraction}
         return {split: share for split, share in shares.items() if share}
 
-    def _similar(self, console: Console, index: DatasetIndex) -> list[tuple[int, int]]:
-        """Return the pairs of images that are equal or look alike. Raises ImageError for one that cannot be decoded."""
+    def _similar(self, console: Console, index: DatasetIndex) -> tuple[DatasetIndex, list[tuple[int, int]]]:
+        """Return the images that can be decoded, and the pairs of them that are equal or look alike.
+
+        Raises ImageError for one that cannot be decoded, unless such images are left out.
+        """
+        import numpy as np
+
         from paa.data.read_report import REMEDY
         from paa.errors import ImageError
         from paa.inspection.duplicates import alike
@@ -102,6 +111,12 @@ class SplitData(ReadOptions):
 
         with progress_bar(console, "images", len(index)) as advance:
             facts = look_at_images(index, threads=self.workers, advance=advance)
-        if (error := next((fact.error for fact in facts if fact.error), "")) and not self.skip_bad:
-            raise ImageError(f"{error}; {REMEDY}")
-        return list(alike(facts))
+        errors = [fact.error for fact in facts if fact.error]
+        if errors and not self.skip_bad:
+            raise ImageError(f"{errors[0]}; {REMEDY}")
+        for error in errors:
+            log.warning(f"left out: {error}")
+        read = [i for i, fact in enumerate(facts) if not fact.error]
+        if not read:
+            raise ImageError(f"{self.path}: none of the {len(index)} images can be decoded")
+        return index.select(np.array(read)), list(alike([facts[i] for i in read]))

@@ -68,7 +68,10 @@ class View(ReadOptions):
         chosen = spread(np.arange(len(items)), self.most * self.sheets).tolist()
         self.output.parent.mkdir(parents=True, exist_ok=True)
         for number, start in enumerate(range(0, len(chosen), self.most), start=1):
-            sheet = object_sheet([items[i] for i in chosen[start : start + self.most]], self.columns, self.width)
+            shown = [items[i] for i in chosen[start : start + self.most]]
+            sheet = object_sheet(shown, self.columns, self.width, self.skip_bad)
+            if sheet is None:
+                continue
             path = self.output if number == 1 else self.output.with_stem(f"{self.output.stem}-{number}")
             with whole_file(path) as temporary:
                 sheet.save(temporary, "PNG" if path.suffix.lower() == ".png" else "JPEG", quality=90)

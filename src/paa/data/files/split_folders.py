@@ -34,12 +34,12 @@ def missing_split(source: Path, split: str, found: Sequence[str]) -> MissingSpli
 
 
 def split_hint(split: str) -> str:
-    """Return the options of `paa train` and `paa eval` that choose another split, or none."""
+    """Return the options of `paa train`, `paa eval` and `paa data` that choose another split, or none."""
     if split in split_names("train"):
-        return "choose another with --train-split NAME (paa eval: --split)"
+        return "choose another with --train-split NAME (paa eval: --split, paa data: --splits)"
     if split not in split_names("val"):
-        return "choose another with --train-split or --val-split NAME (paa eval: --split)"
+        return "choose another with --train-split or --val-split NAME (paa eval: --split, paa data: --splits)"
     return (
-        "choose another with --val-split NAME (paa eval: --split), other data with --val-data, a share of the training "
-        "images with --val-fraction, or none with --val-batch-size 0"
+        "choose another with --val-split NAME (paa eval: --split, paa data: --splits), other data with --val-data, a "
+        "share of the training images with --val-fraction, or none with --val-batch-size 0"
     )

@@ -111,14 +111,19 @@ def wrong_size(path: Path, own: tuple[int, int], expected: tuple[int, int]) -> s
 def _size_of(source: Path | bytes) -> tuple[int, int]:
     with open_image(source) as image:
         width, height = image.size
-        turned = image.getexif().get(EXIF_ORIENTATION, 1) in _SIDES_EXCHANGED
+        # Pillow exchanges a TIFF's sides itself
+        turned = image.format != "TIFF" and _exchanges_sides(image)
     return (width, height) if turned else (height, width)
 
 
 def _is_turned(path: Path) -> bool:
     """Return whether an image is shown with its sides exchanged."""
     with open_image(path) as image:
-        return image.getexif().get(EXIF_ORIENTATION, 1) in _SIDES_EXCHANGED
+        return _exchanges_sides(image)
+
+
+def _exchanges_sides(image: Image.Image) -> bool:
+    return image.getexif().get(EXIF_ORIENTATION, 1) in _SIDES_EXCHANGED
 
 
 def _decoded(source: Path | bytes, name: str) -> Rgb:

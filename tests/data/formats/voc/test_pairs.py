@@ -206,3 +206,19 @@ def test_links_are_followed(tmp_path: Path) -> None:
 def test_hidden_files_are_left_out(tmp_path: Path) -> None:
     make(tmp_path, "a.jpg", "a.xml", ".b.jpg", ".b.xml", ".ipynb_checkpoints/c.jpg", ".ipynb_checkpoints/c.xml")
     assert names(read_voc(tmp_path, "train")) == ["a.jpg"]
+
+
+def test_images_of_another_split_are_not_this_ones(tmp_path: Path) -> None:
+    """Where a split's own image is missing, and another split has one of the same name and size."""
+    make(tmp_path, *(f"Annotations/{split}/{n}.xml" for split in ("train", "val") for n in "12"))
+    make(tmp_path, "JPEGImages/train/1.png", "JPEGImages/val/1.png", "JPEGImages/val/2.png")
+    assert "train/2.xml: has no image" in fails(tmp_path, AnnotationError)
+    report = ReadReport(skip_bad=True)
+    assert names(read_voc(tmp_path, "train", report)) == ["JPEGImages/train/1.png"]
+    assert names(read_voc(tmp_path, "val")) == ["JPEGImages/val/1.png", "JPEGImages/val/2.png"]
+
+
+def test_images_of_a_folder_of_several_splits_are_this_ones(tmp_path: Path) -> None:
+    make(tmp_path, "Annotations/train/1.xml", "Annotations/val/2.xml", "JPEGImages/trainval/1.png")
+    make(tmp_path, "JPEGImages/trainval/2.png", "JPEGImages/test/3.png")
+    assert names(read_voc(tmp_path, "train")) == ["JPEGImages/trainval/1.png"]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from paa.data.files.folders import subfolders
 from paa.data.files.image_folders import image_files
 from paa.data.files.split_folders import split_folders
-from paa.data.files.splits import is_split, split_of
+from paa.data.files.splits import is_split, split_of, splits_in
 from paa.data.formats.voc.places import ANNOTATION_FOLDERS, IMAGE_FOLDER_NAMES, Place
 from paa.data.read_report import ReadReport, first_few
 from paa.errors import DataError
@@ -32,6 +32,12 @@ class ImageFolder:
     splits: dict[Path, str]
     remarks: list[str]
     deep: bool = True
+
+    def without_other_splits(self, split: str) -> ImageFolder:
+        """Return the folder without the images that lie in a folder of another split: they may have the same names."""
+        own = splits_in(split)
+        files = [f for f in self.files if not own or own & splits_in(self.splits[f]) or not splits_in(self.splits[f])]
+        return replace(self, files=files, splits={file: self.splits[file] for file in files})
 
 
 def find_image_folder(place: Place, keys: Iterable[str], named: Path | None) -> ImageFolder:

@@ -86,6 +86,8 @@ def _section(place: Place, in_folder_of_split: bool, request: ReadRequest) -> Se
         splits = [place.split] if place.split else main_lists(lists)
         nothing = ImageFolder(place.base, [], {}, [])
         images = find_image_folder(place, map(place.key, files), request.images) if wanted else nothing
+        if place.split:
+            images = images.without_other_splits(place.split)
         return Section(place, files, listed, splits, wanted, images)
     images = find_image_folder(place, map(place.key, files), request.images)
     splits = sorted(set(images.splits.values()) - {""})

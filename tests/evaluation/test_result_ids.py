@@ -1,0 +1,47 @@
+"""Which image a text in results of another tool means: paths with folders and suffixes, or without."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from paa.evaluation.result_ids import AMBIGUOUS, UNKNOWN, find_images
+
+
+def images(*names: str) -> Any:
+    """Return what counts of an index of images of these names, with the ids 1, 2, ..."""
+    file_names = np.array([name.encode() for name in names], np.bytes_)
+    return SimpleNamespace(image_ids=np.arange(1, len(names) + 1), file_names=file_names)
+
+
+INDEX = images("clip1/000012.jpg", "clip2/000012.jpg", "deep/in/a.jpg", "b.jpg", "deep/b.png")
+
+
+@pytest.mark.parametrize(
+    ("given", "position"),
+    [
+        ("clip1/000012.jpg", 0),
+        ("clip2/000012", 1),
+        ("frames/clip2/000012.jpg", 1),
+        ("/home/ann/frames/clip1/000012", 0),
+        (r"C:\frames\clip1\000012.jpg", 0),
+        ("000012", AMBIGUOUS),
+        ("clip3/000012.jpg", AMBIGUOUS),
+        ("in/a.jpg", 2),
+        ("in/a", 2),
+        ("elsewhere/a", 2),
+        ("b.jpg", 3),
+        ("b.png", 4),
+        ("deep/b", 4),
+        ("b", 3),
+        ("5", 4),
+        ("6", UNKNOWN),
+        ("c.jpg", UNKNOWN),
+        ("", UNKNOWN),
+    ],
+)
+def test_images_by_the_longest_path_that_is_shared(given: str, position: int) -> None:
+    assert find_images(INDEX, [given]).tolist() == [position]
