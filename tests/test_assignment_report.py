@@ -19,8 +19,8 @@ from tests.study.studies import made_up
 STUDY = Path(__file__).parents[1] / "benchmarks" / "studies" / "assignment.toml"
 
 
-def results(aps: dict[str, list[float]], *missing: str) -> Results:
-    made = made_up(aps, "raccoon")
+def results(aps: dict[str, list[float]], *missing: str, data: str = "raccoon") -> Results:
+    made = made_up(aps, data)
     cells = [replace(c, recipe={"model": {"anchor_scale": 4.0}}, environment={"git_commit": "abc"}) for c in made.cells]
     return replace(made, cells=cells, missing=list(missing))
 
@@ -41,6 +41,17 @@ def test_the_page_says_what_is_known_and_what_is_missing(tmp_path: Path) -> None
     table = text.partition("## The paper's table of rules, in small")[2].partition("## raccoon")[0]
     assert table.index("atss") < table.index("paa ")
     assert "simota" not in table
+    assert "mean over the data sets" not in text
+
+
+def test_means_over_several_data_sets_come_first() -> None:
+    aps = {"paa": [0.40, 0.42, 0.41], "atss": [0.30, 0.33, 0.31]}
+    raccoon, cards = results(aps), results(aps, data="cards")
+    both = replace(raccoon, data={**raccoon.data, **cards.data}, cells=[*raccoon.cells, *cards.cells])
+    text = assignment_report.page(both, {"machine": {"cpu": "a CPU"}})
+    assert "leaves out zero: atss in the mean over the data sets: -9.7 (-" in text
+    table = text.partition("## The paper's table of rules, in small")[2]
+    assert table.index("In the mean over the data sets, 12 epochs:") < table.index("raccoon, 12 epochs:")
 
 
 def test_committed_runs_count_as_finished(tmp_path: Path) -> None:

@@ -97,14 +97,13 @@ class AssignmentWatch:
         interval: int,
         steps: int,
         compiled: bool = False,
-        at_a_time: int = _IMAGES,
     ) -> None:
         """index: the images, read at the first look. interval: steps between looks, at least 1. steps: of the run.
 
-        compiled: whether torch.compile runs the network. at_a_time: images that the network looks at together.
+        compiled: whether torch.compile runs the network.
         """
         self._detector, self._index, self._resize, self._rule = detector, index, resize, rule
-        self._precision, self._compiled, self._at_a_time = precision, compiled, at_a_time
+        self._precision, self._compiled = precision, compiled
         self._history, self._interval, self._steps = history, interval, steps
         self._recorded = set(history.steps())
         self._batches: list[Batch] | None = None
@@ -138,7 +137,8 @@ class AssignmentWatch:
         return _PICTURES * step // self._steps
 
     def _read(self) -> list[Batch]:
-        loading = LoadingConfig(workers=0, batch_size=min(_IMAGES, self._at_a_time), skip_bad=True)
+        # one at a time: a resumed run may look at more images than it has in a part of a step
+        loading = LoadingConfig(workers=0, batch_size=1, skip_bad=True)
         return list(eval_loader(self._index, self._resize, Process(torch.device("cpu")), loading))
 
     def _look(self, batches: list[Batch]) -> list[ObjectAssignment]:

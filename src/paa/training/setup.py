@@ -309,7 +309,6 @@ def make_watch(
         interval,
         state.schedule.steps,
         runtime.compile != "off",
-        half_a_batch,
     )
 
 
