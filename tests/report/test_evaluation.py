@@ -101,8 +101,8 @@ def test_a_sheet_without_an_image(tmp_path: Path, shapes: Path) -> None:
     assert (tmp_path / "rest.jpg").exists()
     for i in range(1, len(index)):
         index.path(i).unlink()
-    write_sheet(tmp_path / "none.jpg", index, near_truth(index))
-    assert not (tmp_path / "none.jpg").exists()
+    write_sheet(tmp_path / "rest.jpg", index, near_truth(index))
+    assert not (tmp_path / "rest.jpg").exists()
 
 
 def test_sheet(tmp_path: Path, shapes: Path) -> None:

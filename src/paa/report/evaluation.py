@@ -71,6 +71,7 @@ def write_sheet(
             continue
         rows.append(Comparison(image, *index.targets(i), detections, index.path(i).name))
     if not rows:
+        path.unlink(missing_ok=True)  # one of an evaluation before
         return
     sheet = contact_sheet(rows, index.names, threshold=threshold)
     with whole_file(path) as temporary:
