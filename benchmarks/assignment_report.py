@@ -104,7 +104,7 @@ def page(results: Results, about: Mapping[str, Any]) -> str:
         parts.append(PICTURE)
     parts += ["## The paper's table of rules, in small\n", f"{PARTS_NOTE} Rules in the order of the paper's Table 1.\n"]
     paper = replace(results, rules={rule: results.rules[rule] for rule in PAPER if rule in results.rules})
-    for epochs in budgets_with_means(results):
+    for epochs in results.epochs:
         if rows := mean_parts_rows(paper, epochs):
             parts += [f"In the mean over the data sets, {epochs:g} epochs:\n", markdown_table(rows), ""]
     for data, epochs in results.groups():
@@ -158,7 +158,7 @@ def seeds_done(results: Results) -> dict[str, list[str]]:
 def beyond_chance(results: Results) -> list[str]:
     """Return which differences to the first rule are more than the chance of the seeds, as far as that can be said."""
     lines, without = [], []
-    for epochs in budgets_with_means(results):
+    for epochs in results.epochs:
         for rule in list(results.rules)[1:]:
             _, change = mean_over_data(results, epochs, rule)
             if change is not None and excludes_zero(change):
@@ -184,11 +184,6 @@ def beyond_chance(results: Results) -> list[str]:
             "seeds on microcontrollers, which has 7 images to test on, and by 5 on raccoon.\n"
         )
     return said
-
-
-def budgets_with_means(results: Results) -> list[float]:
-    """Return the budgets of a study of several data sets; of one alone a mean over them would say the same again."""
-    return results.epochs if len(results.data) > 1 else []
 
 
 def excludes_zero(change: Estimate) -> bool:

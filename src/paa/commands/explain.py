@@ -129,12 +129,12 @@ class Explain:
 
     def _rule_text(self, model: PAA) -> str:
         """Return the rule that is asked for, or that of the training, but no code that the checkpoint alone names."""
-        from paa.assigners.rule_text import name_of
+        from paa.assigners.rule_text import RuleText, name_of
 
         if self.assigner is not None:
             return self.assigner
         trained_by = model.provenance.get("assigner", "paa")
-        if ":" in name_of(trained_by):  # code
+        if RuleText(name_of(trained_by), {}).is_code:  # its parameters may be more than a text can say
             raise ConfigError(
                 f"{self.what}: was trained by {trained_by!r}, a rule that is code that would be run: if you trust it, "
                 "name it with --assigner; --assigner paa explains by the paper's rule"

@@ -69,8 +69,7 @@ def overall_tables(results: Results) -> list[StudyTable]:
             row[f"{data}, {epochs:g}"] = with_interval(measured(results.of(data, epochs, rule), "AP"))
         rows.append(row)
     tables = [StudyTable("AP", f"Columns: data set, epochs. {SEEDS_NOTE} {_seeds_note(results.cells)}".strip(), rows)]
-    if len(results.data) > 1:
-        tables += [means_table(results, epochs) for epochs in results.epochs]
+    tables += [means_table(results, epochs) for epochs in results.epochs]
     return [table for table in tables if table.rows]
 
 

@@ -125,8 +125,11 @@ def mean_over_data(
 ) -> tuple[Estimate | None, Estimate | None]:
     """Return the mean AP over all data sets, and the paired difference of it to the first rule's.
 
-    Of the seeds that are finished on every data set of the study, each with its own mean; None where there is none.
+    Of the seeds that are finished on every data set of the study, each with its own mean; None where there is none, and
+    in a study of one data set, whose own numbers say the same.
     """
+    if len(results.data) == 1:
+        return None, None
     ours, first = (_means_by_seed(results, epochs, name, variant) for name in (rule, results.first_rule))
     differences = [value - first[seed] for seed, value in ours.items() if seed in first]
     return estimate(list(ours.values())), estimate(differences)

@@ -76,7 +76,8 @@ def images_watched_before(history: History, val: DatasetIndex | None, train: Dat
     for index in (val, train):
         if index is None or not watched:
             continue
-        position = {(printable(index.path(i).name), int(index.image_ids[i])): i for i in range(len(index))}
+        alike = np.flatnonzero(np.isin(index.image_ids, [one.image_id for one in watched])).tolist()
+        position = {(printable(index.path(i).name), int(index.image_ids[i])): i for i in alike}
         found = [position[key] for one in watched if (key := (one.file, one.image_id)) in position]
         if len(found) == len(watched):
             return index.select(np.array(found, np.int64))

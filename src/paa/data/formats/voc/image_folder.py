@@ -35,8 +35,9 @@ class ImageFolder:
 
     def without_other_splits(self, split: str) -> ImageFolder:
         """Return the folder without the images that lie in a folder of another split: they may have the same names."""
-        own = splits_in(split)
-        files = [f for f in self.files if not own or own & splits_in(self.splits[f]) or not splits_in(self.splits[f])]
+        own, folders = splits_in(split), set(self.splits.values())
+        others = {name for name in folders if own and splits_in(name) and not own & splits_in(name)}
+        files = [file for file in self.files if self.splits[file] not in others]
         return replace(self, files=files, splits={file: self.splits[file] for file in files})
 
 
