@@ -250,7 +250,12 @@ class DataConfig:
     @property
     def name(self) -> str:
         """The name of the data set: that of its folder, or of its file without the suffix."""
-        return self.path.stem if self.path.suffix else self.path.resolve().name
+        return data_name(self.path)
+
+
+def data_name(path: Path) -> str:
+    """Return the name of a data set: that of its folder, or of its file without the suffix."""
+    return path.stem if path.is_file() else path.resolve().name
 
 
 @dataclass(frozen=True)

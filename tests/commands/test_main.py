@@ -169,6 +169,21 @@ def test_eval_gives_the_same_numbers_at_any_batch_size(tmp_path: Path, shapes: P
         assert other["classes"] == found[0]["classes"]
 
 
+def test_eval_loses_no_file(tmp_path: Path, shapes: Path, checkpoint: Path, fails: Fails) -> None:
+    results = tmp_path / "results.json"
+    results.write_text("[]")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "log.jsonl").write_text("")
+    for what, output, says in (
+        (results, tmp_path, "results.json: would be overwritten by its evaluation"),
+        (checkpoint, run, "is the folder of a training run"),
+    ):
+        assert says in fails("eval", what, "--data", shapes, "--split", "train", "--output", output)
+    assert results.read_text() == "[]"
+    assert [path.name for path in run.iterdir()] == ["log.jsonl"]
+
+
 def test_eval_without_objects(tmp_path: Path, shapes: Path, checkpoint: Path) -> None:
     data = shutil.copytree(shapes, tmp_path / "data")
     content = json.loads((data / "val.json").read_text())

@@ -55,6 +55,18 @@ def test_a_resumed_run_forgets_what_it_does_again(history: History) -> None:
     assert history.steps() == [0, 20, 40]
 
 
+def test_a_history_of_other_images_is_kept_beside(history: History) -> None:
+    for number in (1, 2):
+        aside = history.restart()
+        assert aside == history.path.with_name(f"assignment-before-{number}")
+        assert aside is not None
+        assert (aside / "objects.json").exists()
+        assert history.steps() == []
+        history.begin(WATCHED, LEVELS, [np.zeros((20, 30, 3), np.uint8)] * 2)
+        history.append(0, [make_object(2, 9), make_object(0, 0)])
+    assert History(history.path.parent / "another").restart() is None
+
+
 def test_a_folder_without_records(tmp_path: Path) -> None:
     History(tmp_path).forget_after(3)
     assert list(tmp_path.iterdir()) == []

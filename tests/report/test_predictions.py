@@ -12,7 +12,7 @@ from PIL import Image
 
 import paa
 from paa import PAA
-from paa.config import InferenceConfig
+from paa.config import InferenceConfig, PredictionOutput
 from paa.data.images.read import read_image
 from paa.data.images.rgb import Rgb
 from paa.errors import ConfigError, ImageError, RunError
@@ -214,6 +214,21 @@ def test_only_the_json(tmp_path: Path, model: PAA, images: list[Path]) -> None:
     write_predictions(model, named(images[:1]), images[0].parent, save=())
     assert {path.name for path in images[0].parent.iterdir()} == {"a.jpg", "detections.json"}
     assert images[0].read_bytes() == before
+
+
+@pytest.mark.parametrize(("output", "file"), [("yolo", "labels"), ("yolo", "classes.txt"), ("coco", "results.json")])
+def test_files_of_a_data_set_are_never_overwritten(
+    tmp_path: Path, model: PAA, images: list[Path], output: PredictionOutput, file: str
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / file).mkdir() if file == "labels" else (folder / file).write_text("by hand")
+    with pytest.raises(ConfigError, match=f"{file}: is not of an earlier prediction"):
+        write_predictions(model, named(images[:1]), folder, save=(output,))
+    assert [path.name for path in folder.iterdir()] == [file]
+    other = tmp_path / "new"
+    for _ in range(2):  # those of an earlier prediction are
+        write_predictions(model, named(images[:1]), other, save=(output,))
 
 
 def test_outputs_of_a_run_that_is_stopped(tmp_path: Path, model: PAA, images: list[Path]) -> None:

@@ -32,6 +32,7 @@ from paa.training.auto import (
     decide,
     decided_model,
     facts_of,
+    level_of_file,
 )
 from paa.training.init import resolve_init
 from paa.training.options import build_config
@@ -174,6 +175,17 @@ def test_a_detector_keeps_its_anchors_and_its_backbone_learns_slowly() -> None:
         assert (decided.recipe.model.first_level, decided.recipe.model.anchor_scale) == (level, scale)
         assert decided.recipe.schedule.backbone_lr_factor == factor
         assert any("anchors" in line for line in lines) == (start == LITE)
+
+
+def test_a_detector_in_a_file_keeps_its_level(checkpoint: Path) -> None:
+    assert level_of_file(config("init", init=str(checkpoint))) == 3
+    assert level_of_file(config()) is None
+    assert level_of_file(config("init", init=LITE)) is None
+    facts = replace(FACTS, small_object=0.02)
+    own, _ = decide(config("init", init=str(checkpoint)), facts, GPU, LITE, own_level=3)
+    hosted, _ = decide(config("init", init="mmdet/r50_2x"), facts, GPU, LITE)
+    assert own.recipe.model.first_level == 3
+    assert own.recipe.schedule == hosted.recipe.schedule
 
 
 def test_without_weights_it_trains_from_scratch_and_says_what_helps() -> None:

@@ -124,6 +124,13 @@ def test_weights_to_start_from(facts: CardFacts, init: str | None, shown: str, b
     assert ModelCard(text).data.base_model == base
 
 
+def test_a_rule_of_ones_own_is_named_without_its_folder(facts: CardFacts) -> None:
+    recipe = replace(facts.recipe, assigner="/home/me/secret/my_rules.py:rule(most=3)")
+    text = model_card(replace(facts, recipe=recipe), 0, [], {})
+    assert "my_rules.py:rule(most=3)" in text
+    assert "secret" not in text
+
+
 def test_numbers_of_an_earlier_step_are_not_those_of_last_pt(facts: CardFacts) -> None:
     assert "| last.pt | 30 |" in model_card(facts, 30, VALIDATIONS, {})
     text = model_card(facts, 34, VALIDATIONS, {})

@@ -39,6 +39,18 @@ def test_a_step_is_tried_and_running_out_of_memory_is_an_answer(shapes: Path, mo
     assert not fits_in_memory(small, index, CPU.device, 2, "float32")
     assert fits_in_memory(small, index, CPU.device, 1, "float32")
 
+    def fails(says: str) -> None:
+        def forward(*given: object) -> object:
+            raise RuntimeError(says)
+
+        monkeypatch.setattr(Detector, "forward", forward)
+
+    fails("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+    assert not fits_in_memory(small, index, CPU.device, 1, "float32")
+    fails("shape mismatch")
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        fits_in_memory(small, index, CPU.device, 1, "float32")
+
 
 def test_only_auto_on_a_gpu_tries(shapes: Path, tmp_path: Path, micro: Micro, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "fits_in_memory", lambda recipe, index, device, images, *_: images <= 1)

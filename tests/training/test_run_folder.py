@@ -314,6 +314,17 @@ def test_a_damaged_last_checkpoint_falls_back(tmp_path: Path, caplog: pytest.Log
     assert torch.load(folder.previous, weights_only=True) == {"step": 1}
 
 
+def test_a_finished_run_whose_checkpoint_was_moved_is_left_alone(tmp_path: Path) -> None:
+    folder = saved_twice(tmp_path)
+    folder.config.write_text('{"recipe": {}, "schedule": {"steps": 2}}')
+    folder.log.write_text('{"step": 1}\n')
+    folder.last.unlink()
+    assert folder.checkpoint_to_resume() == folder.previous  # a crash may have lost the last one
+    folder.log.write_text('{"step": 1}\n{"step": 2}\n')
+    with pytest.raises(RunError, match=r"last\.pt: no such file, but the run is finished.*--resume .*previous\.pt"):
+        folder.checkpoint_to_resume()
+
+
 def test_where_both_are_damaged_the_last_is_named(tmp_path: Path) -> None:
     folder = saved_twice(tmp_path)
     folder.last.write_bytes(b"")

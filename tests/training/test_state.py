@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -104,6 +105,26 @@ def test_a_state_that_is_loaded_is_the_one_that_was_saved(
     assert (model.config, model.names) == (MODEL, ("cat", "dog"))
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_run_goes_on_the_same_in_another_memory_layout(optimizer: Literal["adamw", "sgd"]) -> None:
+    recipe = Recipe(MODEL, schedule=ScheduleConfig(optimizer=optimizer))
+    saved = make_state(1, recipe)
+    content = saved.state_dict()
+
+    def next_step(memory_format: torch.memory_format) -> dict[str, torch.Tensor]:
+        state = make_state(2, recipe)
+        state.detector.to(memory_format=memory_format)
+        state.load_state_dict(deepcopy(content), "last.pt")
+        generator = torch.Generator().manual_seed(3)
+        for parameter in state.detector.parameters():
+            if parameter.requires_grad:
+                parameter.grad = torch.empty_like(parameter).copy_(torch.rand(parameter.shape, generator=generator))
+        state.optimizer.step()
+        return state.detector.state_dict()
+
+    assert differences(next_step(torch.channels_last), next_step(torch.contiguous_format)) == []
+
+
 def test_a_schedule_is_kept_for_comparison() -> None:
     saved, loaded = make_state(1), make_state(1)
     saved.schedule = replace(saved.schedule, steps=7, decays=(3, 5))
@@ -144,6 +165,9 @@ def test_a_state_of_another_run() -> None:
     state.run_config["schedule"]["backbone_lr_factor"] = 1.0
     optimizer = {**training["optimizer"], "param_groups": training["optimizer"]["param_groups"][:-1]}
     fails(CheckpointError, "another version's optimizer", training={**training, "optimizer": optimizer})
+    for name in ("step", "run_config", "optimizer"):  # somebody made the file smaller
+        fails(CheckpointError, f"has no training.{name}", training={n: v for n, v in training.items() if n != name})
+    fails(CheckpointError, "has no training.step", training=[])
     with pytest.raises(CheckpointError, match=r"^model\.pt: no training checkpoint"):
         state.load_state_dict({name: value for name, value in content.items() if name != "training"}, "model.pt")
 

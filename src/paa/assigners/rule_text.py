@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from paa.errors import ConfigError
@@ -26,6 +27,13 @@ class RuleText(NamedTuple):
         """Return the text of the rule, which `parse_rule` reads."""
         given = ", ".join(f"{name}={value!r}" for name, value in self.parameters.items())
         return f"{self.name}({given})" if given else self.name
+
+
+def without_folder(text: str) -> str:
+    """Return the text of a rule without the folder of its file, which is one of the machine it was run on."""
+    name = name_of(text)
+    file, colon, own = name.rpartition(":")
+    return f"{PurePath(file).name}{colon}{own}{text[len(name) :]}" if file.endswith(".py") else text
 
 
 def parse_rule(text: str) -> RuleText:

@@ -108,6 +108,7 @@ class Eval:
         inference = self._checked()
         if self.output is not None:
             check_folder(self.output)
+            self._check_output(self.output)
         report = ReadReport(self.loading.skip_bad)
         result = self._evaluate(inference, report, console)
         if result is None:  # the first process writes the results of all
@@ -137,6 +138,18 @@ class Eval:
             raise ConfigError(f"--draws must be at most {_MOST_DRAWS}, got {self.draws}")
         limit_pixels(self.max_pixels)
         return with_tiles(with_views(self.inference, self.multi_scale, self.views), self.tiles, self.tiling)
+
+    def _check_output(self, folder: Path) -> None:
+        """Raise ConfigError where what is evaluated, or the list of a run, would be lost in the output folder."""
+        from paa.report.evaluation import RESULTS
+        from paa.training.run_folder import RunFolder
+
+        if RunFolder(folder).log.exists():
+            raise ConfigError(f"--output {folder}: is the folder of a training run; name a new one, as {folder}/eval")
+        written = (folder / RESULTS).resolve()
+        for given in (self.what, self.against):
+            if given is not None and Path(given).resolve() == written:
+                raise ConfigError(f"{given}: would be overwritten by its evaluation; give another --output")
 
     def _evaluate(self, inference: InferenceConfig, report: ReadReport, console: Console) -> EvaluationReport | None:
         """Return the evaluation with all that was asked for beside it; None in every process but the first."""

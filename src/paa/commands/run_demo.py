@@ -11,7 +11,7 @@ from typing import Any
 from paa.config import AugmentConfig, DataConfig, LoadingConfig, RuntimeConfig, ValidationConfig
 from paa.data.read import read_dataset
 from paa.data.shapes import make_shapes
-from paa.errors import RunError
+from paa.errors import ConfigError, RunError
 from paa.evaluation.analysis import analyse
 from paa.evaluation.dataset import evaluate_dataset
 from paa.evaluation.metrics import CocoMetrics
@@ -39,8 +39,11 @@ def run_demo(
     """Make the data set (folder/shapes), train (folder/run), evaluate (folder/evaluation).
 
     images: of the data set, a fifth of them for validation; steps: of training. Returns the numbers on the validation
-    set and the seconds that training and evaluation took. RunError if the folder is not empty.
+    set and the seconds that training and evaluation took. RunError if the folder is not empty, ConfigError in more than
+    one process.
     """
+    if process.world > 1:
+        raise ConfigError("paa demo runs in one process: start it without torchrun")
     if folder.exists() and any(folder.iterdir()):
         raise RunError(f"{folder}: exists and is not empty; remove it or give another --output")
     data = make_shapes(folder / "shapes", images)
@@ -65,7 +68,7 @@ def run_demo(
     index = read_dataset(data, "val")
     model = load(result.last, str(process.device))
     evaluated = evaluate_dataset(model, index, process, model.inference, LoadingConfig(workers=1))
-    assert evaluated is not None  # a demo is one process
+    assert evaluated is not None  # in one process
     seconds = time.perf_counter() - started
     write_evaluation(
         folder / "evaluation", EvaluationReport(str(result.last), str(data), evaluated, analyse(evaluated))

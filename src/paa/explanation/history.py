@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,10 +57,19 @@ class History:
         except (OSError, ValueError, KeyError, TypeError):
             return []
 
-    def restart(self) -> None:
-        """Remove all that is recorded, for other objects."""
-        self.forget_after(-1)
-        self.objects.unlink(missing_ok=True)
+    def restart(self) -> Path | None:
+        """Begin anew, for other objects. Return the folder that what is recorded so far has now, if there is any."""
+        if not self.steps():
+            self.forget_after(-1)
+            self.objects.unlink(missing_ok=True)
+            return None
+        names = (self.path.with_name(f"{FOLDER}-before-{number}") for number in itertools.count(1))
+        aside = next(path for path in names if not path.exists())
+        try:
+            self.path.rename(aside)
+        except OSError as error:
+            raise cannot_write(aside, error) from error
+        return aside
 
     def steps(self) -> list[int]:
         """Return the steps that are recorded; a line that a power cut left incomplete is none."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 import numpy as np
 import numpy.typing as npt
 
+from paa.data.files.paths import matches
 from paa.data.index import DatasetIndex
 from paa.errors import ConfigError
 from paa.inspection.anchors import image_of_rows
@@ -64,4 +64,4 @@ def _is_named(index: DatasetIndex, i: int, names: tuple[str, ...]) -> bool:
     path = index.path(i)
     below = bytes(index.file_names[i]).decode("utf-8", "surrogateescape")
     own = (path.name, path.stem, str(path), below, str(index.image_ids[i]))
-    return any(fnmatchcase(form, name) for name in names for form in own)
+    return any(matches(form, name) for name in names for form in own)

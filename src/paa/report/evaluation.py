@@ -26,6 +26,9 @@ from paa.runtime.files import whole_file, write_text
 
 log = logging.getLogger("paa")
 
+RESULTS = "results.json"
+"""The file of an evaluation's detections."""
+
 
 def write_evaluation(folder: Path, report: EvaluationReport) -> None:
     """Write metrics.json, results.json (COCO's format), report.md, precision_recall.png and sheet.jpg to `folder`.
@@ -39,7 +42,7 @@ def write_evaluation(folder: Path, report: EvaluationReport) -> None:
     if report.analysis is not None:
         write_text(folder / "analysis.json", _json(beside_metrics_dict(report)))
         write_page(folder / "report.html", report)
-    write_results(folder / "results.json", evaluated.index, evaluated.table)
+    write_results(folder / RESULTS, evaluated.index, evaluated.table)
     tables = [markdown_table(rows) for _, rows in evaluation_tables(evaluated)]
     write_text(folder / "report.md", "\n\n".join(tables) + "\n")
     if any(curve.objects for curve in evaluated.curves):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +32,15 @@ _OUTPUTS: dict[PredictionOutput, Output] = {
     "csv": csv_rows,
     "parquet": parquet_rows,
 }
+_FILES: dict[PredictionOutput, tuple[str, ...]] = {
+    "coco": ("results.json",),
+    "yolo": ("classes.txt", "labels"),
+    "csv": ("detections.csv",),
+    "parquet": ("detections.parquet",),
+}
+"""What an output writes, but for drawings, whose names are compared with those of the images."""
+RECORDS = "detections.json"
+"""What every prediction writes."""
 
 
 class Written(NamedTuple):
@@ -67,7 +76,8 @@ def write_predictions(
     detections.json is a list of {file, drawn, width, height, detections: [{box: xyxy, score, label, name}]}, valid JSON
     after every image; `drawn` is None if no images are saved; each frame of a video has an entry, with its `frame` and
     `time` after `file`. An image that cannot be read is left out, and named in left_out.txt.
-    ConfigError where a drawing would take the place of one of the images; ImageError, with nothing written, if none of
+    ConfigError where a drawing would take the place of one of the images, or an output that of a file that is no
+    earlier prediction's; ImageError, with nothing written, if none of
     them can be read; RunError for a file that cannot be written: those before it stay.
     """
     check_folder(folder)
@@ -81,6 +91,7 @@ def write_predictions(
     drawn = {(folder / drawn_name(name, named.of_frames)).resolve() for named, name in zip(sources, names) if draws}
     if lost := given & drawn:
         raise ConfigError(f"{min(lost)}: would be overwritten by its drawing; give another --output")
+    _check_not_somebody_elses(folder, save)
     counts: list[int] = []
     left_out: list[str] = []
     listed = 0
@@ -120,6 +131,15 @@ def write_predictions(
     return Written(counts, left_out)
 
 
+def _check_not_somebody_elses(folder: Path, save: Collection[PredictionOutput]) -> None:
+    """Raise ConfigError where outputs would overwrite files that no prediction wrote, such as a data set's labels."""
+    if (folder / RECORDS).exists():
+        return
+    for name in (name for output in save for name in _FILES.get(output, ())):
+        if (folder / name).exists():
+            raise ConfigError(f"{folder / name}: is not of an earlier prediction; give another --output")
+
+
 def _record(entry: Entry, draws: bool) -> dict[str, Any]:
     """Return an image's entry in detections.json."""
     height, width = entry.image.shape[:2]
@@ -132,7 +152,7 @@ def _start(folder: Path) -> JsonListFile:
     """Make the folder, without the left_out.txt of an earlier run, and begin its detections.json."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / LEFT_OUT).unlink(missing_ok=True)
-    return JsonListFile(folder / "detections.json")
+    return JsonListFile(folder / RECORDS)
 
 
 def _list_left_out(folder: Path, left_out: list[str], listed: int) -> int:

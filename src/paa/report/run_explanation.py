@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 
+from paa.data.files.paths import matches
 from paa.data.images.read import read_image
 from paa.errors import ConfigError
 from paa.explanation.animation import write_animation
@@ -45,4 +45,4 @@ def write_run(run: Path, output: Path, images: Sequence[str]) -> Iterator[Path]:
 
 def _is_named(one: Watched, names: Sequence[str]) -> bool:
     own = (one.file, Path(one.file).stem, str(one.image_id))
-    return any(fnmatchcase(form, name) for name in names for form in own)
+    return any(matches(form, name) for name in names for form in own)

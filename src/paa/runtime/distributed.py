@@ -22,6 +22,9 @@ from paa.runtime.device import pick_device
 from paa.runtime.memory import keep_memory
 from paa.runtime.stop_signals import end_with_torchrun
 
+GPU_TIMEOUT = 600.0
+"""Seconds that a process on a GPU waits for another one: nccl's default."""
+
 _times_joined = itertools.count()
 
 
@@ -81,8 +84,8 @@ def start(device: str | None, timeout: float | None = None) -> Iterator[Process]
     """Join the processes that torchrun started (gloo for CPUs, nccl for GPUs); without torchrun, be the only process.
 
     device: as for `pick_device`. timeout: seconds after which a process that waits for another one counts it as lost;
-    None for torch's, 1800 on CPUs and 600 on GPUs. RunError where a device is missing or the processes cannot reach
-    each other, LostProcessError where they cannot any more.
+    None for 1800 on CPUs (gloo's default) and 600 on GPUs (nccl's). RunError where a device is missing or the processes
+    cannot reach each other, LostProcessError where they cannot any more.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     chosen = pick_device(device, int(os.environ.get("LOCAL_RANK", "0")))
@@ -99,7 +102,10 @@ def start(device: str | None, timeout: float | None = None) -> Iterator[Process]
     joined_before = dist.is_initialized()  # by the program that calls us, which goes on using its group
     try:
         if not joined_before:
-            _join("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo", timeout)
+            if chosen.type == "cuda":  # for two backends torch would take gloo's timeout, three times that of nccl
+                _join("cpu:gloo,cuda:nccl", GPU_TIMEOUT if timeout is None else timeout)
+            else:
+                _join("gloo", timeout)
     except ValueError as error:
         message = f"WORLD_SIZE is {world}, but the processes cannot reach each other: {error}; use torchrun"
         raise RunError(message) from error

@@ -13,7 +13,9 @@ def is_out_of_memory(error: Exception) -> bool:
     """Return whether torch raised the error for want of memory, on a GPU or on a CPU."""
     if isinstance(error, torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and bool(re.search(r"out of memory|allocate memory", str(error), re.I))
+    # cuBLAS and cuDNN have their own words for a workspace that finds no memory
+    texts = r"out of memory|allocate memory|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED"
+    return isinstance(error, RuntimeError) and bool(re.search(texts, str(error), re.I))
 
 
 def out_of_memory_line(device: torch.device, images: int, size: tuple[int, int]) -> str:

@@ -12,7 +12,7 @@ import msgspec
 
 from paa.assigners.own import source_of
 from paa.assigners.rule_text import RuleText, parse_rule
-from paa.config import WeightsFormat
+from paa.config import WeightsFormat, data_name
 from paa.errors import ConfigError, one_line
 
 Values = Mapping[str, Any]
@@ -144,7 +144,7 @@ def _data_set(written: dict[str, Any], folder: Path) -> DataSet:
     # never a share of the images to train on, which all runs train on
     values.setdefault("val_split", "val")
     path = Path(values["path"])
-    return DataSet(_checked(written.get("name", path.stem if path.suffix else path.name), "data"), values, written)
+    return DataSet(_checked(written.get("name", data_name(path)), "data"), values, written)
 
 
 def _rule(given: dict[str, Any], folder: Path) -> Rule:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from paa.config import LoadingConfig
+from paa.data.images.decoders import limit_pixels
 from paa.data.index import DatasetIndex
 from paa.data.read import read_dataset
 from paa.data.workers import worker_errors
@@ -113,6 +114,8 @@ def read_splits(config: TrainConfig, names: tuple[str, ...] | None = None) -> tu
     MissingSplitError where the data set has no such split: never is a share of the images to train on taken instead.
     """
     data = config.data
+    if data.max_pixels is not None:
+        limit_pixels(data.max_pixels)
     options: dict[str, Any] = {
         "format": data.format,
         "skip_bad": data.skip_bad,

@@ -19,11 +19,13 @@ from paa.config import ModelConfig, Precision, Recipe
 from paa.data.index import DatasetIndex
 from paa.runtime.device import has_bfloat16
 from paa.runtime.distributed import Process
+from paa.training.init import read_init
 from paa.training.run_data import cut_tiles
 from paa.training.settings import TrainConfig
 from paa.training.state import read_run_config
 from paa.weights.at_hand import best_start
 from paa.weights.hosted import MODELS
+from paa.weights.state import Weights
 
 _PARTS = ("model", "augment", "schedule")
 
@@ -49,6 +51,8 @@ _SMALL = 20
 """Pixels that small objects should have in the resized image; below, the pyramid begins at P2."""
 _STEP_TIME = {2: 1.7, 3: 1.0}
 """Time of a step by the pyramid's first level, as a multiple of the paper's (measured with `auto`'s model)."""
+_LEVEL_OF_MODELS = 3
+"""The first level of the detectors that are fetched by name."""
 _LEAST_SIZE = 160
 """Pixels to which smaller images are enlarged."""
 _TINY = 12
@@ -122,7 +126,18 @@ def resolve_auto(
     start = best_start(process.device.type == "cuda")
     start, budget = process.gather((start, budget_of(process.device, named)))[0]
     tiled, _ = cut_tiles(index, config)
-    return decide(config, facts_of(tiled), budget, start)
+    return decide(config, facts_of(tiled), budget, start, level_of_file(config))
+
+
+def level_of_file(config: TrainConfig) -> int | None:
+    """Return the first level of the detector in the file that `init` names; None if it names no file of a detector.
+
+    Raises CheckpointError for a file that has no weights.
+    """
+    if config.init is None or not Path(config.init).is_file():
+        return None
+    weights = read_init(config, config.init)
+    return weights.config.first_level if isinstance(weights, Weights) else None
 
 
 def budget_of(device: torch.device, named: Precision | None) -> Budget:
@@ -132,12 +147,15 @@ def budget_of(device: torch.device, named: Precision | None) -> Budget:
     return CPU_WITH_BFLOAT16 if named != "float32" and has_bfloat16(device) else CPU
 
 
-def decide(config: TrainConfig, facts: DataFacts, budget: Budget, at_hand: str | None) -> tuple[TrainConfig, list[str]]:
+def decide(
+    config: TrainConfig, facts: DataFacts, budget: Budget, at_hand: str | None, own_level: int | None = None
+) -> tuple[TrainConfig, list[str]]:
     """Return the configuration that `auto` decides for a training set, and a line for each decision and its reason.
 
     Fields that are named are kept, and other decisions follow them: the sizes of training and detection follow each
     other, and a backbone that is named without weights is trained from random ones. at_hand: weights to start from that
-    are on this machine, if there are any.
+    are on this machine, if there are any. own_level: the first level of the detector in the file that `init` names,
+    which keeps its levels and anchors; None where it names none.
     """
     named = set(config.named)
     init = config.init or (at_hand if named.isdisjoint(("init", "model.backbone")) else None)
@@ -145,12 +163,14 @@ def decide(config: TrainConfig, facts: DataFacts, budget: Budget, at_hand: str |
     batch_size = config.batch_size if "batch_size" in named else budget.batch_size
     schedule = config.recipe.schedule
     level = config.recipe.model.first_level if "model.first_level" in named else choose_first_level(facts, size)
-    if init in MODELS:  # a detector keeps its own levels and anchors
-        level = 3
+    if init in MODELS:
+        own_level = _LEVEL_OF_MODELS
+    if own_level is not None:
+        level = own_level
     steps = schedule.steps if "schedule.steps" in named else choose_steps(facts, size, batch_size, budget, level)
     epochs = steps * batch_size / facts.images if schedule.epochs is None else schedule.epochs
     decided: dict[str, object] = {
-        **(_FROM_DETECTOR if init in MODELS else {} if init else _FROM_SCRATCH),
+        **(_FROM_SCRATCH if init is None else {} if own_level is None else _FROM_DETECTOR),
         **(AUGMENTED if epochs >= _LONG else {}),
         "model.min_size": size,
         "model.max_size": round(size * _ASPECT),
@@ -158,7 +178,7 @@ def decide(config: TrainConfig, facts: DataFacts, budget: Budget, at_hand: str |
         "augment.max_size": round(size * _ASPECT),
         "schedule.reference_batch": batch_size,
     }
-    if init not in MODELS:
+    if own_level is None:
         decided["model.first_level"] = level
         decided["model.anchor_scale"] = choose_anchor_scale(facts, size, level)
     if "schedule.epochs" not in named:

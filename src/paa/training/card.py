@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 import paa
+from paa.assigners.rule_text import without_folder
 from paa.config import CardConfig, Recipe, to_dict
 from paa.data.index import DatasetIndex
 from paa.training.records import Record
@@ -174,7 +175,10 @@ def _classes(metrics: Mapping[str, Any]) -> str:
 def _training(facts: CardFacts, step: int) -> str:
     train, schedule = facts.train, facts.recipe.schedule
     start = "random weights" if facts.init is None else f"`{facts.init}`"
-    recipe = json.dumps(to_dict(replace(facts.recipe, init=facts.init, teacher=facts.teacher)), indent=2)
+    published = replace(
+        facts.recipe, init=facts.init, teacher=facts.teacher, assigner=without_folder(facts.recipe.assigner)
+    )
+    recipe = json.dumps(to_dict(published), indent=2)
     taught = (
         ""
         if facts.teacher is None

@@ -19,6 +19,7 @@ from paa.data.sampling import largest_size
 from paa.model.detector import Detector
 from paa.model.prepare import prepare_for_device, resolve_precision
 from paa.runtime.distributed import Process
+from paa.runtime.out_of_memory import is_out_of_memory
 from paa.training.optimizer import make_optimizer
 from paa.training.settings import TrainConfig
 
@@ -69,7 +70,9 @@ def fits_in_memory(
     """Return whether a training step of that many images, as large as the largest of the data set, fits in memory."""
     try:
         _step(recipe, index, device, images, precision, assigner)
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         return False
     finally:
         if device.type == "cuda":

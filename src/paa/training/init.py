@@ -27,12 +27,17 @@ def resolve_init(
         model = read_weights(resume_path, "paa").config
         check_same({f"model.{n}": (getattr(model, n), getattr(asked, n)) for n in named}, str(resume_path))
         return _with_model(config, model), None, []
-    # a recipe's backbone says nothing of a file that a person names
-    backbone = asked.backbone if "backbone" in named or "init" not in config.named else ""
-    weights = read_start(config.init, backbone, config.init_format)
+    weights = read_init(config, config.init)
     model, changed = starting_model(weights, asked, named)
     messages = [f"model.{name}: {new}, as {weights.source} has it (not {old})" for name, (old, new) in changed.items()]
     return _with_model(config, model), weights, messages
+
+
+def read_init(config: TrainConfig, init: str) -> Weights | BackboneWeights:
+    """Return the weights that `init` names, for a detector or a backbone. Raises CheckpointError for what has none."""
+    # a recipe's backbone says nothing of a file that a person names
+    meant = "model.backbone" in config.named or "init" not in config.named
+    return read_start(init, config.recipe.model.backbone if meant else "", config.init_format)
 
 
 def _with_model(config: TrainConfig, model: ModelConfig) -> TrainConfig:

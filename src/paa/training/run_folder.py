@@ -97,8 +97,13 @@ class RunFolder:
         """Return the run's last checkpoint; None if it has not saved one yet, so that it starts at its first step.
 
         If that is damaged or missing, the one before it, with a warning. RunError if a checkpoint was saved and is
-        missing now, or if the folder's files are not those of a run.
+        missing now, also that of a finished run, or if the folder's files are not those of a run.
         """
+        if not self.last.exists() and self.previous.exists() and self._is_finished():
+            raise RunError(
+                f"{self.last}: no such file, but the run is finished: put it back, or go on from the checkpoint before "
+                f"it with --resume {self.previous}"
+            )
         if self.previous.exists() and (damage := _damage(self.last)) and not _damage(self.previous):
             log.warning(f"{damage}; the run goes on from {self.previous}, which was saved before it")
             return self.previous
@@ -126,6 +131,11 @@ class RunFolder:
                 "start a new run with another --output"
             )
         return None
+
+    def _is_finished(self) -> bool:
+        """Return whether the log has the last step of the run."""
+        steps = _steps(_read_json(self.config)) if self.config.exists() else None
+        return isinstance(steps, int) and any(record["step"] >= steps for record in self.records())
 
     def clean(self) -> None:
         """Remove the files that a killed process left half-written; only the process that holds the lock may."""

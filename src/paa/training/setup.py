@@ -286,7 +286,7 @@ def make_watch(
     Where the run trains on tiles, these are tiles to train on: whole images would be larger than any that it sees.
     There are no more than half as many as a process has at a time, so that a look costs little beside a step. A run
     that is resumed goes on with its images, whatever its parts and processes are; without these it begins its history
-    anew. world: the number of processes.
+    anew, beside the one before. world: the number of processes.
     """
     runtime, model, augment = config.runtime, config.recipe.model, config.recipe.augment
     interval = watch_interval(runtime.assignment_interval, runtime.log_interval, state.schedule)
@@ -296,7 +296,8 @@ def make_watch(
     history, val = History(folder.path), val_index if augment.tiles is None else None
     images = images_watched_before(history, val, index)
     if images is None:
-        history.restart()
+        if aside := history.restart():
+            log.warning(f"the images whose assignment is recorded are not in this run any more: it is in {aside} now")
         images = watched_images(val, index, half_a_batch)
     size = (model.min_size, model.max_size) if augment.tiles is None else (max(augment.min_sizes), augment.max_size)
     return AssignmentWatch(

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.optim import Optimizer
 
 from paa.config import DataConfig, Recipe, flat, to_dict
@@ -20,6 +21,9 @@ from paa.weights.state import Checkpoint, load_tensors
 
 _MAY_CHANGE = ("schedule.steps", "schedule.epochs", "schedule.decays")
 """Settings that may differ when a run is resumed, so that it can be made longer or shorter."""
+
+_PARTS = ("step", "best", "run_config", "optimizer")
+"""What a checkpoint of any version has of its run."""
 
 
 @dataclass
@@ -91,6 +95,7 @@ class TrainingState:
             raise CheckpointError(
                 f"{source}: another version's optimizer ({error}); to start from its weights use --init"
             ) from error
+        self._lay_out_like_parameters()
         for group in self.optimizer.param_groups:
             group["fused"] = True  # earlier versions' SGD was not, and could not skip a step
         self.step, self.best = training["step"], training["best"]
@@ -99,6 +104,16 @@ class TrainingState:
         if training.get("schedule") is not None:  # the oldest checkpoints have none
             self.schedule = Schedule(**{**training["schedule"], "decays": tuple(training["schedule"]["decays"])})
         self.validation_due = training.get("validation_due", False)  # older checkpoints: written after validating
+
+    def _lay_out_like_parameters(self) -> None:
+        """Give the optimizer's tensors the memory layout of their parameters: fused steps go through both in order.
+
+        A run may be resumed with another layout (channels-last or not) than that of its checkpoint.
+        """
+        for parameter, values in self.optimizer.state.items():
+            for name, value in values.items():
+                if torch.is_tensor(value) and value.shape == parameter.shape:
+                    values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
     def _check_run_config(self, saved: Mapping[str, Any], source: str) -> None:
         """Raise ConfigError, which names what differs, unless the checkpoint's run had the settings of this one."""
@@ -120,6 +135,10 @@ def read_run_config(path: Path) -> dict[str, Any]:
 def _check_is_of_run(content: Mapping[str, Any], source: str) -> None:
     if not own.recognises(Checkpoint(source, content)) or "training" not in content:
         raise CheckpointError(f"{source}: no training checkpoint of this project; to start from its weights use --init")
+    training = content["training"]
+    missing = [name for name in _PARTS if not isinstance(training, Mapping) or name not in own.current_names(training)]
+    if missing:
+        raise CheckpointError(f"{source}: has no training.{missing[0]}; to start from its weights use --init")
 
 
 def check_same(settings: Mapping[str, tuple[Any, Any]], source: str) -> None:

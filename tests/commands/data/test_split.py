@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,15 @@ def test_shares(tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]
         assert text in out
     assert splits == split(source, tmp_path / "again", "--val-fraction", "0.2", "--test-fraction", "0.1")
     assert splits != split(source, tmp_path / "other", "--val-fraction", "0.2", "--test-fraction", "0.1", "--seed", "1")
+
+
+def test_splits_that_are_not_divided_are_named(tmp_path: Path, source: Path, caplog: pytest.LogCaptureFixture) -> None:
+    said = "not divided, and not in .*: val; --splits train val takes all"
+    main(["data", "split", str(source), str(tmp_path / "one"), "--no-similar"])
+    assert re.search(said, caplog.text)
+    caplog.clear()
+    main(["data", "split", str(source), str(tmp_path / "all"), "--no-similar", "--splits", "train", "val"])
+    assert "not divided" not in caplog.text
 
 
 def test_groups_of_names(tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,12 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from paa.data.files.paths import path_exists, path_parts, relative_name, with_name
+from paa.data.files.paths import matches, path_exists, path_parts, relative_name, with_name
 
 
 def test_parts_of_paths_of_any_system() -> None:
     assert path_parts(r"C:\a b\c.png") == ["C:", "a b", "c.png"]
     assert path_parts("./a//b/./c.png ") == ["a", "b", "c.png"]
+
+
+def test_a_name_as_written_or_as_a_pattern() -> None:
+    assert matches("photo[1].jpg", "photo[1].jpg")
+    assert matches("photo1.jpg", "photo[1].jpg")
+    assert matches("a.jpg", "*.jpg")
+    assert not matches("A.jpg", "a*")
 
 
 def test_names_that_no_file_can_have(tmp_path: Path) -> None:

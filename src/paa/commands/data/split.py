@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from tyro.conf import Positional
 
 from paa.commands.data.source import ReadOptions, allow_outside_hint
-from paa.errors import ConfigError
+from paa.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,7 +68,9 @@ class SplitData(ReadOptions):
             if number < 0:
                 raise ConfigError(f"--{option} must be at least 0, got {number}")
         check_new_folder(self.output)
-        index = merge(list(self.read().values()))
+        read = self.read()
+        self._name_other_splits(read)
+        index = merge(list(read.values()))
         similar: list[tuple[int, int]] = []
         if self.similar:
             index, similar = self._similar(console, index)
@@ -81,6 +84,25 @@ class SplitData(ReadOptions):
         console.print(f"{len(index)} images in {together}", highlight=False)
         console.print(f"written to {self.output}", markup=False)
         console.print(allow_outside_hint([index]), markup=False, highlight=False)
+
+    def _name_other_splits(self, divided: Collection[str]) -> None:
+        """Log which of the usual splits the data set has beside those that are divided: the new one lacks them."""
+        from paa.data.all_splits import USUAL_SPLITS, split_reads
+
+        if self.path.is_file():
+            return
+        others: list[str] = []
+        for name in USUAL_SPLITS:
+            if name in divided:
+                continue
+            try:
+                reads = list(split_reads(replace(self.source(), splits=(name,)), skip_bad=True))
+            except DataError:  # there is no such split
+                continue
+            others += [name for read in reads if read.index is not None]
+        if others:
+            names = " ".join([*divided, *others])
+            log.warning(f"not divided, and not in {self.output}: {', '.join(others)}; --splits {names} takes all")
 
     def _shares(self) -> dict[str, float]:
         """Return the share of each split. Raises ConfigError for shares that are none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 
@@ -23,6 +24,11 @@ def path_exists(path: Path) -> bool:
 def relative_name(file: Path, root: Path) -> str:
     """Return a file's path relative to a folder, with slashes; its absolute path if it lies outside the folder."""
     return file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file.absolute())
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Return whether a name is the one that a person wrote, brackets and all, or matches it as a shell's pattern."""
+    return name == pattern or fnmatchcase(name, pattern)
 
 
 def with_name(folder: Path) -> Path:
