@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 
 from paa.commands.main import main
-from paa.errors import ConfigError, DataError
+from paa.data.images.decoders import MAX_PIXELS_VARIABLE
+from paa.errors import ConfigError, DataError, ImageError
 from paa.runtime.stop_signals import StoppedError, StopSignals
 from paa.study.results import gather, read_results
 from paa.study.run import run_study
+from paa.study.run_cell import read_splits
 from paa.training.records import ignore
 from paa.training.run_lock import run_lock
 from tests.study.studies import ATSS, OWN, PAA, small_study
-from tests.training.runs import CPU, KilledError, differences, kill_at, load
+from tests.training.runs import CPU, KilledError, Micro, differences, kill_at, load
 
 LATE = '[[rules]]\nname = "late"\nassigner = "rules.py:late"\n'
 
@@ -98,7 +100,9 @@ def test_a_cell_that_fails_does_not_stop_the_others(
     assert "1 of 2 runs are finished, 1 failed" in capsys.readouterr().out
 
 
-def test_what_no_cell_could_run_with_is_said_first(tmp_path: Path, shapes: Path) -> None:
+def test_what_no_cell_could_run_with_is_said_first(
+    tmp_path: Path, shapes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     output = tmp_path / "out"
     with pytest.raises(ConfigError, match=r"small\.toml: rule atss: .*has no parameter 'radius'; known: per_level"):
         run_study(small_study(tmp_path, shapes, '[[rules]]\nassigner = "atss"\nradius = 3\n'), output, CPU)
@@ -109,7 +113,20 @@ def test_what_no_cell_could_run_with_is_said_first(tmp_path: Path, shapes: Path)
     tiles = "[augment.tiles]\nsize = 64\n"
     with pytest.raises(ConfigError, match=r"small\.toml: augment\.tiles: a study tests on whole images"):
         run_study(small_study(tmp_path, shapes, PAA + tiles), output, CPU)
+    device = small_study(tmp_path, shapes, PAA).file
+    device.write_text(device.read_text().replace('device = "cpu"', "device = true"))
+    with pytest.raises(SystemExit):
+        main(["study", str(device), "--output", str(output)])
+    assert "runtime.device: expected a text, as 'cuda', got True" in capsys.readouterr().err
     assert not output.exists()
+
+
+def test_the_size_of_images_is_limited_as_for_a_run(
+    monkeypatch: pytest.MonkeyPatch, shapes: Path, tmp_path: Path, micro: Micro
+) -> None:
+    monkeypatch.setenv(MAX_PIXELS_VARIABLE, "")  # what it is set back to
+    with pytest.raises(ImageError, match="more than the limit of 100"):
+        read_splits(micro(tmp_path / "run", data={"max_pixels": 100}))
 
 
 def test_a_signal_ends_it_before_the_first_cell(tmp_path: Path, shapes: Path) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import tyro
 from tyro.conf import Positional
 
+from paa.errors import ConfigError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -59,6 +61,8 @@ class StudyCommand:
         listener = TrainingProgress(shown_on) if shown_on.is_terminal else ignore
         if not self.report_only:
             device = self.device or study.groups["runtime"].get("device")
+            if device is not None and not isinstance(device, str):
+                raise ConfigError(f"{self.study}: runtime.device: expected a text, as 'cuda', got {device!r}")
             with StopSignals().handled() as signals, start(device, None) as process:
                 try:
                     run_study(study, folder, process, listener, signals, partial(write_study, folder))

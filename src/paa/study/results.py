@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from paa.config import flat
-from paa.errors import RunError, one_line
+from paa.errors import RunError
 from paa.study.cells import cells_of, folder_of
 from paa.study.compare import RuleComparison
 from paa.study.estimates import Estimate, estimate
 from paa.study.evaluate import VARIANTS
 from paa.study.file import Study
+from paa.study.json_file import read_json
 from paa.study.run_cell import CellResult, read_result
 
 COMPARISON, FAILED = "comparison.json", "failed.txt"
@@ -89,16 +88,15 @@ def comparison_path(folder: Path, data: str, epochs: float) -> Path:
 
 def read_comparison(folder: Path, data: str, epochs: float) -> RuleComparison | None:
     """Return the comparison of all rules on one model of a data set and budget; None where there is none yet."""
-    path = comparison_path(folder, data, epochs)
-    return msgspec.json.decode(path.read_bytes(), type=RuleComparison) if path.exists() else None
+    return read_json(comparison_path(folder, data, epochs), RuleComparison)
 
 
 def read_results(path: Path) -> Results:
     """Return the results in a study's results.json; RunError if it is no such file."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Results)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise RunError(f"{path}: no results of a study: {one_line(error)}") from error
+    results = read_json(path, Results)
+    if results is None:
+        raise RunError(f"{path}: no such file")
+    return results
 
 
 def measured(cells: Sequence[CellResult], measure: str, variant: str = next(iter(VARIANTS))) -> Estimate | None:

@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from paa.config import LoadingConfig
 from paa.data.images.decoders import limit_pixels
 from paa.data.index import DatasetIndex
@@ -21,6 +19,7 @@ from paa.runtime.files import write_text
 from paa.runtime.stop_signals import StopSignals
 from paa.study.cells import Cell
 from paa.study.evaluate import Numbers, evaluate_variants
+from paa.study.json_file import read_json
 from paa.study.positives import PositiveCounter, read_positives
 from paa.training.many_runs import train_or_go_on
 from paa.training.records import Listener, Record
@@ -56,9 +55,8 @@ class CellResult:
 
 
 def read_result(folder: Path) -> CellResult | None:
-    """Return the result in a cell's folder; None where the cell is not finished."""
-    path = folder / RESULT
-    return msgspec.json.decode(path.read_bytes(), type=CellResult) if path.exists() else None
+    """Return the result in a cell's folder; None where the cell is not finished. RunError for a damaged file."""
+    return read_json(folder / RESULT, CellResult)
 
 
 def run_cell(
@@ -82,7 +80,7 @@ def run_cell(
         loading = LoadingConfig(workers=config.runtime.workers, skip_bad=config.data.skip_bad)
         variants, tested = evaluate_variants(detector, test_index, process, loading)
     run = RunFolder(folder / RUN)
-    recipe = msgspec.json.decode(run.recipe.read_bytes())
+    recipe = json.loads(run.recipe.read_bytes())
     result = CellResult(
         cell.data,
         cell.rule,

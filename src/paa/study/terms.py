@@ -11,6 +11,7 @@ from paa.config import flat
 from paa.errors import ConfigError
 from paa.runtime.files import sha256, write_text
 from paa.study.file import Rule, Study
+from paa.study.json_file import read_json
 from paa.training.run_lock import run_lock
 
 _FILE = "terms.json"
@@ -22,7 +23,7 @@ def claim_terms(study: Study, folder: Path) -> None:
     """Note the terms of a study in its folder; ConfigError where cells of the same names were run on others."""
     path = folder / _FILE
     with run_lock(folder, _PATIENCE):
-        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        before = read_json(path, dict[str, dict[str, dict[str, Any]]]) or {}
         now = json.loads(json.dumps(_terms(study)))
         changed = [
             f"{name} {value!r}, not {now[part][key].get(name)!r}"
