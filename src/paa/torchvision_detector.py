@@ -128,7 +128,10 @@ def paa_resnet50_fpn(
     if not 0 <= layers <= _LAYERS:
         raise ConfigError(f"trainable_backbone_layers must be from 0 to {_LAYERS}, got {layers}")
     if weights is None:
-        model = _new_model(num_classes or _NUM_CLASSES, weights_backbone, min_size, max_size)
+        classes = _NUM_CLASSES if num_classes is None else num_classes
+        if classes < 1:
+            raise ConfigError(f"num_classes must be at least 1, got {classes}")
+        model = _new_model(classes, weights_backbone, min_size, max_size)
     else:
         model = load(weights, "cpu")
         if num_classes not in (None, len(model.names)):

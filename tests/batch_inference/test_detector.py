@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,8 @@ import paa
 from paa.batch_inference.tables import COLUMNS, detections_of, errors_of
 from paa.config import InferenceConfig
 from paa.errors import ConfigError
+from paa.training.run_folder import save_checkpoint
+from paa.weights.formats import own
 
 
 @pytest.fixture
@@ -97,6 +100,35 @@ def test_what_is_kept(checkpoint: Path, images: list[str]) -> None:
     assert set(table["name"].to_pylist()) - {None} == {name}
     assert max(table["image"].to_pylist().count(image) for image in images) == 3
     assert min(score for score in table["score"].to_pylist() if score is not None) >= 0.5
+
+
+def test_a_checkpoint_that_was_replaced_is_loaded(tmp_path: Path, checkpoint: Path, images: list[str]) -> None:
+    file = tmp_path / "best.pt"
+    shutil.copy(checkpoint, file)
+    batch = pa.table({"image": images[:1]})
+    before = paa.BatchDetector(file, InferenceConfig(threshold=0.0), "cpu")(batch)
+    model = paa.load(checkpoint, "cpu")
+    save_checkpoint(file, own.write(model.config, [name.upper() for name in model.names], model.state_dict()))
+    after = paa.BatchDetector(file, InferenceConfig(threshold=0.0), "cpu")(batch)
+    assert after["label"].to_pylist() == before["label"].to_pylist()
+    assert after["name"].to_pylist() == [name.upper() for name in before["name"].to_pylist()]
+
+
+def test_what_is_no_address_is_one_row(detector: paa.BatchDetector, images: list[str]) -> None:
+    content = Path(images[0]).read_bytes()
+    given = {
+        "image": [images[0], None, 3, "a.png", Path(images[1])],
+        "bytes": [bytearray(content), None, None, 2.5, None],
+    }
+    rows = detector(given).to_pylist()
+    errors = {row["image"]: row["error"] for row in rows}
+    assert errors == {
+        images[0]: None,
+        "None": "an address is a text, not of type NoneType",
+        "3": "an address is a text, not of type int",
+        "a.png": "the content of a file is bytes, not of type float",
+        images[1]: None,
+    }
 
 
 def test_what_is_wrong(checkpoint: Path) -> None:

@@ -72,6 +72,11 @@ def test_an_overlap_equal_to_the_threshold_is_kept() -> None:
     assert suppress(boxes, torch.zeros(1, 3, dtype=torch.int64), 0.499, 3).tolist() == [[0, -1, -1]]
 
 
+def test_classes_stay_apart_where_coordinates_are_negative() -> None:
+    boxes = torch.tensor([[[0.0, 0.0, 100.0, 100.0], [-101.0, -101.0, -1.0, -1.0]]])
+    assert suppress(boxes, torch.tensor([[0, 1]]), 0.5, 2).tolist() == [[0, 1]]
+
+
 def test_the_next_few_hundred_are_tried_only_if_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[int] = []
 

@@ -150,6 +150,19 @@ def test_the_confusion_matrix():
     assert found.mistakes() == [("class 0", "class 1", 1), ("class 1", BACKGROUND, 1), (BACKGROUND, "class 0", 1)]
 
 
+def test_detections_that_do_not_count_are_in_no_table():
+    index = make_index([(0, BOX, 0)], images=1, classes=2)
+    crowd = replace(index, crowd=np.array([True]))
+    rows = make_table([(0, BOX, 0, 0.9), (0, NEAR, 0, 0.8)])
+    evaluation = evaluate(crowd, rows)
+    assert evaluation.verdicts(0.5).tolist() == [-1, -1]
+    assert confusion(evaluation).counts.sum() == 0
+    assert confusion(evaluation).mistakes() == []
+    assert calibration(evaluation) is None
+    both = evaluate(crowd, make_table([(0, BOX, 0, 0.9), (0, FAR, 1, 0.8)]))
+    assert confusion(both).mistakes() == [(BACKGROUND, "class 1", 1)]
+
+
 def test_the_confusion_matrix_counts_every_detection_of_a_crowded_image():
     places = [[20 * (i % 15), 20 * (i // 15), 20 * (i % 15) + 10, 20 * (i // 15) + 10] for i in range(150)]
     objects = [(place, i % 2) for i, place in enumerate(places)]

@@ -46,10 +46,12 @@ def parse_rule(text: str) -> RuleText:
         return RuleText(text, {})
     try:
         call = ast.parse(f"f{text[len(name) :]}", mode="eval").body
-        if not isinstance(call, ast.Call) or call.args:
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
             raise ValueError
         parameters = {str(each.arg): ast.literal_eval(each.value) for each in call.keywords}
-    except (SyntaxError, ValueError) as error:
+        if len(parameters) < len(call.keywords):
+            raise ValueError
+    except (SyntaxError, ValueError, TypeError, RecursionError) as error:
         raise ConfigError(f"assigner {text!r}: expected a name with parameters, as in atss(per_level=5)") from error
     return RuleText(name, parameters)
 

@@ -80,7 +80,7 @@ class BatchDetector:
 
     def results(self, items: Iterable[Item]) -> Iterator[ImageResult]:
         """Yield the result of each image, in order, with a few images in memory at a time."""
-        model, keep = _loaded(self)
+        model, keep = _loaded(self, _state(self.checkpoint))
         waiting: deque[str | ImageResult] = deque()  # addresses of images that were read, and errors of others
 
         def images() -> Generator[Rgb, None, None]:
@@ -128,7 +128,7 @@ class BatchDetector:
         pool = ThreadPoolExecutor(self.readers)
         try:
             for address, content in items:
-                reading.append((address, pool.submit(self._read, address, content)))
+                reading.append((str(address), pool.submit(self._read, address, content)))
                 if len(reading) > self.readers:
                     first, image = reading.popleft()
                     yield first, image.result()
@@ -138,17 +138,32 @@ class BatchDetector:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _read(self, address: str, content: bytes | None) -> Rgb | ImageError:
+    def _read(self, address: object, content: object) -> Rgb | ImageError:
         try:
-            return read_address(address, self.fetching) if content is None else decode_image(content, address)
+            if not isinstance(address, str):
+                raise ImageError(f"an address is a text, not of type {type(address).__name__}")
+            if content is None:
+                return read_address(address, self.fetching)
+            if not isinstance(content, (bytes, bytearray, memoryview)):
+                raise ImageError(f"the content of a file is bytes, not of type {type(content).__name__}")
+            return decode_image(bytes(content), address)
         except ImageError as error:
             return error
 
 
 @functools.lru_cache(maxsize=2)
-def _loaded(detector: BatchDetector) -> tuple[PAA, Callable[[Detections], Detections]]:
-    """Return what `load` does, once in a process."""
+def _loaded(detector: BatchDetector, state: tuple[int, ...]) -> tuple[PAA, Callable[[Detections], Detections]]:
+    """Return what `load` does, once in a process. state: what changes when the checkpoint's file does."""
     return detector.load()
+
+
+def _state(checkpoint: Path | str) -> tuple[int, ...]:
+    """Return what changes when a file does; nothing for the name of a model."""
+    try:
+        found = Path(checkpoint).stat()
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _items(batch: Any) -> Iterator[Item]:
@@ -156,7 +171,7 @@ def _items(batch: Any) -> Iterator[Item]:
     names = list(getattr(batch, "column_names", batch))
     if "image" not in names:
         raise ConfigError(f"a batch of images has a column image, and may have a column bytes; this one has {names}")
-    images = [_plain(value) for value in batch["image"]]
+    images = [str(value) if isinstance(value, Path) else _plain(value) for value in batch["image"]]
     contents = [_plain(value) for value in batch["bytes"]] if "bytes" in names else [None] * len(images)
     return zip(images, contents)
 

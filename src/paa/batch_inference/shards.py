@@ -83,7 +83,7 @@ def begin_or_continue(output: OutputFolder, description: Mapping[str, Any]) -> N
         return
     try:
         before = _flat(json.loads(text))
-    except (ValueError, AttributeError):  # no JSON, or no object
+    except (ValueError, AttributeError, RecursionError):  # no JSON, or no object
         before = {}
     if not before.keys() >= {"images_sha256", "shard_size"}:
         raise RunError(f"{output.address}/{DESCRIPTION}: damaged, or of another version; name another --output")

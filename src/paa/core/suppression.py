@@ -37,7 +37,7 @@ def _suppress_one(boxes: Tensor, labels: Tensor, nms_iou: float, limit: int) -> 
     best, seen = labels[:0], 0
     # Boxes of different classes are moved apart, in float64 so that the move costs no precision.
     apart = boxes[:count].double()
-    apart += labels[:count, None] * (apart.max() + 1 if count else 0)
+    apart += labels[:count, None] * (apart.max() - apart.min().clamp(max=0) + 1 if count else 0)
     rank = torch.arange(count, 0, -1, dtype=torch.float64, device=boxes.device)
     while len(best) < limit and seen < count:
         more = max(4 * limit, 2 * seen)

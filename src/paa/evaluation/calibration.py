@@ -33,7 +33,7 @@ class Calibration:
 
 
 def calibration(evaluation: Evaluation) -> Calibration | None:
-    """Return the calibration of scores; None without detections, or where scores are not in 0..1."""
+    """Return the calibration of scores; None without detections that count, or where scores are not in 0..1."""
     scores = evaluation.table.scores
     if not len(scores) or scores.min() < 0 or scores.max() > 1:
         return None
@@ -42,4 +42,6 @@ def calibration(evaluation: Evaluation) -> Calibration | None:
         CalibrationBin(b["bin_lower"], b["bin_upper"], b["count"], b["avg_confidence"], b["avg_accuracy"])
         for b in found["bins"]
     )
+    if not any(each.count for each in bins):
+        return None
     return Calibration(found["ece"], found["mce"], bins, found["per_category"])

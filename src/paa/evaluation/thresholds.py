@@ -31,6 +31,6 @@ def read_thresholds(path: Path) -> dict[str, float]:
         metrics = msgspec.json.decode(path.read_bytes(), type=_Metrics)
     except FileNotFoundError:
         raise DataError(nothing_at(path, "file")) from None
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path}: not the metrics.json that paa eval --output writes: {one_line(error)}") from error
     return {name: entry.point.threshold for name, entry in metrics.operating_points.items() if entry.point is not None}

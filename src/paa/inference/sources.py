@@ -166,5 +166,5 @@ def _earlier_drawings(output: Path) -> set[Path]:
     try:
         records = json.loads((output / "detections.json").read_text(encoding="utf-8"))
         return {(output / name).resolve() for name in {record["drawn"] for record in records} - {None}}
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return set()

@@ -18,5 +18,5 @@ def read_json(path: Path, content: type[Content]) -> Content | None:
         return msgspec.json.decode(path.read_bytes(), type=content)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, RecursionError) as error:
         raise RunError(f"{path}: not what a study wrote: {one_line(error)}; remove it to have it made again") from error

@@ -92,7 +92,7 @@ class _Locator:
         own = folder == str(self._search.file.parent)
         for i in pending:
             for form in self._names[i]:
-                if ".." in form and not own:  # such a name can only be relative to the annotations' folder
+                if ".." in form.split("/") and not own:  # such a name can only be relative to the annotations' folder
                     continue
                 if (image_file := self._finder.find(folder, form)) is not None:
                     yield i, image_file

@@ -64,7 +64,12 @@ def test_the_usual_name_comes_first(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"), [("train: [images", "broken YAML"), ("train: images/train\nnc: 2\n", "'names' must be a list")]
+    ("text", "says"),
+    [
+        ("train: [images", "broken YAML"),
+        ("names: " + 3000 * "[", "broken YAML"),
+        ("train: images/train\nnc: 2\n", "'names' must be a list"),
+    ],
 )
 def test_a_wrong_description_of_the_usual_name_is_named(tmp_path: Path, text: str, says: str) -> None:
     usual(tmp_path)

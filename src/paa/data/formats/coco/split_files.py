@@ -126,7 +126,7 @@ def _has_keys(file: Path, state: tuple[int, ...]) -> bool:
         with file.open("rb") as opened:
             text = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
         keys = msgspec.json.decode(text, type=_Keys)
-    except msgspec.ValidationError:  # JSON, but not such an object
+    except (msgspec.ValidationError, RecursionError):  # JSON, but not such an object
         return False
     except msgspec.DecodeError:  # another encoding, NaN, or damaged: the reader says what is wrong
         return any(text.find('"images"'.encode(encoding)) >= 0 for encoding in _ENCODINGS)

@@ -70,6 +70,8 @@ def _load(file: Path) -> Any:
         return _parse(read_text(file))
     except yaml.YAMLError as error:
         raise DataError(f"{file}: broken YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise DataError(f"{file}: broken YAML: lists too deep inside each other") from error
 
 
 @lru_cache(maxsize=1)
@@ -163,6 +165,6 @@ def _keypoints(file: Path, data: dict[str, Any]) -> int:
         if not _is_nothing(data.get("flip_idx")):  # without the shape, keypoints would be taken for polygons
             raise DataError(f"{file}: has 'flip_idx', as data sets of keypoints have, but no 'kpt_shape'")
         return 0
-    if not isinstance(shape, list) or len(shape) != 2 or not all(str(side).isdigit() for side in shape):
+    if not isinstance(shape, list) or len(shape) != 2 or not all(str(side).isdecimal() for side in shape):
         raise DataError(f"{file}: 'kpt_shape' must be [keypoints, 2 or 3], not {shape}")
     return int(shape[0]) * int(shape[1])
