@@ -255,7 +255,7 @@ class DataConfig:
 
 def data_name(path: Path) -> str:
     """Return the name of a data set: that of its folder, or of its file without the suffix."""
-    return path.stem if path.is_file() else path.resolve().name
+    return path.stem if path.is_file() or path.suffix.lower() == ".json" else path.resolve().name
 
 
 @dataclass(frozen=True)
