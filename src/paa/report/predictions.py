@@ -77,8 +77,8 @@ def write_predictions(
     after every image; `drawn` is None if no images are saved; each frame of a video has an entry, with its `frame` and
     `time` after `file`. An image that cannot be read is left out, and named in left_out.txt.
     ConfigError where a drawing would take the place of one of the images, or an output that of a file that is no
-    earlier prediction's; ImageError, with nothing written, if none of
-    them can be read; RunError for a file that cannot be written: those before it stay.
+    earlier prediction's; ImageError, with nothing written, if none of the images can be read; RunError for a file that
+    cannot be written: those before it stay.
     """
     check_folder(folder)
     if every < 1:

@@ -97,7 +97,7 @@ class SplitData(ReadOptions):
                 continue
             try:
                 reads = list(split_reads(replace(self.source(), splits=(name,)), skip_bad=True))
-            except DataError:  # there is no such split
+            except DataError:  # there is no such split, or nothing of a data set in it
                 continue
             others += [name for read in reads if read.index is not None]
         if others:
