@@ -145,6 +145,9 @@ def test_threshold_limit_and_voting(model: PAA, pixels: np.ndarray[Any, Any]) ->
     for options, says in (({"limit": 0}, "from 1 to 100000"), ({"batch_size": 0}, "at least 1")):
         with pytest.raises(ConfigError, match=f"must be {says}, got 0"):
             model.predict(pixels, **options)  # type: ignore[call-overload]
+    for options in ({"threshold": "0.3"}, {"tiles": 64.0}, {"multi_scale": "yes"}, {"batch_size": 1.5}):
+        with pytest.raises(ConfigError, match=r"must be .*, got"):
+            model.predict(pixels, **options)  # type: ignore[call-overload]
 
 
 def test_what_is_not_given_is_as_the_model_has_it(checkpoint: Path, pixels: np.ndarray[Any, Any]) -> None:

@@ -295,6 +295,8 @@ def test_a_checkpoint_goes_on_training(checkpoint: Path) -> None:
         paa.paa_resnet50_fpn(weights=checkpoint, num_classes=91)
     with pytest.raises(ConfigError, match="trainable_backbone_layers must be from 0 to 5, got 6"):
         paa.paa_resnet50_fpn(weights=checkpoint, trainable_backbone_layers=6)
+    with pytest.raises(ConfigError, match="min_size must be from 1 to 10000, got 0"):
+        paa.paa_resnet50_fpn(weights_backbone=None, min_size=0)
 
 
 def test_its_state_is_saved_and_loaded() -> None:

@@ -150,7 +150,7 @@ class PAA(
         if multi_scale is not None:
             changes["views"] = MultiScaleConfig() if multi_scale is True else multi_scale or None
         if tiles is not None:
-            changes["tiles"] = TilesConfig(tiles) if isinstance(tiles, int) and tiles else tiles or None
+            changes["tiles"] = tiles if isinstance(tiles, TilesConfig) else TilesConfig(tiles) if tiles else None
         config = replace(self.inference, **changes)
         several = isinstance(source, (list, tuple))
         sources: Sequence[Source] = source if several else [source]  # type: ignore[assignment,list-item]

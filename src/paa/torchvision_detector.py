@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum
 
-from paa.config import InferenceConfig, ModelConfig
+from paa.config import InferenceConfig, ModelConfig, check_model
 from paa.core import Assigner, LossWeights, PaaAssigner, paa_losses
 from paa.data.batch import collate
 from paa.data.transforms import resize, resized_size
@@ -146,6 +146,7 @@ def paa_resnet50_fpn(
 def _new_model(num_classes: int, backbone: str | Path | WeightsEnum | None, min_size: int, max_size: int) -> PAA:
     """Return a model with random weights, except for a pre-trained backbone's."""
     config = ModelConfig(min_size=min_size, max_size=max_size, norm="batch" if backbone is None else "frozen")
+    check_model(config)
     names = tuple(f"class {label}" for label in range(num_classes))
     if backbone is None:
         return PAA(config, names)

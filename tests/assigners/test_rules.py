@@ -32,6 +32,20 @@ def test_names() -> None:
         make_assigner("otaa")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("highest-iou(foreground=0.3)", "background 0.4 and foreground 0.3 must be in this order, and at most 1"),
+        ("highest-iou(foreground=1.5)", "background 0.4 and foreground 1.5 must be in this order, and at most 1"),
+        ("centre-sampling(radius=0)", r"radius 0 must be above 0, and reach \(4, 8\) ascending"),
+        ("centre-sampling(reach=(8, 4))", r"radius 1.5 must be above 0, and reach \(8, 4\) ascending"),
+    ],
+)
+def test_numbers_that_make_no_sense_together(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^assigner {text.partition('(')[0]}: {message}$"):
+        make_assigner(text)
+
+
 @every_rule
 @every_scene
 def test_slots(name: str, scene: Scene) -> None:

@@ -51,6 +51,19 @@ def test_addresses_in_a_store(store: Any, photos: Path) -> None:
     np.testing.assert_array_equal(read_address(found[0]), read_image(photos / "00.jpg"))
 
 
+def test_a_store_is_looked_through_as_a_disk_is(store: Any, photos: Path) -> None:
+    """Hidden files are left out, images that cannot be decoded here are taken, and a name may look like a pattern."""
+    image = (photos / "05.png").read_bytes()
+    for name in ("new/a[1].png", "new/b.jxl", "new/.c.png", "new/.thumbnails/d.png"):
+        store.pipe_file(f"/photos/{name}", image)
+    found = [address.rpartition("new/")[2] for address in find_addresses(["memory://photos/new"])]
+    assert found == ["a[1].png", "b.jxl"]
+    assert find_addresses(["memory://photos/new/a[1].png"]) == ["memory://photos/new/a[1].png"]
+    for pattern, fitting in (("*.png", ["a[1].png"]), (".*.png", [".c.png"]), ("*", ["a[1].png", "b.jxl"])):
+        found = find_addresses([f"memory://photos/new/{pattern}"])
+        assert [address.rpartition("new/")[2] for address in found] == fitting
+
+
 def test_a_chain(photos: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
         archive.write(photos / "05.png", "inside/a.png")

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from paa.config import InferenceConfig, LoadingConfig, MultiScaleConfig, TilesConfig, TrainTilesConfig
@@ -44,6 +45,28 @@ def test_invalid_values_of_inference(changes: dict[str, Any], message: str) -> N
         InferenceConfig(**changes)
     with pytest.raises(ConfigError, match=f"^{message}$"):
         dataclasses.replace(InferenceConfig(), **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"threshold": "0.3"}, "threshold must be a number, got '0.3'"),
+        ({"threshold": True}, "threshold must be a number, got True"),
+        ({"nms_iou": None}, "nms_iou must be a number, got None"),
+        ({"max_detections": 2.5}, "max_detections must be a whole number, got 2.5"),
+        ({"voting": "no"}, "voting must be True or False, got 'no'"),
+        ({"tiles": 64}, "tiles must be a TilesConfig, got 64"),
+        ({"views": "yes"}, "views must be a MultiScaleConfig, got 'yes'"),
+    ],
+)
+def test_values_of_another_type(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{message}$"):
+        InferenceConfig(**changes)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    config = InferenceConfig(threshold=np.float32(0.5), max_detections=np.int64(5), voting=np.bool_(False))
+    assert (config.threshold, config.max_detections, config.voting) == (0.5, 5, False)
 
 
 def test_the_views_are_those_of_the_official_code() -> None:

@@ -4,7 +4,7 @@ import pytest
 from paa.detections import Detections
 from paa.drawing.boxes import _label_place
 from paa.drawing.palette import class_colour
-from paa.report.drawing import Comparison, contact_sheet, draw_detections
+from paa.report.drawing import Comparison, contact_sheet
 
 NAMES = ("cat", "dog", "a very long class name that cannot fit")
 
@@ -25,7 +25,7 @@ def where(image, label):
 
 def test_a_box_is_drawn_where_it_is_and_the_input_is_left_alone():
     image = grey()
-    drawn = draw_detections(image, detections([[50, 80, 150, 180]], [0.9], [1]))
+    drawn = detections([[50, 80, 150, 180]], [0.9], [1]).plot(image)
     assert (image == 128).all()
     assert drawn.size == (300, 200)
     pixels = where(drawn, 1)
@@ -36,14 +36,14 @@ def test_a_box_is_drawn_where_it_is_and_the_input_is_left_alone():
 
 
 def test_nothing_to_draw_leaves_the_image():
-    np.testing.assert_array_equal(np.asarray(draw_detections(grey(), detections([], [], []))), grey())
+    np.testing.assert_array_equal(np.asarray(detections([], [], []).plot(grey())), grey())
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 400), (400, 7), (30, 30), (2000, 3000)])
 def test_any_size_of_image_and_any_box(height, width):
     boxes = [[-50, -50, 10, 10], [width - 1, height - 1, width + 90, height + 9], [5, 5, 5, 5], [0, 0, width, height]]
     found = detections(boxes, [0.9, 0.8, 0.7, 0.6], [0, 1, 2, 0])
-    assert draw_detections(grey(height, width), found).size == (width, height)
+    assert found.plot(grey(height, width)).size == (width, height)
 
 
 def test_labels_stay_inside_and_do_not_hide_each_other_where_there_is_room():

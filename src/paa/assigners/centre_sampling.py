@@ -13,6 +13,7 @@ from paa.assigners.slots import by_owner
 from paa.core.assignment import Assignment, Cost
 from paa.core.boxes import area
 from paa.core.outputs import HeadOutputs
+from paa.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,15 @@ class CentreSamplingAssigner:
     reach: tuple[float, float] = (4.0, 8.0)
     """The distance from an anchor's centre to the object's farthest side is between these, in strides; on the first
     level it may be less, on the last one more."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for numbers by which no anchor is positive."""
+        low, high = self.reach
+        if self.radius <= 0 or low >= high:
+            raise ConfigError(
+                f"assigner centre-sampling: radius {self.radius:g} must be above 0, and reach ({low:g}, {high:g}) "
+                "ascending"
+            )
 
     def __call__(
         self, outputs: HeadOutputs, anchors: Tensor, gt_boxes: Tensor, gt_labels: Tensor, cost: Cost, /

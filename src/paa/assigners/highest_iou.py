@@ -10,6 +10,7 @@ from paa.assigners.slots import by_owner
 from paa.core.assignment import Assignment, Cost, match
 from paa.core.boxes import iou
 from paa.core.outputs import HeadOutputs
+from paa.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,14 @@ class HighestIouAssigner:
     """IoU below which an anchor is background; from here to `foreground` it counts in no loss."""
     slots: int = 128
     """Positives of an object, at most: those of highest IoU. More than the paper's anchors need at 0.5."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for IoUs in the wrong order."""
+        if not self.background <= self.foreground <= 1:
+            raise ConfigError(
+                f"assigner highest-iou: background {self.background:g} and foreground {self.foreground:g} must be in "
+                "this order, and at most 1"
+            )
 
     def __call__(
         self, outputs: HeadOutputs, anchors: Tensor, gt_boxes: Tensor, gt_labels: Tensor, cost: Cost, /

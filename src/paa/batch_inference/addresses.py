@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from paa.config import FetchConfig
-from paa.data.images.decoders import decodable_suffixes
+from paa.data.images.decoders import decodable_suffixes, undecodable_suffixes
 from paa.data.images.fetch import is_url, read_url
 from paa.data.images.read import decode_image, read_image
 from paa.data.images.rgb import Rgb
@@ -94,26 +94,33 @@ def read_address(address: str, limits: FetchConfig = FetchConfig()) -> Rgb:
 
 
 def _find_in_store(address: str) -> list[str]:
-    """Return the images that an address of a store names: one, those in a folder at any depth, those of a pattern."""
+    """Return the images that an address of a store names: one, those in a folder at any depth, those of a pattern.
+
+    As on a disk: none that are hidden, and also those that cannot be decoded here, so that they are listed as errors.
+    """
     files, path = file_system(address)
     first, link, rest = address.partition("::")  # a chain, as zip://photos/*.jpg::s3://bucket/photos.zip
     try:
-        if re.search(r"[*?\[]", first):
-            inside = [name for name in files.glob(path) if not files.isdir(name)]
-        elif files.isdir(path):
-            inside = files.find(path)
-        elif files.exists(path):
+        if files.isdir(path):
+            inside = [name for name in files.find(path) if "/." not in f"/{name.removeprefix(path)}"]
+        elif files.exists(path):  # before patterns: names may have brackets
             return [address]
+        elif re.search(r"[*?\[]", first):
+            fitting = files.glob(path, detail=True).items()
+            hidden_too = "/." in f"/{path}"
+            inside = [
+                name for name, at in fitting if at["type"] != "directory" and (hidden_too or "/." not in f"/{name}")
+            ]
         else:
             raise DataError(f"{address}: no such file or folder")
     except DataError:
         raise
     except Exception as error:  # each store has errors of its own
         raise DataError(f"{address}: cannot be read: {one_line(error)}") from error
-    suffixes = decodable_suffixes()
+    suffixes = decodable_suffixes() | undecodable_suffixes()
     images = [name for name in inside if PurePosixPath(name).suffix.lower() in suffixes]
     if not images:
-        raise DataError(f"{address}: no images here ({', '.join(sorted(suffixes))})")
+        raise DataError(f"{address}: no images here ({', '.join(sorted(decodable_suffixes()))})")
     if link:
         return [f"{first.partition('://')[0]}://{name}::{rest}" for name in images]
     return [str(files.unstrip_protocol(name)) for name in images]

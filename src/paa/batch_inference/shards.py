@@ -12,7 +12,7 @@ from paa import __version__
 from paa.batch_inference.addresses import hash_of
 from paa.batch_inference.detector import BatchDetector
 from paa.batch_inference.output_folder import OutputFolder
-from paa.config import to_dict
+from paa.config import flat, to_dict
 from paa.errors import ConfigError, RunError
 from paa.runtime.files import sha256
 
@@ -82,12 +82,12 @@ def begin_or_continue(output: OutputFolder, description: Mapping[str, Any]) -> N
         output.write_text(DESCRIPTION, json.dumps(description, indent=2) + "\n")
         return
     try:
-        before = _flat(json.loads(text))
+        before = flat(json.loads(text))
     except (ValueError, AttributeError, RecursionError):  # no JSON, or no object
         before = {}
     if not before.keys() >= {"images_sha256", "shard_size"}:
         raise RunError(f"{output.address}/{DESCRIPTION}: damaged, or of another version; name another --output")
-    now = _flat(description)
+    now = flat(description)
     differing = [
         f"{name.removeprefix('settings.')}: {before.get(name)}, now {now.get(name)}"
         for name in now | before
@@ -95,14 +95,6 @@ def begin_or_continue(output: OutputFolder, description: Mapping[str, Any]) -> N
     ]
     if differing:
         raise RunError(f"{output.address}: holds another run ({'; '.join(differing)}); name another --output")
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested dictionaries as one, with names such as settings.inference.threshold."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
 
 
 def _content(checkpoint: Path) -> str | None:

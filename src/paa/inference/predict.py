@@ -6,6 +6,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ def predict(
     An image of a rare size holds up those after it; once four batches or 100 million pixels are held, its batch is run
     before it is full. ImageError if an image cannot be read, ConfigError for a batch size below 1.
     """
+    if not isinstance(batch_size, Integral):
+        raise ConfigError(f"the batch size must be a whole number, got {batch_size!r}")
     if batch_size < 1:
         raise ConfigError(f"the batch size must be at least 1, got {batch_size}")
     held: deque[_Item] = deque()  # the images not yielded yet, in order

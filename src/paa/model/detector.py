@@ -92,7 +92,7 @@ class Detector(nn.Module):
         if dtype not in (torch.float32, torch.float64):
             raise ConfigError(
                 f"the detector's weights are {dtype}: it computes with float32 or float64 ones (model.float()); "
-                "for speed use model.optimise('bfloat16'), or torch.autocast"
+                "for speed use model.optimise('bfloat16')"
             )
         height, width = images.shape[-2:]
         inside_y = torch.arange(height, device=images.device) < sizes[:, :1]

@@ -1,4 +1,4 @@
-"""Draw boxes on images: the detections in one image, and sheets with ground truth and detections side by side."""
+"""Sheets of images with ground truth and detections side by side."""
 
 from __future__ import annotations
 
@@ -28,14 +28,6 @@ class Comparison:
     gt_labels: npt.NDArray[np.int64]
     detections: Detections
     title: str = ""
-
-
-def draw_detections(image: npt.NDArray[np.uint8], detections: Detections) -> Image.Image:
-    """Return the image with all these detections drawn on it, each with its name and score, the best on top.
-
-    image (H, W, 3): uint8 RGB; it is not changed.
-    """
-    return detections.plot(image)
 
 
 def contact_sheet(

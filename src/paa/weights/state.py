@@ -47,8 +47,8 @@ class Weights(NamedTuple):
     """A detector that a format has read.
 
     names: the classes, None where the file has none. tensors: under this project's names. provenance: the origin of the
-    weights: `format` and `file`, `assigner` where the
-    rule of training was not the paper's, and what else a converted file remembers. source: the path of the file.
+    weights: `format` and `file`, `assigner` where the rule of training was not the paper's, and what else a converted
+    file remembers. source: the path of the file.
     """
 
     config: ModelConfig

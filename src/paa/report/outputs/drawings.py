@@ -11,7 +11,6 @@ import numpy as np
 from PIL import Image
 
 from paa.data.video.write import AddFrame, video_file
-from paa.report.drawing import draw_detections
 from paa.report.outputs.entry import Entry, Write
 from paa.runtime.files import whole_file
 
@@ -30,7 +29,7 @@ def drawings(folder: Path, names: tuple[str, ...]) -> Iterator[Write]:
 
         def write(entry: Entry) -> None:
             nonlocal add, added_to
-            drawing = draw_detections(entry.image, entry.detections)
+            drawing = entry.detections.plot(entry.image)
             if add is not None and entry.drawn != added_to:
                 video.close()
                 add = None
