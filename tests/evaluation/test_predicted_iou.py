@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import paa
-from paa.config import InferenceConfig, LoadingConfig
+from paa.config import InferenceConfig, LoadingConfig, TilesConfig
 from paa.core.boxes import iou
 from paa.core.outputs import HeadOutputs
 from paa.data.index import DatasetIndex
@@ -100,3 +100,17 @@ def test_a_sample_of_the_images(shapes: Path, checkpoint: Path) -> None:
     assert (few.images, all_of_them.images) == (3, len(whole))
     counts = [sum(one.count for one in found.bins) for found in (few, all_of_them)]
     assert 0 < counts[0] < counts[1]
+    tiled = InferenceConfig(tiles=TilesConfig(64))
+    assert predicted_iou(model, whole, CPU, tiled, LOADING) is None  # whole images would say nothing about tiles
+
+
+def test_the_network_computes_in_the_precision_of_the_evaluation(shapes: Path, checkpoint: Path) -> None:
+    model, whole = paa.load(checkpoint, "cpu"), read_dataset(shapes)
+    exact, rounded = (
+        predicted_iou(model, whole, CPU, InferenceConfig(precision=precision), LOADING, images=2)
+        for precision in ("float32", "bfloat16")
+    )
+    assert exact is not None
+    assert rounded is not None
+    assert exact.error != rounded.error
+    assert rounded.error == pytest.approx(exact.error, abs=0.02)

@@ -16,7 +16,7 @@ from paa.data.batch import Batch
 from paa.data.index import DatasetIndex
 from paa.data.loader import eval_loader
 from paa.inference.detect import resize_for
-from paa.model.detector import Detector
+from paa.model.detector import Detector, autocast
 from paa.runtime.distributed import Process
 
 _IMAGES = 100
@@ -58,16 +58,19 @@ def predicted_iou(
     loading: LoadingConfig = LoadingConfig(),
     images: int = _IMAGES,
 ) -> PredictedIou | None:
-    """Return how predicted IoUs compare with true ones; None where no box is on an object.
+    """Return how predicted IoUs compare with true ones; None where no box is on an object, and for tiles.
 
-    index: its labels are the detector's; at most `images` of its images, evenly spread, are looked at, whole and at
-    the detector's size. The boxes are those that NMS keeps, before score voting moves them, which are on an object of
-    their class (IoU at least 0.1): of a box on nothing there is no IoU to predict.
+    index: its labels are the detector's; at most `images` of its images, evenly spread, are looked at, at the
+    detector's size, also where multi-scale testing has further sizes. Tiles show objects in another size than whole
+    images, and each box is only in some of them. The boxes are those that NMS keeps, before score voting moves them,
+    which are on an object of their class (IoU at least 0.1): of a box on nothing there is no IoU to predict.
     """
+    if inference.tiles is not None:
+        return None
     sample = np.unique(np.linspace(0, len(index) - 1, min(images, len(index))).astype(np.int64))
-    whole = replace(inference, views=None, tiles=None)
-    loader = eval_loader(index.select(sample), resize_for(detector, whole), Process(device), loading)
-    pairs = [_compare(detector, batch.to(device), whole) for batch in loader]
+    one_view = replace(inference, views=None)
+    loader = eval_loader(index.select(sample), resize_for(detector, one_view), Process(device), loading)
+    pairs = [_compare(detector, batch.to(device), one_view) for batch in loader]
     predicted, true = (np.concatenate(values) for values in zip(*pairs))
     if not len(true):
         return None
@@ -81,7 +84,8 @@ def _compare(
     detector: Detector, batch: Batch, config: InferenceConfig
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return the predicted and the true IoU (n,) of each box of a batch that is on an object."""
-    outputs = detector(batch.images, batch.sizes)
+    with autocast(config.precision, batch.images.device):
+        outputs = detector(batch.images, batch.sizes)
     classes, ious = outputs.cls_logits.float().sigmoid(), outputs.iou_logits.float().sigmoid()
     legacy = detector.config.legacy
     boxes = clip(decode(outputs.deltas.float(), detector.anchors(outputs)), batch.sizes[:, None], legacy)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from paa.config import InferenceConfig, ModelConfig
+from paa.config import InferenceConfig, ModelConfig, Precision
 from paa.core.anchors import make_anchors
 from paa.core.outputs import HeadOutputs
 from paa.core.postprocess import DetectedBatch, detect
@@ -92,7 +92,7 @@ class Detector(nn.Module):
         if dtype not in (torch.float32, torch.float64):
             raise ConfigError(
                 f"the detector's weights are {dtype}: it computes with float32 or float64 ones (model.float()); "
-                "for speed use model.optimise('bfloat16')"
+                "for speed use model.optimise('bfloat16'), or in training torch.autocast"
             )
         height, width = images.shape[-2:]
         inside_y = torch.arange(height, device=images.device) < sizes[:, :1]
@@ -128,12 +128,11 @@ class Detector(nn.Module):
         `config`, `threshold`, `views` and `tiles` are for `inference.detect.detect_batch`, and `compile` for
         `PAA.optimise`. The network runs in evaluation mode, and returns to training mode if it was in training mode.
         """
-        bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and has_bfloat16(images.device))
         was_training = self.training
         if was_training:
             self.eval()
         try:
-            with torch.autocast(images.device.type, torch.bfloat16, enabled=bfloat16):
+            with autocast(config.precision, images.device):
                 outputs = self(images, sizes)
         finally:
             if was_training:
@@ -149,3 +148,9 @@ class Detector(nn.Module):
             limit=config.max_detections,
             legacy=self.config.legacy,
         )
+
+
+def autocast(precision: Precision, device: torch.device) -> torch.autocast:
+    """Return the context in which the network computes in a precision; "auto": as the device has instructions for."""
+    bfloat16 = precision == "bfloat16" or (precision == "auto" and has_bfloat16(device))
+    return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16)
