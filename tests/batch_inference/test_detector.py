@@ -131,10 +131,18 @@ def test_what_is_no_address_is_one_row(detector: paa.BatchDetector, images: list
     }
 
 
+def test_a_limit_of_pixels_is_one_detectors_own(checkpoint: Path, images: list[str], bad: list[str]) -> None:
+    few, any_number = (paa.BatchDetector(checkpoint, device="cpu", max_pixels=most) for most in (3000, None))
+    for detector, read in ((few, set()), (any_number, set(images) - set(bad)), (few, set())):
+        assert set(detections_of(detector(pa.table({"image": images})))["image"].to_pylist()) == read
+
+
 def test_what_is_wrong(checkpoint: Path) -> None:
     with pytest.raises(ConfigError, match=r"a column image, and may have a column bytes; this one has \['path'\]"):
         paa.BatchDetector(checkpoint, device="cpu")(pa.table({"path": ["a.jpg"]}))
     with pytest.raises(ConfigError, match="the batch size must be at least 1, got 0"):
         paa.BatchDetector(checkpoint, batch_size=0)
+    with pytest.raises(ConfigError, match="the limit of pixels must be at least 1, got 0"):
+        paa.BatchDetector(checkpoint, max_pixels=0)
     with pytest.raises(ConfigError, match="--classes: the model has no class cow"):
         paa.BatchDetector(checkpoint, classes=("cow",)).check()

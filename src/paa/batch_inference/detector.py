@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from paa.batch_inference.addresses import read_address
 from paa.batch_inference.tables import ImageResult, to_table
 from paa.config import FetchConfig, InferenceConfig, WeightsFormat
-from paa.data.images.decoders import limit_pixels
+from paa.data.images.decoders import limited_pixels
 from paa.data.images.read import decode_image
 from paa.data.images.rgb import Rgb
 from paa.detections import Detections
@@ -64,8 +64,12 @@ class BatchDetector:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for an invalid value."""
-        for name, value in (("batch size", self.batch_size), ("number of readers", self.readers)):
-            if value < 1:
+        for name, value in (
+            ("batch size", self.batch_size),
+            ("number of readers", self.readers),
+            ("limit of pixels", self.max_pixels),
+        ):
+            if value is not None and value < 1:
                 raise ConfigError(f"the {name} must be at least 1, got {value}")
 
     def __call__(self, batch: Any) -> Any:
@@ -107,8 +111,6 @@ class BatchDetector:
 
     def load(self) -> tuple[PAA, Callable[[Detections], Detections]]:
         """Return the model, ready to predict, and what chooses among its detections; errors as of `check`."""
-        if self.max_pixels is not None:
-            limit_pixels(self.max_pixels)
         model = load(self.checkpoint, self.device, format=self.checkpoint_format)
         # with thresholds of an evaluation, detect as it did, which had no threshold
         model.inference = self.inference if self.thresholds is None else replace(self.inference, threshold=0.0)
@@ -142,11 +144,12 @@ class BatchDetector:
         try:
             if not isinstance(address, str):
                 raise ImageError(f"an address is a text, not of type {type(address).__name__}")
-            if content is None:
-                return read_address(address, self.fetching)
-            if not isinstance(content, (bytes, bytearray, memoryview)):
-                raise ImageError(f"the content of a file is bytes, not of type {type(content).__name__}")
-            return decode_image(bytes(content), address)
+            with limited_pixels(self.max_pixels):
+                if content is None:
+                    return read_address(address, self.fetching)
+                if not isinstance(content, (bytes, bytearray, memoryview)):
+                    raise ImageError(f"the content of a file is bytes, not of type {type(content).__name__}")
+                return decode_image(bytes(content), address)
         except ImageError as error:
             return error
 

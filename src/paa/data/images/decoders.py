@@ -8,6 +8,7 @@ import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from io import BytesIO
 from pathlib import Path
 from typing import IO
@@ -36,6 +37,7 @@ hardly tested against hostile files, such as EPS, which starts another program."
 
 MAX_PIXELS_VARIABLE = "PAA_MAX_PIXELS"
 _DEFAULT_MAX_PIXELS = 178_956_970  # Pillow's own limit
+_of_block: ContextVar[int | None] = ContextVar("_of_block", default=None)
 _RAISED_BY = "--max-pixels {} reads it (in Python: paa.data.images.decoders.limit_pixels)"
 
 
@@ -63,12 +65,24 @@ def limit_pixels(number: int | None) -> None:
     os.environ[MAX_PIXELS_VARIABLE] = str(number)
 
 
+@contextmanager
+def limited_pixels(number: int | None) -> Iterator[None]:
+    """Let an image have so many pixels in this block of this thread alone; None: as many as in the process."""
+    token = _of_block.set(number)
+    try:
+        yield
+    finally:
+        _of_block.reset(token)
+
+
 def max_pixels() -> int:
-    """Return how many pixels an image may have: PAA_MAX_PIXELS, or 178,956,970.
+    """Return how many pixels an image may have: those of `limited_pixels`, else PAA_MAX_PIXELS, or 178,956,970.
 
     The limit is an environment variable so that loader processes, however they are started, have the same limit.
     ConfigError for a value that is no whole number above 0.
     """
+    if (of_block := _of_block.get()) is not None:
+        return of_block
     given = os.environ.get(MAX_PIXELS_VARIABLE, "")
     if not given:
         return _DEFAULT_MAX_PIXELS

@@ -131,8 +131,9 @@ def _one_of_each_id(content: Content, report: ReadReport) -> npt.NDArray[np.int6
     unique, first, inverse, counts = np.unique(ids, return_index=True, return_inverse=True, return_counts=True)
     usable = np.ones(len(unique), np.bool_)
     repeated = 0
+    by_id, ends = np.argsort(inverse, kind="stable"), np.cumsum(counts)
     for k in np.flatnonzero(counts > 1).tolist():
-        names = dict.fromkeys(content.file_names[i] for i in np.flatnonzero(inverse == k).tolist())
+        names = dict.fromkeys(content.file_names[i] for i in by_id[ends[k] - counts[k] : ends[k]].tolist())
         if len(names) == 1:
             repeated += 1
             continue
