@@ -72,6 +72,7 @@ VARIANTS: dict[str, Variant] = {
     **{f"lr {x:g}": Variant({"lr": x}) for x in (2.5e-4, 1e-3, 2e-3)},
     **{f"scales {x}": Variant(ours={"change": partial(start_scales, float(x))}) for x in (2, 4, 8)},
     **{f"anchors {x:g}": Variant(model={"anchor_scale": float(x)}) for x in (2, 3, 4, 6, 8)},
+    **{f"towers of {n}": Variant(model={"tower_depth": n}) for n in (1, 2)},
     "P2": Variant(model={"first_level": 2}),
     **{f"size {n}": Variant({"size": n}) for n in (256, 320)},
     "P2, size 256": Variant({"size": 256}, {"first_level": 2}),
