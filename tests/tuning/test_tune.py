@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -318,9 +319,10 @@ def test_trials_of_auto(
     """The command's options reach the trials, and trial 0 is what `paa train` decides."""
     runs = fake_training(peak)
     monkeypatch.chdir(tmp_path)
-    main(
-        ["tune", "--data", str(shapes), "--trials", "3", "--device", "cpu", "--workers", "0", "--schedule.lr", "0.001"]
-    )
+    data = tmp_path / "my shapes"
+    data.symlink_to(shapes)
+    shown = ["--data", str(data), "--format", "coco", "--no-keep-empty", "--allow-outside", str(shapes)]
+    main(["tune", *shown, "--trials", "3", "--device", "cpu", "--workers", "0", "--schedule.lr", "0.001"])
     assert (tmp_path / "runs" / "tune-shapes" / "recipe.json").exists()
     assert all(run.auto and run.recipe.schedule.lr == 0.001 for run in runs)
     first, *others = runs
@@ -329,6 +331,6 @@ def test_trials_of_auto(
     assert first.recipe.schedule.weight_decay == 0.05
     printed = capsys.readouterr().out
     assert "best: trial-00" in printed
-    command = printed.splitlines()[-1].split()
-    assert command == ["paa", "train", "--recipe", "runs/tune-shapes/recipe.json", "--data", str(shapes)]
+    command = shlex.split(printed.splitlines()[-1])
+    assert command == ["paa", "train", "--recipe", "runs/tune-shapes/recipe.json", *shown]
     assert find_recipe(command[3]).init == first.recipe.init

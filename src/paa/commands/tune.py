@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from tyro.conf import Suppress
 
 from paa.commands.train import Train
+from paa.config import DataConfig
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -103,7 +105,22 @@ class Tune(Train):
             markup=False,
             highlight=False,
         )
-        console.print(f"paa train --recipe {result.recipe} --data {self.data.path}", markup=False, highlight=False)
+        words = ["paa", "train", "--recipe", str(result.recipe), *_data_options(self.data)]
+        console.print(shlex.join(words), markup=False, highlight=False, soft_wrap=True)
+
+
+def _data_options(data: DataConfig) -> list[str]:
+    """Return the options that name a data set again: its path, and all that is not as by default."""
+    words = ["--data", str(data.path)]
+    for field in fields(data):
+        value, option = getattr(data, field.name), field.name.replace("_", "-")
+        if field.name == "path" or value == field.default:
+            continue
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            words += [f"--{option}", *map(str, value if isinstance(value, tuple) else (value,))]
+    return words
 
 
 def _rows(finished: list[FinishedTrial]) -> list[Row]:
