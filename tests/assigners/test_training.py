@@ -203,6 +203,25 @@ def test_a_recipe_does_not_decide_which_code_runs(tmp_path: Path, micro: Micro, 
     assert (tmp_path / "run" / "last.pt").exists()
 
 
+def test_ones_own_rule_is_tried_with_the_levels_of_the_model(tmp_path: Path, micro: Micro, rules: Path) -> None:
+    text = """
+def five_levels(outputs, anchors, gt_boxes, gt_labels, cost):
+    p3, p4, p5, p6, p7 = outputs.level_sizes
+    return lowest_cost(outputs, anchors, gt_boxes, gt_labels, cost)
+"""
+    rules.write_text(RULES + text)
+    for level in (3, 2):
+        config = micro(tmp_path / f"P{level}", model={"first_level": level})
+        recipe = replace(config.recipe, assigner=f"{rules}:five_levels")
+        config = replace(config, recipe=recipe, named=(*config.named, "assigner"))
+        if level == 3:
+            train(config, CPU)
+            continue
+        with pytest.raises(ConfigError, match=r"five_levels: on a small image ValueError: too many values to unpack"):
+            train(config, CPU)
+        assert not (tmp_path / "P2" / "config.json").exists()
+
+
 def test_a_run_of_auto_is_resumed_by_its_own_rule(tmp_path: Path, micro: Micro) -> None:
     config = micro(tmp_path / "run", schedule={"steps": 1})
     auto = replace(

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import torch
 
-from paa.core.anchors import make_anchors
+from paa.core.anchors import STRIDES, make_anchors
 from paa.core.assignment import Assigner, Assignment
 from paa.core.losses import assign
 from paa.core.outputs import HeadOutputs
 from paa.errors import ConfigError, one_line
 
 _SIDE, _CLASSES = 256, 3
-_STRIDES = (8, 16, 32, 64, 128)
 
 
-def try_rule(rule: Assigner, text: str) -> None:
+def try_rule(rule: Assigner, text: str, strides: tuple[int, ...] = STRIDES) -> None:
     """Raise ConfigError, which names the rule by its text, unless it assigns two images of 256 pixels as it must.
 
-    One image has two objects and an empty slot, the other one has no object.
+    One image has two objects and an empty slot, the other one has no object. strides: of the pyramid's levels.
     """
-    sizes = tuple((_SIDE // stride, _SIDE // stride) for stride in _STRIDES)
-    anchors = make_anchors(sizes, _STRIDES, scale=4.0)
+    sizes = tuple((_SIDE // stride, _SIDE // stride) for stride in strides)
+    anchors = make_anchors(sizes, strides, scale=4.0)
     random = torch.Generator().manual_seed(0)
     outputs = HeadOutputs(
         torch.randn(2, len(anchors), _CLASSES, generator=random) - 3,

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import torch
 
+from paa.assigners.rule_text import parse_rule
+from paa.assigners.trial import try_rule
 from paa.config import Precision, Recipe, flat, to_dict
 from paa.core.assignment import Assigner
 from paa.core.losses import paa_losses
@@ -102,6 +104,8 @@ def set_up(
             rule = assigner_of(config)
         check_shares(config, process.world)
         config, weights, init_messages = resolve_init(config, resume_path)
+        if assigner is None and parse_rule(config.recipe.assigner).is_code:  # tried before with the paper's levels
+            try_rule(rule, config.recipe.assigner, config.recipe.model.strides)
         index, tile_messages = cut_tiles(images, config)
         config = fit_batch(config, index, process, rule)
 
