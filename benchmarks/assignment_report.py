@@ -35,10 +35,10 @@ PAPER = ("highest-iou", "atss", "paa")
 HEAD = """# Assignment rules compared
 
 What is a rule worth by itself? Papers compare rules across codebases whose heads, losses and recipes differ. Here all
-of that is the same: seven rules ([how to](how-to.md#replace-the-assignment-rule) has a line about each), one head
+of that is the same: seven rules ([how to](how-to/rules.md#replace-the-assignment-rule) has a line about each), one head
 (PAA's, with its IoU prediction and its three losses), one recipe, one start, the same batches of images in the same
 order. The study is `benchmarks/studies/assignment.toml`, run by `paa study` ([how
-to](how-to.md#compare-assignment-rules)); this page is made of its results, `docs/assignment.jsonl`, by
+to](how-to/rules.md#compare-assignment-rules)); this page is made of its results, `docs/assignment.jsonl`, by
 `benchmarks/assignment_report.py`. No weights are chosen by the test images, which are looked at once, after the last
 step.
 """

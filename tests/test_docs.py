@@ -27,12 +27,17 @@ from tests.serve.servers import served
 from tests.videos import write_video
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "how-to").glob("*.md"))]
 QUICK = ["--schedule.steps", "2", "--val-num", "4", "--batch-size", "2", "--workers", "0", "--device", "cpu"]
 COMING_FROM = [page for page in PAGES if page.name.startswith("coming-from-")]  # they use other programs' files
 SERVER = "http://localhost:8000"
 LOCAL = (None, "", "localhost", "127.0.0.1", "::1", "0.0.0.0", socket.gethostname())
 BY_HAND = ("make ", "pip install ")  # make test runs this file; make demo is measured by hand
+
+
+def name_of(page: Path) -> str:
+    """Return a page's path inside the project, or inside docs/."""
+    return page.relative_to(ROOT).as_posix().removeprefix("docs/")
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
@@ -117,7 +122,7 @@ def run_command(command: str) -> None:
 
 
 @pytest.mark.usefixtures("_traced_once")
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_page(page, request, nobody_asked, monkeypatch):
     monkeypatch.chdir(request.getfixturevalue("other_files" if page in COMING_FROM else "small_demo"))
     with ExitStack() as servers:
@@ -168,7 +173,7 @@ def options() -> set[str]:
     return known
 
 
-@pytest.mark.parametrize("page", COMING_FROM, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", COMING_FROM, ids=name_of)
 def test_options_in_the_tables_exist(page, options):
     rows = [line.split("|") for line in page.read_text().splitlines() if line.startswith("| `")]
     named = {option for row in rows for option in re.findall(r"--[a-z][\w.-]*", row[2])}
@@ -176,7 +181,7 @@ def test_options_in_the_tables_exist(page, options):
     assert named <= options
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"

@@ -17,7 +17,7 @@ from paa.commands import main as command_line
 from paa.commands.main import EXIT_CODES, main
 from paa.commands.weights import ListWeights
 
-HOW_TO = Path(__file__).parents[2] / "docs" / "how-to.md"
+HOW_TO = Path(__file__).parents[2] / "docs" / "how-to" / "scripts.md"
 
 
 def code_of(*arguments: object) -> int:

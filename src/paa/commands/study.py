@@ -24,7 +24,7 @@ class StudyCommand:
     over seeds: results.html, results.md and results.json in the output folder."""
 
     study: Annotated[Positional[Path], tyro.conf.arg(metavar="STUDY.toml")]
-    """The file that says what is compared; docs/how-to.md describes it."""
+    """The file that says what is compared; docs/how-to/rules.md describes it."""
     data: Path | None = None
     """Folder to which the paths of data sets are relative; default: that of the file."""
     output: Path | None = None

@@ -13,7 +13,7 @@ log = logging.getLogger("paa")
 _collected: ContextVar[list[str] | None] = ContextVar("_collected", default=None)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=10_000)  # a server lives long
 def warn_once(remark: str) -> None:
     """Log a warning; the same one is logged once in a process, however often its image is read."""
     log.warning("%s", remark)
