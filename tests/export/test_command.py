@@ -29,6 +29,8 @@ def test_export_prints_how_close_the_exported_model_is(
     assert f"written to {path}" in said
     main(["export", str(checkpoint), str(path)])
     assert "4 drawn images: " in capsys.readouterr().out
+    main(["export", str(checkpoint), str(path), "--sample-images", str(shapes / "images"), "--samples", "3"])
+    assert "3 sample images: " in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("written")

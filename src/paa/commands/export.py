@@ -42,7 +42,7 @@ class Export:
     """With --data: the most that the two APs, in percent, may differ."""
     json: bool = False
     """Print how the exported model compares as JSON, and nothing else."""
-    images: tuple[Path, ...] = ()
+    sample_images: tuple[Path, ...] = ()
     """Sample images, or folders of them, to compare detections on; default: those of --data, or drawn ones."""
     samples: int = 8
     """Compare on this many sample images, the first ones."""
@@ -69,7 +69,7 @@ class Export:
     limit: int | None = None
     """Evaluate on the first images of the data set only."""
     loading: Annotated[LoadingConfig, arg(name="")] = field(default_factory=LoadingConfig)
-    data_images: Path | None = None
+    images: Path | None = None
     """Folder of the data set's images; default: found from the annotations."""
     allow_outside: tuple[Path, ...] = ()
     """Folders outside of the data set that its files and links may lead to; / allows any."""
@@ -84,7 +84,7 @@ class Export:
         "data",
         "tolerance",
         "json",
-        "images",
+        "sample_images",
         "int8",
         "resize",
         "voting",
@@ -151,7 +151,7 @@ class Export:
         from paa.inference.sources import find_images
 
         index = None
-        samples = find_images(self.images)[: self.samples]
+        samples = find_images(self.sample_images)[: self.samples]
         if self.data is not None:
             report = ReadReport(self.loading.skip_bad)
             index = self._read(self.split, report, names)
@@ -206,7 +206,7 @@ class Export:
             split,
             self.format,
             names=names,
-            images=self.data_images,
+            images=self.images,
             allow_outside=self.allow_outside,
             report=report,
         )
@@ -230,13 +230,13 @@ class Export:
             console.print(line, markup=False, highlight=False)
 
         found = written.samples
-        which = "sample images" if self.images or self.data is not None else "drawn images"
+        which = "sample images" if self.sample_images or self.data is not None else "drawn images"
         say(
             f"{found.images} {which}: {found.detections} detections of both, {found.alone} of one of them alone; "
             f"largest difference {found.box:.2g} pixels, {found.score:.2g} in scores"
         )
         if not found.detections:
-            say("nothing was detected in them: name images of the model's objects with --images or --data")
+            say("nothing was detected in them: name images of the model's objects with --sample-images or --data")
         if written.aps is not None:
             before, after = written.aps
             say(
