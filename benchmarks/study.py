@@ -83,7 +83,7 @@ VARIANTS: dict[str, Variant] = {
     **{f"warm-up {n}": Variant({"warmup_steps": n}) for n in (0, 25, 50, 200)},
     **{f"lr {x:g}": Variant({"lr": x}) for x in (2.5e-4, 1e-3, 2e-3)},
     **{f"scales {x}": Variant(ours={"change": partial(start_scales, float(x))}) for x in (2, 4, 8)},
-    **{f"start at probability {x:g}": Variant(ours={"change": partial(start_probability, x)}) for x in (0.03, 0.1)},
+    **{f"start at probability {x:g}": Variant(ours={"change": partial(start_probability, x)}) for x in (0.03, 0.1, 0.3)},
     **{f"outputs start at {x:g}": Variant(ours={"change": partial(start_outputs, x)}) for x in (0.003, 0.03)},
     **{f"anchors {x:g}": Variant(model={"anchor_scale": float(x)}) for x in (2, 3, 4, 6, 8)},
     **{f"towers of {n}": Variant(model={"tower_depth": n}) for n in (1, 2)},
