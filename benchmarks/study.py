@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import math
 import statistics
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,9 +59,9 @@ def start_scales(value: float, detector: Detector) -> None:
     torch.nn.init.constant_(detector.head.scales, value)
 
 
-def start_probability(value: float, detector: Detector) -> None:
+def start_classes(value: float, detector: Detector) -> None:
     """Let every class of every anchor start with this probability; 0.01 by default."""
-    torch.nn.init.constant_(detector.head.cls_logits.bias, math.log(value / (1 - value)))
+    detector.head.start_classes_at(value)
 
 
 def start_outputs(std: float, detector: Detector) -> None:
@@ -83,7 +82,7 @@ VARIANTS: dict[str, Variant] = {
     **{f"warm-up {n}": Variant({"warmup_steps": n}) for n in (0, 25, 50, 200)},
     **{f"lr {x:g}": Variant({"lr": x}) for x in (2.5e-4, 1e-3, 2e-3)},
     **{f"scales {x}": Variant(ours={"change": partial(start_scales, float(x))}) for x in (2, 4, 8)},
-    **{f"start at probability {x:g}": Variant(ours={"change": partial(start_probability, x)}) for x in (0.03, 0.1, 0.3)},
+    **{f"prior {x:g}": Variant(ours={"change": partial(start_classes, x)}) for x in (0.03, 0.1, 0.3)},
     **{f"outputs start at {x:g}": Variant(ours={"change": partial(start_outputs, x)}) for x in (0.003, 0.03)},
     **{f"anchors {x:g}": Variant(model={"anchor_scale": float(x)}) for x in (2, 3, 4, 6, 8)},
     **{f"towers of {n}": Variant(model={"tower_depth": n}) for n in (1, 2)},

@@ -56,7 +56,7 @@ SLOW = (
     "training/test_resume.py",
     "training/test_run_data.py",
     "training/test_run_folder.py",
-    "training/test_run_lock.py",
+    "runtime/test_folder_lock.py",
     "training/test_setup.py",
     "training/test_state.py",
     "training/test_step.py",

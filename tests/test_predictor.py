@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -162,8 +163,29 @@ def test_training_goes_on_after_a_prediction(checkpoint: Path, pixels: np.ndarra
     model = paa.load(checkpoint, "cpu")
     assert not model.training
     model.train()
+    model.backbone.layer1.eval()  # as somebody freezes it by hand
+    before = [module.training for module in model.modules()]
     model.predict(pixels)
+    assert [module.training for module in model.modules()] == before
     assert model.training
+
+
+def test_a_model_in_training_mode_predicts_in_several_threads(checkpoint: Path, pixels: np.ndarray[Any, Any]) -> None:
+    model = PAA(dataclasses.replace(paa.load(checkpoint, "cpu").config, norm="batch"), ("one", "other"))
+    model.inference = InferenceConfig(candidate_threshold=0.0)  # as it has learned nothing yet
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    expected = model.predict(pixels)
+    assert len(expected) > 10
+    with ThreadPoolExecutor(4) as threads:
+        assert all(found == expected for found in threads.map(lambda _: model.predict(pixels), range(12)))
+    assert model.training
+    assert all(torch.equal(buffer, buffers[name]) for name, buffer in model.named_buffers())
+
+
+def test_loading_leaves_the_programs_random_numbers_alone(checkpoint: Path) -> None:
+    before = torch.get_rng_state()
+    paa.load(checkpoint, "cpu")
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize(

@@ -216,6 +216,7 @@ class ExportedPAA(ExportedDetector, PAA):
     def __init__(self, graph: ExportedGraph) -> None:
         super().__init__(graph)
         self.provenance = {"file": graph.path.name, **graph.description.provenance}
+        self.card, self.frozen_stages = None, 0
         self.inference = graph.description.settings.inference()
         self.optimised = True
 

@@ -121,7 +121,7 @@ def find_recipe(name: str) -> Recipe:
         recipe = msgspec.convert(values, Recipe)
     except OSError as error:
         raise ConfigError(f"{path}: no such recipe file ({error.strerror})") from error
-    except (msgspec.MsgspecError, UnicodeDecodeError, ConfigError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ConfigError) as error:
         raise ConfigError(f"{path}: not a recipe ({error})") from error
     if unknown := _unknown_fields(values, to_dict(recipe)):
         raise ConfigError(f"{path}: not a recipe (unknown fields: {', '.join(unknown)})")

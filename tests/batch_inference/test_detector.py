@@ -131,6 +131,15 @@ def test_what_is_no_address_is_one_row(detector: paa.BatchDetector, images: list
     }
 
 
+def test_lists_and_mappings_do_for_tuples(checkpoint: Path, images: list[str]) -> None:
+    name = paa.load(checkpoint, "cpu").names[0]
+    given = paa.BatchDetector(checkpoint, device="cpu", classes=[name], thresholds={name: 0.5})  # type: ignore[arg-type]
+    same = paa.BatchDetector(checkpoint, device="cpu", classes=(name,), thresholds=((name, 0.5),))
+    assert given == same
+    assert hash(given) == hash(same)
+    assert given(pa.table({"image": images[:2]})) == same(pa.table({"image": images[:2]}))
+
+
 def test_a_limit_of_pixels_is_one_detectors_own(checkpoint: Path, images: list[str], bad: list[str]) -> None:
     few, any_number = (paa.BatchDetector(checkpoint, device="cpu", max_pixels=most) for most in (3000, None))
     for detector, read in ((few, set()), (any_number, set(images) - set(bad)), (few, set())):
@@ -142,6 +151,10 @@ def test_what_is_wrong(checkpoint: Path) -> None:
         paa.BatchDetector(checkpoint, device="cpu")(pa.table({"path": ["a.jpg"]}))
     with pytest.raises(ConfigError, match="the batch size must be at least 1, got 0"):
         paa.BatchDetector(checkpoint, batch_size=0)
+    with pytest.raises(ConfigError, match="batch_size must be a whole number, got '4'"):
+        paa.BatchDetector(checkpoint, batch_size="4")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="a batch of 2 images has 1 contents in its column bytes"):
+        paa.BatchDetector(checkpoint, device="cpu")({"image": ["a.jpg", "b.jpg"], "bytes": [None]})
     with pytest.raises(ConfigError, match="the limit of pixels must be at least 1, got 0"):
         paa.BatchDetector(checkpoint, max_pixels=0)
     with pytest.raises(ConfigError, match="--classes: the model has no class cow"):

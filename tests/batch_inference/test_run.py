@@ -88,6 +88,13 @@ def test_another_run_in_the_folder(
         begin_or_continue(out, describe(*change(detector, images)))
 
 
+def test_two_runs_at_a_time(detector: paa.BatchDetector, images: list[str], tmp_path: Path) -> None:
+    out = OutputFolder(str(tmp_path / "out"))
+    with out.locked(), pytest.raises(RunError, match="is writing this run"):
+        detect_in_shards(detector, images[:2], out)
+    assert not (tmp_path / "out" / "run.json").exists()
+
+
 def test_another_checkpoint_and_damaged_descriptions(
     detector: paa.BatchDetector, images: list[str], tmp_path: Path
 ) -> None:

@@ -91,6 +91,15 @@ def test_boxes_of_another_class_have_no_iou(index: DatasetIndex) -> None:
     assert measure(Knowing(circles, lambda true: true * 0.9, label=1), circles) is None
 
 
+def test_the_threshold_is_of_the_score_that_detection_compares(index: DatasetIndex) -> None:
+    """In MMDetection's models of the joint score: here 0.95 for the class, and 0.22 with a predicted IoU of 0.05."""
+    options = InferenceConfig(candidate_threshold=0.5)
+    for joint, kept in ((False, True), (True, False)):
+        detector = Knowing(index, lambda true: torch.tensor(0.05))
+        detector.config = replace(MODEL, threshold_joint=joint)
+        assert (predicted_iou(detector, index, CPU, options, LOADING) is not None) == kept
+
+
 def test_a_sample_of_the_images(shapes: Path, checkpoint: Path) -> None:
     model, whole = paa.load(checkpoint, "cpu"), read_dataset(shapes)
     few = predicted_iou(model, whole, CPU, InferenceConfig(), LOADING, images=3)

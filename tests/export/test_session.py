@@ -58,6 +58,7 @@ def test_it_is_a_model_without_a_network(exported: Path, checkpoint: Path, shape
     assert model.names == paa.load(checkpoint, "cpu").names
     assert not list(model.parameters())
     assert len(model.provenance["sha256"]) == 64
+    assert (model.card, model.frozen_stages) == (None, 0)
     image = next((shapes / "images").iterdir())
     assert model.optimise().predict(image, limit=5) == model.predict(image)[:5]
     for call, words in (

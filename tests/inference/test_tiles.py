@@ -46,7 +46,10 @@ def with_objects(height: int, width: int, boxes: list[list[int]]) -> Tensor:
 
 
 class Perfect(Detector):
-    """Finds each red rectangle that it sees, as an object of class 1; the more it sees, the higher the score."""
+    """Finds each red rectangle that it sees, as an object of class 1; the more it sees, the higher the score.
+
+    A whole object has at least half the score of its parts, though it is smaller in the whole image.
+    """
 
     def detect(self, images: Tensor, sizes: Tensor, config: InferenceConfig = InferenceConfig()) -> DetectedBatch:
         count = config.max_detections
@@ -58,7 +61,7 @@ class Perfect(Detector):
             corners = [(x.start, y.start, x.stop, y.stop) for y, x in objects]
             boxes = torch.tensor(sorted(corners, key=lambda c: (c[0] - c[2]) * (c[3] - c[1]))).view(-1, 4)
             found.boxes[b, : len(boxes)] = boxes.float()
-            found.scores[b, : len(boxes)] = (boxes[:, 2:] - boxes[:, :2]).prod(1) / 2**17
+            found.scores[b, : len(boxes)] = ((boxes[:, 2:] - boxes[:, :2]).prod(1) / 2**17) ** 0.25
             found.labels[b, : len(boxes)] = 1
         return found
 
@@ -255,10 +258,12 @@ def test_covered_parts_are_those_that_a_whole_box_of_their_class_covers(monkeypa
     corner = 100 * torch.rand(60, 2, generator=generator)
     boxes = torch.cat([corner, corner + 1 + 40 * torch.rand(60, 2, generator=generator)], dim=1)
     labels, whole = torch.arange(60) % 2, torch.rand(60, generator=generator) < 0.5
+    scores = torch.rand(60, generator=generator)
     shared = torch.minimum(boxes[:, None, 2:], boxes[:, 2:]) - torch.maximum(boxes[:, None, :2], boxes[:, :2])
     share = shared.clamp(min=0).prod(2) / (boxes[:, 2:] - boxes[:, :2]).prod(1)[:, None]
-    expected = ((share >= 0.7) & (labels[:, None] == labels) & whole).any(1) & ~whole
-    assert 0 < expected.sum() < (~whole).sum()
+    mostly = (share >= 0.7) & (labels[:, None] == labels) & whole
+    expected = (mostly & (scores >= scores[:, None] / 2)).any(1) & ~whole  # a poor box takes away no good one
+    assert 0 < expected.sum() < (mostly.any(1) & ~whole).sum()
     for pairs in (1, 100, 1 << 20):
         monkeypatch.setattr(module, "_PAIRS_AT_ONCE", pairs)
-        assert torch.equal(module.covered(boxes, labels, whole), expected)
+        assert torch.equal(module.covered(boxes, scores, labels, whole), expected)

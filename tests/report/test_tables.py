@@ -78,6 +78,10 @@ def test_markdown_has_the_same_cells(rows):
         assert [cell.replace("\0", "|") for cell in cells(text)] == list(row.values())
 
 
+def test_a_line_break_in_a_class_name_stays_in_its_row():
+    assert markdown_table([{"class": "a|b\nc", "AP": "1.0"}]).splitlines()[2:] == ["| a\\|b\\nc | 1.0 |"]
+
+
 def test_no_rows_make_an_empty_table():
     assert markdown_table([]) == ""
     assert printed([]).strip() == ""

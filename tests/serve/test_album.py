@@ -96,6 +96,16 @@ def test_drawings_of_several_images_are_an_archive(service: Service, photos: lis
         assert sizes == [first.size, second.size]
 
 
+def test_no_drawing_takes_the_place_of_another(service: Service, photos: list[Path], tmp_path: Path) -> None:
+    same, odd = tmp_path / photos[0].name, tmp_path / f"2_{photos[0].name}"
+    for copy in (same, odd):
+        shutil.copy(photos[0], copy)
+    album = Album(service, CHOICE)
+    album.add([photos[0], same, odd])
+    with zipfile.ZipFile(io.BytesIO(album.drawings()[1])) as archive:
+        assert len(set(archive.namelist())) == 3
+
+
 def test_a_bad_image_adds_nothing(service: Service, photos: list[Path], tmp_path: Path) -> None:
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no image")

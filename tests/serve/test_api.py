@@ -63,6 +63,13 @@ def test_an_image_is_answered_as_predict_does(client: TestClient, model: PAA, ph
     assert_same(image, found)
 
 
+def test_a_threshold_below_that_of_candidates_is_refused(client: TestClient, photos: list[Path]) -> None:
+    """The network has left out what it would show; 0 asks for all that is found."""
+    code, detail = reason(upload(client, photos[:1], threshold=0.02))
+    assert (code, detail) == (422, "threshold: 0, or from 0.05 on; lower ones are had with paa serve --threshold")
+    assert upload(client, photos[:1], threshold=0.05).status_code == 200
+
+
 def test_several_images_come_in_their_order(client: TestClient, model: PAA, photos: list[Path]) -> None:
     given = [photos[i] for i in (3, 0, 2, 1)]
     images = upload(client, given, threshold=0.3).json()["images"]
@@ -103,7 +110,7 @@ def test_the_server_s_settings_are_the_defaults(checkpoint: Path, photos: list[P
     model.inference = type(model.inference)(threshold=0.65, max_detections=7, nms_iou=0.4, voting=False)
     with client_with(model) as client:
         assert_same(upload(client, photos[:1]).json()["images"][0], expected)
-        lower = upload(client, photos[:1], threshold=0.01).json()["images"][0]["detections"]
+        lower = upload(client, photos[:1], threshold=0.05).json()["images"][0]["detections"]
         assert len(lower) == 7 > len(expected)  # the network gives all; a threshold only chooses
 
 

@@ -13,12 +13,12 @@ import pytest
 from paa.commands.main import main
 from paa.data.images.decoders import MAX_PIXELS_VARIABLE
 from paa.errors import ConfigError, DataError, ImageError
+from paa.runtime.folder_lock import folder_lock
 from paa.runtime.stop_signals import StoppedError, StopSignals
 from paa.study.results import gather, read_results
 from paa.study.run import run_study
 from paa.study.run_cell import read_splits
 from paa.training.records import ignore
-from paa.training.run_lock import run_lock
 from tests.study.studies import ATSS, OWN, PAA, small_study
 from tests.training.runs import CPU, KilledError, Micro, differences, kill_at, load
 
@@ -71,7 +71,7 @@ def test_cells_of_another_process_are_left_to_it(
     study, output = small_study(tmp_path, shapes, PAA + ATSS), tmp_path / "out"
     held = output / "shapes" / "0.5-epochs" / "paa" / "seed-0"
     held.mkdir(parents=True)
-    with run_lock(held), caplog.at_level(logging.INFO, "paa"):
+    with folder_lock(held), caplog.at_level(logging.INFO, "paa"):
         results = run_study(study, output, CPU)
     assert folders(output) == ["atss-5"]
     assert results.missing == ["paa on shapes, 0.5 epochs, seed 0"]

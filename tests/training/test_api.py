@@ -158,6 +158,15 @@ def test_every_option_can_be_set(config_of: Any) -> None:
         (("set",), {"device": "cpu", "runtime": {"device": "cpu"}}, "runtime.device is set twice"),
         (({"format": "coco"},), {}, "data.path is missing: "),
         (({"path": "set", "split": "val"},), {}, "unknown option data.split; known: data.path, "),
+        (("set", None), {}, "recipe must be a name or a file, got None"),
+        (("set",), {"batch_size": "8"}, "batch_size must be a whole number, got '8'"),
+        (("set",), {"batch_size": 2.0}, "batch_size must be a whole number, got 2.0"),
+        (("set",), {"accumulate": True}, "accumulate must be a whole number, got True"),
+        (("set",), {"resume": True}, 'resume must be "last" or a path, got True'),
+        (("set",), {"output": 3}, "output must be a path, got 3"),
+        (("set",), {"runtime": None}, "runtime cannot be None: expected a dictionary of its fields"),
+        (("set",), {"listener": None}, "listener must be a function, got None"),
+        (("set",), {"assigner": 5}, "assigner must be a text or a function, got 5"),
     ],
 )
 def test_what_cannot_be_set(given: tuple[Any, ...], options: dict[str, Any], says: str) -> None:
@@ -177,4 +186,4 @@ def test_errors_of_a_run_are_raised(tmp_path: Path, shapes: Path) -> None:
 def test_public_names() -> None:
     assert {"train", "STOP"} <= set(paa.__all__)
     assert paa.train is api.train
-    assert ModelConfig.__module__ == "paa.config"  # where the docstring of paa.train says that the fields are
+    assert paa.config.ModelConfig is ModelConfig  # where the docstring of paa.train says that the fields are

@@ -170,10 +170,11 @@ def test_with_weights_at_hand_it_starts_from_them() -> None:
 
 def test_a_detector_keeps_its_anchors_and_its_backbone_learns_slowly() -> None:
     facts = replace(FACTS, small_object=0.02)
-    for start, level, scale, factor in (("mmdet/r50_2x", 3, 8, 0.1), (LITE, 2, 5, 1.0)):
+    for start, level, scale, factor, prior in (("mmdet/r50_2x", 3, 8, 0.1, 0.01), (LITE, 2, 5, 1.0, 0.1)):
         decided, lines = decide(config(), facts, GPU, start)
         assert (decided.recipe.model.first_level, decided.recipe.model.anchor_scale) == (level, scale)
         assert decided.recipe.schedule.backbone_lr_factor == factor
+        assert decided.recipe.schedule.prior_probability == prior
         assert any("anchors" in line for line in lines) == (start == LITE)
 
 

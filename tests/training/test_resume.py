@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import torch.nn.functional as F
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 import paa
 from paa.commands.main import main
 from paa.errors import ConfigError, ImageError, RunError
+from paa.model.fpn import FeaturePyramid
 from paa.training import run as running
 from paa.training import train as engine
 from paa.training.records import Listener, Record, TrainResult
@@ -95,6 +99,29 @@ def test_a_run_stopped_and_resumed_is_one_never_stopped(tmp_path: Path, micro: M
     assert trained == list(range(1, 8))
     assert [record["step"] for record in read_log(resumed.log) if "AP" in record] == [3, 6, 7]
     assert (resumed.step, resumed.stopped) == (whole.step, whole.stopped) == (7, False)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_what_is_left_out_at_random_is_the_same_in_a_resumed_run(
+    tmp_path: Path, micro: Micro, monkeypatch: pytest.MonkeyPatch, accumulate: int
+) -> None:
+    """Dropout, and the stochastic depth of some of timm's backbones; the program's own random numbers do not count."""
+    forward = FeaturePyramid.forward
+
+    def dropping(self: FeaturePyramid, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(F.dropout(level, 0.3, self.training) for level in forward(self, features))
+
+    monkeypatch.setattr(FeaturePyramid, "forward", dropping)
+    shared: dict[str, Any] = {"accumulate": accumulate, "validation": {"batch_size": 0}}
+    whole = train(micro(tmp_path / "whole", **shared), CPU)
+    train(micro(tmp_path / "stopped", **shared), CPU, stop_at(2))
+    torch.rand(3)
+    resumed = train(micro(tmp_path / "stopped", resume="last", **shared), CPU)
+    assert differences(load(whole.last), load(resumed.last)) == []
+    losses = [record["loss"] for record in read_log(whole.log) if "loss" in record]
+    monkeypatch.setattr(FeaturePyramid, "forward", forward)
+    without = train(micro(tmp_path / "without", **shared), CPU)
+    assert losses != [record["loss"] for record in read_log(without.log) if "loss" in record]
 
 
 @pytest.mark.parametrize(

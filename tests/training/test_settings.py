@@ -32,6 +32,7 @@ from tests.training.runs import Micro
         ({"data": {"val_fraction": 1.0}}, 1, "data.val_fraction must be between 0 and 1, got 1.0"),
         ({"named": ("data.val_fraction", "data.val_data")}, 1, "data.val_fraction and data.val_data contradict each"),
         ({"augment": {"repeat_threshold": 1.5}}, 1, "augment.repeat_threshold must be from 0 to 1, got 1.5"),
+        ({"schedule": {"prior_probability": 1.0}}, 1, "schedule.prior_probability must be between 0 and 1, got 1.0"),
         ({"augment": {"mosaic": -0.1}}, 1, "augment.mosaic must be from 0 to 1, got -0.1"),
         ({"augment": {"scale_jitter": (2.0, 1.0)}}, 1, "augment.scale_jitter must be above 0, the lower first"),
         ({"model": {"norm": "batch", "norm_eps": 0.0}}, 1, "model.norm_eps must be above 0 in trained batch norm"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from paa.config import to_dict
 from paa.errors import ConfigError, DataError, RunError
@@ -196,3 +197,12 @@ def test_workers_change_nothing(tmp_path: Path, micro: Micro) -> None:
     assert differences(*(load(run.last) for run in runs)) == []
     other = train(micro(tmp_path / "seed", runtime={"seed": 4}), CPU)
     assert differences(load(runs[0].last)["model"], load(other.last)["model"])
+
+
+def test_classes_start_at_the_recipes_probability(tmp_path: Path, micro: Micro) -> None:
+    config = micro(tmp_path, schedule={"prior_probability": 0.2})
+    detector, _ = setup.make_detector(config, ("one", "other"), None, None)
+    images, sizes = torch.zeros(1, 3, 96, 128, dtype=torch.uint8), torch.tensor([[96, 128]])
+    with torch.inference_mode():
+        started = detector.eval()(images, sizes).cls_logits.sigmoid()
+    assert started.mean().item() == pytest.approx(0.2, rel=0.2)

@@ -27,12 +27,12 @@ from paa.errors import ImageError, RunError
 from paa.model.detector import Detector
 from paa.predictor import load
 from paa.runtime.distributed import Process
+from paa.runtime.folder_lock import folder_lock
 from paa.training import parallel, setup
 from paa.training import train as engine
 from paa.training.records import Record
 from paa.training.run import Run
 from paa.training.run_folder import save_checkpoint
-from paa.training.run_lock import run_lock
 from paa.weights.formats import own
 from tests.processes import in_two_processes
 from tests.training.runs import differences
@@ -190,7 +190,7 @@ def test_two_processes_report_once(tmp_path: Path, shapes: Path, options: list[s
     assert "width -3" in lines[0]
     assert sorted(lines[1:]) == [f"train: {name} of process {rank}" for rank, name in enumerate(names)]
     assert not (tmp_path / "run" / "lock").exists()
-    with run_lock(tmp_path / "run"):
+    with folder_lock(tmp_path / "run"):
         first, _ = in_two_processes(tmp_path, main, [*command, "--resume"])
     assert first.code == 2
     assert f"paa: error: {tmp_path / 'run'}: process {os.getpid()} on " in first.stderr

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from paa.batch_inference.addresses import read_address
 from paa.batch_inference.tables import ImageResult, to_table
 from paa.config import FetchConfig, InferenceConfig, WeightsFormat
+from paa.config.checks import check_types
 from paa.data.images.decoders import limited_pixels
 from paa.data.images.read import decode_image
 from paa.data.images.rgb import Rgb
@@ -63,7 +64,11 @@ class BatchDetector:
     fetching: FetchConfig = FetchConfig()
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for an invalid value."""
+        """Raise ConfigError for an invalid value; a list of classes and a mapping of thresholds become tuples."""
+        if isinstance(self.thresholds, Mapping):
+            object.__setattr__(self, "thresholds", tuple(self.thresholds.items()))
+        object.__setattr__(self, "classes", tuple(self.classes))
+        check_types("", self)
         for name, value in (
             ("batch size", self.batch_size),
             ("number of readers", self.readers),
@@ -176,6 +181,8 @@ def _items(batch: Any) -> Iterator[Item]:
         raise ConfigError(f"a batch of images has a column image, and may have a column bytes; this one has {names}")
     images = [str(value) if isinstance(value, Path) else _plain(value) for value in batch["image"]]
     contents = [_plain(value) for value in batch["bytes"]] if "bytes" in names else [None] * len(images)
+    if len(contents) != len(images):
+        raise ConfigError(f"a batch of {len(images)} images has {len(contents)} contents in its column bytes")
     return zip(images, contents)
 
 

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from paa.batch_inference.addresses import file_system
 from paa.errors import PaaError, RunError, one_line
 from paa.runtime.files import whole_file
+from paa.runtime.folder_lock import folder_lock
 
 WRITING = "_writing"
 """The folder for what is not finished; engines that read a folder of Parquet leave out names with an underscore."""
@@ -44,6 +45,21 @@ class OutputFolder:
                 files, root = file_system(self.address)
                 files.makedirs(posixpath.dirname(f"{root}/{name}"), exist_ok=True)
                 files.put_file(str(temporary), f"{root}/{name}")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder, which is made if it is missing; RunError where another run on this machine's disks holds it.
+
+        A store has no locks.
+        """
+        local = self.local
+        if local is None:
+            yield
+            return
+        with self._errors("lock"):
+            local.mkdir(parents=True, exist_ok=True)
+        with folder_lock(local):
+            yield
 
     def write_text(self, name: str, text: str) -> None:
         """Write a small file as `new_file` does."""

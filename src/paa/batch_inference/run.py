@@ -59,7 +59,21 @@ def detect_in_shards(
     import_pyarrow()
     shards = shards_of(images, shard_size)
     detector.check()  # what is wrong with the settings is an error now, not in each worker
-    begin_or_continue(output, describe(detector, images, shard_size))
+    with output.locked():
+        begin_or_continue(output, describe(detector, images, shard_size))
+        return _run(detector, images, shards, output, engine, workers, listen)
+
+
+def _run(
+    detector: BatchDetector,
+    images: Sequence[str],
+    shards: Sequence[Shard],
+    output: OutputFolder,
+    engine: EngineName,
+    workers: int | None,
+    listen: Callable[[int], object],
+) -> Finished:
+    """Detect in the images of unfinished shards; the arguments are those of `detect_in_shards`."""
     output.remove(WRITING)
     todo = unfinished(shards, output)
     missing = {shard.number for shard in todo}

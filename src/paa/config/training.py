@@ -82,6 +82,8 @@ class ScheduleConfig:
     """constant: a lower learning rate during the warm-up; linear: one that rises to the full one."""
     shape: Literal["step", "cosine"] = "step"
     """The learning rate after the warm-up; step: a tenth at each decay; cosine: down to zero along a cosine."""
+    prior_probability: float = 0.01
+    """Probability that every class of every anchor starts with (Lin et al. 2017), where they start fresh."""
     frozen_stages: int = 2
     """Backbone stages that are not trained: 0 none, 1 the stem, 2 stem and first stage, ..."""
     clip_norm: float | None = None

@@ -1,7 +1,8 @@
 """COCO's twelve numbers and each class's AP, for any data set that has a columnar index.
 
 The library hotcoco matches detections to ground truths and averages, by the rules of pycocotools' `COCOeval` (crowds,
-ties, size ranges) and to the last digit. The tests compare every number with pycocotools'.
+ties, size ranges) and to the last digit. The tests compare every number with pycocotools'. Boxes are in single
+precision here: where an IoU or an area is within its rounding of a limit, pycocotools may decide otherwise.
 """
 
 from __future__ import annotations

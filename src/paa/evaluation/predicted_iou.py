@@ -91,7 +91,7 @@ def _compare(
     boxes = clip(decode(outputs.deltas.float(), detector.anchors(outputs)), batch.sizes[:, None], legacy)
     predicted, true = [], []
     for b in range(len(batch)):
-        anchors, labels = _kept(classes[b], ious[b], boxes[b], config)
+        anchors, labels = _kept(classes[b], ious[b], boxes[b], config, detector.config.threshold_joint)
         same = labels[:, None] == batch.gt_labels[b]
         overlap = torch.where(same, iou(boxes[b, anchors][:, None], batch.gt_boxes[b]), 0.0).amax(1)
         on_object = overlap >= _LEAST
@@ -100,13 +100,14 @@ def _compare(
     return np.concatenate(predicted), np.concatenate(true)
 
 
-def _kept(classes: Tensor, ious: Tensor, boxes: Tensor, config: InferenceConfig) -> tuple[Tensor, Tensor]:
+def _kept(classes: Tensor, ious: Tensor, boxes: Tensor, config: InferenceConfig, joint: bool) -> tuple[Tensor, Tensor]:
     """Return the anchors (k,) and labels (k,) of the boxes of one image that NMS keeps.
 
-    classes (N, C): probabilities; ious (N,): predicted; boxes (N, 4).
+    classes (N, C): probabilities; ious (N,): predicted; boxes (N, 4). joint: see `ModelConfig.threshold_joint`.
     """
-    above = classes > config.effective_candidate_threshold
-    scores = torch.where(above, (classes * ious[:, None]).sqrt(), 0.0).flatten()
+    scores = (classes * ious[:, None]).sqrt()
+    above = (scores if joint else classes) > config.effective_candidate_threshold
+    scores = torch.where(above, scores, 0.0).flatten()
     best, position = scores.topk(min(_CANDIDATES, len(scores)))
     anchors, labels = position // classes.shape[1], torch.where(best > 0, position % classes.shape[1], -1)
     kept = suppress(boxes[anchors][None], labels[None], config.nms_iou, config.max_detections)[0]

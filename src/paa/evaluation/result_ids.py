@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePosixPath
 
@@ -74,10 +75,8 @@ def _by_name(names_of_each: Iterable[Iterable[str]]) -> dict[str, int]:
 
 
 def _find_number(text: str, numbers: dict[int, int]) -> int:
-    try:
-        return numbers.get(int(text), UNKNOWN)
-    except ValueError:
-        return UNKNOWN
+    # int() would read 1_0, a name as 12_3 often is, as 10
+    return numbers.get(int(text), UNKNOWN) if re.fullmatch(r"-?[0-9]{1,19}", text) else UNKNOWN
 
 
 def _each_once(ids: Sequence[Id], find: Callable[[Id], int]) -> npt.NDArray[np.int64]:

@@ -28,6 +28,7 @@ _TILE_LIMIT = 100  # most detections of a tile, or max_detections if that is mor
 _MARGIN = 1 / 64  # of a tile's side: a box that ends so close to a border may go on behind it
 _PAIRS_AT_ONCE = 1 << 20
 _COVERED = 0.7  # share of its area from which a part of an object belongs to the box around it
+_AS_SURE = 0.5  # least score of that box, as a share of the part's: a poor box must not take away a good one
 
 
 @torch.inference_mode()
@@ -60,7 +61,7 @@ def _detect_image(detector: Detector, image: Tensor, config: InferenceConfig) ->
         long = (boxes[:, 2:] - boxes[:, :2]).amax(1) > config.tiles.shared_pixels  # tiles show all others whole
         found.append((boxes[long], scores[long], labels[long], torch.zeros_like(long)[long]))
     boxes, scores, labels, cut = (torch.cat(column) for column in zip(*found))
-    kept = ~(cut & covered(boxes, labels, ~cut))
+    kept = ~(cut & covered(boxes, scores, labels, ~cut))
     order = scores.masked_fill(~kept, -1).argsort(descending=True, stable=True)[: int(kept.sum())]
     merged = suppress_and_vote(
         Candidates(boxes[order][None], scores[order][None], labels[order][None]),
@@ -128,9 +129,12 @@ def borders(boxes: Tensor, tiles: Tensor, others: Tensor, margin: float) -> tupl
     return (cut_low | cut_high).any(1), elsewhere.any(1)
 
 
-def covered(boxes: Tensor, labels: Tensor, whole: Tensor) -> Tensor:
-    """Return which boxes (n,) lie mostly inside another one of their class that is `whole` (n,): in no tile cut."""
-    around, classes = boxes[whole], labels[whole]
+def covered(boxes: Tensor, scores: Tensor, labels: Tensor, whole: Tensor) -> Tensor:
+    """Return which boxes (n,) lie mostly inside another one of their class that is `whole` (n,): in no tile cut.
+
+    A box whose score is less than half of theirs is none that they belong to.
+    """
+    around, classes, sure = boxes[whole], labels[whole], scores[whole]
     parts = (~whole).nonzero()[:, 0]
     inside = torch.zeros_like(whole)
     # all pairs at once would be gigabytes where a large image has thousands of detections
@@ -140,5 +144,6 @@ def covered(boxes: Tensor, labels: Tensor, whole: Tensor) -> Tensor:
         high = torch.minimum(part[..., 2:], around[:, 2:])
         shared = (high - low).clamp(min=0).prod(-1)
         mostly = (shared >= _COVERED * area(part)) & (classes == labels[rows][:, None])
+        mostly &= sure >= _AS_SURE * scores[rows][:, None]
         inside[rows] = mostly.any(1)
     return inside

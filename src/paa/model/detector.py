@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from typing_extensions import Self
@@ -17,6 +21,8 @@ from paa.model.head import Head
 from paa.model.timm_backbone import TimmBackbone
 from paa.runtime.device import has_bfloat16
 
+_MODES = threading.Lock()
+
 PADDING = 32
 """Batches are padded to a multiple of this, so that each level of the pyramid has half the size of the level below."""
 
@@ -30,6 +36,8 @@ class Detector(nn.Module):
     """Most detections of an image that `detect` can give, in an exported model; None: as many as are asked for."""
     resizes = False
     """Whether `detect` takes images of their original size and resizes them by itself, as some exported models do."""
+    _inside = 0  # threads in `detect`
+    _modes: Sequence[tuple[nn.Module, bool]] = ()  # what they found
 
     def __init__(self, config: ModelConfig, names: tuple[str, ...]) -> None:
         """names: the classes, in the order of the labels (from 0)."""
@@ -120,23 +128,35 @@ class Detector(nn.Module):
             device=outputs.deltas.device,
         )
 
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Put a network that is in training mode into evaluation mode, until the last thread inside has left."""
+        with _MODES:
+            if self._inside == 0 and self.training:
+                self._modes = [(module, module.training) for module in self.modules()]
+                self.eval()
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with _MODES:
+                self._inside -= 1
+                if self._inside == 0:
+                    for module, training in self._modes:
+                        module.training = training
+                    self._modes = ()
+
     @torch.inference_mode()
     def detect(self, images: Tensor, sizes: Tensor, config: InferenceConfig = InferenceConfig()) -> DetectedBatch:
         """Return the detections of a batch, in its pixels, in float32; see `core.postprocess.detect`.
 
         images (B, 3, H, W): uint8 RGB, H and W multiples of 32; sizes (B, 2): (height, width) of each image. Of
         `config`, `threshold`, `views` and `tiles` are for `inference.detect.detect_batch`, and `compile` for
-        `PAA.optimise`. The network runs in evaluation mode, and returns to training mode if it was in training mode.
+        `PAA.optimise`. The network runs in evaluation mode; afterwards each of its modules is in the mode that it was
+        in. Several threads may call this at a time.
         """
-        was_training = self.training
-        if was_training:
-            self.eval()
-        try:
-            with autocast(config.precision, images.device):
-                outputs = self(images, sizes)
-        finally:
-            if was_training:
-                self.train()
+        with self._evaluating(), autocast(config.precision, images.device):
+            outputs = self(images, sizes)
         return detect(
             outputs,
             self.anchors(outputs),

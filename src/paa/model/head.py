@@ -53,8 +53,11 @@ class Head(nn.Module):
                 nn.init.normal_(parameter, std=0.01)
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
-        # at the start every class of every anchor has probability 0.01 (Lin et al. 2017, focal loss)
-        nn.init.constant_(self.cls_logits.bias, -math.log(99))  # type: ignore[arg-type]
+        self.start_classes_at(0.01)
+
+    def start_classes_at(self, probability: float) -> None:
+        """Let every class of every anchor have this probability at the start (Lin et al. 2017, focal loss, §3.3)."""
+        nn.init.constant_(self.cls_logits.bias, math.log(probability / (1 - probability)))  # type: ignore[arg-type]
 
     def forward(self, pyramid: Sequence[Tensor]) -> HeadOutputs:
         """Return the outputs at all anchors, levels in order, each row by row; pyramid: (B, C, h, w) each."""

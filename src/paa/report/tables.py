@@ -8,6 +8,7 @@ from typing import Literal
 from rich import box
 from rich.table import Table
 
+from paa.data.read_report import printable
 from paa.evaluation.bootstrap import Interval
 from paa.evaluation.dataset import EvaluatedDataset
 from paa.evaluation.intervals import Intervals
@@ -142,7 +143,7 @@ def markdown_table(rows: Sequence[Row]) -> str:
     if not rows:
         return ""
     keys = list(rows[0])
-    cells = [keys, *([row[key].replace("|", "\\|") for key in keys] for row in rows)]
+    cells = [keys, *([printable(row[key]).replace("|", "\\|") for key in keys] for row in rows)]
     widths = [max(3, *(len(line[column]) for line in cells)) for column in range(len(keys))]
     left = [key in TEXT_COLUMNS for key in keys]
     lines = [

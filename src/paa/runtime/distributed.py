@@ -6,7 +6,7 @@ import itertools
 import logging
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -19,7 +19,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from paa.errors import RunError, one_line
 from paa.runtime.device import pick_device
-from paa.runtime.memory import keep_memory
+from paa.runtime.memory import keeping_memory
 from paa.runtime.stop_signals import end_with_torchrun
 
 GPU_TIMEOUT = 600.0
@@ -89,12 +89,17 @@ def start(device: str | None, timeout: float | None = None) -> Iterator[Process]
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     chosen = pick_device(device, int(os.environ.get("LOCAL_RANK", "0")))
-    if chosen.type == "cpu":
-        keep_memory()
     if world > 1 and device is not None and ":" in device:
         raise RunError(f"device {device!r} would be shared by all {world} processes; with cuda each takes its own")
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
+    with keeping_memory() if chosen.type == "cpu" else nullcontext(), _joined(chosen, world, timeout) as process:
+        yield process
+
+
+@contextmanager
+def _joined(chosen: torch.device, world: int, timeout: float | None) -> Iterator[Process]:
+    """Join the other processes, if there are any, on the device that was chosen; errors as of `start`."""
     if world == 1:
         yield Process(chosen)
         return

@@ -120,7 +120,9 @@ class Album:
         archive, names = io.BytesIO(), set[str]()
         with zipfile.ZipFile(archive, "w") as file:
             for number, (name, data) in enumerate(drawn, 1):
-                file.writestr(f"{number}_{name}" if name in names else name, data)
+                while name in names:
+                    name = f"{number}_{name}"
+                file.writestr(name, data)
                 names.add(name)
         return "detections.zip", archive.getvalue()
 

@@ -136,6 +136,10 @@ def _choices(service: Service, options: Options) -> tuple[Keep, bool]:
     if service.fixed_voting and voting != service.voting:
         raise HTTPException(422, f"voting: is {str(service.voting).lower()} in this exported model, and stays so")
     threshold = service.threshold if options.threshold is None else options.threshold
+    if 0 < threshold < service.least:
+        raise HTTPException(
+            422, f"threshold: 0, or from {service.least:g} on; lower ones are had with paa serve --threshold"
+        )
     return keep_for(service.names, threshold, classes=options.classes), voting
 
 

@@ -24,7 +24,8 @@ class Service:
     """A model and its batcher. All methods may be called from any thread.
 
     threshold: the least score of detections that are shown, unless someone asks for another. voting: whether scores
-    vote, likewise. fixed_voting: voting cannot be chosen, as it is part of an exported graph.
+    vote, likewise. fixed_voting: voting cannot be chosen, as it is part of an exported graph. least: the candidate
+    threshold; of those below it only 0 can be asked for, which is all that is found.
     """
 
     def __init__(self, model: PAA, name: str, limits: Limits) -> None:
@@ -33,10 +34,10 @@ class Service:
         self.names, self.device, self.version = model.names, str(model.mean.device), paa.__version__
         self.threshold, self.voting = model.inference.threshold, model.inference.voting
         self.fixed_voting = isinstance(model, ExportedDetector)
-        # the network gives all that it finds, so that a threshold can move without it
-        candidate = model.inference.effective_candidate_threshold
+        # the network gives all that it finds, so that a threshold can move without it, but not between 0 and this
+        self.least = model.inference.effective_candidate_threshold
         self._model = model
-        self._config = replace(model.inference, threshold=0.0, candidate_threshold=candidate)
+        self._config = replace(model.inference, threshold=0.0, candidate_threshold=self.least)
         self._resize = resize_for(model, self._config)
         self._batcher = Batcher(
             self._detect,

@@ -13,6 +13,7 @@ from paa.assigners import make_assigner
 from paa.errors import ConfigError, PaaError, RunError, one_line
 from paa.runtime.distributed import Process
 from paa.runtime.files import write_text
+from paa.runtime.folder_lock import folder_lock
 from paa.runtime.stop_signals import StopSignals
 from paa.study.cells import Cell, cells_of, config_of
 from paa.study.compare import RuleComparison, compare_on
@@ -22,7 +23,6 @@ from paa.study.run_cell import RESULT, CellResult, load_trained, read_result, re
 from paa.study.terms import claim_terms
 from paa.training.many_runs import make_folder_of_runs, warnings_only
 from paa.training.records import Listener, ignore
-from paa.training.run_lock import run_lock
 from paa.training.settings import check_settings
 
 log = logging.getLogger("paa")
@@ -54,7 +54,7 @@ def run_study(
             own.mkdir(parents=True, exist_ok=True)
             with ExitStack() as held:
                 try:
-                    held.enter_context(run_lock(own))
+                    held.enter_context(folder_lock(own))
                 except RunError:
                     busy += 1
                     continue

@@ -10,9 +10,9 @@ from typing import Any
 from paa.config import flat
 from paa.errors import ConfigError
 from paa.runtime.files import sha256, write_text
+from paa.runtime.folder_lock import folder_lock
 from paa.study.file import Rule, Study
 from paa.study.json_file import read_json
-from paa.training.run_lock import run_lock
 
 _FILE = "terms.json"
 _PATIENCE = 30.0
@@ -22,7 +22,7 @@ _PATIENCE = 30.0
 def claim_terms(study: Study, folder: Path) -> None:
     """Note the terms of a study in its folder; ConfigError where cells of the same names were run on others."""
     path = folder / _FILE
-    with run_lock(folder, _PATIENCE):
+    with folder_lock(folder, _PATIENCE):
         before = read_json(path, dict[str, dict[str, dict[str, Any]]]) or {}
         now = json.loads(json.dumps(_terms(study)))
         changed = [

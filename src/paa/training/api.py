@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from paa.assigners import text_of
 from paa.config import WeightsFormat
 from paa.core.assignment import Assigner
@@ -75,6 +77,11 @@ def train(
 
     Raises a `PaaError`: DataError, ConfigError, CheckpointError or RunError.
     """
+    for name, value in (("listener", listener), ("on_assignment", on_assignment)):
+        if not callable(value):
+            raise ConfigError(f"{name} must be a function, got {value!r}")
+    if not (assigner is None or isinstance(assigner, str) or callable(assigner)):
+        raise ConfigError(f"assigner must be a text or a function, got {assigner!r}")
     groups: dict[str, Values] = {
         "data": data if isinstance(data, Mapping) else {"path": data},
         "model": model,
@@ -100,11 +107,15 @@ def train(
     )
     with start(config.runtime.device, config.runtime.process_timeout) as process:
         rule = None if assigner is None or isinstance(assigner, str) else assigner
-        return train_run(config, process, listener, assigner=rule, on_assignment=on_assignment)
+        # the run sets torch's seed: the random numbers of the program that calls go on as if it had not
+        with torch.random.fork_rng([process.device] if process.device.type == "cuda" else []):
+            return train_run(config, process, listener, assigner=rule, on_assignment=on_assignment)
 
 
 def _with_shortcuts(group: str, values: Values, **shortcuts: Any) -> Values:
     """Return a group's values, with the keywords of `train` that set its fields; ConfigError for a field set twice."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{group} cannot be {values!r}: expected a dictionary of its fields")
     given = {name: value for name, value in shortcuts.items() if value is not None}
     if twice := sorted(given.keys() & values.keys()):
         raise ConfigError(f"{group}.{twice[0]} is set twice: as {twice[0]} and in {group}")

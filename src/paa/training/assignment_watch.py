@@ -27,7 +27,7 @@ from paa.explanation.history import History, Watched, save_jpeg
 from paa.explanation.objects import ObjectAssignment
 from paa.explanation.picture import draw_assignment
 from paa.explanation.summary import Summary, summarise
-from paa.model.detector import Detector
+from paa.model.detector import Detector, autocast
 from paa.runtime.distributed import Process
 from paa.training.schedule import Schedule
 
@@ -146,8 +146,7 @@ class AssignmentWatch:
         detector, device = self._detector, self._detector.mean.device
         detector.eval()
         try:
-            bfloat16 = torch.autocast(device.type, torch.bfloat16, enabled=self._precision == "bfloat16")
-            with bfloat16, self._uncompiled():
+            with autocast(self._precision, device), self._uncompiled():
                 return [one for batch in batches for one in explain_batch(detector, self._index, batch, self._rule)]
         finally:
             detector.train()

@@ -71,6 +71,8 @@ AUGMENTED: Mapping[str, object] = {
     "augment.mosaic": 0.5,
 }
 
+PRIOR_PROBABILITY = 0.1
+"""At which class probabilities start: with the paper's 0.01, a short run ends before classes are told apart."""
 _FROM_SCRATCH: Mapping[str, object] = {
     "model.backbone": "resnet18",
     "model.norm": "batch",
@@ -179,6 +181,7 @@ def decide(
         "schedule.reference_batch": batch_size,
     }
     if own_level is None:
+        decided["schedule.prior_probability"] = PRIOR_PROBABILITY
         decided["model.first_level"] = level
         decided["model.anchor_scale"] = choose_anchor_scale(facts, size, level)
     if "schedule.epochs" not in named:

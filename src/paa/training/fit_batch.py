@@ -16,7 +16,7 @@ from paa.core.losses import paa_losses
 from paa.data.augment import TrainTransform
 from paa.data.index import DatasetIndex
 from paa.data.sampling import largest_size
-from paa.model.detector import Detector
+from paa.model.detector import Detector, autocast
 from paa.model.prepare import prepare_for_device, resolve_precision
 from paa.runtime.distributed import Process
 from paa.runtime.out_of_memory import is_out_of_memory
@@ -99,7 +99,7 @@ def _step(
     labels = torch.zeros((images, objects), dtype=torch.int64, device=device)
     pixels = torch.zeros((images, 3, height, width), dtype=torch.uint8, device=device)
     sizes = torch.tensor([[height, width]] * images, device=device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+    with autocast(precision, device):
         outputs = detector(pixels, sizes)
     legacy = recipe.model.legacy
     losses = paa_losses(outputs, detector.anchors(outputs), boxes, labels, assigner=assigner, legacy=legacy).losses

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import fields, is_dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_type_hints
 
@@ -43,7 +44,18 @@ def config_of_values(
     are not among the `named` fields. assigner: the text of a rule. ConfigError for an unknown field or a value of
     another type.
     """
-    original = find_recipe(recipe_name)
+    for name, kinds, expected, value in (
+        ("recipe", (str, Path), "a name or a file", recipe_name),
+        ("output", (str, Path), "a path", output),
+        ("resume", (str, Path), '"last" or a path', resume),
+        ("init", (str, Path), "a name or a path", init),
+        ("teacher", (str, Path), "a name or a path", teacher),
+        ("batch_size", (Integral,), "a whole number", batch_size),
+        ("accumulate", (Integral,), "a whole number", accumulate),
+    ):
+        if (not isinstance(value, kinds) and (value is not None or name == "recipe")) or isinstance(value, bool):
+            raise ConfigError(f"{name} must be {expected}, got {value!r}")
+    original = find_recipe(str(recipe_name))
     single = {
         "output": output,
         "batch_size": batch_size,
@@ -55,7 +67,7 @@ def config_of_values(
         "teacher": teacher,
     }
     return build_config(
-        recipe_name,
+        str(recipe_name),
         Recipe(
             changed(original.model, groups.get("model", {}), "model."),
             changed(original.augment, groups.get("augment", {}), "augment."),

@@ -32,10 +32,10 @@ from paa.runtime.files import (
     whole_file,
     write_text,
 )
+from paa.runtime.folder_lock import LOCK, folder_lock
 from paa.training.card import CardFacts, model_card
 from paa.training.loggers.run_ids import FILE as RUN_IDS
 from paa.training.records import Record
-from paa.training.run_lock import LOCK, run_lock
 from paa.weights.files import read_file
 
 Opened = TypeVar("Opened")
@@ -82,7 +82,7 @@ class RunFolder:
         if not self._locked:
             check_folder(self.path)
             self.path.mkdir(parents=True, exist_ok=True)
-            self.keep_open(run_lock(self.path, lock_patience()))
+            self.keep_open(folder_lock(self.path, lock_patience()))
             self._locked = True
 
     def check_empty(self) -> None:

@@ -145,6 +145,12 @@ def check_settings(config: TrainConfig, world: int) -> None:
         ("data.val_fraction", config.data.val_fraction, "between 0 and 1", 0 < config.data.val_fraction < 1),
         ("runtime.seed", runtime.seed, "from 0 to 2^63 - 1", 0 <= runtime.seed < 2**63),
         ("augment.min_sizes", augment.min_sizes, "one or two numbers", 1 <= len(augment.min_sizes) <= 2),
+        (
+            "schedule.prior_probability",
+            schedule.prior_probability,
+            "between 0 and 1",
+            0 < schedule.prior_probability < 1,
+        ),
         ("augment.hflip", augment.hflip, "from 0 to 1", 0 <= augment.hflip <= 1),
         ("augment.mosaic", augment.mosaic, "from 0 to 1", 0 <= augment.mosaic <= 1),
         ("augment.scale_jitter", zoom, "above 0, the lower first", 0 < zoom[0] <= zoom[1] < math.inf),

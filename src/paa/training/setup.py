@@ -173,6 +173,7 @@ def make_detector(
     """Return a detector with the weights to start from, fresh where there are none, and log lines about them."""
     torch.manual_seed(config.runtime.seed)
     detector = Detector(config.recipe.model, names)
+    detector.head.start_classes_at(config.recipe.schedule.prior_probability)
     if weights is not None:
         return detector, load_start(detector, weights)
     frozen = config.recipe.model.norm != "batch" or config.recipe.schedule.frozen_stages

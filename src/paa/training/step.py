@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +13,7 @@ from paa.core.assignment import Assigner
 from paa.core.losses import LossResult
 from paa.core.outputs import HeadOutputs
 from paa.data.batch import Batch
+from paa.model.detector import autocast
 from paa.training.optimizer import step_if
 from paa.training.parallel import local_gradients
 from paa.training.run import Run
@@ -58,9 +60,9 @@ def _gradients(run: Run, parts: Sequence[Batch]) -> tuple[dict[str, Tensor], Ten
         normalisers = run.process.mean(_normalisers(run, parts, assigners))
         average = lambda _: normalisers  # noqa: E731
     losses: dict[str, Tensor] = {}
-    for part, assigner in zip(parts, assigners):
+    for number, (part, assigner) in enumerate(zip(parts, assigners)):
         with nullcontext() if part is parts[-1] else local_gradients(run.model):
-            outputs = _predict(run, run.model, part)
+            outputs = _predict(run, run.model, part, number)
             result = _losses(run, outputs, part, assigner, average)
             run.on_assignment(part, outputs, result.assignment)
             torch.stack(list(result.losses.values())).sum().backward()
@@ -68,9 +70,15 @@ def _gradients(run: Run, parts: Sequence[Batch]) -> tuple[dict[str, Tensor], Ten
     return losses, result.num_positives
 
 
-def _predict(run: Run, model: nn.Module, part: Batch) -> HeadOutputs:
-    """Return what the head predicts for some images."""
-    with torch.autocast(part.images.device.type, torch.bfloat16, enabled=run.precision == "bfloat16"):
+def _predict(run: Run, model: nn.Module, part: Batch, number: int) -> HeadOutputs:
+    """Return what the head predicts for some images. number: which part of the step they are.
+
+    What a backbone leaves out at random (dropout, stochastic depth) depends on nothing but seed, step, process and
+    part: it is the same in a resumed run, and when a part's positives are counted and when its gradient is taken.
+    """
+    place = run.config.runtime.seed, run.state.step, run.process.rank, number
+    torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+    with autocast(run.precision, part.images.device):
         outputs: HeadOutputs = model(part.images, part.sizes)
     return outputs
 
@@ -96,8 +104,8 @@ def _normalisers(run: Run, parts: Sequence[Batch], assigners: Sequence[Assigner]
     """Return this process's positives and sum of IoUs (2,) in all parts; batch norm's statistics stay as they are."""
     detector = run.state.detector
     results = [
-        _losses(run, _predict(run, detector, part), part, assigner, lambda values: values)
-        for part, assigner in zip(parts, assigners)
+        _losses(run, _predict(run, detector, part, number), part, assigner, lambda values: values)
+        for number, (part, assigner) in enumerate(zip(parts, assigners))
     ]
     run.statistics.restore()  # to what they were before this step
     return torch.stack([torch.stack([result.num_positives, result.iou_sum]) for result in results]).sum(0)

@@ -18,7 +18,7 @@ from paa.core import Assigner, Assignment, HeadOutputs, assign
 from paa.core.assignment import Cost
 from paa.data.batch import Batch
 from paa.errors import CheckpointError, ConfigError
-from paa.model.detector import PADDING, Detector
+from paa.model.detector import PADDING, Detector, autocast
 from paa.model.prepare import compile_network, prepare_for_device
 from paa.runtime.files import sha256
 from paa.training.settings import TrainConfig
@@ -56,7 +56,7 @@ class Teacher:
     @torch.no_grad()
     def assign(self, batch: Batch) -> Given:
         """Return a batch's assignment, as the rule for the student's losses."""
-        with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+        with autocast(self.precision, batch.images.device):
             outputs = self.detector(batch.images, batch.sizes)
         anchors, legacy = self.detector.anchors(outputs), self.detector.config.legacy
         return Given(assign(outputs, anchors, batch.gt_boxes, batch.gt_labels, assigner=self.rule, legacy=legacy))

@@ -14,10 +14,10 @@ from paa.errors import ConfigError, RunError, one_line
 from paa.recipes import find_recipe
 from paa.runtime.distributed import Process
 from paa.runtime.files import write_text
+from paa.runtime.folder_lock import folder_lock
 from paa.runtime.stop_signals import StoppedError, StopSignals
 from paa.training.many_runs import make_folder_of_runs, warnings_only
 from paa.training.records import Listener, ignore
-from paa.training.run_lock import run_lock
 from paa.training.settings import TrainConfig
 from paa.tuning.base import Base, find_base
 from paa.tuning.run_trial import run_trial
@@ -93,7 +93,7 @@ def tune(
     with signals.may_interrupt():
         base = find_base(config.train, process)
     make_folder_of_runs(folder)
-    with run_lock(folder):
+    with folder_lock(folder):
         study = TuneStudy(folder, base.space, _settings(base, config), config.train.runtime.seed)
         _log_start(base, config, study)
         failures = 0

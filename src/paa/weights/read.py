@@ -122,7 +122,8 @@ def build(weights: Weights, source: str, kind: type[D]) -> D:
     try:
         with torch.device("meta"):  # no memory for a model that the file's tensors do not fill
             check_fit(Detector(weights.config, names).state_dict(), weights.tensors, source)
-        detector = kind(weights.config, names)
+        with torch.random.fork_rng(devices=[]):  # its first weights are overwritten: a program's own numbers go on
+            detector = kind(weights.config, names)
     except (ConfigError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{source}: no model can be built from its configuration ({error})") from error
     load_tensors(detector, weights.tensors, source)

@@ -1,4 +1,4 @@
-"""One process writes a run's folder at a time.
+"""One process writes a folder of results at a time.
 
 The lock is the file `lock` in the folder, which its holder also locks by `flock` where the file system can. The file
 names the holder's process and host, and when it started: for the message to others, and for systems without `flock`.
@@ -29,7 +29,7 @@ _held: set[int] = set()
 
 
 @contextmanager
-def run_lock(folder: Path, patience: float = 0.0) -> Iterator[None]:
+def folder_lock(folder: Path, patience: float = 0.0) -> Iterator[None]:
     """Hold the lock of an existing folder; if another process holds it, RunError, which names that process.
 
     The lock of a process that was killed is taken over, and that is logged. patience: seconds to wait for a process

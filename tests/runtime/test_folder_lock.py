@@ -17,15 +17,15 @@ from typing import Any
 import pytest
 
 from paa.errors import RunError
-from paa.training import run_lock as module
-from paa.training.run_lock import run_lock
+from paa.runtime import folder_lock as module
+from paa.runtime.folder_lock import folder_lock
 
 HOLD = r"""
 import os, sys, time
 from pathlib import Path
-from paa.training.run_lock import run_lock
+from paa.runtime.folder_lock import folder_lock
 
-with run_lock(Path(sys.argv[1])):
+with folder_lock(Path(sys.argv[1])):
     if os.fork() == 0:  # as a loader worker, it lives on when its parent is killed
         os.setsid()
         os.write(1, b"child %d\n" % os.getpid())
@@ -80,12 +80,12 @@ def test_another_process_holds_the_lock(
         says = (
             rf"^{tmp_path}: process {other.process.pid} on {re.escape(socket.gethostname())} \(since \S+\) is writing"
         )
-        with pytest.raises(RunError, match=says), run_lock(tmp_path):
+        with pytest.raises(RunError, match=says), folder_lock(tmp_path):
             pass
         assert (tmp_path / "lock").exists()
         other.process.kill()
         os.waitid(os.P_PID, other.process.pid, os.WEXITED | os.WNOWAIT)  # its parent has not noticed its end
-        with caplog.at_level(logging.INFO, "paa"), run_lock(tmp_path):
+        with caplog.at_level(logging.INFO, "paa"), folder_lock(tmp_path):
             assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
         assert [record.getMessage() for record in caplog.records] == [
             f"{tmp_path / 'lock'}: left by process {other.process.pid} on {socket.gethostname()} "
@@ -102,9 +102,9 @@ def test_a_lock_is_released(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
         other.process.stdin.flush()
         assert other.process.stdout.readline() == "released\n"
         assert list(tmp_path.iterdir()) == []
-        with caplog.at_level(logging.INFO, "paa"), run_lock(tmp_path):
+        with caplog.at_level(logging.INFO, "paa"), folder_lock(tmp_path):
             pass
-    with pytest.raises(KeyError), run_lock(tmp_path):
+    with pytest.raises(KeyError), folder_lock(tmp_path):
         raise KeyError
     assert list(tmp_path.iterdir()) == []
     assert caplog.records == []
@@ -114,8 +114,8 @@ def test_a_lock_is_released(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
 def test_the_same_process_holds_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flock: bool) -> None:
     if not flock:
         no_flock(monkeypatch)
-    with run_lock(tmp_path):
-        with pytest.raises(RunError, match=f"process {os.getpid()} on .* is writing this run"), run_lock(tmp_path):
+    with folder_lock(tmp_path):
+        with pytest.raises(RunError, match=f"process {os.getpid()} on .* is writing this run"), folder_lock(tmp_path):
             pass
         assert (tmp_path / "lock").exists()
 
@@ -123,11 +123,11 @@ def test_the_same_process_holds_the_lock(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_lock_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Where its holder may be about to end."""
     with Holder(tmp_path) as other, caplog.at_level(logging.INFO, "paa"):
-        with pytest.raises(RunError, match="is writing this run"), run_lock(tmp_path, patience=0.3):
+        with pytest.raises(RunError, match="is writing this run"), folder_lock(tmp_path, patience=0.3):
             pass
         timer = threading.Timer(0.3, other.process.kill)
         timer.start()
-        with run_lock(tmp_path, patience=60):
+        with folder_lock(tmp_path, patience=60):
             assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
         timer.join()
     said = [message for message in caplog.messages if "trying again" in message]
@@ -139,14 +139,14 @@ def test_a_lock_of_another_host(
 ) -> None:
     """Where files can be locked, its process is known not to run; where they cannot, that is unknown."""
     (tmp_path / "lock").write_text(holder(host="elsewhere", pid=os.getpid()))
-    with caplog.at_level(logging.INFO, "paa"), run_lock(tmp_path):
+    with caplog.at_level(logging.INFO, "paa"), folder_lock(tmp_path):
         pass
     assert f"left by process {os.getpid()} on elsewhere (since 2026-01-01" in caplog.text
     no_flock(monkeypatch)
     for content in (holder(host="elsewhere"), "", '{"pid": 1', "[]"):
         (tmp_path / "lock").write_text(content)
         says = rf"may be writing this run.*if it is not, remove {tmp_path / 'lock'}, or"
-        with pytest.raises(RunError, match=says), run_lock(tmp_path):
+        with pytest.raises(RunError, match=says), folder_lock(tmp_path):
             pass
         assert (tmp_path / "lock").read_text() == content
 
@@ -154,10 +154,10 @@ def test_a_lock_of_another_host(
 def test_a_later_process_of_the_same_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     no_flock(monkeypatch)
     (tmp_path / "lock").write_text(holder(pid=os.getpid(), started=module._started(os.getpid())))
-    with pytest.raises(RunError, match="is writing"), run_lock(tmp_path):
+    with pytest.raises(RunError, match="is writing"), folder_lock(tmp_path):
         pass
     (tmp_path / "lock").write_text(holder(pid=os.getpid(), started="1 another boot"))
-    with run_lock(tmp_path):
+    with folder_lock(tmp_path):
         pass
 
 
@@ -171,8 +171,8 @@ def test_a_lock_removed_while_it_is_taken(tmp_path: Path, monkeypatch: pytest.Mo
         flock(file, how)
 
     monkeypatch.setattr(fcntl, "flock", late)
-    with run_lock(tmp_path):
+    with folder_lock(tmp_path):
         assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
         assert next(calls) == 2
-        with pytest.raises(RunError, match="is writing"), run_lock(tmp_path):
+        with pytest.raises(RunError, match="is writing"), folder_lock(tmp_path):
             pass
