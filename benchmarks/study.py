@@ -104,6 +104,10 @@ VARIANTS: dict[str, Variant] = {
     "jitter, backbone's lr 1, mosaic 0.5": Variant(
         JITTER | {"backbone_lr_factor": 1.0, "mosaic": 0.5, "average": 0.998}
     ),
+    "jitter, backbone's lr 1, mosaic 0.5, prior 0.1": Variant(
+        JITTER | {"backbone_lr_factor": 1.0, "mosaic": 0.5, "average": 0.998},
+        ours={"change": partial(start_classes, 0.1)},
+    ),
     "wide jitter, backbone's lr 1": Variant(
         {"scale_jitter": (0.5, 2.0), "color_jitter": 0.4, "backbone_lr_factor": 1.0, "average": 0.998}
     ),
