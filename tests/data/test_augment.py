@@ -56,6 +56,18 @@ def test_everything_at_once_stays_consistent(seed: int, size: tuple[int, int]) -
     assert torch.equal(again[0], image)
 
 
+def test_thin_images_keep_their_shape_and_their_objects() -> None:
+    transform = TrainTransform(AugmentConfig((800,), 352, 0.0, scale_jitter=(0.9, 1.1)))
+    thin, whole = torch.zeros((3, 12, 900), dtype=torch.uint8), torch.tensor([[0.0, 0, 900, 12]])
+    for seed in range(20):
+        random = rng(seed)
+        geometry = transform.draw(12, 900, random)
+        assert geometry.size[0] in (4, 5, 6)  # 5 at the size of training
+        image, boxes, _ = transform.apply(thin, whole, torch.zeros(1), geometry, random)
+        assert len(boxes) == 1
+        assert image.shape[1] <= 6
+
+
 def test_boxes_follow_the_image() -> None:
     """A white object on black is where its box is, whatever was drawn."""
     transform = TrainTransform(AugmentConfig((50, 70), 110, 0.5, scale_jitter=(0.6, 1.6)))

@@ -44,7 +44,12 @@ def test_resized_size_is_exact(seed: int) -> None:
 
 @pytest.mark.parametrize(
     ("given", "wanted"),
-    [((480, 640, 800, 1333), (800, 1066)), ((640, 480, 800, 1333), (1066, 800)), ((1, 9000, 800, 1333), (1, 9000))],
+    [
+        ((480, 640, 800, 1333), (800, 1066)),
+        ((640, 480, 800, 1333), (1066, 800)),
+        ((1, 9000, 800, 1333), (1, 1333)),
+        ((3000, 2, 800, 1333), (1500, 1)),
+    ],
 )
 def test_resized_size_of(given: tuple[int, int, int, int], wanted: tuple[int, int]) -> None:
     assert resized_size(*given) == wanted

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 import paa
+from paa.commands.main import main
 from paa.config import LoadingConfig
 from paa.data.batch import collate
 from paa.data.images.read import read_image
@@ -35,6 +38,30 @@ def test_positives_of_each_object(shapes: Path, checkpoint: Path) -> None:
         expected = paa.assign(outputs, model.anchors(outputs), boxes[None], labels[None]).num_positives[0]
         assert counts[index.offsets[i] : index.offsets[i + 1]].tolist() == expected.tolist()
     assert counts.max() > 1
+
+
+def test_the_rule_of_the_training(shapes: Path, checkpoint: Path, tmp_path: Path, capsys: Any) -> None:
+    """Whose positives the command counts, unless another is named."""
+    model = paa.load(checkpoint, "cpu")
+    model.provenance["assigner"] = "one-to-one"
+    model.save(tmp_path / "model.safetensors")
+    found = []
+    for words in ([], ["--assigner", "paa"]):
+        command = [
+            "data",
+            "check",
+            shapes,
+            "--checkpoint",
+            tmp_path / "model.safetensors",
+            "--device",
+            "cpu",
+            "--workers",
+            0,
+        ]
+        main([*map(str, command), *words, "--json"])
+        found.append(json.loads(capsys.readouterr().out)["positives"]["train"])
+    assert (found[0]["least"], found[0]["most"]) == (1, 1)
+    assert found[1]["most"] > 1
 
 
 def test_what_is_not_assigned(shapes: Path, checkpoint: Path) -> None:

@@ -166,6 +166,23 @@ def test_tiles_are_looked_at_as_they_are_trained_on(tmp_path: Path, micro: Micro
     result = train(micro(tmp_path / "run", augment=augment, validation=validation, **EVERY_STEP), CPU)
     (_, objects), *_ = History(result.folder).read()[1]
     assert {one.size for one in objects} == {(64, 64)}  # the size of tiles in training
+    before, after = (
+        [one.box.tolist() for one in History(each.folder).read()[1][-1][1]]
+        for each in (
+            result,
+            train(
+                micro(
+                    result.folder,
+                    augment=augment,
+                    validation=validation,
+                    **{**EVERY_STEP, "schedule": {"steps": 6}},
+                    resume="last",
+                ),
+                CPU,
+            ),
+        )
+    )
+    assert after == before  # a resumed run finds the same tiles of an image again
 
 
 def test_images_that_cannot_be_read_are_passed_over(tmp_path: Path, watched: TrainResult, shapes: Path) -> None:

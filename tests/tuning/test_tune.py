@@ -30,6 +30,7 @@ from paa.training.records import Record, ignore
 from paa.training.run_folder import RunFolder
 from paa.training.settings import TrainConfig
 from paa.training.train import train
+from paa.tuning import tune as search
 from paa.tuning.base import find_base
 from paa.tuning.tune import TuneConfig, tune
 from tests.training.runs import CPU, KilledError, Micro, differences, load, read_log
@@ -210,6 +211,34 @@ def test_a_base_that_fails_ends_the_search(config: TrainConfig, fake_training: A
     with pytest.raises(RunError, match="no space left"):
         tune(TuneConfig(config, trials=3), CPU)
     assert not (config.output / "recipe.json").exists()
+    fake_training(peak)  # there is space again: the base is what the other trials are compared with
+    base, other = tune(TuneConfig(config, trials=2), CPU).finished
+    assert (base.folder, base.state, other.state) == ("trial-000", "done", "done")
+
+
+def test_the_best_recipe_is_written_also_where_an_earlier_call_ended_before_it(
+    config: TrainConfig, fake_training: Any
+) -> None:
+    fake_training(peak)
+    result = tune(TuneConfig(config, trials=3), CPU)
+    best = result.recipe.read_text()
+    result.recipe.write_text("of a trial before")
+    assert tune(TuneConfig(config, trials=3), CPU).recipe.read_text() == best
+
+
+def test_a_search_goes_on_where_recipes_have_a_new_field(
+    config: TrainConfig, fake_training: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_training(peak)
+    settings = search._settings
+
+    def before(*given: Any) -> dict[str, object]:
+        return {name: value for name, value in settings(*given).items() if name != "schedule.prior_probability"}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(search, "_settings", before)
+        tune(TuneConfig(config, trials=1), CPU)
+    assert len(tune(TuneConfig(config, trials=2), CPU).finished) == 2
 
 
 def test_a_trial_that_falls_behind_is_stopped(config: TrainConfig, tmp_path: Path) -> None:

@@ -61,3 +61,17 @@ def name_of(text: str) -> str:
     at_code = text.find(".py:") + 3 if ".py:" in text else text.partition("(")[0].find(":")
     begin = text.find("(", at_code + 1)
     return text if begin < 0 else text[:begin]
+
+
+def rule_of_training(provenance: Mapping[str, str], checkpoint: object) -> str:
+    """Return the text of the rule that a checkpoint was trained by, as its provenance says.
+
+    ConfigError for code, which would be run: a checkpoint of somebody else's must not decide that.
+    """
+    trained_by = provenance.get("assigner", "paa")
+    if RuleText(name_of(trained_by), {}).is_code:  # its parameters may be more than a text can say
+        raise ConfigError(
+            f"{checkpoint}: was trained by {trained_by!r}, a rule that is code that would be run: if you trust it, "
+            "name it with --assigner; --assigner paa looks at it by the paper's rule"
+        )
+    return trained_by

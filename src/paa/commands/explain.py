@@ -129,17 +129,9 @@ class Explain:
 
     def _rule_text(self, model: PAA) -> str:
         """Return the rule that is asked for, or that of the training, but no code that the checkpoint alone names."""
-        from paa.assigners.rule_text import RuleText, name_of
+        from paa.assigners.rule_text import rule_of_training
 
-        if self.assigner is not None:
-            return self.assigner
-        trained_by = model.provenance.get("assigner", "paa")
-        if RuleText(name_of(trained_by), {}).is_code:  # its parameters may be more than a text can say
-            raise ConfigError(
-                f"{self.what}: was trained by {trained_by!r}, a rule that is code that would be run: if you trust it, "
-                "name it with --assigner; --assigner paa explains by the paper's rule"
-            )
-        return trained_by
+        return rule_of_training(model.provenance, self.what) if self.assigner is None else self.assigner
 
     def _read(self, data: Path, model: PAA, report: ReadReport) -> DatasetIndex:
         from paa.data.read import read_dataset

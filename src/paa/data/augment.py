@@ -49,7 +49,8 @@ class TrainTransform:
         if config.scale_jitter is None:
             return Geometry(size, (0, 0, *size), mirrored)
         factor = random.uniform(*config.scale_jitter)
-        scaled = (max(_SMALLEST_IMAGE, round(size[0] * factor)), max(_SMALLEST_IMAGE, round(size[1] * factor)))
+        least = min(_SMALLEST_IMAGE, size[0]), min(_SMALLEST_IMAGE, size[1])
+        scaled = (max(least[0], round(size[0] * factor)), max(least[1], round(size[1] * factor)))
         window = (min(size[0], scaled[0]), min(size[1], scaled[1]))
         top, left = (int(random.integers(whole - part + 1)) for whole, part in zip(scaled, window))
         return Geometry(scaled, (top, left, *window), mirrored)

@@ -20,12 +20,13 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114])
 def resized_size(height: int, width: int, min_size: int, max_size: int) -> tuple[int, int]:
     """Return the (height, width) whose short side is `min_size`, or less where the long side would exceed `max_size`.
 
-    Rounds as the seed does (maskrcnn-benchmark's Resize): the long side is truncated.
+    Rounds as the seed does (maskrcnn-benchmark's Resize): the long side is truncated. Where the short side would have
+    no pixel it has one, and the long side `max_size`.
     """
     small, large = min(height, width), max(height, width)
     if large / small * min_size > max_size:
-        min_size = max(1, round(max_size * small / large))
-    long = int(min_size * large / small)
+        min_size = round(max_size * small / large)
+    min_size, long = (min_size, int(min_size * large / small)) if min_size else (1, max_size)
     return (min_size, long) if height <= width else (long, min_size)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,19 @@ _SIDE = 640  # most pixels of a side of the images that are kept
 
 @dataclass(frozen=True)
 class Watched:
-    """An object that is watched: the name of its image, the image's id in the data set, and the object's class."""
+    """An object that is watched: the name of its image, the image's id in the data set, and the object's class.
+
+    corner: (top, left) of the tile of the image, where that is tiled.
+    """
 
     file: str
     image_id: int
     class_name: str
+    corner: tuple[int, int] = (0, 0)
+
+
+def _watched(objects: Iterable[dict[str, Any]]) -> list[Watched]:
+    return [Watched(**{**one, "corner": tuple(one.get("corner", (0, 0)))}) for one in objects]
 
 
 class History:
@@ -53,7 +61,7 @@ class History:
         """Return the objects; none where nothing is recorded, or not in the form that this class writes."""
         try:
             about = json.loads(self.objects.read_text(encoding="utf-8"))
-            return [Watched(**one) for one in about["objects"]]
+            return _watched(about["objects"])
         except (OSError, ValueError, KeyError, TypeError):
             return []
 
@@ -122,7 +130,7 @@ class History:
         try:
             about = json.loads(self.objects.read_text(encoding="utf-8"))
             levels = tuple(Level(**one) for one in about["levels"])
-            watched = [Watched(**one) for one in about["objects"]]
+            watched = _watched(about["objects"])
             moments = [
                 (record["step"], [from_plain(one, levels) for one in record["objects"]]) for record in self._records()
             ]

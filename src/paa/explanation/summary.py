@@ -79,6 +79,7 @@ class Gatherer:
         self._per_level: list[list[int]] = []
         self._sizes: list[str] = []
         self._cuts: dict[str, list[int]] = {}
+        self._undivided: list[int] = []
         self._what_if: dict[str, list[tuple[int, int]]] = {}
 
     def add(self, one: ObjectAssignment) -> None:
@@ -91,7 +92,9 @@ class Gatherer:
         self._rows.append(numbers)
         self._per_level.append(one.per_level()[0])
         self._sizes.append(one.size_name)
-        if one.mixture is not None:
+        if one.mixture is None:  # of fewer than two candidates, which no cut divides
+            self._undivided.append(one.positives)
+        else:
             for name, count in one.mixture.cuts(one.candidates.scores).items():
                 self._cuts.setdefault(name, []).append(count)
         for name, other in one.what_if.items():
@@ -116,7 +119,7 @@ class Gatherer:
             overlaps=tuple(group(f"{low:.1f} to {high:.1f}", chosen) for low, high, chosen in bins if chosen.any()),
             counts=tuple(np.bincount(rows[:, 0].astype(np.int64)).tolist()),
             separations=tuple(separations.tolist()),
-            cuts={name: float(np.mean(counts)) for name, counts in self._cuts.items()},
+            cuts={name: float(np.mean(counts + self._undivided)) for name, counts in self._cuts.items()},
             what_if=tuple(_comparison(name, rows[:, 0], pairs) for name, pairs in self._what_if.items()),
         )
 

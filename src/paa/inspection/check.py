@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from paa.config import LoadingConfig, ModelConfig
+from paa.core.assignment import Assigner, PaaAssigner
 from paa.data.all_splits import Source, SplitRead, split_reads
 from paa.data.index import DatasetIndex
 from paa.data.read_report import first_few
@@ -88,6 +89,7 @@ def check_splits(
     config: ModelConfig,
     *,
     model: Detector | None = None,
+    rule: Assigner = PaaAssigner(),
     limits: Limits = Limits(),
     decode: bool = True,
     loading: LoadingConfig = LoadingConfig(),
@@ -95,8 +97,9 @@ def check_splits(
 ) -> Checked:
     """Return every problem of the splits that were read.
 
-    config: whose sizes and anchors training has. model: a detector whose assignment is looked at too, on its device.
-    decode: decode all images. loading: how many of its workers decode, and the batches of the model.
+    config: whose sizes and anchors training has. model: a detector, on its device, of whose assignment by the rule the
+    positives are counted too. decode: decode all images. loading: how many of its workers decode, and the batches of
+    the model.
     """
     splits = {read.name: read.index for read in reads if read.index is not None}
     problems = [problem for read in reads for problem in _read_problems(read)]
@@ -116,7 +119,7 @@ def check_splits(
         assert model is not None
         problems += _unknown_classes(split, index, model)
         with progress(f"positives of {split}", len(index)) as advance:
-            counts = count_positives(index, model, resize, loading, advance)
+            counts = count_positives(index, model, resize, loading, advance, rule)
         problems += few_positives_problems(split, index, counts, limits.positives)
         if len(counted := counts[counts >= 0]):
             positives[split] = Positives(

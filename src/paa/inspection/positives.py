@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from paa.config import LoadingConfig
+from paa.core.assignment import Assigner, PaaAssigner
 from paa.core.losses import assign
 from paa.data.index import DatasetIndex
 from paa.data.loader import eval_loader
@@ -29,8 +30,9 @@ def count_positives(
     resize: Resize,
     loading: LoadingConfig = LoadingConfig(),
     advance: Callable[[int], None] = lambda count: None,
+    rule: Assigner = PaaAssigner(),
 ) -> npt.NDArray[np.int64]:
-    """Return the number of positives (A,) of each object, in images that are resized so.
+    """Return the number of positives (A,) that a rule gives each object, in images that are resized so.
 
     -1 for crowds, for objects of classes that the model does not know, and in images that cannot be read. advance:
     called with the number of images of each batch.
@@ -44,7 +46,12 @@ def count_positives(
         on_device = batch.to(device)
         outputs = model(on_device.images, on_device.sizes)
         assignment = assign(
-            outputs, model.anchors(outputs), on_device.gt_boxes, on_device.gt_labels, legacy=model.config.legacy
+            outputs,
+            model.anchors(outputs),
+            on_device.gt_boxes,
+            on_device.gt_labels,
+            assigner=rule,
+            legacy=model.config.legacy,
         )
         for position, of_image in zip(batch.positions.tolist(), assignment.num_positives.cpu().numpy()):
             counts[rows[position]] = of_image[: len(rows[position])]

@@ -77,11 +77,16 @@ def images_watched_before(history: History, val: DatasetIndex | None, train: Dat
         if index is None or not watched:
             continue
         alike = np.flatnonzero(np.isin(index.image_ids, [one.image_id for one in watched])).tolist()
-        position = {(printable(index.path(i).name), int(index.image_ids[i])): i for i in alike}
-        found = [position[key] for one in watched if (key := (one.file, one.image_id)) in position]
+        position = {(printable(index.path(i).name), int(index.image_ids[i]), _corner(index, i)): i for i in alike}
+        found = [position[key] for one in watched if (key := (one.file, one.image_id, tuple(one.corner))) in position]
         if len(found) == len(watched):
             return index.select(np.array(found, np.int64))
     return None
+
+
+def _corner(index: DatasetIndex, image: int) -> tuple[int, int]:
+    """Return where an image of the index begins in its file, (top, left): a tile has a place there."""
+    return (0, 0) if index.windows is None else tuple(index.windows.corners[image].tolist())
 
 
 class AssignmentWatch:
@@ -162,6 +167,7 @@ class AssignmentWatch:
                 printable(index.path(one.image).name),
                 int(index.image_ids[one.image]),
                 printable(index.names[one.label]),
+                _corner(index, one.image),
             )
             for one in watched
         ]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from paa.config import Recipe, flat, to_dict
 from paa.errors import ConfigError, RunError, one_line
 from paa.runtime.extras import not_installed
 from paa.training.state import check_same
@@ -79,7 +80,9 @@ class TuneStudy:
             self._study.set_user_attr(_SETTINGS, now)
             self._study.enqueue_trial({p.name: p.base for p in space})
         else:
-            saved = self._study.user_attrs.get(_SETTINGS, {})
+            # a setting that is newer than the search had the value that is the default now
+            defaults = {name: value for name, value in _plain(flat(to_dict(Recipe()))).items() if name in now}
+            saved = {**defaults, **self._study.user_attrs.get(_SETTINGS, {})}
             check_same({name: (saved.get(name), now.get(name)) for name in {**now, **saved}}, str(path))
         self.retried = self._put_back()
 
@@ -87,9 +90,11 @@ class TuneStudy:
         """Mark the trials of a killed process as failed, queue them again in their folders, and return how many."""
         left = self._study.get_trials(states=(self._states.RUNNING,))
         for trial in left:
-            self._study.tell(trial.number, state=self._states.FAIL)
-            if values := trial.params or trial.system_attrs.get("fixed_params"):
+            values = trial.params or trial.system_attrs.get("fixed_params")
+            waiting = {_folder_of(each) for each in self._study.get_trials(states=(self._states.WAITING,))}
+            if values and _folder_of(trial) not in waiting:  # first, as this process may end in between
                 self._study.enqueue_trial(values, user_attrs={"folder": _folder_of(trial)})
+            self._study.tell(trial.number, state=self._states.FAIL)
         return len(left)
 
     def begin(self) -> Trial:

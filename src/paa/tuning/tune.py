@@ -111,12 +111,16 @@ def tune(
                 study.finish(trial, state, ap)
                 failures = 0
             except RunError as error:  # as where a high learning rate makes a loss infinite
+                if not study.finished():  # the recipe as it is, which the next call tries again
+                    raise
                 study.finish(trial, "failed")
                 failures += 1
-                if trial.number == 0 or failures == _MOST_FAILURES:
+                if failures == _MOST_FAILURES:
                     raise
                 log.warning(f"{trial.folder} failed: {one_line(error)}")
-            _keep_best(base, config, study, trial, process)
+            if _log_end(study, trial):
+                _write_best(base, config, study, process)
+        _write_best(base, config, study, process)  # also where an earlier call ended before it had
         finished = study.finished()
         return TuneResult(
             folder,
@@ -167,15 +171,21 @@ def _log_start(base: Base, config: TuneConfig, study: TuneStudy) -> None:
         log.info(f"trials done before: {done}{', and the one that was stopped is tried again' * bool(study.retried)}")
 
 
-def _keep_best(base: Base, config: TuneConfig, study: TuneStudy, trial: Trial, process: Process) -> None:
-    """Log how a trial ended, and write the recipe of the best one so far."""
+def _log_end(study: TuneStudy, trial: Trial) -> bool:
+    """Log how a trial ended; return whether it is the best one so far."""
     finished = study.finished()
     this, best = next(each for each in finished if each.number == trial.number), best_of(finished)
     if best is None:
-        return
+        return False
     ap = "failed" if this.ap is None else f"AP {100 * this.ap:.1f}{' when it was stopped' * (this.state == 'pruned')}"
     log.info(f"{this.folder}: {ap}; the best is {best.folder} with {100 * (best.ap or 0.0):.1f}")
-    if best.number != trial.number:
+    return best.number == trial.number
+
+
+def _write_best(base: Base, config: TuneConfig, study: TuneStudy, process: Process) -> None:
+    """Write the recipe of the best trial so far, if one was done."""
+    best = best_of(study.finished())
+    if best is None:
         return
     recipe = find_recipe(str(base.config.output / best.folder / RECIPE))
     if config.trial_steps is not None:

@@ -90,6 +90,28 @@ def test_16_bit_grey_is_scaled_not_clipped(tmp_path: Path, dtype: type) -> None:
     np.testing.assert_array_equal(rgb, np.repeat(np.rint(values / 257)[:, :, None], 3, axis=2))
 
 
+def test_12_bit_grey_is_scaled(tmp_path: Path) -> None:
+    """Which Pillow opens as 16 bits of which the upper four are empty; it cannot write such a file."""
+    values = np.array([[0, 4095, 2048, 1]], np.uint16)
+    packed = bytes([0x00, 0x0F, 0xFF, 0x80, 0x00, 0x01])
+    tags = [(256, 4), (257, 1), (258, 12), (259, 1), (262, 1), (273, 8), (277, 1), (278, 1), (279, len(packed))]
+    path = tmp_path / "a.tif"
+    path.write_bytes(
+        struct.pack("<2sHI", b"II", 42, 8 + len(packed))
+        + packed
+        + struct.pack("<H", len(tags))
+        + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+        + struct.pack("<I", 0)
+    )
+    np.testing.assert_array_equal(read_image(path)[:, :, 0], np.rint(values / 4095 * 255))
+
+
+def test_16_bit_grey_with_a_transparent_value_lies_on_white(tmp_path: Path) -> None:
+    values = np.array([[0, 1000], [65535, 1000]], np.uint16)
+    path = save(tmp_path / "a.png", Image.fromarray(values), transparency=1000)
+    assert read_image(path)[:, :, 0].tolist() == [[0, 255], [255, 255]]
+
+
 def test_16_bit_colour_png(tmp_path: Path) -> None:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -39,6 +39,8 @@ class Check(SourceOptions):
     """A detector, whose sizes and anchors count, and whose assignment says how many positives each object gets."""
     checkpoint_format: DetectorFormat | None = None
     """Format of the checkpoint; default: recognised from its content."""
+    assigner: str | None = None
+    """The rule whose positives are counted; default: the one that the checkpoint was trained by."""
     small: float = 8.0
     """Objects of less than this many pixels a side (a square of their area), in the resized image, are named."""
     positives: int = 1
@@ -64,6 +66,8 @@ class Check(SourceOptions):
 
     def run(self, console: Console) -> None:
         """Check, print the problems, and end with the exit code that the class describes."""
+        from paa.assigners import make_assigner
+        from paa.assigners.rule_text import rule_of_training
         from paa.inspection.check import Limits, check_splits, read_for_check
         from paa.predictor import load
         from paa.report.console import make_console
@@ -71,15 +75,17 @@ class Check(SourceOptions):
 
         self._check_options()
         reads = read_for_check(self.source())
-        model = None
+        model, rule = None, self.assigner or "paa"
         if self.checkpoint is not None:
             model = load(self.checkpoint, self.device, format=self.checkpoint_format)
+            rule = self.assigner or rule_of_training(model.provenance, self.checkpoint)
         config, size_from = self._training_config(reads, model)
         shown_on = make_console(stderr=True) if self.json else console
         checked = check_splits(
             reads,
             config,
             model=model,
+            rule=make_assigner(rule),
             limits=Limits(self.small, self.positives),
             decode=self.decode,
             loading=LoadingConfig(self.workers, batch_size=1),

@@ -12,6 +12,7 @@ from torch import Tensor
 from paa.errors import ImageError
 
 EXIF_ORIENTATION = 274
+_BITS = 258  # TIFF's BitsPerSample
 _TRANSPARENT_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
 
 Rgb = npt.NDArray[np.uint8]
@@ -21,6 +22,7 @@ Rgb = npt.NDArray[np.uint8]
 def pil_to_rgb(image: Image.Image) -> Rgb:
     """Return a PIL image as RGB bytes: turned as its EXIF orientation says, transparency on white, 16 bits scaled."""
     image.load()
+    twelve_bits = image.format == "TIFF" and image.mode.startswith("I;16") and image.tag_v2.get(_BITS) == (12,)  # type: ignore[attr-defined]
     if image.getexif().get(EXIF_ORIENTATION, 1) != 1:  # exif_transpose would copy an upright image too
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":  # one channel of more than 8 bits
@@ -29,7 +31,12 @@ def pil_to_rgb(image: Image.Image) -> Rgb:
             if values.min() < 0 or values.max() > 65535:
                 raise ImageError("a grey image of more than 16 bits")
             values = values.astype(np.uint16)
-        return array_to_rgb(values)
+        if twelve_bits:  # which Pillow gives as they are, from 0 to 4095
+            values = (values.astype(np.uint32) * 65535 // 4095).astype(np.uint16)
+        rgb = array_to_rgb(values)
+        if isinstance(transparent := image.info.get("transparency"), int):
+            rgb[np.asarray(image) == transparent] = 255
+        return rgb
     if image.mode in _TRANSPARENT_MODES or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
