@@ -47,18 +47,8 @@ def test_the_rule_of_the_training(shapes: Path, checkpoint: Path, tmp_path: Path
     model.save(tmp_path / "model.safetensors")
     found = []
     for words in ([], ["--assigner", "paa"]):
-        command = [
-            "data",
-            "check",
-            shapes,
-            "--checkpoint",
-            tmp_path / "model.safetensors",
-            "--device",
-            "cpu",
-            "--workers",
-            0,
-        ]
-        main([*map(str, command), *words, "--json"])
+        command = ["data", "check", shapes, "--checkpoint", tmp_path / "model.safetensors", *words]
+        main([*map(str, command), "--device", "cpu", "--workers", "0", "--json"])
         found.append(json.loads(capsys.readouterr().out)["positives"]["train"])
     assert (found[0]["least"], found[0]["most"]) == (1, 1)
     assert found[1]["most"] > 1

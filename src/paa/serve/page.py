@@ -146,8 +146,9 @@ def _blocks(service: Service, albums: Albums) -> gr.Blocks:
                     elem_id="files",
                 )
                 _refuse_urls(files)
+                lowest = min(service.least, service.threshold)  # below it, the network leaves out what it finds
                 threshold = gr.Slider(
-                    0, 1, service.threshold, step=0.01, label="Least score", elem_id="threshold", buttons=[]
+                    lowest, 1, service.threshold, step=0.01, label="Least score", elem_id="threshold", buttons=[]
                 )
                 voting = gr.Checkbox(
                     service.voting,
