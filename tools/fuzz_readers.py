@@ -556,7 +556,8 @@ class _Service:
 
         self.limits, self.metrics = Limits(max_body=0.01), Metrics()
         self.name, self.names, self.device, self.version = "model.pt", ("cat", "dog"), "cpu", "0"
-        self.threshold, self.voting, self.fixed_voting, self.ready = 0.3, True, False, True
+        self.threshold, self.least = 0.3, 0.05
+        self.voting, self.fixed_voting, self.ready = True, False, True
 
     def prepare(self, image: Any) -> Prepared:
         return Prepared(torch.from_numpy(image).permute(2, 0, 1), image.shape[:2])
