@@ -9,6 +9,7 @@ from paa.errors import PaaError, format_bytes, one_line
 def test_one_line() -> None:
     assert one_line(ValueError("first\n  second\tthird")) == "first second third"
     assert one_line(ValueError("")) == "ValueError"
+    assert one_line(FileNotFoundError(2, "No such file", "a.txt")) == "No such file: 'a.txt'"
     assert one_line(ValueError("a" * 160)) == "a" * 160
     assert one_line(ValueError("a" * 161)) == "a" * 157 + "..."
 

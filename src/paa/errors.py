@@ -3,10 +3,17 @@
 The command line prints the message and exits with 2; a program catches `PaaError`.
 """
 
+import re
+
+_ERRNO = re.compile(r"^\[Errno -?\d+\] ")
+
 
 def one_line(error: Exception, max_length: int = 160) -> str:
-    """Return an error's message as one line of at most `max_length` characters; its class name if it has no message."""
-    line = " ".join(str(error).split()) or type(error).__name__
+    """Return an error's message as one line of at most `max_length` characters; its class name if it has no message.
+
+    The number of an error of the system is left out.
+    """
+    line = " ".join(_ERRNO.sub("", str(error)).split()) or type(error).__name__
     return line if len(line) <= max_length else f"{line[: max_length - 3]}..."
 
 

@@ -135,8 +135,9 @@ def test_lists_and_mappings_do_for_tuples(checkpoint: Path, images: list[str]) -
     name = paa.load(checkpoint, "cpu").names[0]
     given = paa.BatchDetector(checkpoint, device="cpu", classes=[name], thresholds={name: 0.5})  # type: ignore[arg-type]
     same = paa.BatchDetector(checkpoint, device="cpu", classes=(name,), thresholds=((name, 0.5),))
-    assert given == same
-    assert hash(given) == hash(same)
+    listed = paa.BatchDetector(checkpoint, device="cpu", classes=[name], thresholds=[[name, 0.5]])  # type: ignore[arg-type,list-item]
+    assert given == listed == same
+    assert hash(given) == hash(listed) == hash(same)
     assert given(pa.table({"image": images[:2]})) == same(pa.table({"image": images[:2]}))
 
 

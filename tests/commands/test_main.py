@@ -153,6 +153,15 @@ def test_eval(tmp_path: Path, shapes: Path, checkpoint: Path, capsys: pytest.Cap
     assert "3 images of" in capsys.readouterr().out
 
 
+def test_eval_of_results_for_a_part_of_the_images(
+    tmp_path: Path, shapes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 30, 40], "score": 0.5}] * 2
+    (tmp_path / "part.json").write_text(json.dumps(results))
+    main(["eval", str(tmp_path / "part.json"), "--data", str(shapes), "--split", "train"])
+    assert "part.json: no result for 7 of 8 images: as if nothing was found there" in capsys.readouterr().err
+
+
 def test_eval_gives_the_same_numbers_at_any_batch_size(tmp_path: Path, shapes: Path, checkpoint: Path) -> None:
     """Images of many sizes, where padding for a larger image of the batch would change the detections."""
     found = []

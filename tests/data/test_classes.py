@@ -39,6 +39,20 @@ def test_a_class_that_is_not_wanted() -> None:
     assert len(report.left_out) == 1
 
 
+@pytest.mark.parametrize("skip_bad", [False, True])
+def test_no_class_that_is_wanted(skip_bad: bool) -> None:
+    message = (
+        "all classes, Cat, are unknown to the model, which knows cat"
+        if skip_bad
+        else (
+            r"class 'Cat' is unknown to the model, which knows cat \('cat' differs in capitals or blanks only\); fix it"
+        )
+    )
+    with pytest.raises(DataError, match=f"train.json: {message}"):
+        match_classes(SOURCE, ["Cat"], [7], ["cat"], ReadReport(skip_bad))
+    assert match_classes(SOURCE, [], [], ["cat"], ReadReport()).names == ("cat",)  # a data set without objects
+
+
 def test_unused_ids_where_int64_ends() -> None:
     last = np.iinfo(np.int64).max
     classes = match_classes(SOURCE, ["a", "b"], [int(last), 1], ["c", "a", "d", "b"], ReadReport())

@@ -238,6 +238,18 @@ def test_a_class_that_xml_cannot_hold(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["own"]
 
 
+def test_a_data_set_without_objects(tmp_path: Path) -> None:
+    index = make_index(tmp_path, [(20, 30)] * 2)
+    none = replace(
+        index,
+        offsets=np.zeros_like(index.offsets),
+        **{name: getattr(index, name)[:0] for name in ("boxes", "labels", "crowd", "areas")},
+    )
+    with pytest.raises(DataError, match="VOC names classes in their objects only, and the data set has none"):
+        convert({"train": none}, tmp_path / "new", WRITERS["voc"])
+    assert not (tmp_path / "new").exists()
+
+
 def test_nothing_is_overwritten_or_left_half_written(tmp_path: Path) -> None:
     index = make_index(tmp_path / "own", [(20, 30)] * 3)
     (tmp_path / "full").mkdir()

@@ -74,6 +74,8 @@ def test_export_fails_where_the_models_differ(
         (["a.pt", "model.onnx"], "a.pt: no such file"),
         (["a.pt", "model.onnx", "--nms-iou", "2"], "nms_iou must be from 0 to 1"),
         (["a.pt", "model.onnx", "--limit", "0"], "--limit must be at least 1"),
+        (["a.pt", "model.onnx", "--limit", "9"], "--limit is about a data set, --data PATH"),
+        (["a.pt", "model.onnx", "--images", "."], "--images is about a data set, --data PATH"),
         (["a.pt", "model.onnx", "--tolerance", "-1"], "--tolerance must be at least 0"),
     ],
     ids=str,

@@ -35,7 +35,9 @@ def resizing(exported: Path, tmp_path_factory: pytest.TempPathFactory, request: 
     return path
 
 
-@pytest.mark.parametrize("size", [(64, 96), (96, 64), (48, 48), (33, 200), (301, 40), (240, 323), (7, 5)], ids=str)
+@pytest.mark.parametrize(
+    "size", [(64, 96), (96, 64), (48, 48), (33, 200), (301, 40), (240, 323), (7, 5), (1, 900)], ids=str
+)
 def test_boxes_are_those_of_resizing_outside(resizing: Path, exported: Path, size: tuple[int, int]) -> None:
     ours, plain = paa.load(resizing), paa.load(exported)
     plain.config = ours.config

@@ -97,6 +97,24 @@ def test_images_are_never_overwritten(tmp_path: Path, model: PAA, images: list[P
     assert [path.read_bytes() for path in images] == before
 
 
+def test_other_images_in_the_output_folder_are_never_overwritten(
+    tmp_path: Path, model: PAA, images: list[Path]
+) -> None:
+    out = tmp_path / "photos"
+    out.mkdir()
+    theirs, unlike = out / "a-2.jpg", tmp_path / "b.jpg"
+    unlike.write_bytes(images[0].read_bytes())
+    Image.new("RGB", (9, 9)).save(theirs)
+    before = theirs.read_bytes()
+    write_predictions(model, named(images[:1]), out)
+    for given in (images[2:3], images):
+        with pytest.raises(ConfigError, match=f"{theirs}: is not of an earlier prediction; give another --output"):
+            write_predictions(model, named(given), out)
+    write_predictions(model, named([unlike]), out)
+    write_predictions(model, named(images[:1]), out)  # over its own, which detections.json does not name any more
+    assert theirs.read_bytes() == before
+
+
 @pytest.mark.parametrize("batch_size", [1, 2])
 @pytest.mark.parametrize("bad", [(1,), (0, 3), (1, 2, 3)])
 def test_an_image_that_cannot_be_read(

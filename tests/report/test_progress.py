@@ -91,11 +91,16 @@ def test_a_line_that_changes_has_all_that_people_look_at() -> None:
 
 
 def test_a_validation_is_compared_with_the_best_one() -> None:
+    before = {"highest_AP": 0.5, "highest_AP_step": 2}
     validations = [
-        {"step": step, "AP": ap, "AP50": ap} for step, ap in ((0, 0.0), (1, 0.0), (2, 0.5), (3, None), (4, 0.4))
+        {"step": 1, "AP": 0.0, "AP50": 0.0},
+        {"step": 2, "AP": 0.5, "AP50": 0.5},
+        {"step": 3, "AP": None, "AP50": None, **before},
+        {"step": 4, "AP": 0.4, "AP50": 0.5, **before},
+        {"step": 5, "AP": 0.6, "AP50": 0.6, **before},
     ]
     ends = [line.partition("validation set")[2] for line in show(validations, terminal=False, width=200).splitlines()]
-    assert ends == ["", "", "", *["; the highest AP was 50.0, at step 2"] * 2]
+    assert ends == ["", "", *["; the highest AP was 50.0, at step 2"] * 2, ""]
 
 
 @pytest.mark.parametrize("no_color", [False, True])

@@ -126,6 +126,19 @@ def test_a_video_is_never_overwritten(tmp_path: Path, model: PAA, clip: Path) ->
     assert clip.read_bytes() == before
 
 
+def test_another_video_is_never_overwritten(tmp_path: Path, model: PAA, clip: Path, shapes: Path) -> None:
+    given = [Named(str(clip), "video")]
+    out = tmp_path / "out"
+    write_predictions(model, given, out, INFERENCE)
+    (out / "detections.json").unlink()
+    write_predictions(model, given, out, INFERENCE)  # its own drawing
+    (out / "clip.mp4").write_bytes(clip.read_bytes())
+    (out / "detections.json").unlink()
+    with pytest.raises(ConfigError, match=r"clip\.mp4: is not of an earlier prediction; give another --output"):
+        write_predictions(model, given, out, INFERENCE)
+    assert (out / "clip.mp4").read_bytes() == clip.read_bytes()
+
+
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_a_video_without_its_end(tmp_path: Path, model: PAA, shapes: Path, batch_size: int) -> None:
     """What could be read is written, one line says where that ended, and the next source has its turn."""

@@ -36,3 +36,5 @@ def test_a_url_for_a_path(read: Callable[[Path], object]) -> None:
     """`Path` turns the two slashes of a URL into one; the message has the URL as it was given."""
     with pytest.raises(PaaError, match=r"^https://a\.org/b: a URL, not a path: download it first$"):
         read(Path("https://a.org/b"))
+    with pytest.raises(PaaError, match=r"^file:///a/b: a URL, not a path: name the file without file://$"):
+        read(Path("file:///a/b"))

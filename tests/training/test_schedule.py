@@ -158,6 +158,13 @@ def test_the_line_for_people() -> None:
     assert "constant, no warm-up" in Schedule(10, (), 0.1, 0, 0.1, "linear", "step").line(1, 10)
 
 
+def test_a_run_is_not_resumed_with_fewer_steps_than_it_had() -> None:
+    schedule = Schedule(20, (), 0.01, 5, 0.1, "linear", "cosine")
+    assert resume_schedule(schedule, schedule, 20) == (schedule, None)
+    with pytest.raises(ConfigError, match="has trained 21 steps already, and would be resumed with a schedule of 20"):
+        resume_schedule(schedule, schedule, 21)
+
+
 def test_a_learning_rate_that_jumps_is_reported() -> None:
     short = Schedule(20, (), 0.01, 5, 0.1, "linear", "cosine")
     longer = dataclasses.replace(short, steps=26, warmup_steps=6)

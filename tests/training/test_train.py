@@ -104,7 +104,7 @@ def test_the_average_is_evaluated_and_saved(tmp_path: Path, micro: Micro, monkey
 
 
 @pytest.mark.parametrize(
-    ("values", "best"), [([0.1, 0.3, 0.2], 2), ([None, None, None], 1), ([0.2, 0.2, 0.2], 1), ([None, 0.0, 0.1], 3)]
+    ("values", "best"), [([0.1, 0.3, 0.2], 2), ([None, None, None], 3), ([0.2, 0.2, 0.2], 1), ([None, 0.0, 0.1], 3)]
 )
 def test_the_best_is_kept(
     tmp_path: Path, micro: Micro, monkeypatch: pytest.MonkeyPatch, values: list[float | None], best: int
@@ -115,6 +115,8 @@ def test_the_best_is_kept(
     content = load(run.best)
     assert content["training"]["step"] == best
     assert content["training"]["best"] == (values[best - 1] or 0.0)
+    assert content["training"]["best_step"] == best
+    assert f"| best.pt | {best} |" in (run.folder / "README.md").read_text()
     assert load(run.last)["training"]["step"] == 3
     model = paa.load(run.best, "cpu")
     assert model.names == ("circle", "square", "triangle", "star")

@@ -64,9 +64,10 @@ class BatchDetector:
     fetching: FetchConfig = FetchConfig()
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for an invalid value; a list of classes and a mapping of thresholds become tuples."""
-        if isinstance(self.thresholds, Mapping):
-            object.__setattr__(self, "thresholds", tuple(self.thresholds.items()))
+        """Raise ConfigError for an invalid value; lists, and a mapping of thresholds, become tuples, to be hashed."""
+        if self.thresholds is not None:
+            pairs = self.thresholds.items() if isinstance(self.thresholds, Mapping) else self.thresholds
+            object.__setattr__(self, "thresholds", tuple((name, score) for name, score in pairs))
         object.__setattr__(self, "classes", tuple(self.classes))
         check_types("", self)
         for name, value in (

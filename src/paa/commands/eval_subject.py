@@ -13,7 +13,7 @@ import numpy as np
 
 from paa.config import InferenceConfig, LoadingConfig, WeightsFormat
 from paa.data.index import DatasetIndex
-from paa.data.read_report import ReadReport, left_out_lines, printable
+from paa.data.read_report import ReadReport, counted, left_out_lines, printable
 from paa.errors import ConfigError
 from paa.evaluation.predicted_iou import PredictedIou, predicted_iou
 from paa.evaluation.results_file import is_results_file, read_results
@@ -97,7 +97,11 @@ class ResultsFile:
         table = read_results(self.path, whole, report)
         for line in left_out_lines(report.left_out[before:], self.path.name):
             logging.getLogger("paa").info(printable(line))
-        return DetectedDataset(index, table.moved(whole.image_ids, index.image_ids), [])
+        table = table.moved(whole.image_ids, index.image_ids)
+        if without := len(index) - len(np.unique(table.image)):
+            of = f"{without} of {counted(len(index), 'image')}"
+            logging.getLogger("paa").info(f"{self.path.name}: no result for {of}: as if nothing was found there")
+        return DetectedDataset(index, table, [])
 
     def predicted_iou(self, index: DatasetIndex) -> None:
         """Return None: the file has scores only."""

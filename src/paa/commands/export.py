@@ -121,6 +121,10 @@ class Export:
         )
         settings.inference()  # invalid values are named before anything is read
         check_output(self.output, settings, int8=self.int8)
+        if self.data is None:
+            for option, given in (("format", self.format), ("images", self.images), ("limit", self.limit)):
+                if given is not None:
+                    raise ConfigError(f"--{option} is about a data set, --data PATH (sample images: --sample-images)")
         if self.int8 and self.data is None:
             raise ConfigError("--int8 needs --data PATH: images that set the ranges of its numbers, and that prove it")
         weights = read_weights(self.checkpoint, self.checkpoint_format)

@@ -17,6 +17,7 @@ from paa.errors import DataError, ImageError
 
 _SMALLEST_SIDE = 1e-3  # pixels
 _LARGEST_AREA = 1e15  # square pixels; a larger value cannot be an area
+_ROUNDED = 0.01  # pixels by which a side of one pixel may be smaller, in a format that rounds fractions of an image
 _MANY = 0.1  # share of the boxes above which a fault is taken for a mistake in the whole file
 _HEADERS = 2000  # images; in data sets up to this size, all headers are read to check the given sizes: half a second
 
@@ -170,7 +171,7 @@ def _warn_of_positions(
             f"{source}: {outside.sum()} of {count} boxes leave their image by more than a pixel{hint}",
             lambda: _each(raw, pixels, limits, outside, f"leaves its image by more than a pixel{hint}"),
         )
-    small = rest & ((pixels[:, 2:] - pixels[:, :2]) < 1).any(axis=1)
+    small = rest & ((pixels[:, 2:] - pixels[:, :2]) < 1 - _ROUNDED).any(axis=1)
     if small.any():
         hint = "; are they fractions of the image's size, and not pixels?" if small.sum() > _MANY * count else ""
         report.warn(

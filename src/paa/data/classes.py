@@ -34,7 +34,7 @@ def match_classes(
 
     source: the file or folder that messages name. own, own_ids: names and ids of the files' classes, by label. A wanted
     class that the files lack gets an id that no other class has; a class of the files that is not wanted is left
-    out. Raises DataError for a name that two classes have.
+    out. Raises DataError for a name that two classes have, and where all classes are left out.
     """
     if len(set(own)) < len(own):
         twice = next(name for name in own if list(own).count(name) > 1)
@@ -43,11 +43,15 @@ def match_classes(
     if wanted is None:
         return Classes(tuple(own), np.asarray(own_ids, np.int64), np.arange(len(own)))
     label_of = {name: label for label, name in enumerate(wanted)}
+    known, similar = first_few(wanted), {_folded(name): name for name in wanted}
     for name in own:
         if name not in label_of:
-            known = first_few(wanted)
-            report.leave_out(f"{source}: class {name!r} is unknown to the model, which knows {known}", DataError)
+            other = similar.get(_folded(name))
+            hint = f" ({other!r} differs in capitals or blanks only)" if other is not None else ""
+            report.leave_out(f"{source}: class {name!r} is unknown to the model, which knows {known}{hint}", DataError)
     mapping = np.array([label_of.get(name, -1) for name in own], np.int64)
+    if len(own) and (mapping < 0).all():
+        raise DataError(f"{source}: all classes, {first_few(own)}, are unknown to the model, which knows {known}")
     category_ids = _unused_ids(own_ids, len(wanted))
     category_ids[mapping[mapping >= 0]] = np.asarray(own_ids, np.int64)[mapping >= 0]
     return Classes(tuple(wanted), category_ids, mapping)
@@ -90,7 +94,12 @@ def _unused_ids(own_ids: Sequence[int], count: int) -> npt.NDArray[np.int64]:
 def _warn_of_similar_names(source: Path, own: Sequence[str], report: ReadReport) -> None:
     by_folded: dict[str, str] = {}
     for name in own:
-        other = by_folded.setdefault(" ".join(name.casefold().split()), name)
+        other = by_folded.setdefault(_folded(name), name)
         if other != name:
             how = "capitals" if other.casefold() == name.casefold() else "blanks"
             report.warn(f"{source}: the classes {other!r} and {name!r} differ in {how} only; are they the same?")
+
+
+def _folded(name: str) -> str:
+    """Return a name without what people write in several ways: capitals and blanks."""
+    return " ".join(name.casefold().split())

@@ -26,7 +26,9 @@ def resized_size(height: int, width: int, min_size: int, max_size: int) -> tuple
     small, large = min(height, width), max(height, width)
     if large / small * min_size > max_size:
         min_size = round(max_size * small / large)
-    min_size, long = (min_size, int(min_size * large / small)) if min_size else (1, max_size)
+    long = int(min_size * large / small)
+    if min_size == 0:
+        min_size, long = 1, max_size
     return (min_size, long) if height <= width else (long, min_size)
 
 

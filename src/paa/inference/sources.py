@@ -101,7 +101,7 @@ def find_sources(given: Sequence[str], output: Path | None = None) -> list[Named
 
     A file is a video by its suffix, or by its content where it has none of an image or a video. output: as there.
     """
-    drawn = set() if output is None else _earlier_drawings(output)
+    drawn = set() if output is None else earlier_drawings(output)
     images = _image_suffixes()
     found: list[Named] = []
     for text in given:
@@ -126,7 +126,7 @@ def find_images(paths: Sequence[Path], output: Path | None = None) -> list[Path]
     output: the folder for results, of which the drawings of an earlier run are not taken as images. DataError for a
     path that does not exist, and for a folder or a pattern without images.
     """
-    drawn = set() if output is None else _earlier_drawings(output)
+    drawn = set() if output is None else earlier_drawings(output)
     suffixes = _image_suffixes()
     return [file for path in paths for file in _files(path, suffixes, drawn, ("image", "images"))]
 
@@ -161,7 +161,7 @@ def _image_suffixes() -> frozenset[str]:
     return decodable_suffixes() | undecodable_suffixes()
 
 
-def _earlier_drawings(output: Path) -> set[Path]:
+def earlier_drawings(output: Path) -> set[Path]:
     """Return the drawings that the detections.json of a folder names; none if there is no such file."""
     try:
         records = json.loads((output / "detections.json").read_text(encoding="utf-8"))

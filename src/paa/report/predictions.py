@@ -14,12 +14,12 @@ from paa.data.left_out import LEFT_OUT
 from paa.detections import Detections
 from paa.errors import ConfigError, ImageError
 from paa.inference.predict import predict
-from paa.inference.sources import Named, NamedImage, images_of
+from paa.inference.sources import Named, NamedImage, earlier_drawings, images_of
 from paa.model.detector import Detector
 from paa.report.json_list import JsonListFile
 from paa.report.outputs.coco import coco_results_file
 from paa.report.outputs.csv_file import csv_rows
-from paa.report.outputs.drawings import drawings
+from paa.report.outputs.drawings import drawings, is_drawing
 from paa.report.outputs.entry import Entry, Output, Write, drawn_name
 from paa.report.outputs.parquet import check_pyarrow, parquet_rows
 from paa.report.outputs.yolo import yolo_labels
@@ -76,8 +76,8 @@ def write_predictions(
     detections.json is a list of {file, drawn, width, height, detections: [{box: xyxy, score, label, name}]}, valid JSON
     after every image; `drawn` is None if no images are saved; each frame of a video has an entry, with its `frame` and
     `time` after `file`. An image that cannot be read is left out, and named in left_out.txt.
-    ConfigError where a drawing would take the place of one of the images, or an output that of a file that is no
-    earlier prediction's; ImageError, with nothing written, if none of the images can be read; RunError for a file that
+    ConfigError where a drawing would take the place of one of the images, or any output that of a file that no earlier
+    prediction wrote; ImageError, with nothing written, if none of the images can be read; RunError for a file that
     cannot be written: those before it stay.
     """
     check_folder(folder)
@@ -88,10 +88,10 @@ def write_predictions(
     if "parquet" in save:
         check_pyarrow()
     given = {Path(named.name).resolve() for named in sources if named.kind in ("image", "video")}
-    drawn = {(folder / drawn_name(name, named.of_frames)).resolve() for named, name in zip(sources, names) if draws}
-    if lost := given & drawn:
+    drawn = {folder / drawn_name(name, named.of_frames) for named, name in zip(sources, names) if draws}
+    if lost := given & {path.resolve() for path in drawn}:
         raise ConfigError(f"{min(lost)}: would be overwritten by its drawing; give another --output")
-    _check_not_somebody_elses(folder, save)
+    _check_not_somebody_elses(folder, drawn, save)
     counts: list[int] = []
     left_out: list[str] = []
     listed = 0
@@ -131,13 +131,18 @@ def write_predictions(
     return Written(counts, left_out)
 
 
-def _check_not_somebody_elses(folder: Path, save: Collection[PredictionOutput]) -> None:
-    """Raise ConfigError where outputs would overwrite files that no prediction wrote, such as a data set's labels."""
-    if (folder / RECORDS).exists():
-        return
-    for name in (name for output in save for name in _FILES.get(output, ())):
-        if (folder / name).exists():
-            raise ConfigError(f"{folder / name}: is not of an earlier prediction; give another --output")
+def _check_not_somebody_elses(folder: Path, drawn: Collection[Path], save: Collection[PredictionOutput]) -> None:
+    """Raise ConfigError where outputs would overwrite files that no prediction wrote: images, or a data set's labels.
+
+    drawn: the drawings to be written.
+    """
+    named = set() if (folder / RECORDS).exists() else {n for output in save for n in _FILES.get(output, ())}
+    there = [folder / name for name in sorted(named) if (folder / name).exists()]
+    if existing := sorted(path for path in drawn if path.exists()):
+        earlier = earlier_drawings(folder)  # some have no comment: those of earlier versions
+        there += [path for path in existing if path.resolve() not in earlier and not is_drawing(path)]
+    if there:
+        raise ConfigError(f"{there[0]}: is not of an earlier prediction; give another --output")
 
 
 def _record(entry: Entry, draws: bool) -> dict[str, Any]:

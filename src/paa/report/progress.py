@@ -116,13 +116,13 @@ class TrainingProgress:
     def __init__(self, console: Console) -> None:
         self.console = console
         self._last: dict[str, Any] | None = None
-        self._best: dict[str, Any] | None = None
 
     def __call__(self, record: dict[str, Any]) -> None:
         """Show a record."""
         line = Text(training_line(record))
         if "AP" in record:
-            line.append(self._compared(record))
+            self._last = record
+            line.append(_compared(record))
         if not can_redraw(self.console):
             self.console.print(line, highlight=False, soft_wrap=True)
             return
@@ -131,16 +131,6 @@ class TrainingProgress:
             line = self._changing_line(record)
         self.console.control(Control((ControlType.ERASE_IN_LINE, 2)))
         self.console.print(line, end="\n" if lasting else "\r", highlight=False, no_wrap=True, overflow="ellipsis")
-
-    def _compared(self, record: dict[str, Any]) -> str:
-        """Remember a validation, and return how it compares with the best one before."""
-        self._last, best = record, self._best
-        if best is None or (record["AP"] or 0.0) > (best["AP"] or 0.0):
-            self._best = record
-            return ""
-        if not best["AP"]:
-            return ""
-        return f"; the highest AP was {_percent(best['AP'])}, at step {best['step']}"
 
     def _changing_line(self, record: dict[str, Any]) -> Text:
         """Return a record of a training step with a bar, what people look at most first."""
@@ -154,6 +144,14 @@ class TrainingProgress:
             line.append(f", AP {_percent(self._last['AP'])}", "bold")
         line.append(f", lr {record['lr']:.2g}, {_speed(record['images_per_second'])} images/s, {_losses(record)}")
         return line
+
+
+def _compared(record: dict[str, Any]) -> str:
+    """Return how a validation compares with the best one before, where that was better."""
+    highest, step = record.get("highest_AP", 0.0), record.get("highest_AP_step")
+    if (record["AP"] or 0.0) > highest or not highest:
+        return ""
+    return f"; the highest AP was {_percent(highest)}" + (f", at step {step}" if step else "")
 
 
 def _losses(record: dict[str, Any]) -> str:

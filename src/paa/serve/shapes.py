@@ -55,7 +55,8 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     threshold: Annotated[
-        float | None, Field(ge=0, le=1, description="least score of a detection; default: that of paa serve")
+        float | None,
+        Field(ge=0, le=1, description="least score, 0 or from that of candidates on; default: that of paa serve"),
     ] = None
     classes: Annotated[list[str], Field(description="only these classes; given once for each; default: all")] = []
     voting: Annotated[bool | None, Field(description="score voting; default: that of paa serve")] = None

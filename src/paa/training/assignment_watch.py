@@ -78,7 +78,7 @@ def images_watched_before(history: History, val: DatasetIndex | None, train: Dat
             continue
         alike = np.flatnonzero(np.isin(index.image_ids, [one.image_id for one in watched])).tolist()
         position = {(printable(index.path(i).name), int(index.image_ids[i]), _corner(index, i)): i for i in alike}
-        found = [position[key] for one in watched if (key := (one.file, one.image_id, tuple(one.corner))) in position]
+        found = [position[key] for one in watched if (key := (one.file, one.image_id, one.corner)) in position]
         if len(found) == len(watched):
             return index.select(np.array(found, np.int64))
     return None

@@ -63,7 +63,7 @@ def model_card(facts: CardFacts, step: int, records: Sequence[Record], metrics: 
     of metrics.json; empty without one.
     """
     validations = [record for record in records if "AP" in record]
-    best = max(validations, key=lambda record: record["AP"] or 0.0, default=None)
+    best = _best(validations)
     parts = [
         f"---\n{yaml.safe_dump(_metadata(facts, best), sort_keys=False, allow_unicode=True)}---",
         f"# {facts.name}",
@@ -75,6 +75,12 @@ def model_card(facts: CardFacts, step: int, records: Sequence[Record], metrics: 
         f"## Limits\n\n{_limits(facts)}",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _best(validations: Sequence[Record]) -> Record | None:
+    """Return the validation of best.pt: that of highest AP, the last one as long as no AP is above 0."""
+    highest = max(validations, key=lambda record: record["AP"] or 0.0, default=None)
+    return highest if highest is None or highest["AP"] else validations[-1]
 
 
 def _metadata(facts: CardFacts, best: Record | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import fields, is_dataclass, replace
 from numbers import Integral
 from pathlib import Path
+from types import NoneType
 from typing import Any, Literal, TypeVar, get_type_hints
 
 import msgspec
@@ -44,17 +45,19 @@ def config_of_values(
     are not among the `named` fields. assigner: the text of a rule. ConfigError for an unknown field or a value of
     another type.
     """
-    for name, kinds, expected, value in (
-        ("recipe", (str, Path), "a name or a file", recipe_name),
-        ("output", (str, Path), "a path", output),
-        ("resume", (str, Path), '"last" or a path', resume),
-        ("init", (str, Path), "a name or a path", init),
-        ("teacher", (str, Path), "a name or a path", teacher),
-        ("batch_size", (Integral,), "a whole number", batch_size),
-        ("accumulate", (Integral,), "a whole number", accumulate),
+    if not isinstance(recipe_name, (str, Path)):
+        raise ConfigError(f"recipe must be a name or a file, got {recipe_name!r}")
+    for name, expected, text in (
+        ("output", "a path", output),
+        ("resume", '"last" or a path', resume),
+        ("init", "a name or a path", init),
+        ("teacher", "a name or a path", teacher),
     ):
-        if (not isinstance(value, kinds) and (value is not None or name == "recipe")) or isinstance(value, bool):
-            raise ConfigError(f"{name} must be {expected}, got {value!r}")
+        if not isinstance(text, (str, Path, NoneType)):
+            raise ConfigError(f"{name} must be {expected}, got {text!r}")
+    for name, number in (("batch_size", batch_size), ("accumulate", accumulate)):
+        if isinstance(number, bool) or not isinstance(number, (Integral, NoneType)):
+            raise ConfigError(f"{name} must be a whole number, got {number!r}")
     original = find_recipe(str(recipe_name))
     single = {
         "output": output,

@@ -22,7 +22,8 @@ fixed images was due, it has `assignment_positives` (positives per object), the 
 (`assignment_positives_P3`, ...) and by size (`assignment_positives_small`, ...), `assignment_separation` (of the two
 Gaussians, in standard deviations, median over the objects) and `assignment_iou_error` (mean error of the predicted IoU
 of the positives). A validation record has `step`, COCO's twelve numbers (`AP`, `AP50`, ...) from 0 to 1, None where
-undefined, and `evaluation_seconds`.
+undefined, `evaluation_seconds`, and, once an AP was above 0, `highest_AP` of the validations before and its step,
+`highest_AP_step` (0 where a run of an earlier version was resumed).
 """
 
 STOP: Final = "stop"

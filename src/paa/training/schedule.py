@@ -98,8 +98,12 @@ def resume_schedule(
     """Return the schedule of a run that is resumed after `step` steps, and a line if its learning rate jumps there.
 
     before: the schedule that the run had until then. Unless warmup_steps are named, the warm-up stays as it was, so
-    that a longer run does not warm up a second time.
+    that a longer run does not warm up a second time. ConfigError for a schedule with fewer steps than the run has had.
     """
+    if schedule.steps < step:
+        raise ConfigError(
+            f"the run has trained {step} steps already, and would be resumed with a schedule of {schedule.steps}"
+        )
     if "warmup_steps" not in named:
         schedule = replace(schedule, warmup_steps=before.warmup_steps)
     old, new = before.lr_at(step), schedule.lr_at(step)

@@ -98,6 +98,8 @@ def set_up(
         validate = config.validation.batch_size > 0
         images, val_index, val_source = read_data(config.data, validate, *reports, config.named_in("data"))
         val_index = None if val_index is None else first_images(val_index, config.validation.limit)
+        if val_index is not None and val_index.crowd.all():
+            log.warning("the validation images have no objects: AP is undefined, and best.pt is the last checkpoint")
 
         config, auto_messages = resolve_auto(config, images, process, resume_path)
         if assigner is None and config.recipe.assigner != rule_text:  # that of the run that is resumed

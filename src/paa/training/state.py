@@ -30,11 +30,11 @@ _PARTS = ("step", "best", "run_config", "optimizer")
 class TrainingState:
     """The weights of a run, its optimizer, and how far it has come.
 
-    average: of the weights, None in a run without one. run_config: the settings that must be the same when the run is
-    resumed. best: highest AP of a validation so far. since_best: how many validations came after that one; 0 as long as
-    no AP was above 0. validation_due: whether the validation of this step is not finished; a run that is resumed here
-    begins with it. bad_steps: how many steps were skipped, as their loss or gradient was not finite; bad_in_a_row: how
-    many of them are the last ones.
+    average: of the weights, None in a run without one. run_config: the settings that must be the same when the run
+    is resumed. best, best_step: highest AP of a validation so far, and its step. since_best: how many validations
+    came after that one; 0 as long as no AP was above 0. validation_due: whether the validation of this step is not
+    finished; a run that is resumed here begins with it. bad_steps: how many steps were skipped, as their loss or
+    gradient was not finite; bad_in_a_row: how many of them are the last ones.
     """
 
     detector: Detector
@@ -44,6 +44,7 @@ class TrainingState:
     run_config: dict[str, Any]
     step: int = 0
     best: float = -1.0
+    best_step: int = 0
     since_best: int = 0
     validation_due: bool = False
     bad_steps: int = 0
@@ -62,6 +63,7 @@ class TrainingState:
         training = {
             "step": self.step,
             "best": self.best,
+            "best_step": self.best_step,
             "since_best": self.since_best,
             "schedule": asdict(self.schedule),
             "validation_due": self.validation_due,
@@ -100,7 +102,7 @@ class TrainingState:
             group["fused"] = True  # earlier versions' SGD was not, and could not skip a step
         self.step, self.best = training["step"], training["best"]
         self.bad_steps, self.bad_in_a_row = training.get("bad_steps", 0), training.get("bad_in_a_row", 0)
-        self.since_best = training.get("since_best", 0)
+        self.since_best, self.best_step = training.get("since_best", 0), training.get("best_step", 0)
         if training.get("schedule") is not None:  # the oldest checkpoints have none
             self.schedule = Schedule(**{**training["schedule"], "decays": tuple(training["schedule"]["decays"])})
         self.validation_due = training.get("validation_due", False)  # older checkpoints: written after validating

@@ -77,7 +77,7 @@ def _predict(run: Run, model: nn.Module, part: Batch, number: int) -> HeadOutput
     part: it is the same in a resumed run, and when a part's positives are counted and when its gradient is taken.
     """
     place = run.config.runtime.seed, run.state.step, run.process.rank, number
-    torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+    torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
     with autocast(run.precision, part.images.device):
         outputs: HeadOutputs = model(part.images, part.sizes)
     return outputs

@@ -126,7 +126,8 @@ def _train_step(run: Run, parts: Sequence[Batch]) -> StepResult:
 def validate(run: Run) -> None:
     """Evaluate the weights in the last checkpoint, and save them as the best if their AP is the highest so far.
 
-    If the process is killed or interrupted during a validation, the resumed run begins with that validation.
+    As long as no AP was above 0, the last weights are the best: trained ones that find nothing yet. If the process
+    is killed or interrupted during a validation, the resumed run begins with that validation.
     """
     state, folder = run.state, run.folder
     try:
@@ -139,15 +140,16 @@ def validate(run: Run) -> None:
         return
     except PaaError as error:
         raise type(error)(f"{error} (validating step {state.step}, which {folder.last} holds)") from error
-    run.log.validation(state.step, metrics)
+    highest = {"highest_AP": state.best, "highest_AP_step": state.best_step} if state.best > 0 else {}
+    run.log.validation(state.step, {**metrics, **highest})
     state.validation_due = False
     ap = run.process.gather(metrics.get("AP") or 0.0)[0]
-    if ap > state.best:
-        state.best, state.since_best = ap, 0
+    if ap > state.best or state.best <= 0:  # as long as nothing is found, patience has not begun
+        state.best, state.best_step, state.since_best = ap, state.step, 0
         run.save(folder.best)
         if run.process.first:
             folder.keep_best_metrics()
-    elif state.best > 0:  # patience begins with the first object that is found
+    else:
         state.since_best += 1
     run.save(folder.last)
     run.write_card(state.step)

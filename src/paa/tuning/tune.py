@@ -96,6 +96,7 @@ def tune(
     with folder_lock(folder):
         study = TuneStudy(folder, base.space, _settings(base, config), config.train.runtime.seed)
         _log_start(base, config, study)
+        _write_best(base, config, study, process)  # an earlier call may have ended before it had
         failures = 0
         while len(study.finished()) < config.trials:
             hours = (clock() - started) / 3600
@@ -120,7 +121,6 @@ def tune(
                 log.warning(f"{trial.folder} failed: {one_line(error)}")
             if _log_end(study, trial):
                 _write_best(base, config, study, process)
-        _write_best(base, config, study, process)  # also where an earlier call ended before it had
         finished = study.finished()
         return TuneResult(
             folder,

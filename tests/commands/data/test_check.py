@@ -107,6 +107,7 @@ def test_a_checkpoint(shapes: Path, checkpoint: Path, capsys: pytest.CaptureFixt
         (["SHAPES", "--show", "-1"], "--show must be at least 0, got -1"),
         (["SHAPES", "--min-size", "0"], "model.min_size must be from 1 to 10000, got 0"),
         (["SHAPES", "--recipe", "modern", "--checkpoint", "x.pt"], "--checkpoint and --recipe exclude each other"),
+        (["SHAPES", "--assigner", "paa.core:PaaAssigner"], "--assigner needs --checkpoint"),
         (["SHAPES", "--recipe", "none"], "none"),
         (["SHAPES", "--checkpoint", "x.pt"], "x.pt"),
     ],

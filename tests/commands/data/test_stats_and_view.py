@@ -75,6 +75,18 @@ def test_view(tmp_path: Path, shapes: Path, capsys: pytest.CaptureFixture[str]) 
     assert Image.open(tmp_path / "s.png").format == "PNG"
 
 
+def test_view_overwrites_no_image_of_the_data_set(
+    tmp_path: Path, shapes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(shapes, tmp_path / "shapes")
+    (tmp_path / "link").symlink_to(folder)
+    image = min((folder / "images").iterdir())
+    before = image.read_bytes()
+    for sheet in (image, tmp_path / "link" / "images" / image.name):
+        assert f"{image}: an image of the data set" in error(capsys, "view", folder, "--output", sheet)
+    assert image.read_bytes() == before
+
+
 def test_errors(tmp_path: Path, shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     view = ("view", shapes, "--output", tmp_path / "s.jpg")
     assert "no class 'cat': the data set has circle" in error(capsys, *view, "--classes", "cat")

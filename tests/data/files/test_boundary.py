@@ -41,7 +41,14 @@ def test_links_that_lead_outside_are_left_out_and_noted(inner: Path) -> None:
         assert refused_in(inner.parent, recursive=True) == [f"{inner}/b.png", f"{inner}/more"]
         assert was_refused(f"{inner}/b.png")
         assert not was_refused(f"{inner}/nothing.png")
-        assert "(nor were 1 others)" in note_of_refused()
+        note = note_of_refused()
+        assert note.startswith(f"; not read: {inner}/b.png and 1 more, which lead outside of the data set: ")
+        folders = note.partition("--allow-outside ")[2].split()
+        assert len(folders) == len(set(folders)) > 0
+    with within([inner, *map(Path, folders)]):
+        assert sorted(list_folder(inner).files) == ["a.png", "b.png", "same.png"]
+        assert list_folder(inner).folders == ["more"]
+        assert note_of_refused() == ""
     assert current() is None
 
 

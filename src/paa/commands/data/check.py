@@ -103,6 +103,8 @@ class Check(SourceOptions):
         for option, value in numbers.items():
             if not value >= 0:  # NaN neither
                 raise ConfigError(f"--{option} must be at least 0, got {value}")
+        if self.assigner is not None and self.checkpoint is None:
+            raise ConfigError("--assigner needs --checkpoint: by its predictions the rule decides")
         if self.checkpoint is not None and self.recipe != "auto":
             raise ConfigError("--checkpoint and --recipe exclude each other: a checkpoint has its own size and anchors")
 

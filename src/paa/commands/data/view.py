@@ -12,6 +12,8 @@ from paa.errors import ConfigError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from paa.data.index import DatasetIndex
+
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
@@ -60,23 +62,35 @@ class View(ReadOptions):
         most_side = float("inf") if self.most_side is None else self.most_side
         wanted = Wanted(self.classes or (), self.least_side, most_side, self.only or ())
         items = []
+        sheets = [self._sheet(number) for number in range(1, self.sheets + 1)]
         for split, index in self.read().items():
+            self._check_overwrites_no_image_of(index, sheets)
             positions, objects = select(index, wanted)
             items += [Item(split, index, i, objects) for i in positions.tolist()]
         if not items:
             raise ConfigError(f"{self.path}: no image is as --classes, --least-side, --most-side and --only say")
         chosen = spread(np.arange(len(items)), self.most * self.sheets).tolist()
         self.output.parent.mkdir(parents=True, exist_ok=True)
-        for number, start in enumerate(range(0, len(chosen), self.most), start=1):
+        for path, start in zip(sheets, range(0, len(chosen), self.most)):
             shown = [items[i] for i in chosen[start : start + self.most]]
             sheet = object_sheet(shown, self.columns, self.width, self.skip_bad)
             if sheet is None:
                 continue
-            path = self.output if number == 1 else self.output.with_stem(f"{self.output.stem}-{number}")
             with whole_file(path) as temporary:
                 sheet.save(temporary, "PNG" if path.suffix.lower() == ".png" else "JPEG", quality=90)
             console.print(f"written to {path}", markup=False)
         console.print(f"{len(chosen)} of {len(items)} images", highlight=False)
+
+    def _sheet(self, number: int) -> Path:
+        """Return the file of a sheet, counted from 1."""
+        return self.output if number == 1 else self.output.with_stem(f"{self.output.stem}-{number}")
+
+    def _check_overwrites_no_image_of(self, index: DatasetIndex, sheets: list[Path]) -> None:
+        """Raise ConfigError where the file of a sheet is an image of the data set."""
+        existing = {sheet.resolve() for sheet in sheets if sheet.exists()}
+        for i in range(len(index)) if existing else ():
+            if index.path(i).resolve() in existing:
+                raise ConfigError(f"{index.path(i)}: an image of the data set; give the sheet another --output")
 
     def _check_options(self) -> None:
         if self.output.suffix.lower() not in _SUFFIXES:

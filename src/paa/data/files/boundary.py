@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 OPTION = "--allow-outside"
+_NAMED = 5  # folders that a remark names
 
 
 @dataclass
@@ -96,15 +97,24 @@ def refused_in(folder: Path, *, recursive: bool = False) -> list[str]:
 def outside(path: str | os.PathLike[str]) -> str:
     """Return what is wrong with a path that was refused, and what helps, in words that follow its name."""
     real = os.path.realpath(path)
-    folder = real if os.path.isdir(real) else os.path.dirname(real)  # noqa: PTH112, PTH120 - the path may be text
-    return f"leads outside of the data set, to {real}: to allow it, {OPTION} {folder}"
+    return f"leads outside of the data set, to {real}: to allow it, {OPTION} {_folder_of(real)}"
 
 
 def note_of_refused() -> str:
-    """Return a remark, to be put behind a message, on the first path that was refused; "" without one."""
+    """Return a remark on the paths that were refused, to be put behind a message; "" without one."""
     boundary = current()
     if boundary is None or not boundary.refused:
         return ""
-    first = next(iter(boundary.refused))
-    more = f" (nor were {len(boundary.refused) - 1} others)" if len(boundary.refused) > 1 else ""
-    return f"; not read{more}: {first} {outside(first)}"
+    first, *others = sorted(boundary.refused)
+    if not others:
+        return f"; not read: {first} {outside(first)}"
+    folders = list(dict.fromkeys(map(_folder_of, boundary.refused.values())))
+    named = " ".join(folders[:_NAMED]) + (f" and {len(folders) - _NAMED} more folders" if folders[_NAMED:] else "")
+    return (
+        f"; not read: {first} and {len(others)} more, which lead outside of the data set: to allow them, {OPTION} "
+        f"{named}"
+    )
+
+
+def _folder_of(real: str) -> str:
+    return real if os.path.isdir(real) else os.path.dirname(real)  # noqa: PTH112, PTH120 - the path is text

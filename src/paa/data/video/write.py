@@ -29,11 +29,12 @@ AddFrame = Callable[[Rgb, float], None]
 
 
 @contextmanager
-def video_file(path: Path) -> Iterator[AddFrame]:
+def video_file(path: Path, comment: str = "") -> Iterator[AddFrame]:
     """Yield what adds frames to a new MP4 file, which is at `path` when the block ends, also by an error.
 
     The file has the first frame's size, made even where a side is odd, as H.264 wants it, by a row or column more at
-    the bottom or right. Frames of other sizes are scaled. RunError, and no file, if the system cannot write it.
+    the bottom or right. Frames of other sizes are scaled. comment: is put into the file. RunError, and no file, if the
+    system cannot write it.
     """
     av = _pyav()
     ended_by: BaseException | None = None
@@ -42,6 +43,7 @@ def video_file(path: Path) -> Iterator[AddFrame]:
         temporary.open("wb") as file,
         av.open(file, "w", format="mp4") as container,
     ):
+        container.metadata["comment"] = comment
         encoder = _Encoder(av, container)
         try:
             yield encoder.add
@@ -50,6 +52,16 @@ def video_file(path: Path) -> Iterator[AddFrame]:
         encoder.finish()
     if ended_by is not None:
         raise ended_by
+
+
+def comment_of(path: Path) -> str:
+    """Return the comment in a video file; "" without one, and for a file that is no video."""
+    av = _pyav()
+    try:
+        with av.open(str(path)) as container:
+            return str(container.metadata.get("comment", ""))
+    except (av.error.FFmpegError, OSError, ValueError):
+        return ""
 
 
 class _Encoder:

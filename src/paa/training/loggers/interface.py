@@ -43,7 +43,8 @@ class RunLogger(Protocol):
 
 def scalars_of(record: Record) -> dict[str, float]:
     """Return the numbers of a record that loggers show, without those that are undefined."""
-    shown = {name: value for name, value in record.items() if name not in ("step", "steps") and value is not None}
+    steps = ("step", "steps", "highest_AP_step")
+    shown = {name: value for name, value in record.items() if name not in steps and value is not None}
     return {_shown_name(name): value for name, value in shown.items()}
 
 

@@ -340,7 +340,7 @@ def test_missing_split(tmp_path: Path) -> None:
 def test_two_files_for_a_split(tmp_path: Path) -> None:
     for year in (2014, 2017):
         coco_json(tmp_path / "annotations" / f"instances_train{year}.json")
-    assert "choose one with --data" in coco_fails(tmp_path)
+    assert "name one of them" in coco_fails(tmp_path)
 
 
 def test_many_annotations_are_read_by_column(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_two_files_that_fit_equally(tmp_path: Path, one: str, two: str) -> None:
     paths = [coco_file(tmp_path / name) for name in (one, two)]
     message = fails(tmp_path, DataError)
     assert all(str(path) in message for path in paths)
-    assert "choose one with --data" in message
+    assert "name one of them" in message
     for path in paths if not one.startswith("first") else ():
         assert read(path)[1].annotations == str(path)
 

@@ -51,7 +51,7 @@ def test_two_descriptions(tmp_path: Path, files: tuple[str, ...], both: tuple[st
     assert level(tmp_path) == 0
     message = fails(tmp_path)
     assert all(str(tmp_path / name) in message for name in both)
-    assert message.endswith("choose one with --data")
+    assert message.endswith("name one of them")
     assert len(read_yolo(tmp_path / files[0], "train")) == 1
 
 

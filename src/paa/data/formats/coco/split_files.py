@@ -196,7 +196,7 @@ def _best_fit(path: Path, split: str, candidates: Sequence[_Candidate], report: 
     equal = [c for *rank, c in fits if tuple(rank) == best]
     if len(equal) > 1:
         files = first_few(c.file for c in equal)
-        raise DataError(f"{path}: several files for {split!r}: {files}; choose one with --data")
+        raise DataError(f"{path}: several files for {split!r}: {files}; name one of them")
     for fit, _, other in fits:
         if fit <= _SYNONYM and other is not equal[0]:
             report.warn(f"{other.file} fits {split!r} too and is not read; {equal[0].file} is")
@@ -214,7 +214,7 @@ def _only_file(path: Path, split: str, candidates: Sequence[_Candidate]) -> _Can
         return None
     if len(candidates) > 1:
         files = first_few(c.file for c in candidates)
-        raise DataError(f"{path}: several files that may be {split!r}: {files}; choose one with --data")
+        raise DataError(f"{path}: several files that may be {split!r}: {files}; name one of them")
     return candidates[0] if candidates else None
 
 
@@ -228,8 +228,7 @@ def _no_file_error(path: Path, split: str, candidates: Sequence[_Candidate]) -> 
     if candidates:
         files = ", ".join(f"{c.file}" + ("" if c.splits else " (no split in its name)") for c in candidates[:6])
         return MissingSplitError(
-            f"{path}: no COCO annotations for {split!r}; there is {files}: give the file itself with --data, or "
-            f"{split_hint(split)}"
+            f"{path}: no COCO annotations for {split!r}; there is {files}: give the file itself, or {split_hint(split)}"
         )
     return DataError(
         f"{path}: no COCO annotations for {split!r}: expected {split}.json or annotations/instances_{split}*.json; "

@@ -103,7 +103,7 @@ def places_of_split(places: Sequence[Place], split: str) -> list[Place]:
 
 def _ambiguous(one: Place, other: Place) -> DataError:
     return DataError(
-        f"{one.base}: VOC annotations both in {one.annotations} and in {other.annotations}; choose one with --data"
+        f"{one.base}: VOC annotations both in {one.annotations} and in {other.annotations}; name one of them"
     )
 
 

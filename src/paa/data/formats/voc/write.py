@@ -21,8 +21,11 @@ def write_splits(folder: Path, splits: Mapping[str, DatasetIndex]) -> None:
     """Write Annotations/*.xml and ImageSets/Main/SPLIT.txt for images in JPEGImages.
 
     Boxes are 1-based and inclusive: whole numbers where they are, else decimals. A crowd is `difficult`. An image that
-    several splits have by one name has one file. Raises DataError for a class whose name XML cannot hold.
+    several splits have by one name has one file. Raises DataError for a class whose name XML cannot hold, and where no
+    split has an object: classes are named by their objects alone.
     """
+    if not any(len(index.boxes) for index in splits.values()):
+        raise DataError("VOC names classes in their objects only, and the data set has none; convert to another format")
     for name in next(iter(splits.values())).names:
         if name != name.strip() or not name.isprintable():
             raise DataError(

@@ -31,7 +31,7 @@ def find_description(path: Path, images: Path | None, report: ReadReport) -> Des
         return _read(path, path.parent, report)
     folders = [path] if _is_described(path) else [child for child in subfolders(path) if _is_described(child)]
     if len(folders) > 1:
-        raise DataError(f"{path}: several YOLO data sets: {first_few(folders)}; choose one with --data")
+        raise DataError(f"{path}: several YOLO data sets: {first_few(folders)}; name one of them")
     if not folders:
         raise DataError(
             f"{path}: no data.yaml with keys such as train, val and names, nor obj.data or classes.txt with label files"
@@ -39,7 +39,7 @@ def find_description(path: Path, images: Path | None, report: ReadReport) -> Des
     files = yaml_files(folders[0]) or wrong_yaml_files(folders[0]) or data_files(folders[0])
     if len(files) > 1:
         named = first_few(files)
-        raise DataError(f"{path}: several files describe a data set: {named}; choose one with --data")
+        raise DataError(f"{path}: several files describe a data set: {named}; name one of them")
     return _read(files[0], path, report) if files else read_plain(folders[0], images)
 
 
