@@ -154,6 +154,9 @@ def test_what_is_wrong(checkpoint: Path) -> None:
         paa.BatchDetector(checkpoint, batch_size=0)
     with pytest.raises(ConfigError, match="batch_size must be a whole number, got '4'"):
         paa.BatchDetector(checkpoint, batch_size="4")  # type: ignore[arg-type]
+    for thresholds in (5, "ab", ["a"], [["a", "b"]], (("a", 1, 2),)):
+        with pytest.raises(ConfigError, match="thresholds must be scores by class name, got"):
+            paa.BatchDetector(checkpoint, thresholds=thresholds)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="a batch of 2 images has 1 contents in its column bytes"):
         paa.BatchDetector(checkpoint, device="cpu")({"image": ["a.jpg", "b.jpg"], "bytes": [None]})
     with pytest.raises(ConfigError, match="the limit of pixels must be at least 1, got 0"):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import sys
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,8 +67,7 @@ class BatchDetector:
     def __post_init__(self) -> None:
         """Raise ConfigError for an invalid value; lists, and a mapping of thresholds, become tuples, to be hashed."""
         if self.thresholds is not None:
-            pairs = self.thresholds.items() if isinstance(self.thresholds, Mapping) else self.thresholds
-            object.__setattr__(self, "thresholds", tuple((name, score) for name, score in pairs))
+            object.__setattr__(self, "thresholds", _as_pairs(self.thresholds))
         object.__setattr__(self, "classes", tuple(self.classes))
         check_types("", self)
         for name, value in (
@@ -158,6 +158,17 @@ class BatchDetector:
                 return decode_image(bytes(content), address)
         except ImageError as error:
             return error
+
+
+def _as_pairs(thresholds: Any) -> tuple[tuple[str, float], ...]:
+    """Return scores by class name as pairs, from a mapping or from pairs; ConfigError for anything else."""
+    try:
+        pairs = tuple(dict(thresholds).items())
+    except (TypeError, ValueError):
+        pairs = ((thresholds, None),)
+    if not all(isinstance(name, str) and isinstance(score, Real) for name, score in pairs):
+        raise ConfigError(f"thresholds must be scores by class name, got {thresholds!r}")
+    return pairs
 
 
 @functools.lru_cache(maxsize=2)
