@@ -24,13 +24,13 @@ def write_splits(folder: Path, splits: Mapping[str, DatasetIndex]) -> None:
     several splits have by one name has one file. Raises DataError for a class whose name XML cannot hold, and where no
     split has an object: classes are named by their objects alone.
     """
-    if not any(len(index.boxes) for index in splits.values()):
-        raise DataError("VOC names classes in their objects only, and the data set has none; convert to another format")
     for name in next(iter(splits.values())).names:
         if name != name.strip() or not name.isprintable():
             raise DataError(
                 f"class {name!r}: VOC cannot hold this name; rename the class, or convert to another format"
             )
+    if not any(len(index.boxes) for index in splits.values()):
+        raise DataError("VOC names classes in their objects only, and the data set has none; convert to another format")
     annotations, lists = folder / "Annotations", folder / "ImageSets" / "Main"
     annotations.mkdir()
     lists.mkdir(parents=True)
