@@ -54,6 +54,14 @@ def test_fractions_of_the_image(tmp_path: Path) -> None:
     assert index.boxes.tolist() == [[20, 30, 40, 60]]
 
 
+def test_a_side_of_one_pixel_that_a_format_rounded(tmp_path: Path) -> None:
+    report = ReadReport()
+    build_index(found(tmp_path, [(0, [5.0, 5, 5.995, 10]), *GOOD]), True, report)
+    assert report.warnings == []
+    build_index(found(tmp_path, [(0, [5.0, 5, 5.98, 10]), *GOOD]), True, report)
+    assert "1 of 4 boxes have a side below one pixel" in report.warnings[0]
+
+
 def test_boxes_are_clipped_and_those_without_area_dropped(tmp_path: Path) -> None:
     boxes = [(0, [-10.0, 5, 5, 100]), (0, [80.0, 5, 90, 10]), (1, [5.0, 5, 5, 10]), *GOOD]
     report = ReadReport()

@@ -126,7 +126,7 @@ def test_a_video_is_never_overwritten(tmp_path: Path, model: PAA, clip: Path) ->
     assert clip.read_bytes() == before
 
 
-def test_another_video_is_never_overwritten(tmp_path: Path, model: PAA, clip: Path, shapes: Path) -> None:
+def test_another_video_is_never_overwritten(tmp_path: Path, model: PAA, clip: Path) -> None:
     given = [Named(str(clip), "video")]
     out = tmp_path / "out"
     write_predictions(model, given, out, INFERENCE)

@@ -118,6 +118,11 @@ def test_the_best_is_kept(
     assert content["training"]["best_step"] == best
     assert f"| best.pt | {best} |" in (run.folder / "README.md").read_text()
     assert load(run.last)["training"]["step"] == 3
+    for record in (record for record in read_log(run.log) if "AP" in record):
+        before = [value or 0.0 for value in values[: record["step"] - 1]]
+        highest = max(before, default=0.0)
+        assert record.get("highest_AP", 0.0) == highest
+        assert record.get("highest_AP_step") == (before.index(highest) + 1 if highest else None)
     model = paa.load(run.best, "cpu")
     assert model.names == ("circle", "square", "triangle", "star")
 
@@ -170,7 +175,7 @@ def test_clipping_bounds_the_step(tmp_path: Path, micro: Micro, checkpoint: Path
     assert moved == pytest.approx(0.3 / 3 * 1e-3, rel=1e-2)
 
 
-def test_images_without_objects(tmp_path: Path, micro: Micro) -> None:
+def test_images_without_objects(tmp_path: Path, micro: Micro, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "images").mkdir()
     for i in range(4):
         pixels = np.random.default_rng(i).integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -194,6 +199,7 @@ def test_images_without_objects(tmp_path: Path, micro: Micro) -> None:
         assert 0 < record["loss_classification"] < math.inf
     assert read_log(run.log)[-1]["AP"] is None
     assert load(run.best)["training"]["best"] == 0
+    assert "the validation images have no objects: AP is undefined" in caplog.text
 
     shared["data"] = {"path": tmp_path, "keep_empty": False}
     full = train(micro(tmp_path / "full", schedule={"reference_batch": 1}, **shared), CPU)
