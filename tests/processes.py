@@ -15,6 +15,7 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["paa.commands.main", "paa.training.train", "paa.predictor", "paa.report.evaluation"])
 """Starts processes that have imported torch and paa already."""
 _FAR_TOO_LONG = 900  # seconds; only so that processes that wait for each other do not stop the tests for ever
+_GRACE = 30  # seconds that torchrun gives the other processes when one has failed
 
 
 class Done(NamedTuple):
@@ -28,7 +29,7 @@ class Done(NamedTuple):
 def in_two_processes(folder: Path, function: Callable[..., object], *arguments: object) -> list[Done]:
     """Call a function of a module in two processes that can join each other, and return how they ended.
 
-    folder: for what they print. Where one process fails, the other is ended, as torchrun does.
+    folder: for what they print. Where one process fails, the other is killed if it does not end by itself soon.
     """
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     shared = {
@@ -46,12 +47,13 @@ def in_two_processes(folder: Path, function: Callable[..., object], *arguments: 
         process.start()
         processes.append(process)
     running = {process.sentinel: process for process in processes}
+    failed = False
     while running:
-        ended = wait(list(running), _FAR_TOO_LONG)
-        failed = [running.pop(sentinel).exitcode for sentinel in ended]  # type: ignore[index]
-        if not ended or any(failed):
+        ended = wait(list(running), _GRACE if failed else _FAR_TOO_LONG)
+        if not ended:
             for process in running.values():
                 process.kill()
+        failed = any([running.pop(sentinel).exitcode for sentinel in ended]) or failed  # type: ignore[index]
     for process in processes:
         process.join()
     said = [[(folder / f"{rank}.{stream}").read_text() for stream in ("out", "err")] for rank in (0, 1)]
