@@ -28,7 +28,7 @@ from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.retinanet import RetinaNetHead
-from torchvision.ops import FeaturePyramidNetwork
+from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from paa.config import IMAGENET_MEAN, IMAGENET_STD, InferenceConfig, ModelConfig
@@ -212,17 +212,20 @@ class Pyramid(nn.Module):
 
 
 class FinePyramid(nn.Module):
-    """A backbone and torchvision's pyramid, with strides 4 to 64, as Faster R-CNN has it."""
+    """A backbone and torchvision's pyramid, with strides 4 to 64, as Faster R-CNN has it; from 8 if first_level is 3."""
 
-    def __init__(self, backbone: ResNetBackbone | TimmBackbone, channels: int) -> None:
+    def __init__(self, backbone: ResNetBackbone | TimmBackbone, channels: int, first_level: int = 2) -> None:
         super().__init__()
-        self.backbone, self.out_channels = backbone, channels
+        self.backbone, self.out_channels, self.first_level = backbone, channels, first_level
         with torch.no_grad():
             widths = [feature.shape[1] for feature in self.features(torch.zeros(1, 3, 64, 64))]
         self.fpn = FeaturePyramidNetwork(widths, channels, extra_blocks=LastLevelMaxPool())
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """Return the features of strides 4, 8, 16 and 32."""
+        """Return the features of strides 4, 8, 16 and 32, or from stride 8 on."""
+        return self.all_features(x)[self.first_level - 2 :]
+
+    def all_features(self, x: Tensor) -> list[Tensor]:
         if isinstance(self.backbone, TimmBackbone):
             strides = self.backbone.body.feature_info.reduction()
             features = self.backbone.body(x)
@@ -234,8 +237,8 @@ class FinePyramid(nn.Module):
         return [*stride_4, *coarser]
 
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
-        names = ("0", "1", "2", "3")
-        levels: OrderedDict[str, Tensor] = self.fpn(OrderedDict(zip(names, self.features(x))))
+        features = self.features(x)
+        levels: OrderedDict[str, Tensor] = self.fpn(OrderedDict((str(i), each) for i, each in enumerate(features)))
         return levels
 
 
@@ -285,11 +288,24 @@ def make_retinanet(
     return TorchvisionPeer(model, backbone, start.norm)
 
 
-def make_faster_rcnn(start: Start, data: DatasetIndex, terms: Terms) -> TorchvisionPeer:
+def make_faster_rcnn(start: Start, data: DatasetIndex, terms: Terms, *, first_level: int = 2) -> TorchvisionPeer:
+    """first_level: of the pyramid; 3 leaves out stride 4 and its anchors of 32 pixels."""
     backbone, channels = _backbone(start), terms.channels
     box_head = TwoMLPHead(channels * 7**2, 4 * channels)
     predictor = FastRCNNPredictor(4 * channels, len(data.names) + 1)
-    model = FasterRCNN(FinePyramid(backbone, channels), box_head=box_head, box_predictor=predictor, **_input(start))
+    pyramid = FinePyramid(backbone, channels, first_level)
+    sides = (32, 64, 128, 256, 512)[first_level - 2 :]
+    anchors = AnchorGenerator(tuple((side,) for side in sides), ((0.5, 1.0, 2.0),) * len(sides))
+    names = [str(level) for level in range(4 - (first_level - 2))]
+    pool = MultiScaleRoIAlign(names, output_size=7, sampling_ratio=2)
+    model = FasterRCNN(
+        pyramid,
+        rpn_anchor_generator=anchors,
+        box_roi_pool=pool,
+        box_head=box_head,
+        box_predictor=predictor,
+        **_input(start),
+    )
     return TorchvisionPeer(model, backbone, start.norm, first_label=1)
 
 

@@ -1,9 +1,9 @@
 """What is each part of the detector worth, and which defaults are best? Defaults of training point at lines of this.
 
-Each variant changes one thing of this project's detector (or, with `FCOS:` before its name, the terms of torchvision's
-FCOS), and is trained as in accuracy.py. Nothing here sees a test image: a fifth of the training images, chosen by their
-names, are held out of training and tested on. Each run is one JSON line, with the variant's name; a run that is in the
-file already is not run again.
+Each variant changes one thing of this project's detector (or, with `FCOS:` or `Faster R-CNN:` before its name, of that
+detector of torchvision's), and is trained as in accuracy.py. Nothing here sees a test image: a fifth of the training
+images, chosen by their names, are held out of training and tested on. Each run is one JSON line, with the variant's
+name; a run that is in the file already is not run again.
 
     python benchmarks/study.py --data DIR [--variants base "no voting" ...] [--sets bccd ...] [--starts imagenet]
         [--epochs 12] [--seeds 0 1] [--output docs/study.jsonl]
@@ -28,7 +28,7 @@ import torch
 
 import machine
 from accuracy import SPLITS, TERMS, Cell, append, has_line, run_cell
-from accuracy_detectors import STARTS, Ours, Start, Terms, make_fcos
+from accuracy_detectors import STARTS, Ours, Start, Terms, make_faster_rcnn, make_fcos
 from paa.assigners import AtssAssigner, HighestIouAssigner
 from paa.config import ModelConfig
 from paa.core import LossWeights, PaaAssigner
@@ -39,16 +39,16 @@ from paa.training.auto import choose_anchor_scale, facts_of
 
 @dataclass(frozen=True)
 class Variant:
-    """What differs from the default: fields of `Terms`, of the model, of the detector; FCOS: not ours, but FCOS."""
+    """What differs from the default: fields of `Terms`, of the model, of the detector; peer: not ours, but this one."""
 
     terms: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     ours: dict[str, Any] = field(default_factory=dict)
-    fcos: bool = False
+    peer: Callable[[Start, DatasetIndex, Terms], Any] | None = None
 
     def make(self, start: Start, data: DatasetIndex, terms: Terms) -> Any:
-        if self.fcos:
-            return make_fcos(start, data, terms)
+        if self.peer is not None:
+            return self.peer(start, data, terms)
         level = self.model.get("first_level", 3)  # the base is the paper's pyramid
         model = {"channels": terms.channels, "anchor_scale": choose_anchor_scale(facts_of(data), terms.size, level)}
         return Ours(ModelConfig(**model | self.model), start, data.names, **self.ours)
@@ -73,6 +73,18 @@ def start_outputs(std: float, detector: Detector) -> None:
 def freeze(stages: int, detector: Detector) -> None:
     """Do not train the backbone's first stages."""
     detector.freeze(stages)
+
+
+def in_turn(first: Callable[[Detector], object], then: Callable[[Detector], object], detector: Detector) -> None:
+    """Change the detector twice."""
+    first(detector)
+    then(detector)
+
+
+def from_a_tenth(variant: Variant) -> Variant:
+    """Return the variant with classes that start at 0.1, as in `auto`."""
+    change = variant.ours.get("change", lambda detector: None)
+    return replace(variant, ours=variant.ours | {"change": partial(in_turn, partial(start_classes, 0.1), change)})
 
 
 JITTER = {"scale_jitter": (0.7, 1.4), "color_jitter": 0.2}
@@ -112,9 +124,15 @@ VARIANTS: dict[str, Variant] = {
         {"scale_jitter": (0.5, 2.0), "color_jitter": 0.4, "backbone_lr_factor": 1.0, "average": 0.998}
     ),
     "jitter, backbone's lr 1, size 208": Variant(JITTER | {"backbone_lr_factor": 1.0, "size": 208}),
-    "FCOS: base": Variant(fcos=True),
-    **{f"FCOS: lr {x:g}": Variant({"lr": x}, fcos=True) for x in (2.5e-4, 1e-3, 2e-3)},
-    **{f"FCOS: warm-up {n}": Variant({"warmup_steps": n}, fcos=True) for n in (0, 25)},
+    "FCOS: base": Variant(peer=make_fcos),
+    **{f"FCOS: lr {x:g}": Variant({"lr": x}, peer=make_fcos) for x in (2.5e-4, 1e-3, 2e-3)},
+    **{f"FCOS: warm-up {n}": Variant({"warmup_steps": n}, peer=make_fcos) for n in (0, 25)},
+    "Faster R-CNN: base": Variant(peer=make_faster_rcnn),
+    "Faster R-CNN: P3": Variant(peer=partial(make_faster_rcnn, first_level=3)),
+}
+VARIANTS |= {
+    f"{name}, prior 0.1": from_a_tenth(VARIANTS[name])
+    for name in ("P2", "towers of 1", "towers of 2", "lr 0.002", "warm-up 25", "scales 4", "box 2.0", "rule by IoU")
 }
 
 
@@ -159,10 +177,11 @@ def tables(lines: list[dict[str, Any]]) -> str:
 def _cell(lines: list[dict[str, Any]], variant: str, data: str) -> str:
     """Return the mean AP and AP75 over the seeds, and by how much the AP differs from the reference on the same seeds.
 
-    The reference is the base, or for variants of the anchors the paper's, of 8 strides.
+    The reference is the base; for variants of the anchors the paper's, of 8 strides; where classes start at 0.1, that.
     """
     values = {line["seed"]: line for line in lines if line["variant"] == variant and line["data"] == data}
-    reference = "anchors 8" if variant.startswith("anchors") else "base"
+    reference = "prior 0.1" if variant.endswith(", prior 0.1") else "base"
+    reference = "anchors 8" if variant.startswith("anchors") else reference
     base = {line["seed"]: line["AP"] for line in lines if line["variant"] == reference and line["data"] == data}
     if not values:
         return ""
@@ -212,7 +231,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     logging.getLogger("paa").setLevel(logging.ERROR)
     runs: list[tuple[str, Cell]] = [
-        (variant, Cell(data, "FCOS" if VARIANTS[variant].fcos else "PAA", start, epochs, seed))
+        (variant, Cell(data, variant.partition(":")[0] if VARIANTS[variant].peer else "PAA", start, epochs, seed))
         for epochs in arguments.epochs
         for start in arguments.starts
         for seed in arguments.seeds
@@ -225,7 +244,7 @@ def main() -> None:
         variant = VARIANTS[name]
         terms = replace(TERMS[cell.start], **variant.terms)
         make: Callable[..., Any] = variant.make
-        without = {} if variant.fcos else WITHOUT
+        without = {} if variant.peer else WITHOUT
         line = run_cell(cell, terms, arguments.data, make, arguments.device, True, without)
         about = {"device": arguments.device, "commit": machine.commit(), "date": date.today().isoformat()}
         append(arguments.output, {"variant": name, **line, **about})

@@ -53,7 +53,8 @@ def in_two_processes(folder: Path, function: Callable[..., object], *arguments: 
         if not ended:
             for process in running.values():
                 process.kill()
-        failed = any([running.pop(sentinel).exitcode for sentinel in ended]) or failed  # type: ignore[index]
+        codes = [running.pop(sentinel).exitcode for sentinel in ended]  # type: ignore[index]
+        failed = failed or any(codes)
     for process in processes:
         process.join()
     said = [[(folder / f"{rank}.{stream}").read_text() for stream in ("out", "err")] for rank in (0, 1)]
