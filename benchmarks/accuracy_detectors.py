@@ -212,7 +212,7 @@ class Pyramid(nn.Module):
 
 
 class FinePyramid(nn.Module):
-    """A backbone and torchvision's pyramid, with strides 4 to 64, as Faster R-CNN has it; from 8 if first_level is 3."""
+    """A backbone and torchvision's pyramid, with strides from 4 (`first_level` 3: 8) to 64, as Faster R-CNN has it."""
 
     def __init__(self, backbone: ResNetBackbone | TimmBackbone, channels: int, first_level: int = 2) -> None:
         super().__init__()
