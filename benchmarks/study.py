@@ -106,6 +106,9 @@ VARIANTS: dict[str, Variant] = {
     **{f"candidates {n}": Variant(ours={"assigner": PaaAssigner(per_level=n)}) for n in (5, 15)},
     "match 0.3": Variant(ours={"assigner": PaaAssigner(match_iou=0.3)}),
     **{f"box {x}": Variant(ours={"weights": LossWeights(box=x)}) for x in (2.0, 3.0)},
+    "boxes sooner": Variant(
+        model={"tower_depth": 2}, ours={"weights": LossWeights(box=2.0), "change": partial(start_scales, 4.0)}
+    ),
     "jitter": Variant(JITTER),
     **{f"jitter, backbone's lr {x:g}": Variant(JITTER | {"backbone_lr_factor": x}) for x in (0.3, 1.0)},
     **{f"jitter, {n} stages frozen": Variant(JITTER, ours={"change": partial(freeze, n)}) for n in (2, 3)},
@@ -132,7 +135,10 @@ VARIANTS: dict[str, Variant] = {
 }
 VARIANTS |= {
     f"{name}, prior 0.1": from_a_tenth(VARIANTS[name])
-    for name in ("P2", "towers of 1", "towers of 2", "lr 0.002", "warm-up 25", "scales 4", "box 2.0", "rule by IoU")
+    for name in (
+        *("P2", "towers of 1", "towers of 2", "lr 0.002", "warm-up 25", "scales 4", "box 2.0", "box 3.0"),
+        *("boxes sooner", "rule by IoU"),
+    )
 }
 
 

@@ -227,3 +227,9 @@ def test_without_supervision(detections: Detections, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(ConfigError, match=r"supervision is not installed: pip install 'paa\[supervision\]'"):
         detections.to_supervision()
+
+
+@pytest.mark.parametrize("threshold", ["0.3", None, {"cat": 0.2}])
+def test_a_threshold_that_is_no_number(detections: Detections, threshold: Any) -> None:
+    with pytest.raises(ConfigError, match="threshold must be a number, got"):
+        detections.above(threshold)

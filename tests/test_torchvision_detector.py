@@ -308,3 +308,11 @@ def test_its_state_is_saved_and_loaded() -> None:
     images, _ = batch()
     for ours, theirs in zip(one.eval()(images), other.eval()(images)):
         assert torch.equal(ours["boxes"], theirs["boxes"])
+
+
+def test_what_is_no_model_or_rule_is_said_first() -> None:
+    with pytest.raises(ConfigError, match=r"model must be a PAA model, as paa\.load returns it, got 'last\.pt'"):
+        paa.TorchvisionDetector("last.pt")  # type: ignore[arg-type]
+    for rule in ("atss", PaaAssigner):
+        with pytest.raises(ConfigError, match=r"assigner must be a rule, as paa\.assigners\.AtssAssigner\(\), got "):
+            paa.TorchvisionDetector(tiny(), assigner=rule)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +82,9 @@ class Detections:
         return f"Detections({len(self)}{': ' if found else ''}{found}{more}{scores})"
 
     def above(self, threshold: float) -> Detections:
-        """Return only the detections whose score is at least `threshold`."""
+        """Return only the detections whose score is at least `threshold`; ConfigError if that is no number."""
+        if not isinstance(threshold, Real):
+            raise ConfigError(f"threshold must be a number, got {threshold!r}")
         return self[self.scores >= threshold]
 
     def to_dicts(self) -> list[dict[str, Any]]:

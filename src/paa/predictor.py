@@ -243,6 +243,8 @@ def load(path: str | Path, device: str | None = None, *, format: WeightsFormat |
     detected from the file unless given. CheckpointError for a file that is not such a checkpoint, or a model that
     cannot be fetched.
     """
+    if not isinstance(path, (str, Path)):
+        raise ConfigError(f"path must be a file or a name, got {path!r}")
     chosen = pick_device(device)
     if is_exported(Path(path)):
         if format is not None:

@@ -48,8 +48,15 @@ class TorchvisionDetector(nn.Module):
     def __init__(
         self, model: PAA, *, assigner: Assigner = PaaAssigner(), loss_weights: LossWeights = LossWeights()
     ) -> None:
-        """model: trained in place; `model.save` writes it to a file. assigner, loss_weights: as for `paa_losses`."""
+        """model: trained in place; `model.save` writes it to a file. assigner, loss_weights: as for `paa_losses`.
+
+        ConfigError where one of them is of another kind.
+        """
         super().__init__()
+        if not isinstance(model, PAA):
+            raise ConfigError(f"model must be a PAA model, as paa.load returns it, got {model!r}")
+        if isinstance(assigner, type) or not callable(assigner):
+            raise ConfigError(f"assigner must be a rule, as paa.assigners.AtssAssigner(), got {assigner!r}")
         self.model, self.assigner, self.loss_weights = model, assigner, loss_weights
 
     def forward(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 import paa
 from paa.assigners import ASSIGNERS, AtssAssigner, CentreSamplingAssigner, make_assigner, text_of
-from paa.commands.main import parse
+from paa.commands.main import parse, program
 from paa.commands.train import Train
 from paa.core import Assigner, PaaAssigner
 from paa.errors import ConfigError
@@ -90,6 +91,34 @@ def ignoring(outputs, anchors, gt_boxes, gt_labels, cost):
 def wrong(outputs, anchors, gt_boxes, gt_labels, cost):
     return None
 
+def weighed(outputs, anchors, gt_boxes, gt_labels, cost, weight=-1.0):
+    one = lowest_cost(outputs, anchors, gt_boxes, gt_labels, cost)
+    return one._replace(weights=one.scores * 0 + float(weight))
+
+def without_scores(outputs, anchors, gt_boxes, gt_labels, cost):
+    one = lowest_cost(outputs, anchors, gt_boxes, gt_labels, cost)
+    return one._replace(scores=one.scores * float("nan"))
+
+def one_score(outputs, anchors, gt_boxes, gt_labels, cost):
+    one = lowest_cost(outputs, anchors, gt_boxes, gt_labels, cost)
+    return one._replace(scores=one.scores[..., :1])
+
+def halves(outputs, anchors, gt_boxes, gt_labels, cost):
+    one = lowest_cost(outputs, anchors, gt_boxes, gt_labels, cost)
+    return one._replace(num_candidates=one.num_candidates / 2)
+
+def more_than_candidates(outputs, anchors, gt_boxes, gt_labels, cost):
+    one = lowest_cost(outputs, anchors, gt_boxes, gt_labels, cost)
+    return one._replace(num_positives=one.num_candidates + 1)
+
+def late_error(outputs, anchors, gt_boxes, gt_labels, cost):
+    if len(anchors) < 1000:  # not on the image on which rules are tried
+        raise KeyError("a fault of its own")
+    return lowest_cost(outputs, anchors, gt_boxes, gt_labels, cost)
+
+def late_nothing(outputs, anchors, gt_boxes, gt_labels, cost):
+    return lowest_cost(outputs, anchors, gt_boxes, gt_labels, cost) if len(anchors) >= 1000 else None
+
 number = 3
 """
 
@@ -120,6 +149,12 @@ def test_a_rule_of_ones_own(rules: Path, text: str, most: int) -> None:
         ("twice", "an anchor is positive twice"),
         ("ignoring", "an anchor is positive and ignored"),
         ("wrong", "the assigner returned NoneType"),
+        ("weighed", "the weight of a positive anchor is negative, infinite or NaN"),
+        ("weighed(weight='nan')", "the weight of a positive anchor is negative, infinite or NaN"),
+        ("without_scores", "a candidate's score is NaN"),
+        ("one_score", "the assigner returned scores .* expected the shapes of anchors"),
+        ("halves", r"the assigner returned num_candidates of torch\.float32; expected torch\.int64"),
+        ("more_than_candidates", "num_positives is not from 0 to num_candidates"),
     ],
 )
 def test_what_is_wrong_with_ones_own_rule_is_said_first(rules: Path, text: str, says: str) -> None:
@@ -186,7 +221,7 @@ def test_a_rule_as_a_value(tmp_path: Path, shapes: Path) -> None:
         "validation": {"batch_size": 0},
     }
     paa.train(shapes, "r18_nano", assigner=own, steps=2, output=tmp_path / "run", **small)
-    assert len(calls) == 2
+    assert len(calls) == 3  # tried on a small image first
     kept = find_recipe(str(tmp_path / "run" / "recipe.json")).assigner
     assert kept == "tests.assigners.test_training:test_a_rule_as_a_value.<locals>.own"
 
@@ -232,3 +267,45 @@ def test_a_run_of_auto_is_resumed_by_its_own_rule(tmp_path: Path, micro: Micro) 
         train(replace(auto, recipe=recipe, named=named, resume="last"), CPU)
     with pytest.raises(ConfigError, match="its run had assigner atss, not paa"):
         train(replace(auto, resume="last"), CPU)
+
+
+def test_a_rule_as_a_value_is_tried_first(tmp_path: Path, shapes: Path) -> None:
+    def twice(*given: Any) -> Any:
+        one = PaaAssigner()(*given)
+        return one._replace(anchors=one.anchors * 0 + 7)
+
+    for rule, says in (
+        (twice, "twice: on a small image an anchor is positive twice"),
+        (lambda *given: None, "on a small image AssignmentError: the assigner returned NoneType"),
+        (PaaAssigner, r"got a class: PaaAssigner\(\) makes a rule of it"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            paa.train(shapes, "r18_nano", assigner=rule, steps=1, device="cpu", output=tmp_path / "run")  # type: ignore[arg-type]
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        ("late_error", "my rules (1).py failed; the lines above say where"),
+        ("late_nothing", "the assigner returned NoneType; expected a paa.core.Assignment"),
+    ],
+)
+def test_a_rule_that_fails_later_is_not_a_fault_of_paa(
+    tmp_path: Path,
+    shapes: Path,
+    options: list[str],
+    rules: Path,
+    rule: str,
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ["train", "--data", shapes, *options, "--assigner", f"{rules}:{rule}", "--output", tmp_path / "run"]
+    monkeypatch.setattr(sys, "argv", ["paa", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        program()
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.splitlines()[-1].endswith(says)
+    assert ("Traceback" in error) == (rule == "late_error")

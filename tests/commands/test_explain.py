@@ -128,3 +128,12 @@ def test_one_object_of_a_run(tmp_path: Path, run: Path, capsys: pytest.CaptureFi
     assert stopped.value.code == 2
     assert "a.jpg (id 7), b.jpg (id 9)" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+def test_an_image_that_is_not_there_is_named(
+    tmp_path: Path, shapes: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = json.loads((shapes / "train.json").read_text())["images"][0]["id"]
+    with pytest.raises(SystemExit):
+        explain(checkpoint, "--data", shapes, "--split", "train", "--image", there, "nope", "--output", tmp_path)
+    assert "split train has no image with the name or id 'nope' (--image)" in capsys.readouterr().err

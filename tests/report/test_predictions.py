@@ -294,3 +294,21 @@ def test_many_files_of_one_name() -> None:
 def test_a_folder_that_is_a_file(model: PAA, images: list[Path]) -> None:
     with pytest.raises(RunError, match="is not a writable folder"):
         write_predictions(model, named(images), images[0])
+
+
+def test_labels_of_other_classes_are_never_joined(tmp_path: Path, model: PAA, images: list[Path]) -> None:
+    write_predictions(model, named(images[:1]), tmp_path / "out", save=("yolo",))
+    other = PAA(model.config, ("bird", *model.names[1:])).eval()
+    with pytest.raises(ConfigError, match=r"classes\.txt: the labels there are of other classes"):
+        write_predictions(other, named(images[1:2]), tmp_path / "out", save=("yolo",))
+    assert (tmp_path / "out" / "classes.txt").read_text().splitlines() == list(model.names)
+    write_predictions(other, named(images[1:2]), tmp_path / "out", save=("csv",))
+
+
+def test_names_of_files_stay_in_their_line(tmp_path: Path, model: PAA, images: list[Path]) -> None:
+    bad = tmp_path / "in" / "bad\nname\x1b[31m.jpg"
+    bad.write_text("no image")
+    written = write_predictions(model, named([images[0], bad]), tmp_path / "out")
+    (line,) = (tmp_path / "out" / "left_out.txt").read_text().splitlines()
+    assert written.left_out == [line]
+    assert r"bad\nname\x1b[31m.jpg: " in line

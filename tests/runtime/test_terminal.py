@@ -64,6 +64,21 @@ def test_a_full_disk_is_reported_at_the_end(
     assert capsys.readouterr().err == "paa: error: standard output cannot be written: No space left on device\n"
 
 
+def test_lost_findings_are_an_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A command that ends with 1 says that there is something to read, which was lost."""
+
+    @safe_output()
+    def find() -> None:
+        print("a finding")
+        sys.exit(1)
+
+    monkeypatch.setattr(sys, "stdout", Failing(FULL_DISK))
+    with pytest.raises(SystemExit) as caught:
+        find()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "paa: error: standard output cannot be written: No space left on device\n"
+
+
 def test_a_closed_pipe_is_no_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     done: list[str] = []
     monkeypatch.setattr(sys, "stdout", Failing(BrokenPipeError()))

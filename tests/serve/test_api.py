@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import re
 import threading
 import time
@@ -17,6 +19,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
+from starlette.datastructures import UploadFile
 
 from paa.data.images.decoders import MAX_PIXELS_VARIABLE
 from paa.detections import Detections
@@ -145,6 +148,8 @@ def test_what_the_server_says_of_itself(client: TestClient, model: PAA) -> None:
         "device": "cpu",
         "version": paa.__version__,
     }
+    for path in ("/health", "/metrics"):
+        assert client.head(path).status_code == 200
     described = client.get("/openapi.json").json()
     assert {"/predict", "/health", "/metrics"} == set(described["paths"])
     assert described["info"]["version"] == paa.__version__
@@ -184,6 +189,8 @@ def test_metrics(client: TestClient, photos: list[Path]) -> None:
         ({"threshold": "high"}, "threshold: Input should be a valid number"),
         ({"voting": "perhaps"}, "voting: Input should be a valid boolean"),
         ({"classes": "cat"}, "classes: the model has no class 'cat'; /health lists its classes"),
+        ({"threshold": [0.2, 0.9]}, "threshold: given more than once"),
+        ({"voting": ["true", "false"]}, "voting: given more than once"),
         ({"treshold": 0.5}, "treshold: unknown option; known: threshold, classes, voting"),
     ],
 )
@@ -457,3 +464,14 @@ def test_pages_of_other_sites_are_refused(service: Service, photos: list[Path]) 
         assert status("/health", host="evil.example") == status(host="evil.example") == 421
         answer = client.get("/health", headers={"Origin": "http://evil.example"})
         assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+def test_a_disk_without_room_for_what_is_sent(
+    client: TestClient, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(self: UploadFile, *given: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(UploadFile, "write", full)
+    said = "the server has no room for the images: No space left on device"
+    assert reason(upload(client, photos[:1])) == (507, said)

@@ -14,6 +14,9 @@ from paa.serve.limits import Limits
     [
         ({"max_batch": 0}, "--max-batch must be at least 1, got 0"),
         ({"batch_wait": -1}, "--batch-wait must be at least 0, got -1"),
+        ({"batch_wait": math.inf}, "--batch-wait must be at most --timeout, 30 s, got inf ms"),
+        ({"timeout": math.inf}, "--timeout must be above 0, got inf"),
+        ({"max_body": math.inf}, "--max-body must be above 0, got inf"),
         ({"timeout": 0}, "--timeout must be above 0, got 0"),
         ({"max_body": math.nan}, "--max-body must be above 0, got nan"),
         ({"queue": 3, "max_images": 4}, "--queue must be at least --max-images, 4, got 3"),

@@ -45,7 +45,8 @@ def test_paths_are_relative_to_the_folder_that_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (f"sedes = [1]\n{DATA}{PAA}", "unknown field `sedes`"),
+        (f"sedes = [1]\n{DATA}{PAA}", "unknown field `sedes`; known: data, rules, recipe, "),
+        (f"epochs = 12\n{DATA}{PAA}", r"Expected `array`, got `int` - at `\$\.epochs`; a list is written in brackets"),
         (f"seeds = ['a']\n{DATA}{PAA}", r"Expected `int`, got `str` - at `\$.seeds"),
         (f"seeds = []\n{DATA}{PAA}", "seeds: expected at least one"),
         (DATA, "missing required field `rules`"),
@@ -54,6 +55,7 @@ def test_paths_are_relative_to_the_folder_that_is_named(tmp_path: Path) -> None:
         (f"[[data]]\nname = 'x'\n{PAA}", "data: expected a path"),
         (f"{DATA}{PAA}{PAA}", "two have the name 'paa'"),
         (f"{DATA}[[rules]]\nassigner = 'rules.py:x'\n", "name 'rules.py:x': expected letters"),
+        (f"{DATA}[[rules]]\nassigner = 'atss(per_level=5)'\n", "give a name beside the assigner, as name = 'my-rule'"),
         (f"{DATA}[[rules]]\nassigner = 'paa'\nname = '..'\n", "name '..': expected letters"),
         (f"{DATA}{PAA}[schedule]\nepochs = 3\n", "schedule.epochs cannot be set"),
         (f"{DATA}{PAA}[runtime]\nseed = 3\n", "runtime.seed cannot be set"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,10 @@ import pytest
 
 from paa.commands.main import main
 from paa.data.images.decoders import MAX_PIXELS_VARIABLE
-from paa.errors import ConfigError, DataError, ImageError
+from paa.errors import ConfigError, DataError, ImageError, PaaError
 from paa.runtime.folder_lock import folder_lock
 from paa.runtime.stop_signals import StoppedError, StopSignals
+from paa.study.file import Study, read_study
 from paa.study.results import gather, read_results
 from paa.study.run import run_study
 from paa.study.run_cell import read_splits
@@ -83,7 +86,9 @@ def test_a_cell_that_fails_does_not_stop_the_others(
 ) -> None:
     (tmp_path / "rules.py").write_text(OWN)
     study, output = small_study(tmp_path, shapes, LATE + PAA), tmp_path / "out"
-    main(["study", str(study.file), "--output", str(output), "--json"])
+    with pytest.raises(SystemExit) as ended:
+        main(["study", str(study.file), "--output", str(output), "--json"])
+    assert ended.value.code == 1
     printed = json.loads(capsys.readouterr().out)
     assert printed["failed"] == {"late on shapes, 0.5 epochs, seed 0": "ValueError: a fault of its own"}
     assert [line["rule"] for line in printed["summary"]] == ["paa"]
@@ -92,12 +97,56 @@ def test_a_cell_that_fails_does_not_stop_the_others(
     for name in ("results.md", "results.html"):
         assert "a fault of its own" in (output / name).read_text()
 
-    # the file of the rule is among the terms
-    (tmp_path / "rules.py").write_text(OWN.replace("a fault of its own", "another"))
+    with pytest.raises(SystemExit):
+        main(["study", str(study.file), "--output", str(output), "--report-only"])
+    assert "1 of 2 runs are finished, 1 failed" in capsys.readouterr().out
+
+    # a mended rule is tried again; once it has learned something its file is among the terms
+    (tmp_path / "rules.py").write_text(OWN.replace("< 1000", "< 0"))
+    results = run_study(_read_again(study), output, CPU)
+    assert (len(results.cells), results.failed) == (2, {})
+    (tmp_path / "rules.py").write_text(OWN)
     with pytest.raises(ConfigError, match=r"cells that were run with rules\.py of rule late with the SHA-256"):
         run_study(study, output, CPU)
-    main(["study", str(study.file), "--output", str(output), "--report-only"])
-    assert "1 of 2 runs are finished, 1 failed" in capsys.readouterr().out
+
+
+def _read_again(study: Study) -> Study:
+    """Return the study with its rules' files read anew, as another process reads them."""
+    for name in [name for name in sys.modules if name.startswith("paa_rules_")]:
+        del sys.modules[name]
+    return read_study(study.file)
+
+
+def test_results_are_those_of_the_file(tmp_path: Path, shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Results of other terms, or of another data set at the same place, are never shown as this study's."""
+    data, output = tmp_path / "data", tmp_path / "out"
+    shutil.copytree(shapes, data)
+    run_study(small_study(tmp_path, data, PAA), output, CPU)
+    changed = small_study(tmp_path, data, PAA, batch_size="4")
+    for folder, says in (
+        (output, "has cells that were run with batch_size 2, not 4"),
+        (tmp_path / "nowhere", "nowhere: no study was run there; --output names the folder of one"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["study", str(changed.file), "--output", str(folder), "--report-only"])
+        assert says in capsys.readouterr().err
+    assert not (tmp_path / "nowhere").exists()
+    written = json.loads((data / "train.json").read_text())
+    written["images"] = written["images"][:4]
+    kept = {image["id"] for image in written["images"]}
+    written["annotations"] = [each for each in written["annotations"] if each["image_id"] in kept]
+    (data / "train.json").write_text(json.dumps(written))
+    with pytest.raises(ConfigError, match="cells that were run with images to train on in data shapes 8, not 4"):
+        run_study(small_study(tmp_path, data, PAA + ATSS), output, CPU)
+
+
+def test_results_of_others_are_never_overwritten(tmp_path: Path, shapes: Path) -> None:
+    output = tmp_path / "evaluation"
+    output.mkdir()
+    (output / "results.json").write_text("[]")
+    with pytest.raises(ConfigError, match=r"has a results\.json that is no study's; give another --output"):
+        run_study(small_study(tmp_path, shapes, PAA), output, CPU)
+    assert (output / "results.json").read_text() == "[]"
 
 
 def test_what_no_cell_could_run_with_is_said_first(
@@ -113,6 +162,10 @@ def test_what_no_cell_could_run_with_is_said_first(
     tiles = "[augment.tiles]\nsize = 64\n"
     with pytest.raises(ConfigError, match=r"small\.toml: augment\.tiles: a study tests on whole images"):
         run_study(small_study(tmp_path, shapes, PAA + tiles), output, CPU)
+    with pytest.raises(PaaError, match=r"nope\.pt"):
+        run_study(small_study(tmp_path, shapes, PAA, batch_size="2\ninit = 'nope.pt'"), output, CPU)
+    with pytest.raises(ConfigError, match=r"small\.toml: batch_size must be at least 1|small\.toml: .*batch"):
+        run_study(small_study(tmp_path, shapes, PAA, batch_size="0"), output, CPU)
     device = small_study(tmp_path, shapes, PAA).file
     device.write_text(device.read_text().replace('device = "cpu"', "device = true"))
     with pytest.raises(SystemExit):

@@ -111,6 +111,12 @@ def test_the_same_command_goes_on(config: TrainConfig, fake_training: Any) -> No
         tune(TuneConfig(other, trials=6), CPU)
     with pytest.raises(ConfigError, match="trial steps None, not 2"):
         tune(TuneConfig(config, trials=6, trial_steps=2), CPU)
+    other = replace(config, validation=replace(config.validation, voting=False))
+    with pytest.raises(ConfigError, match=r"validation\.voting True, not False"):
+        tune(TuneConfig(other, trials=6), CPU)
+    other = replace(config, runtime=replace(config.runtime, seed=5))
+    with pytest.raises(ConfigError, match=r"runtime\.seed 0, not 5"):
+        tune(TuneConfig(other, trials=6), CPU)
 
 
 def test_real_runs_killed_and_continued(config: TrainConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -14,6 +14,9 @@ from paa.assigners.rule_text import Parameters, RuleText
 from paa.core.assignment import Assigner
 from paa.errors import ConfigError, one_line
 
+_loaded: dict[str, str] = {}
+"""Name of a module -> the place that a person gave for it."""
+
 
 def load_rule(text: RuleText) -> Assigner:
     """Return the rule that a name with a colon stands for; this runs the file or module.
@@ -30,6 +33,16 @@ def load_rule(text: RuleText) -> Assigner:
     if not callable(rule):
         raise ConfigError(f"assigner {text}: is a {type(rule).__name__}, which cannot be called as a rule")
     return cast(Assigner, rule)
+
+
+def place_of_failure(error: BaseException) -> str | None:
+    """Return the file or module of a person's own rule in whose code an error arose; None if in none."""
+    frame = error.__traceback__
+    places = []
+    while frame is not None:
+        places.append(_loaded.get(frame.tb_frame.f_globals.get("__name__", "")))
+        frame = frame.tb_next
+    return next((place for place in places if place is not None), None)
 
 
 def source_of(text: RuleText) -> Path | None:
@@ -53,9 +66,11 @@ def _with_parameters(found: Any, parameters: Parameters) -> Any:
 def _module(place: str) -> ModuleType:
     """Return the module of a file, which is run once in a process, or the one of that name."""
     if not place.endswith(".py"):
+        _loaded[place] = place
         return importlib.import_module(place)
     path = Path(place).resolve()
     name = f"paa_rules_{path.stem}_{abs(hash(path)):x}"
+    _loaded[name] = place
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None

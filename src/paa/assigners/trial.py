@@ -42,7 +42,16 @@ def try_rule(rule: Assigner, text: str, strides: tuple[int, ...] = STRIDES) -> N
 
 def _fault(assignment: Assignment, num_anchors: int, labels: torch.Tensor) -> str | None:
     """Return what an assignment breaks of the rules that hold for all; None for nothing."""
+    positives, candidates, slots = assignment.num_positives, assignment.num_candidates, assignment.anchors.shape[2]
+    if bool(((positives < 0) | (positives > candidates) | (candidates > slots)).any()):
+        return f"num_positives is not from 0 to num_candidates, or num_candidates not at most {slots}, the slots"
+    if bool(assignment.scores[torch.arange(slots) < candidates[..., None]].isnan().any()):
+        return "a candidate's score is NaN"
     positive = assignment.is_positive()
+    if assignment.weights is not None:
+        weights = assignment.weights[positive]
+        if not bool((weights.isfinite() & (weights >= 0)).all()):
+            return "the weight of a positive anchor is negative, infinite or NaN"
     if bool((assignment.num_positives[labels < 0] != 0).any()):
         return "an empty slot has positive anchors"
     for image, chosen in enumerate(positive):

@@ -92,7 +92,8 @@ class Explain:
         from paa.report.run_explanation import write_run
 
         if self.data is not None:
-            raise ConfigError(f"{self.what}: a folder; --data goes with a checkpoint, such as {self.what / 'best.pt'}")
+            some = next((f", such as {path}" for path in sorted(self.what.glob("*.pt"))), "")
+            raise ConfigError(f"{self.what}: a folder; --data goes with a checkpoint{some}")
         if self.assigner is not None:
             raise ConfigError("--assigner goes with a checkpoint: a run's folder has what its own rule made positive")
         for written in write_run(self.what, self.output, self.image or ()):
@@ -148,10 +149,10 @@ class Explain:
         )
         if self.image is None:
             return index
-        positions, _ = select(index, Wanted(images=self.image))
-        if not len(positions):
-            raise ConfigError(f"{data}: split {self.split} has no image with a name or id as --image says")
-        return index.select(positions)
+        for wanted in self.image:
+            if not len(select(index, Wanted(images=(wanted,)))[0]):
+                raise ConfigError(f"{data}: split {self.split} has no image with the name or id {wanted!r} (--image)")
+        return index.select(select(index, Wanted(images=self.image))[0])
 
     def _explain(
         self, model: PAA, index: DatasetIndex, data: str, rule_text: str, console: Console

@@ -150,12 +150,15 @@ class Export:
         """Return the sample images and the data set to compare on."""
         import numpy as np
 
+        from paa.data.images.read import read_image
         from paa.data.read_report import ReadReport
         from paa.export.run import Evidence
         from paa.inference.sources import find_images
 
         index = None
         samples = find_images(self.sample_images)[: self.samples]
+        for path in samples:  # before the export, which takes minutes
+            read_image(path)
         if self.data is not None:
             report = ReadReport(self.loading.skip_bad)
             index = self._read(self.split, report, names)

@@ -72,7 +72,8 @@ Command = (
 
 EXIT_CODES = {
     0: "done",
-    1: "done, with findings (data check), images left out (predict), or an exported model that differs (export)",
+    1: "done, with findings (data check), images left out (predict), an exported model that differs (export), or runs "
+    "that failed (study)",
     2: "an error of the input, or of the command line",
     3: "a fault of paa",
     75: "training was interrupted by a scheduler's signal or by --max-hours; --resume goes on (tune and study: "
@@ -163,11 +164,18 @@ def _fill_resume(arguments: list[str]) -> list[str]:
 
 
 def program() -> None:
-    """Run the command line of this process; a fault of this project ends it with a traceback and exit code 3."""
+    """Run the command line of this process.
+
+    A fault of this project ends it with a traceback and exit code 3, one of a person's own rule with 2.
+    """
     try:
         main()
-    except Exception:
+    except Exception as error:
         traceback.print_exc()
+        own = sys.modules.get("paa.assigners.own")  # where no rule was loaded, none can have failed
+        if own is not None and (place := own.place_of_failure(error)) is not None:
+            print(f"paa: error: the rule in {place} failed; the lines above say where", file=sys.stderr)
+            sys.exit(2)
         print("paa: error: this is a fault of paa, not of your input; the lines above say where", file=sys.stderr)
         sys.exit(3)
 
@@ -207,6 +215,13 @@ def _run(given: list[str]) -> None:
         command.run(make_console())
     except (PaaError, OSError) as error:  # OSError: a full disk, a folder that cannot be written to
         print(f"paa: error: {_message(error)}", file=sys.stderr)
+        sys.exit(2)
+    except ValueError as error:
+        from paa.core.assignment import AssignmentError
+
+        if not isinstance(error, AssignmentError):
+            raise
+        print(f"paa: error: {error}", file=sys.stderr)
         sys.exit(2)
     except RuntimeError as error:
         from paa.data.workers import worker_error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paa.commands.options import with_tiles, with_views
+from paa.data.read_report import printable
 from paa.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def predict_with_engine(command: Predict, console: Console) -> None:
             f"images: left out {done.errors}" + ("; some of them:" if done.errors > len(done.first_errors) else ":")
         )
         for line in done.first_errors:
-            log.warning(f"  {line}")
+            log.warning(f"  {printable(line)}")
         log.warning(f"all of them are listed in {output.address}/errors; with --skip-bad the exit code is 0")
         if not command.skip_bad:
             sys.exit(1)
@@ -63,6 +64,8 @@ def listed_images(paths: tuple[str, ...]) -> list[str]:
     """Return the lines of standard input, which is read to its end, if - is among the paths."""
     if "-" not in paths:
         return []
+    if sys.stdin is None:  # the shell closed it
+        raise ConfigError("-: no images can be listed there: standard input is closed")
     lines = [os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer]  # names may be invalid Unicode
     return [line for line in lines if line]
 

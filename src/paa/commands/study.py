@@ -15,6 +15,8 @@ from paa.errors import ConfigError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from paa.study.results import Results
+
 
 @dataclass(frozen=True)
 class StudyCommand:
@@ -39,20 +41,22 @@ class StudyCommand:
     usual: ClassVar[None] = None
 
     def run(self, console: Console) -> None:
-        """Run what is missing, write and print the results; a study that is interrupted has an exit code of its own."""
+        """Run what is missing, write and print the results; ends with code 1 where runs failed.
+
+        A study that is interrupted has an exit code of its own.
+        """
         import json
         from functools import partial
 
         from paa.report.console import make_console
         from paa.report.progress import TrainingProgress
-        from paa.report.study import PAGE, study_dict, write_study
-        from paa.report.study_tables import about, study_tables
-        from paa.report.tables import rich_table
+        from paa.report.study import study_dict, write_study
         from paa.runtime.distributed import start
         from paa.runtime.stop_signals import StoppedError, StopSignals
         from paa.study.file import read_study
         from paa.study.results import gather
         from paa.study.run import run_study
+        from paa.study.terms import check_terms
         from paa.training.records import ignore
 
         study = read_study(self.study, self.data)
@@ -69,13 +73,23 @@ class StudyCommand:
                 except StoppedError:
                     print(f"paa: interrupted by {signals.name}; the same command goes on", file=sys.stderr)
                     sys.exit(signals.exit_code)
+        else:
+            check_terms(study, folder)
         results = gather(study, folder)
         if self.report_only:
-            folder.mkdir(parents=True, exist_ok=True)
             write_study(folder, results)
         if self.json:
             print(json.dumps(study_dict(results), indent=2))
-            return
+        else:
+            self._print(results, folder, console)
+        if results.failed:
+            sys.exit(1)
+
+    def _print(self, results: Results, folder: Path, console: Console) -> None:
+        from paa.report.study import PAGE
+        from paa.report.study_tables import about, study_tables
+        from paa.report.tables import rich_table
+
         for line in about(results):
             console.print(line, markup=False, highlight=False)
         for table in study_tables(results, short=True):

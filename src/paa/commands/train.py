@@ -77,7 +77,7 @@ class Train:
     """The rule that decides which anchors are positive for which object: paa, highest-iou, centre-sampling, atss,
     simota, task-aligned, one-to-one, also with parameters, as 'atss(per_level=5)'; or your own, FILE.py:NAME."""
     teacher: str | None = None
-    """Let the predictions of this trained detector decide the assignment: a file, or a name, as of paa weights."""
+    """Let the predictions of this trained detector decide the assignment: a file, or a name of a detector."""
     tiles: int | None = None
     """Train on tiles of this many pixels a side, for small objects in large images (--tiles.*)."""
     named: Suppress[tuple[str, ...]] = ()

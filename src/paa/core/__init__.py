@@ -5,7 +5,7 @@ To study an assignment: `assign`, whose steps are `match`, `candidates_per_objec
 """
 
 from paa.core.anchors import STRIDES, level_of, make_anchors
-from paa.core.assignment import Assigner, Assignment, Cost, PaaAssigner, candidates_per_object, match
+from paa.core.assignment import Assigner, Assignment, AssignmentError, Cost, PaaAssigner, candidates_per_object, match
 from paa.core.boxes import DELTA_WEIGHTS, area, clip, decode, encode, giou, iou
 from paa.core.grouping import best_per_group
 from paa.core.losses import LossResult, LossWeights, assign, paa_losses
@@ -21,6 +21,7 @@ __all__ = [
     "STRIDES",
     "Assigner",
     "Assignment",
+    "AssignmentError",
     "Candidates",
     "Cost",
     "DetectedBatch",

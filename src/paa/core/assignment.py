@@ -22,6 +22,10 @@ from paa.core.outputs import HeadOutputs
 _PAIRS_AT_ONCE = 1 << 21
 
 
+class AssignmentError(ValueError):
+    """What a rule returned is no `Assignment` of its batch."""
+
+
 class Assignment(NamedTuple):
     """The candidates of every object, best first, and how many of them are positive. Each object has S slots for them.
 

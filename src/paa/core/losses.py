@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from paa.core.assignment import Assigner, Assignment, PaaAssigner
+from paa.core.assignment import Assigner, Assignment, AssignmentError, PaaAssigner
 from paa.core.boxes import decode, giou, iou
 from paa.core.outputs import HeadOutputs
 
@@ -64,8 +64,8 @@ def paa_losses(
     from 0, -1 where there is no object. assigner: the rule that chooses the positives. legacy: the official code's
     GIoU. average: the mean of a tensor over all processes (torch.distributed), for the normalisers; a single process
     needs none. Losses are computed in float32, or in float64 if the outputs are float64. A batch without objects is
-    ordinary input: the classification loss still lowers the scores, the other two are zero, with a graph. ValueError
-    if the assigner's result is not an `Assignment` or has the wrong shapes.
+    ordinary input: the classification loss still lowers the scores, the other two are zero, with a graph.
+    AssignmentError if the assigner's result is not an `Assignment` or has the wrong shapes.
     """
     dtype = torch.promote_types(outputs.deltas.dtype, torch.float32)
     outputs = HeadOutputs(  # torch 2.8 cannot compile _replace
@@ -203,23 +203,32 @@ def _cost(
 
 
 def _check(assignment: Assignment, gt_labels: Tensor, num_anchors: int) -> None:
-    """Raise ValueError unless this is an assignment with the shapes that belong to gt_labels (B, G)."""
+    """Raise AssignmentError unless this is an assignment with the shapes that belong to gt_labels (B, G)."""
     if not isinstance(assignment, Assignment):
-        raise ValueError(f"the assigner returned {type(assignment).__name__}; expected a paa.core.Assignment")
+        raise AssignmentError(f"the assigner returned {type(assignment).__name__}; expected a paa.core.Assignment")
+    for name in ("anchors", "num_candidates", "num_positives"):
+        if (kind := getattr(assignment, name).dtype) not in (torch.int64, torch.int32):
+            raise AssignmentError(f"the assigner returned {name} of {kind}; expected torch.int64")
     given = assignment.anchors.shape, assignment.num_positives.shape
     if len(given[0]) != 3 or given[0][:2] != gt_labels.shape or given[1] != gt_labels.shape:
         b, g = gt_labels.shape
-        raise ValueError(
+        raise AssignmentError(
             f"the assigner returned anchors {tuple(given[0])} and num_positives {tuple(given[1])} for {b} images of "
             f"{g} object slots; expected ({b}, {g}, slots) and ({b}, {g})"
         )
+    if assignment.scores.shape != given[0] or assignment.num_candidates.shape != given[1]:
+        raise AssignmentError(
+            f"the assigner returned scores {tuple(assignment.scores.shape)} and num_candidates "
+            f"{tuple(assignment.num_candidates.shape)}; expected the shapes of anchors, {tuple(given[0])}, and of "
+            f"num_positives, {tuple(given[1])}"
+        )
     if assignment.weights is not None and assignment.weights.shape != given[0]:
-        raise ValueError(
+        raise AssignmentError(
             f"the assigner returned weights {tuple(assignment.weights.shape)} for anchors {tuple(given[0])}; "
             "expected one weight for each anchor"
         )
     if assignment.ignored is not None and assignment.ignored.shape != (len(gt_labels), num_anchors):
-        raise ValueError(
+        raise AssignmentError(
             f"the assigner returned ignored {tuple(assignment.ignored.shape)} for {len(gt_labels)} images of "
             f"{num_anchors} anchors; expected one flag for each anchor"
         )

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from paa.config import FetchConfig, InferenceConfig, PredictionOutput
 from paa.data.images.rgb import Rgb
 from paa.data.left_out import LEFT_OUT
+from paa.data.read_report import printable
 from paa.detections import Detections
 from paa.errors import ConfigError, ImageError
 from paa.inference.predict import predict
@@ -22,7 +23,7 @@ from paa.report.outputs.csv_file import csv_rows
 from paa.report.outputs.drawings import drawings, is_drawing
 from paa.report.outputs.entry import Entry, Output, Write, drawn_name
 from paa.report.outputs.parquet import check_pyarrow, parquet_rows
-from paa.report.outputs.yolo import yolo_labels
+from paa.report.outputs.yolo import check_classes, yolo_labels
 from paa.runtime.files import check_folder, write_text
 
 _OUTPUTS: dict[PredictionOutput, Output] = {
@@ -77,8 +78,8 @@ def write_predictions(
     after every image; `drawn` is None if no images are saved; each frame of a video has an entry, with its `frame` and
     `time` after `file`. An image that cannot be read is left out, and named in left_out.txt.
     ConfigError where a drawing would take the place of one of the images, or any output that of a file that no earlier
-    prediction wrote; ImageError, with nothing written, if none of the images can be read; RunError for a file that
-    cannot be written: those before it stay.
+    prediction wrote, or where labels for YOLO would join those of other classes; ImageError, with nothing written, if
+    none of the images can be read; RunError for a file that cannot be written: those before it stay.
     """
     check_folder(folder)
     if every < 1:
@@ -92,6 +93,8 @@ def write_predictions(
     if lost := given & {path.resolve() for path in drawn}:
         raise ConfigError(f"{min(lost)}: would be overwritten by its drawing; give another --output")
     _check_not_somebody_elses(folder, drawn, save)
+    if "yolo" in save:
+        check_classes(folder, detector.names)
     counts: list[int] = []
     left_out: list[str] = []
     listed = 0
@@ -104,7 +107,7 @@ def write_predictions(
                     read.append((named, name, image))
                     yield image.image
             except ImageError as error:
-                left_out.append(str(error))
+                left_out.append(printable(str(error)))
 
     with ExitStack() as stack:
         records: JsonListFile | None = None

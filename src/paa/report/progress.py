@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.segment import ControlType
 from rich.text import Text
 
-from paa.data.read_report import counted
+from paa.data.read_report import counted, printable
 from paa.report.console import can_redraw, make_console
 from paa.report.outputs.entry import Entry
 
@@ -93,7 +93,7 @@ class PredictionLines:
             self.end_video()
         count = len(entry.detections)
         if entry.frame is None:
-            self._show(f"{entry.file}: {counted(count, 'object')}")
+            self._show(f"{printable(entry.file)}: {counted(count, 'object')}")
             return
         self._video = entry.file
         self._frames += 1
@@ -102,7 +102,9 @@ class PredictionLines:
     def end_video(self) -> None:
         """Print the line of the video whose frames came last, if it was not printed."""
         if self._video:
-            self._show(f"{self._video}: {counted(self._objects, 'object')} in {counted(self._frames, 'frame')}")
+            self._show(
+                f"{printable(self._video)}: {counted(self._objects, 'object')} in {counted(self._frames, 'frame')}"
+            )
         self._video, self._frames, self._objects = "", 0, 0
 
 

@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
 
+_FINDINGS = 1
+"""The exit code of a command that is done, but found something: with its output lost, nobody knows what."""
+
 
 class Output:
     """A text stream that takes anything after its first failure and drops it, as no result depends on what is printed.
@@ -72,7 +75,7 @@ def safe_output() -> Iterator[None]:
         sys.stdout, sys.stderr = before
         _handle_characters(before, handling)
         failed = outputs[0].error
-        if failed is not None and not code and sys.exc_info()[0] in (None, SystemExit):
+        if failed is not None and code in (0, None, _FINDINGS) and sys.exc_info()[0] in (None, SystemExit):
             print(f"paa: error: standard output cannot be written: {failed.strerror}", file=sys.stderr)
             sys.exit(2)
 

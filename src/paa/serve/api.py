@@ -37,6 +37,7 @@ _PROBLEMS = {
     422: "an option that is unknown or invalid, an unknown class, voting that an exported model does not have",
     503: "too much to do: try again after the seconds in Retry-After",
     504: "the network had no time for the images",
+    507: "the server's disk has no room for the images",
 }
 
 _PATIENCE = 1.0
@@ -66,6 +67,7 @@ def make_app(service: Service, *, allow_urls: bool = False, hosts: Collection[st
     )
     async def predict(request: Request, options: Annotated[Options, Query()]) -> Predictions:
         """Detect in image files, or in the images at URLs."""
+        _check_given_once(request)
         keep, voting = _choices(service, options)
         with anyio.move_on_after(_PATIENCE) as waiting:
             await in_progress.acquire()
@@ -107,6 +109,7 @@ def make_app(service: Service, *, allow_urls: bool = False, hosts: Collection[st
             raise HTTPException(503, "the server is closing") from None
         return prepared, await wait_for(futures, service.limits.timeout)
 
+    @app.head("/health", include_in_schema=False)  # which some watchers ask for in place of GET
     @app.get("/health", response_model=Health, responses={503: {"model": Health}})
     async def health() -> JSONResponse:
         """Say whether images are taken, and what the server is."""
@@ -119,12 +122,20 @@ def make_app(service: Service, *, allow_urls: bool = False, hosts: Collection[st
         )
         return JSONResponse(about.model_dump(), 200 if service.ready else 503)
 
+    @app.head("/metrics", include_in_schema=False)
     @app.get("/metrics", response_class=Response)
     async def metrics() -> Response:
         """Return counters in Prometheus's text format."""
         return Response(service.metrics.text(), media_type=CONTENT_TYPE)
 
     return app
+
+
+def _check_given_once(request: Request) -> None:
+    """Raise HTTPException 422 for an option given twice, of which the last value alone would count."""
+    for name in ("threshold", "voting"):
+        if len(request.query_params.getlist(name)) > 1:
+            raise HTTPException(422, f"{name}: given more than once")
 
 
 def _choices(service: Service, options: Options) -> tuple[Keep, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from paa.errors import ConfigError
@@ -38,8 +39,10 @@ class Limits:
             if not value >= least:
                 raise ConfigError(f"--{name} must be at least {least}, got {value}")
         for name, value in (("timeout", self.timeout), ("max-body", self.max_body)):
-            if not value > 0:
+            if not 0 < value < math.inf:
                 raise ConfigError(f"--{name} must be above 0, got {value}")
+        if self.batch_wait > 1000 * self.timeout:
+            raise ConfigError(f"--batch-wait must be at most --timeout, {self.timeout:g} s, got {self.batch_wait:g} ms")
         if self.max_images > self.queue:
             raise ConfigError(f"--queue must be at least --max-images, {self.max_images}, got {self.queue}")
 

@@ -271,6 +271,8 @@ def _shown_errors() -> Iterator[None]:
         message = "the server is closing"
     except WaitedTooLongError:
         message = "the network had no time for the images: try again later"
+    except OSError:
+        message = "the images are no longer here: drop them again"
     else:
         return
     raise gr.Error(message, print_exception=False)

@@ -78,6 +78,8 @@ async def _uploaded(request: Request, limits: Limits) -> list[SentImage]:
             return [SentImage(file.filename or "image", await file.read()) for file in files]
     except (FormParserError, ValueError, LookupError) as error:  # which starlette leaves to the application
         raise HTTPException(400, f"the form is malformed: {one_line(error)}") from error
+    except OSError as error:  # large files are kept on disk until all have arrived
+        raise HTTPException(507, f"the server has no room for the images: {error.strerror}") from error
 
 
 def _urls(body: bytes, limits: Limits) -> list[str]:

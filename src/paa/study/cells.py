@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -43,6 +44,16 @@ def cells_of(study: Study) -> list[Cell]:
         for data in study.data
         for rule in study.rules
     ]
+
+
+def cells_in(folder: Path) -> list[Cell]:
+    """Return the cells that have a folder in that of a study, of this or an earlier version of its file."""
+    found = []
+    for path in sorted(folder.glob("*/*-epochs/*/seed-*")):
+        data, epochs, rule, seed = path.relative_to(folder).parts
+        with suppress(ValueError):  # of a folder that is no cell's
+            found.append(Cell(data, rule, float(epochs.removesuffix("-epochs")), int(seed.removeprefix("seed-"))))
+    return found
 
 
 def config_of(study: Study, cell: Cell) -> TrainConfig:

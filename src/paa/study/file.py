@@ -18,6 +18,7 @@ from paa.errors import ConfigError, one_line
 Values = Mapping[str, Any]
 
 _NAME = re.compile(r"[\w.+-]+")
+_NAMELESS = "; give a name beside the assigner, as name = 'my-rule'"
 _DECIDED = {"schedule": ("epochs", "steps"), "runtime": ("seed", "max_hours")}
 """Fields that belong to a study's own keys, or have no meaning in one."""
 
@@ -98,7 +99,7 @@ def read_study(path: Path, data: Path | None = None) -> Study:
     except OSError as error:
         raise ConfigError(f"{path}: no such file of a study ({error.strerror})") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: no study: {one_line(error)}") from error
+        raise ConfigError(f"{path}: no study: {one_line(error)}{_hint(str(error))}") from error
     folder = path.resolve().parent
     lists = (file.data, file.rules, file.epochs, file.seeds)
     for name, values in zip(("data", "rules", "epochs", "seeds"), lists):
@@ -132,6 +133,13 @@ def read_study(path: Path, data: Path | None = None) -> Study:
         raise ConfigError(f"{path}: {error}") from error
 
 
+def _hint(said: str) -> str:
+    """Return what the decoder's message leaves open."""
+    if "unknown field" in said:
+        return f"; known: {', '.join(_File.__struct_fields__)}"
+    return "; a list is written in brackets, as [12]" if "Expected `array`" in said else ""
+
+
 def _data_set(written: dict[str, Any], folder: Path) -> DataSet:
     values = {name: value for name, value in written.items() if name != "name"}
     if not isinstance(values.get("path"), str):
@@ -157,13 +165,13 @@ def _rule(given: dict[str, Any], folder: Path) -> Rule:
     if written.is_code and (place := written.name.rpartition(":"))[0].endswith(".py"):
         absolute = RuleText(f"{folder / place[0]}:{place[2]}", written.parameters)
     source = source_of(absolute) if written.is_code else None
-    name = _checked(given.get("name", given["assigner"]), "rules")
+    name = _checked(given.get("name", given["assigner"]), "rules", "" if "name" in given else _NAMELESS)
     return Rule(name, str(absolute), str(written), written.is_code, source)
 
 
-def _checked(name: object, where: str) -> str:
+def _checked(name: object, where: str, hint: str = "") -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name) or set(name) <= {"."}:
-        raise ConfigError(f"{where}: name {name!r}: expected letters, digits, and any of . + - _")
+        raise ConfigError(f"{where}: name {name!r}: expected letters, digits, and any of . + - _{hint}")
     return name
 
 

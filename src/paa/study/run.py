@@ -21,6 +21,7 @@ from paa.study.file import Study
 from paa.study.results import FAILED, Results, comparison_path, gather, read_comparison
 from paa.study.run_cell import RESULT, CellResult, load_trained, read_result, read_splits, run_cell
 from paa.study.terms import claim_terms
+from paa.training.init import resolve_init
 from paa.training.many_runs import make_folder_of_runs, warnings_only
 from paa.training.records import Listener, ignore
 from paa.training.settings import check_settings
@@ -44,9 +45,9 @@ def run_study(
     """
     signals = signals or StopSignals()
     with signals.may_interrupt():
-        _check(study, process)
+        images = _check(study, process)
     make_folder_of_runs(folder)
-    claim_terms(study, folder)
+    claim_terms(study, folder, images)
     cells, busy = cells_of(study), 0
     for number, cell in enumerate(cells, start=1):
         own = folder / cell.folder
@@ -72,12 +73,19 @@ def run_study(
     return results
 
 
-def _check(study: Study, process: Process) -> None:
-    """Raise a PaaError for what no cell could run with: options, rules, data sets without a split to test on."""
+def _check(study: Study, process: Process) -> dict[str, dict[str, int]]:
+    """Raise a PaaError for what no cell could run with: options, rules, data sets without a split to test on.
+
+    Returns what each data set holds, for `claim_terms`.
+    """
     if process.world > 1:
         raise ConfigError(f"paa study is one process, not {process.world}: start it without torchrun, several times")
-    for cell in cells_of(study):
-        check_settings(config_of(study, cell), process.world)
+    try:
+        for cell in cells_of(study):
+            check_settings(config_of(study, cell), process.world)
+        resolve_init(config_of(study, cells_of(study)[0]), None)
+    except ConfigError as error:
+        raise ConfigError(str(error) if str(study.file) in str(error) else f"{study.file}: {error}") from error
     try:
         for rule in study.rules:
             make_assigner(rule.text)
@@ -86,8 +94,15 @@ def _check(study: Study, process: Process) -> None:
     tiles = config_of(study, cells_of(study)[0]).recipe.augment.tiles
     if tiles is not None:
         raise ConfigError(f"{study.file}: augment.tiles: a study tests on whole images, so it must train on them too")
+    images = {}
     for data in study.data:
-        read_splits(config_of(study, next(cell for cell in cells_of(study) if cell.data == data.name)))
+        splits = read_splits(config_of(study, next(cell for cell in cells_of(study) if cell.data == data.name)))
+        images[data.name] = {
+            f"{what} to {use} in data {data.name}": count
+            for index, use in zip(splits, ("train on", "test on"))
+            for what, count in (("images", len(index)), ("objects", len(index.boxes)))
+        }
+    return images
 
 
 def _run(

@@ -59,6 +59,11 @@ def read_result(folder: Path) -> CellResult | None:
     return read_json(folder / RESULT, CellResult)
 
 
+def has_begun(folder: Path) -> bool:
+    """Return whether a cell is finished, or has a checkpoint to go on from."""
+    return (folder / RESULT).exists() or RunFolder(folder / RUN).last.exists()
+
+
 def run_cell(
     config: TrainConfig, cell: Cell, folder: Path, process: Process, listener: Listener, signals: StopSignals
 ) -> CellResult:

@@ -8,39 +8,87 @@ from pathlib import Path
 from typing import Any
 
 from paa.config import flat
-from paa.errors import ConfigError
+from paa.errors import ConfigError, RunError
 from paa.runtime.files import sha256, write_text
 from paa.runtime.folder_lock import folder_lock
+from paa.study.cells import cells_in
 from paa.study.file import Rule, Study
 from paa.study.json_file import read_json
+from paa.study.run_cell import has_begun
 
 _FILE = "terms.json"
+_RESULTS = "results.json"
 _PATIENCE = 30.0
 """Seconds for which another process of the same study may hold the file."""
 
+_Terms = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""Part (all, data, images, rules) -> name of a data set or rule -> term -> value."""
 
-def claim_terms(study: Study, folder: Path) -> None:
-    """Note the terms of a study in its folder; ConfigError where cells of the same names were run on others."""
+
+def claim_terms(study: Study, folder: Path, images: Mapping[str, Mapping[str, Any]]) -> None:
+    """Note the terms of a study in its folder; ConfigError where cells of the same names were run on others.
+
+    images: data set -> what it holds. Cells that failed before they had learned anything bind nobody.
+    """
     path = folder / _FILE
+    if (folder / _RESULTS).exists() and not path.exists():
+        raise ConfigError(f"{folder}: has a {_RESULTS} that is no study's; give another --output")
     with folder_lock(folder, _PATIENCE):
-        before = read_json(path, dict[str, dict[str, dict[str, Any]]]) or {}
-        now = json.loads(json.dumps(_terms(study)))
-        changed = [
-            f"{name} {value!r}, not {now[part][key].get(name)!r}"
-            for part in now
-            for key, values in before.get(part, {}).items()
-            if key in now[part]
-            for name, value in _with_missing(values, now[part][key])
-            if value != now[part][key].get(name)
-        ]
-        if changed:
-            raise ConfigError(
-                f"{study.file}: {folder} has cells that were run with {'; '.join(changed)}: give another --output, or "
-                "another name to a rule or data set that has changed"
-            )
+        before = _noted(path)
+        now = json.loads(json.dumps({**_terms(study), "images": images}))
+        _check(study, folder, _in_force(before, folder), now)
         together = {part: {**before.get(part, {}), **now[part]} for part in now}
         if together != before:
             write_text(path, json.dumps(together, indent=2) + "\n")
+
+
+def check_terms(study: Study, folder: Path) -> None:
+    """Raise ConfigError unless the cells in a folder are of this study, and run on the terms that it says."""
+    if not (folder / _FILE).exists():
+        raise ConfigError(f"{folder}: no study was run there; --output names the folder of one")
+    now = json.loads(json.dumps(_terms(study)))
+    _check(study, folder, _in_force(_noted(folder / _FILE), folder), now)
+
+
+def _check(study: Study, folder: Path, before: _Terms, now: _Terms) -> None:
+    changed = [
+        f"{name} {value!r}, not {now[part][key].get(name)!r}"
+        for part in now
+        for key, values in before.get(part, {}).items()
+        if key in now[part]
+        for name, value in _with_missing(values, now[part][key])
+        if value != now[part][key].get(name)
+    ]
+    if changed:
+        raise ConfigError(
+            f"{study.file}: {folder} has cells that were run with {'; '.join(changed)}: give another --output, or "
+            "another name to a rule or data set that has changed"
+        )
+
+
+def _noted(path: Path) -> _Terms:
+    return read_json(path, dict[str, dict[str, dict[str, Any]]]) or {}
+
+
+def _in_force(terms: _Terms, folder: Path) -> _Terms:
+    """Return those of the noted terms on which a cell is finished, or has a checkpoint, or is being run."""
+    begun = [cell for cell in cells_in(folder) if _binds(folder / cell.folder)]
+    names = {"all": {"cells"} if begun else set(), "rules": {cell.rule for cell in begun}}
+    names |= {part: {cell.data for cell in begun} for part in ("data", "images")}
+    return {
+        part: {key: values for key, values in keys.items() if key in names.get(part, ())}
+        for part, keys in terms.items()
+    }
+
+
+def _binds(cell_folder: Path) -> bool:
+    if has_begun(cell_folder):
+        return True
+    try:
+        with folder_lock(cell_folder):
+            return False
+    except RunError:
+        return True
 
 
 def _with_missing(values: Mapping[str, Any], others: Mapping[str, Any]) -> list[tuple[str, Any]]:

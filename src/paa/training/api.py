@@ -80,6 +80,8 @@ def train(
     for name, value in (("listener", listener), ("on_assignment", on_assignment)):
         if not callable(value):
             raise ConfigError(f"{name} must be a function, got {value!r}")
+    if isinstance(assigner, type):
+        raise ConfigError(f"assigner must be a rule, got a class: {assigner.__name__}() makes a rule of it")
     if not (assigner is None or isinstance(assigner, str) or callable(assigner)):
         raise ConfigError(f"assigner must be a text or a function, got {assigner!r}")
     groups: dict[str, Values] = {

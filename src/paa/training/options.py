@@ -58,6 +58,7 @@ def config_of_values(
     for name, number in (("batch_size", batch_size), ("accumulate", accumulate)):
         if isinstance(number, bool) or not isinstance(number, (Integral, NoneType)):
             raise ConfigError(f"{name} must be a whole number, got {number!r}")
+    batch_size, accumulate = (None if number is None else int(number) for number in (batch_size, accumulate))
     original = find_recipe(str(recipe_name))
     single = {
         "output": output,

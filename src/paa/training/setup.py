@@ -106,7 +106,8 @@ def set_up(
             rule = assigner_of(config)
         check_shares(config, process.world)
         config, weights, init_messages = resolve_init(config, resume_path)
-        if assigner is None and parse_rule(config.recipe.assigner).is_code:  # tried before with the paper's levels
+        # one from a text is tried already, with the paper's levels
+        if assigner is not None or parse_rule(config.recipe.assigner).is_code:
             try_rule(rule, config.recipe.assigner, config.recipe.model.strides)
         index, tile_messages = cut_tiles(images, config)
         config = fit_batch(config, index, process, rule)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from paa.config import Recipe, flat, to_dict
+from paa.config import Recipe, RuntimeConfig, ValidationConfig, flat, to_dict
 from paa.errors import ConfigError, RunError, one_line
 from paa.runtime.extras import not_installed
 from paa.training.state import check_same
@@ -81,7 +81,9 @@ class TuneStudy:
             self._study.enqueue_trial({p.name: p.base for p in space})
         else:
             # a setting that is newer than the search had the value that is the default now
-            defaults = {name: value for name, value in _plain(flat(to_dict(Recipe()))).items() if name in now}
+            groups = {"validation": to_dict(ValidationConfig()), "runtime": to_dict(RuntimeConfig())}
+            defaults = _plain(flat({**to_dict(Recipe()), **groups}))
+            defaults = {name: value for name, value in defaults.items() if name in now}
             saved = {**defaults, **self._study.user_attrs.get(_SETTINGS, {})}
             check_same({name: (saved.get(name), now.get(name)) for name in {**now, **saved}}, str(path))
         self.retried = self._put_back()

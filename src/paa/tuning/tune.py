@@ -156,6 +156,10 @@ def _settings(base: Base, config: TuneConfig) -> dict[str, object]:
         "images to train on": len(base.index),
         "objects": len(base.index.boxes),
         "images to judge on": base.val_images,
+        "validation.voting": base.config.validation.voting,
+        "validation.interval": base.config.validation.interval,
+        "validation.patience": base.config.validation.patience,
+        "runtime.seed": base.config.runtime.seed,
         "trial steps": config.trial_steps,
     }
 

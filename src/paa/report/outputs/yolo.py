@@ -8,8 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
+from paa.errors import ConfigError
 from paa.report.outputs.entry import Entry, Write
 from paa.runtime.files import whole_file, write_text
+
+_LABELS, _CLASSES = "labels", "classes.txt"
+
+
+def check_classes(folder: Path, names: tuple[str, ...]) -> None:
+    """Raise ConfigError where earlier label files are, whose numbers stand for other classes than these."""
+    listed = folder / _CLASSES
+    if (folder / _LABELS).exists() and listed.exists() and listed.read_bytes() != _listed(names).encode():
+        raise ConfigError(f"{listed}: the labels there are of other classes; give another --output")
 
 
 @contextmanager
@@ -20,9 +30,9 @@ def yolo_labels(folder: Path, names: tuple[str, ...]) -> Iterator[Write]:
     A row is the class and the box's centre and size as fractions of the image's. It has no score, so that the files
     are labels which annotation tools and trainings take.
     """
-    labels = folder / "labels"
+    labels = folder / _LABELS
     labels.mkdir(exist_ok=True)
-    write_text(folder / "classes.txt", "".join(f"{name}\n" for name in names))
+    write_text(folder / _CLASSES, _listed(names))
 
     def write(entry: Entry) -> None:
         path = labels / f"{entry.stem}.txt"
@@ -31,6 +41,10 @@ def yolo_labels(folder: Path, names: tuple[str, ...]) -> Iterator[Write]:
             temporary.write_text("".join(f"{row}\n" for row in _rows(entry)), encoding="utf-8")
 
     yield write
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return "".join(f"{name}\n" for name in names)
 
 
 def _rows(entry: Entry) -> list[str]:
