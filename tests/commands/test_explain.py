@@ -137,3 +137,20 @@ def test_an_image_that_is_not_there_is_named(
     with pytest.raises(SystemExit):
         explain(checkpoint, "--data", shapes, "--split", "train", "--image", there, "nope", "--output", tmp_path)
     assert "split train has no image with the name or id 'nope' (--image)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        (("--pictures", 2), "--pictures goes with a checkpoint"),
+        (("--no-what-if",), "--no-what-if goes with a checkpoint"),
+        (("--data", "x"), "--data goes with a checkpoint"),
+    ],
+)
+def test_options_of_a_checkpoint_with_a_run(
+    tmp_path: Path, run: Path, option: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        explain(run, *option, "--output", tmp_path / "out")
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 _MOST_SHOWN = 10_000  # objects of a page; each has some 25 kB
 
 
+_OPTIONS = {"max_pixels": "max-pixels", "what_if": "no-what-if"}
+"""Fields whose options have other names."""
+
+
 @dataclass(frozen=True)
 class Explain:
     """Show which anchors a model's training would make positive for each object of a data set, and why.
@@ -96,6 +100,11 @@ class Explain:
             raise ConfigError(f"{self.what}: a folder; --data goes with a checkpoint{some}")
         if self.assigner is not None:
             raise ConfigError("--assigner goes with a checkpoint: a run's folder has what its own rule made positive")
+        plain = Explain(self.what)
+        for name in ("split", "limit", "pictures", "what_if", "format", "images", "max_pixels"):
+            if getattr(self, name) != getattr(plain, name):
+                option = "--" + _OPTIONS.get(name, name)
+                raise ConfigError(f"{option} goes with a checkpoint, and {self.what} is the folder of a run")
         for written in write_run(self.what, self.output, self.image or ()):
             console.print(f"written: {written}", markup=False, highlight=False)
 
