@@ -3,8 +3,8 @@
 All have the same backbone with the same start, and pyramids and heads of the same width. What is not named here is each
 library's default.
 
-- PAA: this project's, with the pyramid's first level, the anchors and the probability that classes start with as the
-  recipe `auto` chooses them for the training images.
+- PAA: this project's, with the pyramid's first level, the anchors, the probability that classes start with and, from
+  random weights, the depth of the towers as the recipe `auto` chooses them for the training images.
 - FCOS: as `fcos_resnet50_fpn`, on the same pyramid. It keeps scores from 0.05 on as the other two (its default, 0.2,
   lowers COCO's numbers), and its group norms have groups of 8 channels, as ours (by default groups of 2 at this width).
 - RetinaNet: as `retinanet_resnet50_fpn_v2`, with group norm in the heads (as FCOS) and the GIoU loss, on the same
@@ -42,7 +42,13 @@ from paa.model.detector import Detector
 from paa.model.fpn import FeaturePyramid
 from paa.model.prepare import prepare_for_device
 from paa.model.timm_backbone import TimmBackbone
-from paa.training.auto import PRIOR_PROBABILITY, choose_anchor_scale, choose_first_level, facts_of
+from paa.training.auto import (
+    PRIOR_PROBABILITY,
+    TOWERS_FROM_SCRATCH,
+    choose_anchor_scale,
+    choose_first_level,
+    facts_of,
+)
 from paa.weights.read import read_start
 from paa.weights.start import load_start, starting_model
 from paa.weights.state import BackboneWeights
@@ -246,7 +252,8 @@ def make_ours(start: Start, data: DatasetIndex, terms: Terms) -> Ours:
     facts = facts_of(data)
     level = choose_first_level(facts, terms.size)
     scale = choose_anchor_scale(facts, terms.size, level)
-    config = ModelConfig(channels=terms.channels, first_level=level, anchor_scale=scale)
+    towers = TOWERS_FROM_SCRATCH if start.weights is None else ModelConfig().tower_depth
+    config = ModelConfig(channels=terms.channels, first_level=level, anchor_scale=scale, tower_depth=towers)
     return Ours(config, start, data.names, change=lambda new: new.head.start_classes_at(PRIOR_PROBABILITY))
 
 

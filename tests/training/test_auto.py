@@ -193,6 +193,7 @@ def test_without_weights_it_trains_from_scratch_and_says_what_helps() -> None:
     decided, lines = decide(config(), FACTS, CPU, None)
     assert decided.init is None
     assert (decided.recipe.model.backbone, decided.recipe.model.norm) == ("resnet18", "batch")
+    assert decided.recipe.model.tower_depth == 1
     assert any("pip install 'paa[pretrained]'" in line for line in lines)
 
 

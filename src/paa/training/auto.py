@@ -73,9 +73,12 @@ AUGMENTED: Mapping[str, object] = {
 
 PRIOR_PROBABILITY = 0.1
 """The probability that every class starts with; the paper's 0.01 costs a short run of several classes up to 12 AP."""
+TOWERS_FROM_SCRATCH = 1
+"""Convolutions of each tower where the backbone learns from random weights: the paper's four learn slowly then."""
 _FROM_SCRATCH: Mapping[str, object] = {
     "model.backbone": "resnet18",
     "model.norm": "batch",
+    "model.tower_depth": TOWERS_FROM_SCRATCH,
     "schedule.lr": 1e-3,
 }
 """What differs from the values of `auto` in `recipes.RECIPES`, which are for a backbone's weights from ImageNet."""
