@@ -111,7 +111,8 @@ is the mean over the seeds, with the least and the greatest value. An empty cell
 Where small objects have fewer than 20 pixels, on the blood cells (bccd), PAA's pyramid begins at P2, of stride 4, as
 the recipe `auto` decides ([what that is worth](results.md#what-the-defaults-of-training-rest-on), measured on images
 held out of training). Faster R-CNN's does so on all sets; FCOS and RetinaNet have torchvision's P3. Classes start at
-probability 0.1 in PAA, as `auto` decides, and at torchvision's 0.01 in FCOS and RetinaNet.
+probability 0.1 in PAA, and from random weights its towers have one convolution, both as `auto` decides; FCOS and
+RetinaNet have torchvision's 0.01 and four convolutions.
 
 `make accuracy DATA=FOLDER`, with the data sets in that folder, runs what is missing in `docs/accuracy.jsonl`, where all
 twelve numbers of every run are, and makes this page.
