@@ -79,7 +79,7 @@ async def _uploaded(request: Request, limits: Limits) -> list[SentImage]:
     except (FormParserError, ValueError, LookupError) as error:  # which starlette leaves to the application
         raise HTTPException(400, f"the form is malformed: {one_line(error)}") from error
     except OSError as error:  # large files are kept on disk until all have arrived
-        raise HTTPException(507, f"the server has no room for the images: {error.strerror}") from error
+        raise HTTPException(507, f"the server has no room for the images: {one_line(error)}") from error
 
 
 def _urls(body: bytes, limits: Limits) -> list[str]:
