@@ -102,8 +102,9 @@ class Detections:
     def to_coco(self, image_id: int | str, category_ids: Sequence[int | str] | None = None) -> list[dict[str, Any]]:
         """Return the detections in COCO's result format: dictionaries of image_id, category_id, bbox (xywh), score.
 
-        category_ids: each label's id in the data set; by default label + 1. COCO's own ids have gaps, and must be
-        given. `paa eval` takes class names too: `category_ids=detections.names`. ConfigError if labels lack an id.
+        category_ids: each label's id in the data set; by default label + 1. COCO's own ids have gaps, and those of YOLO
+        begin at 0: they must be given. `paa eval` takes class names too, whatever the data set:
+        `category_ids=detections.names`. ConfigError if labels lack an id.
         """
         ids = range(1, len(self.names) + 1) if category_ids is None else category_ids
         if len(ids) != len(self.names):

@@ -128,6 +128,11 @@ def find_recipe(name: str) -> Recipe:
     return recipe
 
 
+def file_sets(name: str, part: str, field: str) -> bool:
+    """Return whether a recipe file, which `find_recipe` can read, says itself what a field is."""
+    return field in msgspec.json.decode(Path(name).read_bytes()).get(part, {})
+
+
 def _unknown_fields(values: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Return the names in a file's values, such as `schedule.rate`, that are no fields of a recipe."""
     unknown = [f"{prefix}{name}" for name in values if name not in known]

@@ -163,3 +163,8 @@ def test_what_is_wrong(checkpoint: Path) -> None:
         paa.BatchDetector(checkpoint, max_pixels=0)
     with pytest.raises(ConfigError, match="--classes: the model has no class cow"):
         paa.BatchDetector(checkpoint, classes=("cow",)).check()
+
+
+def test_a_text_is_no_list_of_classes(checkpoint: Path) -> None:
+    with pytest.raises(ConfigError, match=r"classes must be a list of names, as \('star',\), got 'star'"):
+        paa.BatchDetector(checkpoint, classes="star")  # type: ignore[arg-type]

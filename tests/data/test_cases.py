@@ -173,7 +173,7 @@ def test_coco_bbox_xyxy(tmp_path: Path) -> None:
     annotations = [{**a, "bbox": b} for a, b in zip(BOXES, ([40, 30, 60, 47], [30, 20, 40, 30]))]
     path = coco_file(tmp_path / "train.json", annotations=annotations)
     assert read(tmp_path)[1].warnings == [
-        f"{path}: 2 of 2 boxes leave their image by more than a pixel; "
+        f"{path}: 2 of 2 boxes leave their image by more than a pixel and are cut there; "
         "are they corners, and not x, y, width and height?"
     ]
 

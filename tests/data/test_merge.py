@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from paa.data.merge import merge
+from paa.errors import DataError
 from tests.data.data_files import make_index
 
 
@@ -36,3 +38,13 @@ def test_a_file_of_both_counts_once(tmp_path: Path) -> None:
     assert [whole.path(i).name for i in range(len(whole))] == ["0.png", "1.png", "2.png"]
     assert whole.image_ids.tolist() == [1, 2, 3]
     assert len(whole.boxes) == 6
+
+
+def test_a_file_of_both_with_other_objects_is_an_error(tmp_path: Path) -> None:
+    """Those of one split would be lost."""
+    first = make_index(tmp_path, [(20, 30)])
+    other = replace(first, boxes=first.boxes + 1)
+    with pytest.raises(DataError, match=r"0\.png: is in several splits with other objects in each"):
+        merge([first, other])
+    shuffled = replace(first, boxes=first.boxes[::-1].copy(), labels=first.labels[::-1].copy())
+    assert len(merge([first, shuffled])) == 1

@@ -23,7 +23,7 @@ def test_worked_by_hand():
     np.testing.assert_allclose(curve.recall, [1 / 4, 1 / 4, 1 / 2, 3 / 4, 3 / 4])
     assert (curve.objects, curve.ap, curve.ap_mean) == (4, pytest.approx(5 / 8), pytest.approx(5 / 8))
     assert (curve.point.precision, curve.point.recall) == (0.75, 0.75)
-    assert curve.point.threshold == np.float32(0.6)
+    assert curve.point.threshold == pytest.approx(0.6 - 1e-5)
     assert curve.point.product == pytest.approx(9 / 16)
     assert curve.share == pytest.approx(9 / 10)
 
@@ -31,7 +31,16 @@ def test_worked_by_hand():
 def test_tied_scores_are_taken_or_left_together():
     """No threshold keeps the right one of two detections of equal score and drops the wrong one."""
     point = best_point(np.array([0.9, 0.9, 0.2]), np.array([1, 0.5, 1 / 3]), np.array([0.5, 0.5, 0.5]))
-    assert (point.threshold, point.precision, point.recall) == (0.9, 0.5, 0.5)
+    assert (point.threshold, point.precision, point.recall) == (pytest.approx(0.9 - 1e-5), 0.5, 0.5)
+
+
+@pytest.mark.parametrize("scores", [[0.9, 0.2], [0.9, 0.9 - 1e-6], [0.9]])
+def test_a_threshold_lets_its_score_through_where_that_differs_in_its_last_digits(scores):
+    """As in batches of another size; and it still leaves out the next lower score."""
+    rows = np.array(scores)
+    threshold = best_point(rows, np.linspace(1, 0.5, len(rows)), np.full(len(rows), 0.5)).threshold
+    assert threshold < scores[0] - 4e-7
+    assert all(score < threshold for score in scores[1:])
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,3 +50,12 @@ INDEX = images("clip1/000012.jpg", "clip2/000012.jpg", "deep/in/a.jpg", "b.jpg",
 )
 def test_images_by_the_longest_path_that_is_shared(given: str, position: int) -> None:
     assert find_images(INDEX, [given]).tolist() == [position]
+
+
+def test_images_of_two_folders_with_the_same_names_are_not_taken_for_each_other(tmp_path: Path) -> None:
+    """Detections in a whole data set, evaluated on one split whose annotations name its images without a folder."""
+    index = images("1.jpg", "2.jpg")
+    index.path = lambda i: tmp_path / "val" / f"{i + 1}.jpg"
+    given = ["set/train/1.jpg", "set/val/1.jpg", "set/val/1.jpg", "set/train/2.jpg", "set/train/3.jpg"]
+    assert find_images(index, given).tolist() == [UNKNOWN, 0, 0, 1, UNKNOWN]
+    assert find_images(index, ["a/1.jpg", "b/1.jpg"]).tolist() == [0, 0]  # which of them is meant, nothing says

@@ -14,7 +14,7 @@ import pytest
 from paa.data.index import DatasetIndex
 from paa.data.read_report import ReadReport
 from paa.errors import AnnotationError, DataError
-from paa.evaluation.coco_results import write_results
+from paa.evaluation.coco_results import coco_results, write_results
 from paa.evaluation.metrics import SUMMARY_NAMES, evaluate
 from paa.evaluation.results_file import is_results_file, read_results
 from paa.inference.table import DetectionTable
@@ -212,3 +212,19 @@ def test_files_of_results_are_recognised(tmp_path: Path, checkpoint: Path) -> No
     assert not is_results_file(checkpoint)
     assert not is_results_file(Path("mmdet/r50_1x"))
     assert is_results_file(tmp_path / "not there.json")
+
+
+def test_results_know_their_images_when_others_come_or_go(tmp_path: Path) -> None:
+    """Files of labels name no ids: an image's is its place among them."""
+    index, table = random_set(3)
+    places = replace(index, image_ids=np.arange(1, len(index) + 1))
+    write_results(tmp_path / "results.json", places, table)
+    fewer = places.select(np.arange(1, len(index)))
+    fewer = replace(fewer, image_ids=np.arange(1, len(fewer) + 1))
+    report = ReadReport(skip_bad=True)
+    again = read_results(tmp_path / "results.json", fewer, report)
+    assert again.image.tolist() == (table.image[table.image > 0] - 1).tolist()
+    assert len(report.left_out) == (table.image == 0).sum() > 0
+    assert "is no image of the data set" in report.left_out[0]
+    with_ids = replace(index, image_ids=np.arange(len(index)) + 7)
+    assert "file" not in coco_results(with_ids, table)[0]

@@ -7,6 +7,7 @@ from PIL import Image
 
 from paa.errors import DataError
 from paa.inference.sources import Named, expected_images, find_images, find_sources
+from paa.report.outputs.drawings import save_drawing
 
 
 def image(path: Path) -> Path:
@@ -52,6 +53,14 @@ def test_find_images_leaves_out_what_an_earlier_run_drew(tmp_path: Path) -> None
     for broken in ("[", "3", '[{"file": 1}]', "[3]"):
         (output / "detections.json").write_text(broken)
         assert find_images([tmp_path], output) == [given, drawn, other]
+
+
+def test_a_drawing_is_known_by_itself_too(tmp_path: Path) -> None:
+    """Where a later run, which drew nothing, named none in detections.json."""
+    given, other = image(tmp_path / "a.png"), image(tmp_path / "b.jpg")
+    save_drawing(Image.new("RGB", (9, 9)), tmp_path / "a.jpg")
+    assert find_images([tmp_path], tmp_path) == [given, other]
+    assert [named.name for named in find_sources([str(tmp_path)], tmp_path)] == [str(given), str(other)]
 
 
 def test_find_images_by_a_pattern(tmp_path: Path) -> None:

@@ -312,3 +312,31 @@ def test_names_of_files_stay_in_their_line(tmp_path: Path, model: PAA, images: l
     (line,) = (tmp_path / "out" / "left_out.txt").read_text().splitlines()
     assert written.left_out == [line]
     assert r"bad\nname\x1b[31m.jpg: " in line
+
+
+def test_an_earlier_prediction_does_not_make_other_files_its_own(
+    tmp_path: Path, model: PAA, images: list[Path]
+) -> None:
+    write_predictions(model, named(images[:1]), tmp_path, save=("csv",))
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.txt").write_text("0 0.5 0.5 0.1 0.1")
+    (tmp_path / "results.json").write_text('[{"image_id": 1, "category_id": 1}]')
+    (tmp_path / "detections.parquet").write_text("no table")
+    outputs: list[tuple[PredictionOutput, str]] = [
+        ("yolo", "labels"),
+        ("coco", "results.json"),
+        ("parquet", "detections.parquet"),
+    ]
+    for output, file in outputs:
+        with pytest.raises(ConfigError, match=f"{file}: is not of an earlier prediction"):
+            write_predictions(model, named(images[:1]), tmp_path, save=(output,))
+    assert (tmp_path / "labels" / "a.txt").read_text() == "0 0.5 0.5 0.1 0.1"
+    write_predictions(model, named(images[:1]), tmp_path, save=("csv", "images"))
+
+
+@pytest.mark.parametrize("file", ["detections.json", "left_out.txt"])
+def test_a_file_of_somebody_elses_stays(tmp_path: Path, model: PAA, images: list[Path], file: str) -> None:
+    (tmp_path / file).write_text('{"mine": 1}')
+    with pytest.raises(ConfigError, match=f"{file}: is not of an earlier prediction"):
+        write_predictions(model, named(images[:1]), tmp_path, save=())
+    assert (tmp_path / file).read_text() == '{"mine": 1}'

@@ -16,6 +16,7 @@ from paa.assigners import AtssAssigner
 from paa.config import DataConfig, RuntimeConfig, ValidationConfig
 from paa.core import PaaAssigner
 from paa.data.read import read_dataset
+from paa.data.transforms import Resize
 from paa.errors import CheckpointError, ConfigError
 from paa.recipes import RECIPES, find_recipe
 from paa.training import auto
@@ -36,6 +37,7 @@ from paa.training.auto import (
 )
 from paa.training.init import resolve_init
 from paa.training.options import build_config
+from paa.training.schedule import make_schedule
 from paa.training.settings import TrainConfig
 from tests.training.runs import differences, load
 
@@ -307,3 +309,75 @@ def test_a_rule_that_is_code_is_named_again_to_resume(shapes: Path, tmp_path: Pa
 
 class OwnRule(PaaAssigner):
     """A rule that is not in `paa.assigners`."""
+
+
+def test_what_is_said_of_objects_holds_for_long_images_too(shapes: Path) -> None:
+    """Their long side is capped, so that they are resized to less than the image size."""
+    index = read_dataset(shapes, "train")
+    panorama = replace(
+        index,
+        sizes=np.full_like(index.sizes, (128, 1024)),
+        boxes=np.tile(np.float32([[10, 10, 30, 30]]), (len(index.boxes), 1)),
+    )
+    decided, lines = decide(config(), facts_of(panorama), CPU, LITE)
+    model = decided.recipe.model
+    height, _ = Resize(model.min_size, model.max_size).size_of(128, 1024)
+    assert f"smaller than {20 * height / 128:.0f} pixels there" in next(line for line in lines if "image size" in line)
+    assert model.first_level == 2
+    assert any("--tiles" in line for line in lines)
+
+
+def test_values_for_another_batch_are_scaled_and_decisions_are_not() -> None:
+    """`auto` decides for the batch of the run; only what a person named is for the batch that they named."""
+    for reference, named, batch in ((16, (), 8), (16, ("steps",), 8), (4, ("steps", "lr"), 16), (16, ("lr",), None)):
+        values = {"reference_batch": reference, **{name: {"steps": 600, "lr": 0.01}[name] for name in named}}
+        recipe = replace(RECIPES["auto"], schedule=replace(RECIPES["auto"].schedule, **values))
+        fields = [f"schedule.{name}" for name in values] + (["batch_size"] if batch else [])
+        decided, lines = decide(config(*fields, recipe=recipe, batch_size=batch), FACTS, CPU, LITE)
+        schedule = make_schedule(
+            decided.recipe.schedule, decided.batch_size, FACTS.images, decided.named_in("schedule")
+        )
+        scale = reference / decided.batch_size
+        assert schedule.lr == pytest.approx(0.01 / scale if "lr" in named else 5e-4)
+        if "steps" in named:
+            assert schedule.steps == 600 * scale
+        else:
+            assert any(line.startswith(f"auto: {schedule.steps} steps") for line in lines)
+
+
+@pytest.mark.parametrize("part", ["model", "augment"])
+def test_the_caps_on_the_long_side_follow_each_other(part: str) -> None:
+    recipe = replace(RECIPES["auto"], **{part: replace(getattr(RECIPES["auto"], part), max_size=1000)})
+    decided, _ = decide(config(f"{part}.max_size", recipe=recipe), FACTS, CPU, LITE)
+    assert (decided.recipe.model.max_size, decided.recipe.augment.max_size) == (1000, 1000)
+
+
+def test_it_says_only_what_it_changes_in_images() -> None:
+    for named, said in (
+        ((), "jitter of scale, jitter of colours, mosaics"),
+        (("augment.mosaic",), "jitter of colours,"),
+    ):
+        _, lines = decide(config(*named), FACTS, CPU, LITE)
+        assert any(said in line for line in lines)
+        assert any("mosaics" in line for line in lines) == (not named)
+
+
+def test_a_run_of_another_recipe_is_resumed_as_it_was_without_its_name(shapes: Path, tmp_path: Path) -> None:
+    """What was named at its start is used as it is then, and the rest scaled."""
+    micro: dict[str, Any] = {
+        "model": {"channels": 8, "tower_depth": 1, "min_size": 64},
+        "augment": {"min_sizes": (64,)},
+        "validation": {"batch_size": 0},
+        "runtime": {"workers": 0},
+    }
+    first = paa.train(
+        shapes, "r18_nano", steps=1, batch_size=2, lr=0.003, output=tmp_path / "run", schedule={"decays": ()}, **micro
+    )
+    before = load(first.last)["training"]["schedule"]
+    rest = {name: micro[name] for name in ("validation", "runtime")}
+    resumed = paa.train(shapes, output=tmp_path / "run", resume="last", **rest)
+    assert load(resumed.last)["training"]["schedule"] == before
+    assert (resumed.step, before["lr"]) == (1, 0.003)
+    longer = paa.train(shapes, output=tmp_path / "run", resume="last", steps=2, **rest)
+    assert longer.step == 2
+    assert load(longer.last)["training"]["schedule"] == {**before, "steps": 2}

@@ -11,7 +11,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 import paa
-from paa.config import CardConfig, ModelConfig, Recipe
+from paa.config import AugmentConfig, CardConfig, ModelConfig, Recipe, TrainTilesConfig
 from paa.data.index import DatasetIndex
 from paa.data.read import read_dataset
 from paa.evaluation.thresholds import read_thresholds
@@ -163,3 +163,27 @@ def test_the_card_goes_with_the_model(tmp_path: Path, micro: Micro) -> None:
     other.save_pretrained(tmp_path / "other")
     assert "My notes" not in (tmp_path / "other" / "README.md").read_text()
     assert np.array_equal(other.mean.numpy(), model.mean.numpy())
+
+
+def test_a_card_names_no_folder_of_a_file_that_is_gone(facts: CardFacts) -> None:
+    """A resumed run does not need the file that it started from."""
+    card = model_card(replace(facts, recipe=Recipe(init="secret/dir/w.pt", teacher="../t.pt")), 3, [], {})
+    assert "secret" not in card
+    assert "`w.pt`" in card
+    named = model_card(replace(facts, recipe=Recipe(init="torchvision/resnet50")), 3, [], {})
+    assert "`torchvision/resnet50`" in named
+
+
+def test_a_card_says_that_the_model_is_for_tiles(facts: CardFacts) -> None:
+    tiled = Recipe(augment=AugmentConfig(tiles=TrainTilesConfig(256)))
+    card = model_card(replace(facts, recipe=tiled), 3, VALIDATIONS, {})
+    for said in ("on tiles of 256 pixels", "best.pt photos --tiles 256 --threshold 0.4", '"photo.jpg", tiles=256'):
+        assert said in card
+    assert "tiles" not in model_card(facts, 3, VALIDATIONS, {}).split("## Training")[0]
+
+
+def test_a_card_has_the_options_that_are_no_part_of_a_recipe(tmp_path: Path, micro: Micro) -> None:
+    data = {"keep_empty": False}
+    run = train(micro(tmp_path / "run", data=data, validation={"batch_size": 0}, runtime={"seed": 7}), CPU)
+    said = "--recipe recipe.json --data DATA --seed 7 --no-keep-empty --val-batch-size 0`"
+    assert said in (run.folder / "README.md").read_text()

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from paa.config import (
@@ -21,7 +22,7 @@ from paa.config import (
 )
 from paa.errors import ConfigError
 from paa.recipes import RECIPES, find_recipe
-from paa.training.options import build_config, changed
+from paa.training.options import build_config, changed, config_of_values
 from paa.training.schedule import make_schedule
 from paa.training.settings import TrainConfig
 
@@ -122,3 +123,40 @@ def test_what_cannot_be_changed(config: Any, values: dict[str, Any], says: str) 
         changed(config, values, "schedule.")
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("named", "lr", "steps"), [((), 0.01, 90_000), (("lr",), 0.01, 90_000), (("steps",), 0.01, 2_000)]
+)
+def test_a_reference_batch_is_that_of_the_named_values_alone(named: tuple[str, ...], lr: float, steps: int) -> None:
+    """At batch 16: a rate of 0.02 and 1000 steps, for a batch of 32; the recipe's own are for 16."""
+    values = {"reference_batch": 32, **{name: {"lr": 0.02, "steps": 1_000}[name] for name in named}}
+    recipe = replace(RECIPES["r50_1x"], schedule=replace(RECIPES["r50_1x"].schedule, **values))
+    config = build_config(
+        "r50_1x",
+        recipe,
+        DataConfig(Path("set")),
+        ValidationConfig(),
+        RuntimeConfig(),
+        named=[f"schedule.{name}" for name in values],
+    )
+    schedule = make_schedule(config.recipe.schedule, config.batch_size, 1000, config.named_in("schedule"))
+    assert (schedule.lr, schedule.steps) == (pytest.approx(lr), steps)
+    assert schedule.decays == pytest.approx((steps * 2 / 3, steps * 8 / 9), abs=1)
+
+
+@pytest.mark.parametrize(
+    ("given", "warmup"), [({"epochs": 2}, 31), ({"steps": 40}, 10), ({"steps": 40, "warmup_steps": 30}, 30)]
+)
+def test_a_recipe_file_has_no_longer_warmup_than_it_says(tmp_path: Path, given: dict[str, Any], warmup: int) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps({"schedule": given}))
+    config = config_of_values(str(file), {})
+    schedule = make_schedule(config.recipe.schedule, config.batch_size, 1000, config.named_in("schedule"))
+    assert schedule.warmup_steps == warmup
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    values = {"schedule": {"steps": np.int64(3), "lr": np.float32(0.5)}}
+    schedule = config_of_values("r50_1x", values).recipe.schedule
+    assert (schedule.steps, schedule.lr) == (3, 0.5)

@@ -21,7 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 import paa
 from paa.commands.main import main
-from paa.errors import ConfigError, ImageError, RunError
+from paa.errors import CheckpointError, ConfigError, ImageError, RunError
 from paa.model.fpn import FeaturePyramid
 from paa.training import run as running
 from paa.training import train as engine
@@ -393,3 +393,59 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
     assert timeless(read_log(run.log)) == timeless(read_log(whole.log))
     assert (folder / "damaged.pt").read_bytes() == content[: len(content) // 2]
     assert load(folder / "previous.pt")["training"]["step"] == 2
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [({"limit": 1}, "validation.images 2, not 1"), ({"voting": False}, "validation.voting True, not False")],
+    ids=["fewer images", "without voting"],
+)
+def test_a_run_is_not_resumed_with_another_validation(
+    tmp_path: Path, micro: Micro, other: dict[str, Any], says: str
+) -> None:
+    """Its best AP so far holds for the first one alone."""
+    train(micro(tmp_path / "run", **VALIDATED), CPU, stop_at(2, "AP"))
+    best = (tmp_path / "run" / "best.pt").read_bytes()
+    changed = {"validation": {**VALIDATED["validation"], **other}}
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        train(micro(tmp_path / "run", resume="last", **changed), CPU)
+    without = train(micro(tmp_path / "run", resume="last", validation={"batch_size": 0}), CPU, stop_at(3))
+    assert without.step == 3
+    assert (tmp_path / "run" / "best.pt").read_bytes() == best
+
+
+def test_a_run_is_not_resumed_on_data_with_other_boxes(tmp_path: Path, micro: Micro, shapes: Path) -> None:
+    data = shutil.copytree(shapes, tmp_path / "data")
+    options: dict[str, Any] = {"data": {"path": data}, "validation": {"batch_size": 0}}
+    train(micro(tmp_path / "run", **options), CPU, stop_at(2))
+    file = data / "train.json"
+    content = json.loads(file.read_text())
+    content["annotations"][3]["bbox"][2] -= 1
+    file.write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match="checksum of the data set"):
+        train(micro(tmp_path / "run", resume="last", **options), CPU)
+
+
+def test_a_run_that_goes_on_in_another_folder_has_a_best_checkpoint_there(
+    tmp_path: Path, micro: Micro, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "evaluate_weights", fake_validation)
+    train(micro(tmp_path / "old", **VALIDATED), CPU, stop_at(2, "AP"))
+    patient = {"validation": {**VALIDATED["validation"], "patience": 1}}
+    new = train(micro(tmp_path / "new", resume=tmp_path / "old" / "last.pt", **patient), CPU)
+    assert new.step == 4  # 0.3, then 0.6: neither is below the best of this folder
+    assert new.best is not None
+    assert load(new.best)["training"]["best_step"] == 4
+    assert load(tmp_path / "old" / "best.pt")["training"]["best_step"] == 2
+
+
+def test_a_sound_last_checkpoint_is_not_called_damaged(tmp_path: Path, micro: Micro) -> None:
+    first = train(micro(tmp_path / "run", validation={"batch_size": 0}, runtime={"checkpoint_interval": 1}), CPU)
+    train(micro(tmp_path / "run", resume=first.folder / "previous.pt", validation={"batch_size": 0}), CPU)
+    assert not (first.folder / "damaged.pt").exists()
+
+
+def test_a_folder_given_to_resume_is_answered_with_its_last_checkpoint(tmp_path: Path, micro: Micro) -> None:
+    first = train(micro(tmp_path / "run", validation={"batch_size": 2, "interval": 2}), CPU)
+    with pytest.raises(CheckpointError, match=re.escape(f"name the file in it, {first.last}")):
+        train(micro(tmp_path / "new", resume=first.folder), CPU)

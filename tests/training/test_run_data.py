@@ -181,3 +181,21 @@ def test_images_left_out_while_training(
     shared["schedule"] = {"steps": 12}
     resumed = train(micro(tmp_path / "run", resume="last", **shared), CPU)
     assert (resumed.folder / "left_out.txt").read_text().splitlines() == lines
+
+
+def test_images_without_objects_stay_in_the_validation(tmp_path: Path, shapes: Path) -> None:
+    """Whether a data set has a validation split of its own or not: `keep_empty` is about training alone."""
+    data = shutil.copytree(shapes, tmp_path / "data")
+    content = json.loads((data / "train.json").read_text())
+    empty = {image["id"] for image in content["images"][::2]}
+    content["annotations"] = [each for each in content["annotations"] if each["image_id"] not in empty]
+    (data / "train.json").write_text(json.dumps(content))
+    (data / "val.json").unlink()
+    with_empty, val, _ = read_data(DataConfig(data, val_fraction=0.5), validate=True)
+    without, same_val, _ = read_data(DataConfig(data, val_fraction=0.5, keep_empty=False), validate=True)
+    assert val is not None
+    assert same_val is not None
+    assert paths(val) == paths(same_val)
+    assert (np.diff(same_val.offsets) == 0).any()
+    assert (np.diff(with_empty.offsets) == 0).any()
+    assert (np.diff(without.offsets) > 0).all()

@@ -11,7 +11,7 @@ import pytest
 
 from paa.errors import ConfigError
 from paa.training.schedule import make_schedule
-from paa.training.settings import check_settings, check_shares, ineffective
+from paa.training.settings import check_settings, check_shares, ineffective, sizes_apart
 from tests.training.runs import Micro
 
 
@@ -33,6 +33,7 @@ from tests.training.runs import Micro
         ({"named": ("data.val_fraction", "data.val_data")}, 1, "data.val_fraction and data.val_data contradict each"),
         ({"augment": {"repeat_threshold": 1.5}}, 1, "augment.repeat_threshold must be from 0 to 1, got 1.5"),
         ({"schedule": {"prior_probability": 1.0}}, 1, "schedule.prior_probability must be between 0 and 1, got 1.0"),
+        ({"schedule": {"decays": (-5, 3)}}, 1, "schedule.decays must be at least 0, got -5"),
         ({"augment": {"mosaic": -0.1}}, 1, "augment.mosaic must be from 0 to 1, got -0.1"),
         ({"augment": {"scale_jitter": (2.0, 1.0)}}, 1, "augment.scale_jitter must be above 0, the lower first"),
         ({"model": {"norm": "batch", "norm_eps": 0.0}}, 1, "model.norm_eps must be above 0 in trained batch norm"),
@@ -85,3 +86,15 @@ def test_values_without_an_effect(tmp_path: Path, micro: Micro) -> None:
     assert idle("runtime.fast_convolutions", **fast) == [
         "runtime.fast_convolutions has no effect: fast convolutions are for float32 without torch.compile"
     ]
+
+
+def test_an_image_size_of_detection_alone_is_remarked(tmp_path: Path, micro: Micro) -> None:
+    said = ["trained on images of 64 pixels (augment.min_sizes), detects in images of 320 (model.min_size)"]
+    for named, jitter, lines in (
+        (("model.min_size",), None, said),
+        (("model.min_size", "augment.min_sizes"), None, []),
+        ((), None, []),
+        (("model.min_size",), (0.5, 5.0), []),
+    ):
+        config = micro(tmp_path, named=named, model={"min_size": 320}, augment={"scale_jitter": jitter})
+        assert sizes_apart(config) == lines

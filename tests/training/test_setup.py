@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from paa.config import to_dict
+from paa.data.read import read_dataset
 from paa.errors import ConfigError, DataError, RunError
 from paa.training import run_data, setup
 from paa.training.records import TrainResult, ignore
@@ -161,6 +162,8 @@ def test_the_settings_that_a_resumed_run_must_share(tmp_path: Path, micro: Micro
             "val_fraction": 0.15,
             "images of the data set": 8,
             "annotations of the data set": 22,
+            "named fields of the schedule": ["warmup_steps"],
+            "checksum of the data set": read_dataset(config.data.path, "train").checksum(),
         }
 
 

@@ -68,6 +68,8 @@ class BatchDetector:
         """Raise ConfigError for an invalid value; lists, and a mapping of thresholds, become tuples, to be hashed."""
         if self.thresholds is not None:
             object.__setattr__(self, "thresholds", _as_pairs(self.thresholds))
+        if isinstance(self.classes, str):
+            raise ConfigError(f"classes must be a list of names, as ({self.classes!r},), got {self.classes!r}")
         object.__setattr__(self, "classes", tuple(self.classes))
         check_types("", self)
         for name, value in (

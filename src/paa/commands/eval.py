@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -25,6 +25,7 @@ from paa.errors import ConfigError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from paa.data.index import DatasetIndex
     from paa.data.read_report import ReadReport
     from paa.report.evaluation_report import EvaluationReport
 
@@ -106,6 +107,7 @@ class Eval:
         from paa.runtime.files import check_folder
 
         inference = self._checked()
+        self._check_used(inference)
         if self.output is not None:
             check_folder(self.output)
             self._check_output(self.output)
@@ -151,6 +153,35 @@ class Eval:
             if given is not None and Path(given).resolve() == written:
                 raise ConfigError(f"{given}: would be overwritten by its evaluation; give another --output")
 
+    def _check_data(self, index: DatasetIndex) -> None:
+        """Raise ConfigError where a file of the data set would be lost in the output folder."""
+        from paa.report.evaluation import WRITTEN
+
+        if self.output is None:
+            return
+        written = {(self.output / name).resolve() for name in WRITTEN}
+        images = (index.path(i) for i, name in enumerate(index.file_names.tolist()) if name.endswith(b"sheet.jpg"))
+        for path in (self.data, *images):
+            if path.resolve() in written:
+                raise ConfigError(f"{path}: of the data set, would be overwritten; give another --output")
+
+    def _check_used(self, inference: InferenceConfig) -> None:
+        """Raise ConfigError for options of detection where nothing is detected, as in files of results."""
+        from paa.evaluation.results_file import is_results_file
+
+        if not all(is_results_file(path) for path in (self.what, self.against) if path is not None):
+            return
+        default = InferenceConfig(max_detections=inference.max_detections)
+        changed = [
+            each.name for each in fields(default) if getattr(inference, each.name) != getattr(default, each.name)
+        ]
+        options = [{"views": "multi-scale"}.get(name, name.replace("_", "-")) for name in changed]
+        options += [] if self.checkpoint_format is None else ["checkpoint-format"]
+        if options:
+            raise ConfigError(
+                f"{self.what}: a file of results, on which --{options[0]} has no effect: what was found is in it"
+            )
+
     def _evaluate(self, inference: InferenceConfig, report: ReadReport, console: Console) -> EvaluationReport | None:
         """Return the evaluation with all that was asked for beside it; None in every process but the first."""
         from paa.commands.eval_subject import common_names, detect_all, open_subject
@@ -181,6 +212,7 @@ class Eval:
                 allow_outside=self.allow_outside,
                 report=report,
             )
+            self._check_data(whole)
             found = detect_all(subjects, whole, self.limit, report)
             more = self.analysis or self.json or self.output is not None
             iou = subjects[0].predicted_iou(found[0].index) if process.first and more else None

@@ -121,7 +121,7 @@ class ValidationConfig:
     batch_size: int = 8
     """Images at a time in validation, in each process; 0: no validation."""
     interval: int = 0
-    """Steps between validations; 0: ten in the whole run. The last step is always validated."""
+    """Steps between validations; 0: about ten in the whole run. The last step is always validated."""
     limit: int | None = None
     """Validate on this many images only, the first ones; default: all."""
     voting: bool = True

@@ -135,9 +135,7 @@ def _select_images(
     if unused and len(index.labels):
         report.warn(f"{source}: no object of class {first_few(unused)}")
     if not keep_empty:
-        images = np.repeat(np.arange(len(index)), np.diff(index.offsets))
-        targets = np.bincount(images[~index.crowd], minlength=len(index))
-        index = index.select(np.flatnonzero(targets))
+        index = index.with_objects()
     if len(index) == 0:
         raise DataError(f"{source}: no images" + ("" if keep_empty else " with objects"))
     return index
@@ -167,8 +165,9 @@ def _warn_of_positions(
     outside = rest & ((pixels < -1) | (pixels > limits + 1)).any(axis=1)
     if outside.any():
         hint = "; are they corners, and not x, y, width and height?" if outside.sum() > _MANY * count else ""
+        beyond = f"{outside.sum()} of {count} boxes leave their image by more than a pixel"
         report.warn(
-            f"{source}: {outside.sum()} of {count} boxes leave their image by more than a pixel{hint}",
+            f"{source}: {beyond} and are cut there{hint}",
             lambda: _each(raw, pixels, limits, outside, f"leaves its image by more than a pixel{hint}"),
         )
     small = rest & ((pixels[:, 2:] - pixels[:, :2]) < 1 - _ROUNDED).any(axis=1)

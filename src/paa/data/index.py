@@ -6,8 +6,10 @@ be copied into each worker, page by page, as reference counting writes to every 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -68,6 +70,22 @@ class DatasetIndex:
         rows = slice(self.offsets[i], self.offsets[i + 1])
         keep = ~self.crowd[rows]
         return self.boxes[rows][keep], self.labels[rows][keep]
+
+    def checksum(self) -> str:
+        """Return a text that another data set has only if its images' names and sizes and its boxes are the same.
+
+        The folders of the images are not part of it: a data set may be moved.
+        """
+        names = b"\0".join(name.rpartition(b"/")[2] for name in self.file_names.tolist())
+        arrays: list[npt.NDArray[Any]] = [self.sizes, self.offsets, self.boxes, self.labels, self.crowd]
+        if self.windows is not None:
+            arrays.append(self.windows.corners)
+        return hashlib.sha256(b"".join([names, *(array.tobytes() for array in arrays)])).hexdigest()[:16]
+
+    def with_objects(self) -> DatasetIndex:
+        """Return the same data set without the images that have nothing to train on."""
+        owner = np.repeat(np.arange(len(self)), np.diff(self.offsets))
+        return self.select(np.flatnonzero(np.bincount(owner[~self.crowd], minlength=len(self))))
 
     def select(self, images: npt.NDArray[np.int64]) -> DatasetIndex:
         """Return the same data set with only these images (positions), in this order."""

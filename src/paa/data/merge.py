@@ -9,18 +9,28 @@ from pathlib import Path
 import numpy as np
 
 from paa.data.index import DatasetIndex
+from paa.errors import DataError
 
 
 def merge(indexes: Sequence[DatasetIndex]) -> DatasetIndex:
     """Return all images of indexes with the same classes, an image file of several of them once.
 
-    Images keep their ids if these differ, and are numbered from 1 otherwise.
+    Images keep their ids if these differ, and are numbered from 1 otherwise. DataError for an image that several have
+    with other objects: those of one would be lost.
     """
-    seen: set[Path] = set()
+    seen: dict[Path, tuple[DatasetIndex, int]] = {}
     kept: list[DatasetIndex] = []
     for index in indexes:
-        new = [i for i in range(len(index)) if index.path(i) not in seen]
-        seen.update(index.path(i) for i in new)
+        new = []
+        for i in range(len(index)):
+            before = seen.setdefault(index.path(i), (index, i))
+            if before[0] is index:
+                new.append(i)
+            elif _objects(*before) != _objects(index, i):
+                raise DataError(
+                    f"{index.path(i)}: is in several splits with other objects in each; divide one of them, or put the "
+                    "annotations together"
+                )
         kept.append(index.select(np.array(new, np.int64)))
     root = Path(os.path.commonpath([index.root.absolute() for index in kept]))
     names = [os.path.relpath(index.path(i).absolute(), root) for index in kept for i in range(len(index))]
@@ -39,3 +49,9 @@ def merge(indexes: Sequence[DatasetIndex]) -> DatasetIndex:
         names=kept[0].names,
         category_ids=kept[0].category_ids,
     )
+
+
+def _objects(index: DatasetIndex, i: int) -> list[tuple[float, ...]]:
+    """Return the boxes of an image with their class, and whether each is no target, in an order of their own."""
+    rows = slice(*index.offsets[i : i + 2].tolist())
+    return sorted(zip(*index.boxes[rows].T.tolist(), index.labels[rows].tolist(), index.crowd[rows].tolist()))

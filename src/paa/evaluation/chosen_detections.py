@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
+import torch
 
+from paa.core.boxes import iou
 from paa.evaluation.metrics import Evaluation, evaluate
 from paa.evaluation.operating_point import ClassCurve
 
@@ -20,6 +23,26 @@ def at_operating_points(evaluation: Evaluation, curves: Sequence[ClassCurve]) ->
     """
     thresholds = np.array([curve.point.threshold if curve.point else DEFAULT_THRESHOLD for curve in curves])
     table = evaluation.table
-    # a threshold is one of the scores, widened to float64
     chosen = table.select(table.scores.astype(np.float64) >= thresholds[table.labels])
     return evaluate(evaluation.index, chosen, max_detections=evaluation.run.params.max_dets[-1])
+
+
+def on_crowds_alone(evaluation: Evaluation) -> npt.NDArray[np.bool_]:
+    """Return (N,), whether a detection lies by half on a crowd or difficult object, of whatever class, and on no other.
+
+    Nobody can say of such a detection that nothing is there. COCO's numbers look at crowds of the same class alone. On
+    an object: at IoU 0.5.
+    """
+    index, table = evaluation.index, evaluation.table
+    alone = np.zeros(len(table), np.bool_)
+    owner = np.repeat(np.arange(len(index)), np.diff(index.offsets))
+    for image in np.unique(owner[index.crowd]).tolist():
+        rows = np.flatnonzero(table.image == image)
+        here = slice(*index.offsets[image : image + 2].tolist())
+        found, crowd = table.boxes[rows][:, None], index.crowd[here]
+        crowds, objects = index.boxes[here][crowd], index.boxes[here][~crowd]
+        sides = np.minimum(found[..., 2:], crowds[:, 2:]) - np.maximum(found[..., :2], crowds[:, :2])
+        shared = sides.clip(min=0).prod(-1) >= 0.5 * (found[..., 2:] - found[..., :2]).prod(-1)
+        overlaps = iou(torch.from_numpy(found), torch.from_numpy(objects)).numpy()
+        alone[rows] = shared.any(1) & ~(overlaps >= 0.5).any(1)
+    return alone

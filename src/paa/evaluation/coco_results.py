@@ -15,17 +15,25 @@ from paa.runtime.files import write_text
 
 
 def coco_results(index: DatasetIndex, table: DetectionTable) -> list[dict[str, Any]]:
-    """Return the detections in COCO's result format: the data set's own ids, `bbox` as xywh in pixels."""
+    """Return the detections in COCO's result format: the data set's own ids, `bbox` as xywh in pixels.
+
+    Where the images' ids are but their places in the data set, as where files of labels name no ids, each result has
+    its image's `file` too, by which it is known when images come or go.
+    """
     columns = (
         index.image_ids[table.image].tolist(),
         index.category_ids[table.labels].tolist(),
         xywh(table.boxes).tolist(),
         table.scores.tolist(),
     )
-    return [
+    results: list[dict[str, Any]] = [
         {"image_id": image, "category_id": category, "bbox": box, "score": score}
         for image, category, box, score in zip(*columns)
     ]
+    if np.array_equal(index.image_ids, np.arange(1, len(index) + 1)):
+        for result, image in zip(results, table.image.tolist()):
+            result["file"] = bytes(index.file_names[image]).decode("utf-8", "backslashreplace")
+    return results
 
 
 def write_results(path: Path, index: DatasetIndex, table: DetectionTable) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from paa.evaluation.chosen_detections import on_crowds_alone
 from paa.evaluation.metrics import Evaluation, evaluate
 
 BACKGROUND = "(none)"
@@ -38,10 +39,10 @@ def confusion(chosen: Evaluation) -> Confusion:
     """Return the confusion matrix. chosen: the detections that count, as `at_operating_points` returns them.
 
     A detection goes to the object that it overlaps most, of whatever class; the best detection first. Detections on
-    crowds and on difficult objects do not count.
+    crowds and on difficult objects, of whatever class, do not count.
     """
     every = max(1, len(chosen.table))  # hotcoco's default limit is for all classes of an image together
-    counted = chosen.verdicts(0.5) >= 0  # its matrix knows no crowds
+    counted = (chosen.verdicts(0.5) >= 0) & ~on_crowds_alone(chosen)  # its matrix knows no crowds
     if not counted.all():
         limit = chosen.run.params.max_dets[-1]
         chosen = evaluate(chosen.index, chosen.table.select(counted), max_detections=limit)

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from paa.evaluation.chosen_detections import on_crowds_alone
 from paa.evaluation.metrics import Evaluation
 
 _KINDS: dict[str, Literal["wrong class", "missing"]] = {"wrong_label": "wrong class", "missing_annotation": "missing"}
@@ -36,9 +37,12 @@ def label_errors(chosen: Evaluation) -> tuple[LabelError, ...]:
     chosen: the detections that `at_operating_points` returns, so that scores near a class's threshold come last.
     """
     least = float(chosen.table.scores.min(initial=0))
+    hidden = on_crowds_alone(chosen)
     found = []
     for error in chosen.run.image_diagnostics(score_thr=least)["label_errors"]:
         row = error["dt_id"] - 1
+        if error["gt_id"] is None and hidden[row]:
+            continue
         annotated = None if error["gt_id"] is None else (int(error["gt_category_id"]), int(error["gt_id"]) - 1)
         found.append(
             LabelError(

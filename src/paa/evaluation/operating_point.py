@@ -13,10 +13,17 @@ import numpy.typing as npt
 
 from paa.evaluation.metrics import Evaluation
 
+_SLACK = 1e-5
+"""By how much a threshold is below the lowest score that it lets through."""
+
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """Precision and recall (0..1) of a class's detections with scores >= threshold."""
+    """Precision and recall (0..1) of a class's detections with scores >= threshold.
+
+    threshold: a little below the lowest of these scores, and above the next one: the same network in batches of another
+    size gives scores that differ in their last digits.
+    """
 
     threshold: float
     precision: float
@@ -105,7 +112,9 @@ def best_point(
         return None
     product = np.where(np.diff(scores, append=-np.inf) < 0, precision * recall, -1.0)
     best = int(product.argmax())
-    return OperatingPoint(float(scores[best]), float(precision[best]), float(recall[best]))
+    following = float(scores[best + 1]) if best + 1 < len(scores) else -np.inf
+    threshold = max((float(scores[best]) + following) / 2, float(scores[best]) - _SLACK)
+    return OperatingPoint(threshold, float(precision[best]), float(recall[best]))
 
 
 def _points(verdicts: npt.NDArray[np.int8], objects: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

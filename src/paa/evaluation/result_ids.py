@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -19,8 +20,9 @@ def find_images(index: DatasetIndex, ids: Sequence[Id]) -> npt.NDArray[np.int64]
     """Return the position (n,) of each image in the index, UNKNOWN or AMBIGUOUS.
 
     A number is an image's id. A text is a file name, with or without suffix, of one image only; either may have folders
-    that the other one has not, and the longest path that they share counts. Where no image has such a name, it is an
-    id.
+    that the other one has not, and the longest path that they share counts: of two texts that would mean one image,
+    images/train/1.jpg and images/val/1.jpg, only that which shares more with its path does. Where no image has such a
+    name, a text is an id.
     """
     numbers = {number: position for position, number in enumerate(index.image_ids.tolist())}
     names = _names(index) if any(isinstance(given, str) for given in ids) else {}
@@ -33,7 +35,7 @@ def find_images(index: DatasetIndex, ids: Sequence[Id]) -> npt.NDArray[np.int64]
                 return names[name]
         return _find_number(given, numbers)
 
-    return _each_once(ids, find)
+    return _without_others(index, ids, _each_once(ids, find))
 
 
 def find_classes(index: DatasetIndex, ids: Sequence[Id]) -> npt.NDArray[np.int64]:
@@ -47,6 +49,29 @@ def find_classes(index: DatasetIndex, ids: Sequence[Id]) -> npt.NDArray[np.int64
         return names[given] if given in names else _find_number(given, numbers)
 
     return _each_once(ids, find)
+
+
+def _without_others(index: DatasetIndex, ids: Sequence[Id], found: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the positions, UNKNOWN for a text where another one shares more of its path with the same image."""
+    texts_of: dict[int, set[str]] = {}
+    for given, position in dict(zip(ids, found.tolist())).items():
+        if isinstance(given, str) and position >= 0:
+            texts_of.setdefault(position, set()).add(given)
+    others: set[str] = set()
+    for position, texts in texts_of.items():
+        if len(texts) > 1:
+            path = PurePosixPath(index.path(position).absolute().as_posix())
+            shared = {text: _shared_parts(PurePosixPath(text.replace("\\", "/")), path) for text in texts}
+            others |= {text for text, parts in shared.items() if parts < max(shared.values())}
+    if not others:
+        return found
+    return np.where([given in others for given in ids], UNKNOWN, found)
+
+
+def _shared_parts(given: PurePosixPath, path: PurePosixPath) -> int:
+    """Return how many folders two paths share, from the last one on; their file names are known to be equal."""
+    pairs = zip(reversed(given.parts[:-1]), reversed(path.parts[:-1]))
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _names(index: DatasetIndex) -> dict[str, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from paa.data.video.frames import expected_frames, frames
 from paa.data.video.recognise import SUFFIXES as VIDEO_SUFFIXES
 from paa.data.video.recognise import camera_number, is_video
 from paa.errors import DataError
+from paa.inference.earlier import drawings_in
 from paa.runtime.interrupt import interrupt_as_end
 from paa.runtime.urls import nothing_at
 
@@ -101,7 +101,7 @@ def find_sources(given: Sequence[str], output: Path | None = None) -> list[Named
 
     A file is a video by its suffix, or by its content where it has none of an image or a video. output: as there.
     """
-    drawn = set() if output is None else earlier_drawings(output)
+    drawn = set() if output is None else drawings_in(output)
     images = _image_suffixes()
     found: list[Named] = []
     for text in given:
@@ -126,7 +126,7 @@ def find_images(paths: Sequence[Path], output: Path | None = None) -> list[Path]
     output: the folder for results, of which the drawings of an earlier run are not taken as images. DataError for a
     path that does not exist, and for a folder or a pattern without images.
     """
-    drawn = set() if output is None else earlier_drawings(output)
+    drawn = set() if output is None else drawings_in(output)
     suffixes = _image_suffixes()
     return [file for path in paths for file in _files(path, suffixes, drawn, ("image", "images"))]
 
@@ -159,12 +159,3 @@ def _files(path: Path, suffixes: frozenset[str], drawn: set[Path], what: tuple[s
 
 def _image_suffixes() -> frozenset[str]:
     return decodable_suffixes() | undecodable_suffixes()
-
-
-def earlier_drawings(output: Path) -> set[Path]:
-    """Return the drawings that the detections.json of a folder names; none if there is no such file."""
-    try:
-        records = json.loads((output / "detections.json").read_text(encoding="utf-8"))
-        return {(output / name).resolve() for name in {record["drawn"] for record in records} - {None}}
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return set()

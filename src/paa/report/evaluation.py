@@ -27,6 +27,9 @@ from paa.runtime.files import whole_file, write_text
 log = logging.getLogger("paa")
 
 RESULTS = "results.json"
+SHEET = "sheet.jpg"
+WRITTEN = ("metrics.json", "analysis.json", "report.html", RESULTS, "report.md", "precision_recall.png", SHEET)
+"""All that an evaluation may write."""
 """The file of an evaluation's detections."""
 
 
@@ -47,7 +50,7 @@ def write_evaluation(folder: Path, report: EvaluationReport) -> None:
     write_text(folder / "report.md", "\n\n".join(tables) + "\n")
     if any(curve.objects for curve in evaluated.curves):
         precision_recall_curves(evaluated.curves, folder / "precision_recall.png")
-    write_sheet(folder / "sheet.jpg", evaluated.index, evaluated.table)
+    write_sheet(folder / SHEET, evaluated.index, evaluated.table)
 
 
 def _json(content: dict[str, Any]) -> str:

@@ -14,24 +14,22 @@ from paa.data.left_out import LEFT_OUT
 from paa.data.read_report import printable
 from paa.detections import Detections
 from paa.errors import ConfigError, ImageError
+from paa.inference.earlier import RECORDS, has_records, is_drawing, named_drawings
 from paa.inference.predict import predict
-from paa.inference.sources import Named, NamedImage, earlier_drawings, images_of
+from paa.inference.sources import Named, NamedImage, images_of
 from paa.model.detector import Detector
 from paa.report.json_list import JsonListFile
-from paa.report.outputs.coco import coco_results_file
-from paa.report.outputs.csv_file import csv_rows
-from paa.report.outputs.drawings import drawings, is_drawing
+from paa.report.outputs import coco, csv_file, parquet, yolo
+from paa.report.outputs.drawings import drawings
 from paa.report.outputs.entry import Entry, Output, Write, drawn_name
-from paa.report.outputs.parquet import check_pyarrow, parquet_rows
-from paa.report.outputs.yolo import check_classes, yolo_labels
 from paa.runtime.files import check_folder, write_text
 
 _OUTPUTS: dict[PredictionOutput, Output] = {
     "images": drawings,
-    "coco": coco_results_file,
-    "yolo": yolo_labels,
-    "csv": csv_rows,
-    "parquet": parquet_rows,
+    "coco": coco.coco_results_file,
+    "yolo": yolo.yolo_labels,
+    "csv": csv_file.csv_rows,
+    "parquet": parquet.parquet_rows,
 }
 _FILES: dict[PredictionOutput, tuple[str, ...]] = {
     "coco": ("results.json",),
@@ -40,8 +38,13 @@ _FILES: dict[PredictionOutput, tuple[str, ...]] = {
     "parquet": ("detections.parquet",),
 }
 """What an output writes, but for drawings, whose names are compared with those of the images."""
-RECORDS = "detections.json"
-"""What every prediction writes."""
+_WROTE: dict[PredictionOutput, Callable[[Path], bool]] = {
+    "coco": coco.wrote,
+    "yolo": yolo.wrote,
+    "csv": csv_file.wrote,
+    "parquet": parquet.wrote,
+}
+"""Whether the files of an output that are in a folder are those of an earlier prediction."""
 
 
 class Written(NamedTuple):
@@ -87,14 +90,14 @@ def write_predictions(
     names = _unique_names([named.stem for named in sources])
     draws = "images" in save
     if "parquet" in save:
-        check_pyarrow()
+        parquet.check_pyarrow()
     given = {Path(named.name).resolve() for named in sources if named.kind in ("image", "video")}
     drawn = {folder / drawn_name(name, named.of_frames) for named, name in zip(sources, names) if draws}
     if lost := given & {path.resolve() for path in drawn}:
         raise ConfigError(f"{min(lost)}: would be overwritten by its drawing; give another --output")
     _check_not_somebody_elses(folder, drawn, save)
     if "yolo" in save:
-        check_classes(folder, detector.names)
+        yolo.check_classes(folder, detector.names)
     counts: list[int] = []
     left_out: list[str] = []
     listed = 0
@@ -137,12 +140,16 @@ def write_predictions(
 def _check_not_somebody_elses(folder: Path, drawn: Collection[Path], save: Collection[PredictionOutput]) -> None:
     """Raise ConfigError where outputs would overwrite files that no prediction wrote: images, or a data set's labels.
 
-    drawn: the drawings to be written.
+    drawn: the drawings to be written. Where detections.json is no prediction's, nothing beside it is.
     """
-    named = set() if (folder / RECORDS).exists() else {n for output in save for n in _FILES.get(output, ())}
+    ours = has_records(folder)
+    named = [] if ours else [RECORDS, LEFT_OUT]
+    for output, files in _FILES.items():
+        if output in save and not (ours and _WROTE[output](folder)):
+            named += files
     there = [folder / name for name in sorted(named) if (folder / name).exists()]
     if existing := sorted(path for path in drawn if path.exists()):
-        earlier = earlier_drawings(folder)  # some have no comment: those of earlier versions
+        earlier = named_drawings(folder)  # some have no comment: those of earlier versions
         there += [path for path in existing if path.resolve() not in earlier and not is_drawing(path)]
     if there:
         raise ConfigError(f"{there[0]}: is not of an earlier prediction; give another --output")

@@ -21,8 +21,9 @@ from paa.runtime.device import has_bfloat16
 from paa.runtime.distributed import Process
 from paa.training.init import read_init
 from paa.training.run_data import cut_tiles
+from paa.training.schedule import fit_decays, scaled
 from paa.training.settings import TrainConfig
-from paa.training.state import read_run_config
+from paa.training.state import NAMED, read_run_config
 from paa.weights.at_hand import best_start
 from paa.weights.hosted import MODELS
 from paa.weights.state import Weights
@@ -70,6 +71,11 @@ AUGMENTED: Mapping[str, object] = {
     "augment.color_jitter": 0.2,
     "augment.mosaic": 0.5,
 }
+_ABOUT_AUGMENTED = {
+    "augment.scale_jitter": "jitter of scale",
+    "augment.color_jitter": "jitter of colours",
+    "augment.mosaic": "mosaics",
+}
 
 PRIOR_PROBABILITY = 0.1
 """The probability that every class starts with; the paper's 0.01 costs a short run of several classes up to 12 AP."""
@@ -90,8 +96,9 @@ _FROM_DETECTOR: Mapping[str, object] = {"schedule.backbone_lr_factor": 0.1}
 class DataFacts:
     """What the decisions need to know of a training set.
 
-    min_side: the median short side of its images, in pixels. small_object: the side of a square with the area of its
-    small objects (a twentieth of all are smaller), as a share of the image's short side.
+    min_side: the median side of its images that becomes the image size, in pixels: the short one, or in long images,
+    whose long side is capped, the long one divided by 5/3. small_object: the side of a square with the area of its
+    small objects (a twentieth of all are smaller), as a share of that side.
     """
 
     images: int
@@ -106,13 +113,13 @@ def facts_of(index: DatasetIndex) -> DataFacts:
     image = np.repeat(np.arange(len(index)), np.diff(index.offsets))
     kept = ~index.crowd
     sides = np.sqrt((index.boxes[kept, 2:] - index.boxes[kept, :2]).prod(1))
-    short = index.sizes.min(1)
+    side = np.maximum(index.sizes.min(1), index.sizes.max(1) / _ASPECT)
     return DataFacts(
         images=len(index),
         objects=int(kept.sum()),
         classes=len(index.names),
-        min_side=int(np.median(short)),
-        small_object=float(np.quantile(sides / short[image[kept]], 0.05)) if len(sides) else 1.0,
+        min_side=int(np.median(side)),
+        small_object=float(np.quantile(sides / side[image[kept]], 0.05)) if len(sides) else 1.0,
     )
 
 
@@ -165,7 +172,9 @@ def decide(
     named = set(config.named)
     init = config.init or (at_hand if named.isdisjoint(("init", "model.backbone")) else None)
     size = _named_size(config) or choose_size(facts, budget)
+    max_size = _named_max_size(config) or round(size * _ASPECT)
     batch_size = config.batch_size if "batch_size" in named else budget.batch_size
+    config = _for_batch(config, batch_size)
     schedule = config.recipe.schedule
     level = config.recipe.model.first_level if "model.first_level" in named else choose_first_level(facts, size)
     if init in MODELS:
@@ -178,9 +187,9 @@ def decide(
         **(_FROM_SCRATCH if init is None else {} if own_level is None else _FROM_DETECTOR),
         **(AUGMENTED if epochs >= _LONG else {}),
         "model.min_size": size,
-        "model.max_size": round(size * _ASPECT),
+        "model.max_size": max_size,
         "augment.min_sizes": (size,),
-        "augment.max_size": round(size * _ASPECT),
+        "augment.max_size": max_size,
         "schedule.reference_batch": batch_size,
     }
     if own_level is None:
@@ -206,8 +215,8 @@ def decide(
     if "schedule.steps" in decided.keys() - named:
         share = steps * batch_size * size**2 * _STEP_TIME[level] / budget.pixels
         lines.append(f"{steps} steps of {batch_size} images, {epochs:.0f} epochs: {_about_length(share, budget)}")
-    if decided.keys() & AUGMENTED.keys() - named:
-        lines.append("jitter of scale and colours, and mosaics, as the run is long")
+    if changes := [what for field, what in _ABOUT_AUGMENTED.items() if field in decided.keys() - named]:
+        lines.append(f"{', '.join(changes)}, as the run is long")
     runtime = config.runtime
     if "runtime.precision" not in named:
         runtime = replace(runtime, precision=budget.precision)
@@ -219,19 +228,31 @@ def decide(
 
 
 def _as_decided_before(config: TrainConfig, resume_path: Path) -> TrainConfig:
-    """Return the configuration with the recipe of the run that is resumed, but for the fields that are named."""
+    """Return the configuration with the recipe of the run that is resumed, but for the fields that are named.
+
+    That run may have been trained by another recipe: what a person named then was, and is, used as it is.
+    """
     saved = read_run_config(resume_path)
-    recipe = msgspec.convert({part: saved[part] for part in _PARTS}, Recipe)
+    before = msgspec.convert({part: saved[part] for part in _PARTS}, Recipe)
+    batch_size = config.batch_size if "batch_size" in config.named else saved["batch_size"]
+    config = _for_batch(config, batch_size)
     named = [name.partition(".") for name in config.named]
     kept = {
         f"{part}.{field}": getattr(getattr(config.recipe, part), field) for part, _, field in named if part in _PARTS
     }
-    assigner = config.recipe.assigner if "assigner" in config.named else saved.get("assigner", recipe.assigner)
+    assigner = config.recipe.assigner if "assigner" in config.named else saved.get("assigner", before.assigner)
+    recipe = with_fields(before, kept)
+    schedule = fit_decays(recipe.schedule, before.schedule, config.named_in("schedule"))
+    length = {"schedule.steps", "schedule.epochs"}
+    named_before = [f"schedule.{name}" for name in saved.get(NAMED, ())]
+    if not length.isdisjoint(config.named):  # the run gets another length, in either unit
+        named_before = [name for name in named_before if name not in length]
     return replace(
         config,
-        recipe=replace(with_fields(recipe, kept), assigner=assigner, teacher=config.recipe.teacher),
+        named=tuple(dict.fromkeys([*config.named, *named_before])),
+        recipe=replace(recipe, schedule=schedule, assigner=assigner, teacher=config.recipe.teacher),
         init=config.init or saved.get("init"),
-        batch_size=config.batch_size if "batch_size" in config.named else saved["batch_size"],
+        batch_size=batch_size,
         runtime=config.runtime
         if "runtime.precision" in config.named
         else replace(config.runtime, precision=saved["precision"]),
@@ -291,6 +312,25 @@ def _named_size(config: TrainConfig) -> int | None:
     if "model.min_size" in config.named:
         return config.recipe.model.min_size
     return max(config.recipe.augment.min_sizes) if "augment.min_sizes" in config.named else None
+
+
+def _named_max_size(config: TrainConfig) -> int | None:
+    """Return the cap on the long side that a person named, likewise."""
+    if "model.max_size" in config.named:
+        return config.recipe.model.max_size
+    return config.recipe.augment.max_size if "augment.max_size" in config.named else None
+
+
+def _for_batch(config: TrainConfig, batch_size: int) -> TrainConfig:
+    """Return the configuration with a schedule for this batch, as all that is decided here is.
+
+    Values that a person named for another batch (`reference_batch`) are scaled.
+    """
+    named, schedule = config.named_in("schedule"), config.recipe.schedule
+    if "reference_batch" not in named:
+        return config
+    schedule = replace(scaled(schedule, schedule.reference_batch / batch_size, named), reference_batch=batch_size)
+    return replace(config, recipe=replace(config.recipe, schedule=schedule))
 
 
 def _about_start(init: str | None, named: str | None, at_hand: str | None, backbone: str) -> str:

@@ -18,6 +18,7 @@ from paa.assigners.rule_text import without_folder
 from paa.config import CardConfig, Recipe, to_dict
 from paa.data.index import DatasetIndex
 from paa.training.records import Record
+from paa.weights.read import is_name
 
 _TAGS = ("object-detection", "paa", "probabilistic-anchor-assignment", "pytorch")
 _METRIC = "mean_average_precision"
@@ -29,7 +30,8 @@ class CardFacts:
     """What a card says of a run beside its numbers.
 
     name: of the model. data: name of the data set. train, val: the images to train and to validate on, None without
-    validation; val_source: where the latter are from. batch_size: images of a step.
+    validation; val_source: where the latter are from. batch_size: images of a step. options: of the run, beside its
+    recipe, that decide what comes out, as on a command line.
     """
 
     name: str
@@ -40,6 +42,7 @@ class CardFacts:
     recipe: Recipe
     batch_size: int
     given: CardConfig
+    options: str = ""
 
     @property
     def init(self) -> str | None:
@@ -53,7 +56,7 @@ class CardFacts:
 
 
 def _without_folder(given: str | None) -> str | None:
-    return Path(given).name if given is not None and Path(given).is_absolute() else given
+    return given if given is None or is_name(given) else Path(given).name
 
 
 def model_card(facts: CardFacts, step: int, records: Sequence[Record], metrics: Mapping[str, Any]) -> str:
@@ -68,7 +71,7 @@ def model_card(facts: CardFacts, step: int, records: Sequence[Record], metrics: 
         f"---\n{yaml.safe_dump(_metadata(facts, best), sort_keys=False, allow_unicode=True)}---",
         f"# {facts.name}",
         _introduction(facts, step),
-        f"## Use\n\n{_use(best is not None)}",
+        f"## Use\n\n{_use(best is not None, facts.recipe)}",
         f"## Results\n\n{_results(facts, step, validations, best)}",
         *([f"## Classes\n\n{_classes(metrics)}"] if metrics else []),
         f"## Training\n\n{_training(facts, step)}",
@@ -120,21 +123,31 @@ def _introduction(facts: CardFacts, step: int) -> str:
     return (
         "An object detector, trained with [Probabilistic Anchor Assignment](https://arxiv.org/abs/2007.08103) (PAA, "
         f"ECCV 2020). It finds {classes}{more}. Its backbone is {model.backbone}; images are resized so that the short "
-        f"side is {model.min_size} pixels and the long one at most {model.max_size}.{state}"
+        f"side is {model.min_size} pixels and the long one at most {model.max_size}.{_about_tiles(facts.recipe)}{state}"
     )
 
 
-def _use(validated: bool) -> str:
+def _about_tiles(recipe: Recipe) -> str:
+    """Return a sentence about the tiles that a run was trained on, and has to detect on; empty without any."""
+    if recipe.augment.tiles is None:
+        return ""
+    return f" It was trained, and measured, on tiles of {recipe.augment.tiles.size} pixels of the images."
+
+
+def _use(validated: bool, recipe: Recipe) -> str:
     checkpoint = "best.pt" if validated else "last.pt"
-    thresholds = f"paa predict {checkpoint} photos --thresholds metrics_best.json   # each class at its best score"
-    lines = ["```text", f"paa predict {checkpoint} photos --threshold 0.4", *([thresholds] if validated else []), "```"]
+    size = None if recipe.augment.tiles is None else recipe.augment.tiles.size
+    tiled, tiles = ("", "") if size is None else (f" --tiles {size}", f", tiles={size}")
+    command = f"paa predict {checkpoint} photos{tiled}"
+    thresholds = f"{command} --thresholds metrics_best.json   # each class at its best score"
+    lines = ["```text", f"{command} --threshold 0.4", *([thresholds] if validated else []), "```"]
     return "\n".join(
         [
             "```python",
             "import paa",
             "",
             f'model = paa.load("{checkpoint}")  # from the hub: paa.PAA.from_pretrained("someone/repository")',
-            'for box, score, name in model.predict("photo.jpg").above(0.4):',
+            f'for box, score, name in model.predict("photo.jpg"{tiles}).above(0.4):',
             "    print(name, round(score, 2), box)  # x1, y1, x2, y2 in pixels",
             "```",
             "",
@@ -200,7 +213,8 @@ def _training(facts: CardFacts, step: int) -> str:
         f"{schedule.lr:.3g}.\n"
         f"- Licence: {license}.\n"
         f"- Software: paa {paa.__version__}; `recipe.json` starts the same run again: `paa train --recipe recipe.json "
-        f"--data DATA`.\n\n<details><summary>The recipe</summary>\n\n```json\n{recipe}\n```\n\n</details>"
+        f"--data DATA{facts.options}`."
+        f"\n\n<details><summary>The recipe</summary>\n\n```json\n{recipe}\n```\n\n</details>"
     )
 
 

@@ -10,11 +10,12 @@ from types import NoneType
 from typing import Any, Literal, TypeVar, get_type_hints
 
 import msgspec
+import numpy as np
 
 from paa.config import CardConfig, DataConfig, Recipe, RuntimeConfig, ValidationConfig, WeightsFormat
 from paa.errors import ConfigError
-from paa.recipes import AUTO, RECIPES, find_recipe
-from paa.training.schedule import fit_decays
+from paa.recipes import AUTO, RECIPES, file_sets, find_recipe
+from paa.training.schedule import fit_decays, scaled
 from paa.training.settings import TrainConfig
 
 C = TypeVar("C")
@@ -122,13 +123,17 @@ def build_config(
     original = find_recipe(recipe_name)
     schedule_fields = [name.removeprefix("schedule.") for name in named if name.startswith("schedule.")]
     schedule = fit_decays(recipe.schedule, original.schedule, schedule_fields)
+    if "reference_batch" in schedule_fields and recipe_name != AUTO:
+        # what is not named was written for the recipe's batch; decays that follow named steps were not
+        unnamed = {"steps", "lr", *(["decays"] if "steps" not in schedule_fields else [])} - {*schedule_fields}
+        schedule = scaled(schedule, original.schedule.reference_batch / schedule.reference_batch, unnamed)
     if output is None and isinstance(resume, Path):
         output = resume.parent
     named, auto = list(named), recipe_name == AUTO
     if recipe_name not in RECIPES:
+        if _LENGTH.isdisjoint(named) and file_sets(recipe_name, "schedule", "warmup_steps"):
+            named.append("schedule.warmup_steps")  # the file's is that of a run as long as this one
         recipe_name = Path(recipe_name).stem
-        if _LENGTH.isdisjoint(named):  # the file's warm-up is that of a run as long as this one
-            named.append("schedule.warmup_steps")
     return TrainConfig(
         data=data,
         output=output or Path("runs") / f"{recipe_name}-{data.name}",
@@ -162,6 +167,8 @@ def changed(config: C, values: Mapping[str, Any], prefix: str) -> C:
     for name, value in values.items():
         if name not in known:
             raise ConfigError(f"unknown option {prefix}{name}; known: {', '.join(prefix + other for other in known)}")
+        if isinstance(value, np.generic):
+            value = value.item()
         old = getattr(config, name)
         if is_dataclass(old) and isinstance(value, Mapping):
             new[name] = changed(old, value, f"{prefix}{name}.")

@@ -53,6 +53,7 @@ def read_data(
 
     named: the fields that a person set. A data set without a validation split is split (`data.validation_split`),
     unless other validation data is named, and so is one whose `val_fraction` is named. Never is "test" taken instead.
+    Without `keep_empty`, images without objects are left out of the training set alone.
     """
     if config.max_pixels is not None:
         limit_pixels(config.max_pixels)
@@ -61,16 +62,9 @@ def read_data(
         "skip_bad": config.skip_bad,
         "allow_outside": config.allow_outside,
     }
-    index = read_dataset(
-        config.path,
-        config.train_split,
-        images=config.images,
-        keep_empty=config.keep_empty,
-        report=report,
-        **options,
-    )
+    index = read_dataset(config.path, config.train_split, images=config.images, report=report, **options)
     if not validate:
-        return RunData(index, None, "none")
+        return RunData(_to_train_on(index, config), None, "none")
     if "val_fraction" in named:
         return _split(index, config, "as --val-fraction says")
     chosen = config.val_data is not None or not {"val_split", "val_images"}.isdisjoint(named)
@@ -91,7 +85,15 @@ def read_data(
         return _split(index, config, f"as the data set has no split {config.val_split!r}")
     if (line := overlap_warning(index, val_index)) is not None:
         log.warning(line)
-    return RunData(index, val_index, f"split {config.val_split!r}")
+    return RunData(_to_train_on(index, config), val_index, f"split {config.val_split!r}")
+
+
+def _to_train_on(index: DatasetIndex, config: DataConfig) -> DatasetIndex:
+    """Return the images to train on: all, or those with objects; DataError if there are none."""
+    kept = index if config.keep_empty else index.with_objects()
+    if not len(kept):
+        raise DataError(f"{index.root}: no images with objects to train on")
+    return kept
 
 
 def _split(index: DatasetIndex, config: DataConfig, reason: str) -> RunData:
@@ -104,6 +106,7 @@ def _split(index: DatasetIndex, config: DataConfig, reason: str) -> RunData:
     )
     if lost := [index.names[label] for label in np.setdiff1d(index.labels, train.labels)]:
         log.warning(f"all objects of class {first_few(lost)} are in the validation images: none is trained on")
+    train = _to_train_on(train, config)
     return RunData(train, val, f"a share of {config.val_fraction:g} of split {config.train_split!r}, not trained on")
 
 

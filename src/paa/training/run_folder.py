@@ -149,8 +149,8 @@ class RunFolder:
             copy_file(self.last, self.previous)
 
     def set_damaged_aside(self) -> None:
-        """Give the damaged last checkpoint another name, so that it is not kept as the previous one."""
-        if self.last.exists():
+        """Give the last checkpoint, if it is damaged, another name, so that it is not kept as the previous one."""
+        if self.last.exists() and _damage(self.last):
             self.last.replace(self.path / "damaged.pt")
 
     def write_config(self, config: dict[str, Any]) -> None:

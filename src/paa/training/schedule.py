@@ -46,7 +46,8 @@ class Schedule:
         if self.warmup_steps:
             kind = "rising from" if self.warmup == "linear" else "constant at"
             steps = f"{self.warmup_steps} step{'s' if self.warmup_steps > 1 else ''}"
-            warmup = f"warm-up {steps}, {kind} {self.lr * self.warmup_factor:.3g}"
+            within = " (the run ends within it)" if self.warmup_steps >= self.steps else ""
+            warmup = f"warm-up {steps}{within}, {kind} {self.lr * self.warmup_factor:.3g}"
         epochs = self.steps * batch_size / images
         return (
             f"schedule: {self.steps} steps of {batch_size} images ({epochs:.3g} epochs), "
@@ -124,6 +125,19 @@ def fit_decays(config: ScheduleConfig, recipe: ScheduleConfig, named: Collection
         return config
     share = config.steps / recipe.steps
     return replace(config, decays=tuple(round(decay * share) for decay in recipe.decays))
+
+
+def scaled(config: ScheduleConfig, factor: float, names: Collection[str]) -> ScheduleConfig:
+    """Return a schedule whose steps, decays and learning rate, as far as they are among `names`, are for another batch.
+
+    factor: the batch that they were written for, as a multiple of the other one.
+    """
+    values = {
+        "steps": round(config.steps * factor),
+        "decays": tuple(round(decay * factor) for decay in config.decays),
+        "lr": config.lr / factor,
+    }
+    return replace(config, **{name: value for name, value in values.items() if name in names})  # type: ignore[arg-type]
 
 
 def _check(config: ScheduleConfig, named: Collection[str]) -> None:

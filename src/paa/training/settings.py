@@ -87,6 +87,20 @@ def ineffective(config: TrainConfig, schedule: Schedule) -> list[str]:
     ]
 
 
+def sizes_apart(config: TrainConfig) -> list[str]:
+    """Return a line where a person named the image size of detection or of training alone, and the other is far off."""
+    recipe = config.recipe
+    given = {"model.min_size", "augment.min_sizes"} & set(config.named)
+    low, high = recipe.augment.scale_jitter or (1.0, 1.0)
+    sizes, size = recipe.augment.min_sizes, recipe.model.min_size
+    if config.auto or recipe.augment.tiles is not None or len(given) != 1:
+        return []
+    if min(sizes) * low <= size <= max(sizes) * high:
+        return []
+    trained = " to ".join(map(str, sizes))
+    return [f"trained on images of {trained} pixels (augment.min_sizes), detects in images of {size} (model.min_size)"]
+
+
 def assigner_of(config: TrainConfig) -> Assigner:
     """Return the rule of a run; ConfigError if there is none, or if it is code that no person named.
 
@@ -131,6 +145,7 @@ def check_settings(config: TrainConfig, world: int) -> None:
         "schedule.weight_decay": (0, schedule.weight_decay),
         "schedule.bias_lr_factor": (0, schedule.bias_lr_factor),
         "schedule.backbone_lr_factor": (0, schedule.backbone_lr_factor),
+        "schedule.decays": (0, min(schedule.decays, default=None)),
         "schedule.warmup_steps": (0, schedule.warmup_steps),
         "schedule.warmup_factor": (0, schedule.warmup_factor),
     }

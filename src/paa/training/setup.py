@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,7 +15,7 @@ import torch
 
 from paa.assigners.rule_text import parse_rule
 from paa.assigners.trial import try_rule
-from paa.config import Precision, Recipe, flat, to_dict
+from paa.config import DataConfig, Precision, Recipe, RuntimeConfig, flat, to_dict
 from paa.core.assignment import Assigner
 from paa.core.losses import paa_losses
 from paa.data.index import DatasetIndex
@@ -58,11 +59,12 @@ from paa.training.run_data import (
 from paa.training.run_folder import RunFolder
 from paa.training.run_log import open_log
 from paa.training.schedule import Schedule, make_schedule, resume_schedule
-from paa.training.settings import TrainConfig, assigner_of, check_settings, check_shares, ineffective
-from paa.training.state import TrainingState
+from paa.training.settings import TrainConfig, assigner_of, check_settings, check_shares, ineffective, sizes_apart
+from paa.training.state import CHECKSUM, NAMED, TO_RESUME, VALIDATION, TrainingState
 from paa.training.statistics import Statistics
 from paa.training.teacher import make_teacher, teacher_identity
 from paa.weights.files import read_file
+from paa.weights.read import is_name
 from paa.weights.start import load_start
 from paa.weights.state import BackboneWeights, Weights
 
@@ -116,8 +118,12 @@ def set_up(
         detector, messages = make_detector(config, index.names, weights, resume_path)
         place(detector, config, process.device, precision)
         teacher = make_teacher(config, detector, rule, precision)
-        state, lr_jump = make_state(config, detector, index, precision, resume_path)
+        state, lr_jump = make_state(config, detector, index, val_index, precision, resume_path)
         state.validation_due = state.validation_due and validate  # which may be switched off in a resumed run
+        if resume_path is not None and resume_path.resolve().parent != folder.path.resolve():
+            if process.first and state.best > 0:
+                log.info(f"the best checkpoint so far stays in {resume_path.parent}; {folder.path} gets one of its own")
+            state.forget_best()
         loader = make_loader(index, config, process, state.step, state.schedule.steps)
         check_shared_memory_of(loader, val_index, config, process)
 
@@ -137,7 +143,9 @@ def set_up(
             folder.write_config({**to_dict(config), **about, "first_checkpoint": first_checkpoint})
             folder.write_recipe(recipe)
             about_model = (config.data.name, images, val_index, val_source, recipe, config.batch_size, config.card)
-            write_card = partial(folder.write_card, CardFacts(folder.path.resolve().name, *about_model))
+            write_card = partial(
+                folder.write_card, CardFacts(folder.path.resolve().name, *about_model, options_of(config))
+            )
             write_card(state.step)
             watch = make_watch(config, folder, state, precision, rule, val_index, index, process.world)
             start_messages = auto_messages + init_messages + messages
@@ -198,7 +206,12 @@ def place(detector: Detector, config: TrainConfig, device: torch.device, precisi
 
 
 def make_state(
-    config: TrainConfig, detector: Detector, index: DatasetIndex, precision: Precision, resume_path: Path | None
+    config: TrainConfig,
+    detector: Detector,
+    index: DatasetIndex,
+    val_index: DatasetIndex | None,
+    precision: Precision,
+    resume_path: Path | None,
 ) -> tuple[TrainingState, str | None]:
     """Return the state of a run at its first step or at its checkpoint, and a line if its learning rate jumps there.
 
@@ -211,16 +224,29 @@ def make_state(
         None if schedule_config.ema is None else WeightAverage(detector, schedule_config.ema),
         make_optimizer(detector, schedule_config),
         schedule,
-        make_run_config(config, index, precision),
+        make_run_config(config, index, val_index, precision),
     )
     if resume_path is not None:
-        state.load_state_dict(read_file(resume_path).values, str(resume_path))
+        state.load_state_dict(read_file(resume_path, TO_RESUME).values, str(resume_path))
     state.schedule, lr_jump = resume_schedule(schedule, state.schedule, state.step, named)
     return state, lr_jump
 
 
-def make_run_config(config: TrainConfig, index: DatasetIndex, precision: Precision) -> dict[str, object]:
-    """Return the settings that must be the same when the run is resumed; its checkpoints hold them."""
+def make_run_config(
+    config: TrainConfig, index: DatasetIndex, val_index: DatasetIndex | None, precision: Precision
+) -> dict[str, object]:
+    """Return the settings that must be the same when the run is resumed; its checkpoints hold them.
+
+    The validation's are among them, as the best AP so far holds for the same images alone; it may be switched off.
+    """
+    validation = {}
+    if val_index is not None:
+        validation[VALIDATION] = {
+            "images": len(val_index),
+            "annotations": len(val_index.boxes),
+            "voting": config.validation.voting,
+            CHECKSUM: val_index.checksum(),
+        }
     return {
         **to_dict(config.recipe),
         "batch_size": config.batch_size,
@@ -229,8 +255,11 @@ def make_run_config(config: TrainConfig, index: DatasetIndex, precision: Precisi
         "init": config.init,
         "teacher": teacher_identity(config.recipe.teacher),
         "val_fraction": config.data.val_fraction,
+        NAMED: sorted(config.named_in("schedule")),
         "images of the data set": len(index),
         "annotations of the data set": len(index.boxes),
+        CHECKSUM: index.checksum(),
+        **validation,
     }
 
 
@@ -253,8 +282,26 @@ def as_recipe(config: TrainConfig, schedule: Schedule, precision: Precision) -> 
 
 
 def _whole_path(given: str | None) -> str | None:
-    """Return the absolute path of a file, and what is no file as it is, such as the name of weights."""
-    return str(Path(given).absolute()) if given is not None and Path(given).exists() else given
+    """Return the absolute path of a file, also of one that a resumed run does not need any more; a name as it is."""
+    if given is None or (is_name(given) and not Path(given).exists()):
+        return given
+    return str(Path(given).absolute())
+
+
+def options_of(config: TrainConfig) -> str:
+    """Return the options of a run that decide what comes out and are no part of its recipe, as on a command line."""
+    data = config.data
+    given = (
+        ("--train-split", data.train_split, DataConfig.train_split),
+        ("--val-split", data.val_split, DataConfig.val_split),
+        ("--val-fraction", data.val_fraction, None if "data.val_fraction" in config.named else DataConfig.val_fraction),
+        ("--val-num", config.validation.limit, None),
+        ("--seed", config.runtime.seed, RuntimeConfig.seed),
+    )
+    words = [f"{option} {shlex.quote(str(value))}" for option, value, default in given if value != default]
+    words += [] if data.keep_empty else ["--no-keep-empty"]
+    words += [] if config.validation.batch_size else ["--val-batch-size 0"]
+    return "".join(f" {word}" for word in words)
 
 
 def write_nothing(step: int) -> None:
@@ -334,7 +381,7 @@ def claim_folder(folder: RunFolder, config: TrainConfig, state: TrainingState, r
     elif config.resume is None or config.resume.resolve().parent != folder.path.resolve():
         folder.check_empty()
     folder.clean()
-    if resume_path == folder.previous:
+    if resume_path is not None and resume_path.resolve() == folder.previous.resolve():
         folder.set_damaged_aside()
 
 
@@ -361,5 +408,5 @@ def log_start(
     if config.runtime.deterministic and device.type == "cuda" and (model.dcn_stages or model.tower_dcn):
         # torch does not know of torchvision's operator, which adds up gradients in no fixed order
         log.warning("deformable convolutions have no deterministic form on GPUs: two runs may differ")
-    for line in ineffective(config, state.schedule) + ([lr_jump] if lr_jump else []):
+    for line in [*ineffective(config, state.schedule), *sizes_apart(config), *([lr_jump] if lr_jump else [])]:
         log.warning(line)

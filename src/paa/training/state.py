@@ -19,8 +19,17 @@ from paa.weights.files import read_file
 from paa.weights.formats import own
 from paa.weights.state import Checkpoint, load_tensors
 
-_MAY_CHANGE = ("schedule.steps", "schedule.epochs", "schedule.decays")
+NAMED = "named fields of the schedule"
+"""The setting that says which values of a run's schedule a person set, and are used as they are."""
+
+CHECKSUM, VALIDATION = "checksum of the data set", "validation"
+"""Settings that checkpoints of earlier versions lack."""
+
+_MAY_CHANGE = ("schedule.steps", "schedule.epochs", "schedule.decays", NAMED)
 """Settings that may differ when a run is resumed, so that it can be made longer or shorter."""
+
+TO_RESUME = ("last.pt", "best.pt")
+"""Checkpoints in a run's folder that it can be resumed from, the one that is meant first."""
 
 _PARTS = ("step", "best", "run_config", "optimizer")
 """What a checkpoint of any version has of its run."""
@@ -107,6 +116,10 @@ class TrainingState:
             self.schedule = Schedule(**{**training["schedule"], "decays": tuple(training["schedule"]["decays"])})
         self.validation_due = training.get("validation_due", False)  # older checkpoints: written after validating
 
+    def forget_best(self) -> None:
+        """Look for the best checkpoint anew, as in a folder that has none."""
+        self.best, self.best_step, self.since_best = -1.0, 0, 0
+
     def _lay_out_like_parameters(self) -> None:
         """Give the optimizer's tensors the memory layout of their parameters: fused steps go through both in order.
 
@@ -123,12 +136,14 @@ class TrainingState:
         defaults = {**flat(to_dict(Recipe())), "val_fraction": DataConfig.val_fraction}
         theirs, ours = {**defaults, **flat(saved)}, flat(self.run_config)
         names = dict.fromkeys([*ours, *(name for name in flat(saved) if name.startswith("augment.tiles."))])
-        check_same({n: (theirs.get(n), ours.get(n)) for n in names if n not in _MAY_CHANGE}, source)
+        unknown = [n for n in names if n.startswith((CHECKSUM, f"{VALIDATION}.")) and n not in theirs]
+        may_differ = {*_MAY_CHANGE, *unknown}
+        check_same({n: (theirs.get(n), ours.get(n)) for n in names if n not in may_differ}, source)
 
 
 def read_run_config(path: Path) -> dict[str, Any]:
     """Return the settings of the run that a checkpoint is of, under today's names; CheckpointError if it has none."""
-    content = read_file(path).values
+    content = read_file(path, TO_RESUME).values
     _check_is_of_run(content, str(path))
     saved: dict[str, Any] = own.current_names(content["training"])["run_config"]
     return saved

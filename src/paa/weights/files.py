@@ -7,6 +7,7 @@ import os
 import struct
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -35,13 +36,15 @@ class FileContent(NamedTuple):
     kind: str
 
 
-def read_file(path: Path) -> FileContent:
+def read_file(path: Path, meant: Sequence[str] = ("best.pt", "last.pt", "model.safetensors")) -> FileContent:
     """Read a checkpoint of torch (zip and legacy), a pickle of arrays, or safetensors, whatever its name ends with.
 
-    CheckpointError if there is no such file, or if the file is of another kind, damaged, or would run code.
+    meant: the files, in this order, one of which a message names where `path` is a folder: by default a run's
+    checkpoint to use, and the model in a folder of the Hugging Face hub. CheckpointError if there is no such file, or
+    if the file is of another kind, damaged, or would run code.
     """
     if not path.is_file():
-        raise CheckpointError(_no_file(path))
+        raise CheckpointError(_no_file(path, meant))
     try:
         with path.open("rb") as file:
             content = _read(file)
@@ -64,16 +67,13 @@ def read_file(path: Path) -> FileContent:
     return content
 
 
-def _no_file(path: Path) -> str:
+def _no_file(path: Path, names: Sequence[str]) -> str:
     """Return a message about a path that is not a file, with the file that may be meant."""
     if not path.is_dir():
         return nothing_at(path, "file")
-    meant = next((path / name for name in _IN_FOLDERS if (path / name).is_file()), None)
+    meant = next((path / name for name in names if (path / name).is_file()), None)
     return f"{path}: a folder, not a file" + (f": name the file in it, {meant}" if meant else "")
 
-
-_IN_FOLDERS = ("best.pt", "last.pt", "model.safetensors")
-"""Checkpoints in the folder of a run, and the model in a folder of the Hugging Face hub."""
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # the value of the first pickle in torch's legacy format
 

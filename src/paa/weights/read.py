@@ -14,7 +14,7 @@ from paa.weights.files import read_file
 from paa.weights.formats import caffe2, efficientnet_lite, mmdet, official, own, seed
 from paa.weights.formats import timm as timm_models
 from paa.weights.formats import torchvision as torchvision_models
-from paa.weights.hosted import local_file, similar
+from paa.weights.hosted import MODELS, local_file, similar
 from paa.weights.state import BackboneWeights, Checkpoint, Weights, check_fit, load_tensors
 from paa.weights.unsupported import describe_values
 
@@ -75,6 +75,12 @@ def read_start(given: str, backbone: str, format: WeightsFormat | None = None) -
     if (meant := similar(given, efficientnet_lite.NAMES)) and not Path(given).exists():
         raise CheckpointError(f"{given}: no such file, and no weights of that name; similar: {', '.join(meant)}")
     return _read(Path(given), format, backbone.removeprefix("timm/") if backbone.startswith("timm/") else "")
+
+
+def is_name(given: str) -> bool:
+    """Return whether a text names weights that are no file of a person's; there may be a file at such a path, too."""
+    library, slash, _ = given.partition("/")
+    return given in MODELS or given in efficientnet_lite.NAMES or (bool(slash) and library in LIBRARIES)
 
 
 def _read(path: Path, format: WeightsFormat | None, timm_name: str = "") -> Weights | BackboneWeights:

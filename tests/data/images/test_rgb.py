@@ -71,3 +71,13 @@ def test_as_rgb_refuses(source: object) -> None:
     with pytest.raises(ImageError, match="expected") as caught:
         as_rgb(source)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+def test_a_grey_image_of_32_bits_with_8_bit_values_is_not_taken_for_black(tmp_path: Path) -> None:
+    grey = Image.fromarray(np.full((4, 4), 218, np.uint8))
+    with pytest.raises(ImageError, match="mode I with no value above 255"):
+        as_rgb(grey.convert("I"))
+    assert as_rgb(grey).min() == 218
+    dark = Image.fromarray(np.full((4, 4), 200, np.uint16))
+    dark.save(tmp_path / "dark.png")  # 16 bits in a file are what they are
+    assert as_rgb(tmp_path / "dark.png").max() <= 1

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -220,3 +221,9 @@ def test_ctrl_c_is_as_ever_in_a_loop_of_ones_own(drawn_camera: None) -> None:
         for frame in paa.frames("camera:0"):
             if frame.index == 3:
                 os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("every", [0, 1.5, "2", True])
+def test_every_is_a_whole_number(every: Any) -> None:
+    with pytest.raises(ConfigError, match="must be a whole number of at least 1"):
+        frames("a.mp4", every)

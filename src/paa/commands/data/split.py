@@ -88,12 +88,13 @@ class SplitData(ReadOptions):
     def _name_other_splits(self, divided: Collection[str]) -> None:
         """Log which of the usual splits the data set has beside those that are divided: the new one lacks them."""
         from paa.data.all_splits import USUAL_SPLITS, split_reads
+        from paa.data.files.splits import main_name
 
         if self.path.is_file():
             return
         others: list[str] = []
         for name in USUAL_SPLITS:
-            if name in divided:
+            if main_name(name) in map(main_name, divided):
                 continue
             try:
                 reads = list(split_reads(replace(self.source(), splits=(name,)), skip_bad=True))

@@ -22,6 +22,7 @@ Rgb = npt.NDArray[np.uint8]
 def pil_to_rgb(image: Image.Image) -> Rgb:
     """Return a PIL image as RGB bytes: turned as its EXIF orientation says, transparency on white, 16 bits scaled."""
     image.load()
+    from_file = image.format is not None
     twelve_bits = image.format == "TIFF" and image.mode.startswith("I;16") and image.tag_v2.get(_BITS) == (12,)  # type: ignore[attr-defined]
     if image.getexif().get(EXIF_ORIENTATION, 1) != 1:  # exif_transpose would copy an upright image too
         image = ImageOps.exif_transpose(image)
@@ -30,6 +31,8 @@ def pil_to_rgb(image: Image.Image) -> Rgb:
         if image.mode == "I":  # the mode that older Pillow gives a 16-bit PNG
             if values.min() < 0 or values.max() > 65535:
                 raise ImageError("a grey image of more than 16 bits")
+            if not from_file and 0 < values.max() <= 255:
+                raise ImageError("mode I with no value above 255, which would be black: convert it to mode L first")
             values = values.astype(np.uint16)
         if twelve_bits:  # which Pillow gives as they are, from 0 to 4095
             values = (values.astype(np.uint32) * 65535 // 4095).astype(np.uint16)

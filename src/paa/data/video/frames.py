@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,11 @@ def frames(source: str | Path, every: int = 1) -> Iterator[Frame]:
 
     source: a file, or `camera:0` (/dev/video0), whose frames end when the camera does. every: 2 yields the first frame
     and each second one after it. Damaged parts are left out, and so is all after the place where a file cannot be read
-    on; ImageError then comes after the last frame, as it does at once for a file that is no video. ConfigError for
-    `every` below 1.
+    on; ImageError then comes after the last frame, as it does at once for a file that is no video. ConfigError
+    unless `every` is a whole number of at least 1.
     """
-    if every < 1:
-        raise ConfigError(f"--every must be at least 1, got {every}")
+    if isinstance(every, bool) or not isinstance(every, Integral) or every < 1:
+        raise ConfigError(f"--every must be a whole number of at least 1, got {every!r}")
     number = camera_number(str(source))
     return _frames_of_file(Path(source), every) if number is None else _frames_of_camera(number, every)
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from paa.inference.earlier import begins
 from paa.report.json_list import JsonListFile
 from paa.report.outputs.entry import Entry, Write
+
+_HEAD = re.compile(rb'\[\s*(\]|\{\s*"image_id": ")')
+
+
+def wrote(folder: Path) -> bool:
+    """Return whether results.json is of a prediction, whose ids are file names; those of an evaluation are numbers."""
+    return begins(folder / "results.json", _HEAD)
 
 
 @contextmanager

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 
+from paa.inference.earlier import begins
 from paa.report.outputs.entry import Write
 from paa.report.outputs.rows import COLUMNS, rows_of
 from paa.runtime.files import cannot_write
+
+_HEAD = re.compile(re.escape(",".join(COLUMNS)).encode() + rb"\r?\n")
+
+
+def wrote(folder: Path) -> bool:
+    """Return whether detections.csv has a prediction's columns."""
+    return begins(folder / "detections.csv", _HEAD)
 
 
 @contextmanager

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from paa.data.video.write import AddFrame, comment_of, video_file
+from paa.data.video.write import AddFrame, video_file
+from paa.inference.earlier import COMMENT
 from paa.report.outputs.entry import Entry, Write
 from paa.runtime.files import whole_file
 
 _MAX_JPEG_SIDE = 65_500
-_COMMENT = "detections drawn by paa"
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def drawings(folder: Path, names: tuple[str, ...]) -> Iterator[Write]:
                 save_drawing(drawing, folder / entry.drawn)
                 return
             if add is None:
-                add, added_to = video.enter_context(video_file(folder / entry.drawn, _COMMENT)), entry.drawn
+                add, added_to = video.enter_context(video_file(folder / entry.drawn, COMMENT)), entry.drawn
             add(np.asarray(drawing), entry.time)
 
         yield write
@@ -48,17 +48,6 @@ def save_drawing(drawing: Image.Image, path: Path) -> None:
     """Save a drawing as JPEG, whole or not at all; smaller where it is longer than a JPEG can be."""
     drawing.thumbnail((_MAX_JPEG_SIDE, _MAX_JPEG_SIDE))
     buffer = BytesIO()
-    drawing.save(buffer, "JPEG", quality=92, comment=_COMMENT)
+    drawing.save(buffer, "JPEG", quality=92, comment=COMMENT)
     with whole_file(path, durable=False) as temporary:
         temporary.write_bytes(buffer.getvalue())
-
-
-def is_drawing(path: Path) -> bool:
-    """Return whether a file is a drawing that a prediction wrote, which the comment in it tells."""
-    if path.suffix == ".mp4":
-        return comment_of(path) == _COMMENT
-    try:
-        with Image.open(path) as image:
-            return bool(image.info.get("comment") == _COMMENT.encode())
-    except (OSError, ValueError, Image.DecompressionBombError):
-        return False

@@ -44,6 +44,15 @@ def parquet_rows(folder: Path, names: tuple[str, ...]) -> Iterator[Write]:
         flush()
 
 
+def wrote(folder: Path) -> bool:
+    """Return whether detections.parquet has a prediction's columns."""
+    _, parquet = _pyarrow()
+    try:
+        return tuple(parquet.read_schema(folder / "detections.parquet").names) == COLUMNS
+    except (OSError, ValueError):
+        return False
+
+
 def check_pyarrow() -> None:
     """Raise ConfigError if pyarrow is not installed."""
     _pyarrow()

@@ -15,6 +15,11 @@ from paa.runtime.files import whole_file, write_text
 _LABELS, _CLASSES = "labels", "classes.txt"
 
 
+def wrote(folder: Path) -> bool:
+    """Return whether labels are of a prediction, which writes classes.txt with them; a data set has data.yaml."""
+    return (folder / _CLASSES).exists() and not (folder / "data.yaml").exists()
+
+
 def check_classes(folder: Path, names: tuple[str, ...]) -> None:
     """Raise ConfigError where earlier label files are, whose numbers stand for other classes than these."""
     listed = folder / _CLASSES

@@ -154,7 +154,7 @@ def test_boxes_are_clipped_and_empty_ones_dropped(tmp_path: Path) -> None:
     assert index.boxes.tolist() == [[0, 0, 15, 15], [70, 50, 80, 60]]
     assert report.warnings == [
         f"{path}: dropped 3 boxes that have no area inside their image",
-        f"{path}: 3 of 5 boxes leave their image by more than a pixel; "
+        f"{path}: 3 of 5 boxes leave their image by more than a pixel and are cut there; "
         "are they corners, and not x, y, width and height?",
         f"{path}: 2 of 5 boxes have a side below one pixel; are they fractions of the image's size, and not pixels?",
         f"{path}: no object of class dog",
