@@ -167,7 +167,7 @@ def test_what_lies_on_a_difficult_object_is_no_mistake_in_any_class():
     """COCO's numbers, which know crowds of a class's own alone, count it as wrong; but something is there."""
     index = make_index([(0, BOX, 0), (0, FAR, 1)], images=1, classes=2)
     difficult = replace(index, crowd=np.array([True, False]))
-    evaluation = evaluate(difficult, make_table([(0, NEAR, 1, 0.9), (0, FAR, 0, 0.8), ([600, 0, 700, 100], 0, 0.7)]))
+    evaluation = evaluate(difficult, make_table([(0, NEAR, 1, 0.9), (0, FAR, 0, 0.8), (0, [600, 0, 700, 100], 0, 0.7)]))
     assert evaluation.verdicts(0.5).tolist() == [0, 0, 0]
     assert confusion(evaluation).mistakes() == [("class 1", "class 0", 1), (BACKGROUND, "class 0", 1)]
     found = label_errors(evaluation)

@@ -143,7 +143,7 @@ def _check_not_somebody_elses(folder: Path, drawn: Collection[Path], save: Colle
     drawn: the drawings to be written. Where detections.json is no prediction's, nothing beside it is.
     """
     ours = has_records(folder)
-    named = [] if ours else [RECORDS, LEFT_OUT]
+    named = [] if ours else [RECORDS]
     for output, files in _FILES.items():
         if output in save and not (ours and _WROTE[output](folder)):
             named += files

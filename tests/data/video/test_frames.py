@@ -142,7 +142,7 @@ def test_what_is_wrong_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         next(frames(tmp_path / "none.mp4"))
     with pytest.raises(ImageError, match="cannot be read: Is a directory"):
         next(frames(tmp_path))
-    with pytest.raises(ConfigError, match="--every must be at least 1, got 0"):
+    with pytest.raises(ConfigError, match="--every must be a whole number of at least 1, got 0"):
         frames(tmp_path / "none.mp4", 0)
     path = write_video(tmp_path / "a.mp4", shades(2))
     monkeypatch.setenv("PAA_MAX_PIXELS", "3000")
