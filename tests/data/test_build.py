@@ -70,7 +70,8 @@ def test_boxes_are_clipped_and_those_without_area_dropped(tmp_path: Path) -> Non
     assert len(index.boxes) == 4
     assert report.warnings == [
         "notes: dropped 2 boxes that have no area inside their image",
-        "notes: 2 of 6 boxes leave their image by more than a pixel; are they corners, and not x, y, width and height?",
+        "notes: 2 of 6 boxes leave their image by more than a pixel and are cut there; "
+        "are they corners, and not x, y, width and height?",
         "notes: 1 of 6 boxes have a side below one pixel; are they fractions of the image's size, and not pixels?",
     ]
 

@@ -59,3 +59,4 @@ def test_images_of_two_folders_with_the_same_names_are_not_taken_for_each_other(
     given = ["set/train/1.jpg", "set/val/1.jpg", "set/val/1.jpg", "set/train/2.jpg", "set/train/3.jpg"]
     assert find_images(index, given).tolist() == [UNKNOWN, 0, 0, 1, UNKNOWN]
     assert find_images(index, ["a/1.jpg", "b/1.jpg"]).tolist() == [0, 0]  # which of them is meant, nothing says
+    assert find_images(index, ["val/1.jpg", "1.jpg", "1", "set/train/1"]).tolist() == [0, 0, 0, UNKNOWN]

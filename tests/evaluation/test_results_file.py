@@ -217,7 +217,7 @@ def test_files_of_results_are_recognised(tmp_path: Path, checkpoint: Path) -> No
 def test_results_know_their_images_when_others_come_or_go(tmp_path: Path) -> None:
     """Files of labels name no ids: an image's is its place among them."""
     index, table = random_set(3)
-    places = replace(index, image_ids=np.arange(1, len(index) + 1))
+    places = replace(index, image_ids=np.arange(1, len(index) + 1), ids_are_places=True)
     write_results(tmp_path / "results.json", places, table)
     fewer = places.select(np.arange(1, len(index)))
     fewer = replace(fewer, image_ids=np.arange(1, len(fewer) + 1))
@@ -226,5 +226,6 @@ def test_results_know_their_images_when_others_come_or_go(tmp_path: Path) -> Non
     assert again.image.tolist() == (table.image[table.image > 0] - 1).tolist()
     assert len(report.left_out) == (table.image == 0).sum() > 0
     assert "is no image of the data set" in report.left_out[0]
-    with_ids = replace(index, image_ids=np.arange(len(index)) + 7)
-    assert "file" not in coco_results(with_ids, table)[0]
+    assert [result["image_id"] for result in coco_results(index, table)] == index.image_ids[table.image].tolist()
+    part = coco_results(places.select(np.arange(3, len(index))), table.select(table.image == 5))
+    assert {result["image_id"] for result in part} == {"8.jpg"}

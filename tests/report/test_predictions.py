@@ -217,7 +217,7 @@ def test_every_output_holds_the_detections(tmp_path: Path, model: PAA, images: l
         }
 
     assert (out / "classes.txt").read_text().splitlines() == list(model.names)
-    assert {path.name for path in (out / "labels").iterdir()} == {"a.txt", "a-2.txt", "a-2-2.txt", "a-3.txt"}
+    assert {path.name for path in (out / "labels").glob("*.txt")} == {"a.txt", "a-2.txt", "a-2-2.txt", "a-3.txt"}
     for stem, record, found in zip(("a", "a-2", "a-2-2", "a-3"), records, expected.values()):
         text = (out / "labels" / f"{stem}.txt").read_text()
         values = np.array([line.split() for line in text.splitlines()], np.float64).reshape(-1, 5)
@@ -274,7 +274,7 @@ def test_no_detection_at_all(tmp_path: Path, model: PAA, images: list[Path]) -> 
     assert (tmp_path / "results.json").read_text() == "[]\n"
     assert len((tmp_path / "detections.csv").read_text().splitlines()) == 1
     assert arrow.read_table(tmp_path / "detections.parquet").num_rows == 0
-    assert [path.read_text() for path in (tmp_path / "labels").iterdir()] == [""] * 4
+    assert [path.read_text() for path in (tmp_path / "labels").glob("*.txt")] == [""] * 4
 
 
 def test_without_pyarrow(tmp_path: Path, model: PAA, images: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,10 +320,11 @@ def test_an_earlier_prediction_does_not_make_other_files_its_own(
     write_predictions(model, named(images[:1]), tmp_path, save=("csv",))
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / "a.txt").write_text("0 0.5 0.5 0.1 0.1")
+    (tmp_path / "classes.txt").write_text("".join(f"{name}\n" for name in model.names))
     (tmp_path / "results.json").write_text('[{"image_id": 1, "category_id": 1}]')
     (tmp_path / "detections.parquet").write_text("no table")
     outputs: list[tuple[PredictionOutput, str]] = [
-        ("yolo", "labels"),
+        ("yolo", "classes.txt"),
         ("coco", "results.json"),
         ("parquet", "detections.parquet"),
     ]

@@ -126,11 +126,14 @@ def test_what_cannot_be_changed(config: Any, values: dict[str, Any], says: str) 
 
 
 @pytest.mark.parametrize(
-    ("named", "lr", "steps"), [((), 0.01, 90_000), (("lr",), 0.01, 90_000), (("steps",), 0.01, 2_000)]
+    ("named", "lr", "steps"), [((), 0.01, 90_000), (("lr",), 5e-5, 90_000), (("steps",), 0.01, 500)]
 )
 def test_a_reference_batch_is_that_of_the_named_values_alone(named: tuple[str, ...], lr: float, steps: int) -> None:
-    """At batch 16: a rate of 0.02 and 1000 steps, for a batch of 32; the recipe's own are for 16."""
-    values = {"reference_batch": 32, **{name: {"lr": 0.02, "steps": 1_000}[name] for name in named}}
+    """At batch 16: a rate of 0.3125 for a batch of 100,000, and 1000 steps of 8; the recipe's own are for 16."""
+    values = {
+        "reference_batch": 8 if "steps" in named else 100_000,
+        **{name: {"lr": 0.3125, "steps": 1_000}[name] for name in named},
+    }
     recipe = replace(RECIPES["r50_1x"], schedule=replace(RECIPES["r50_1x"].schedule, **values))
     config = build_config(
         "r50_1x",

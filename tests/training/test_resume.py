@@ -449,3 +449,31 @@ def test_a_folder_given_to_resume_is_answered_with_its_last_checkpoint(tmp_path:
     first = train(micro(tmp_path / "run", validation={"batch_size": 2, "interval": 2}), CPU)
     with pytest.raises(CheckpointError, match=re.escape(f"name the file in it, {first.last}")):
         train(micro(tmp_path / "new", resume=first.folder), CPU)
+
+
+def test_a_checkpoint_that_is_a_link_is_of_its_folder(
+    tmp_path: Path, micro: Micro, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where checkpoints are kept on another disk: the best one stays the best."""
+    monkeypatch.setattr(engine, "evaluate_weights", fake_validation)
+    first = train(micro(tmp_path / "run", **VALIDATED), CPU, stop_at(2, "AP"))
+    first.last.rename(tmp_path / "elsewhere.pt")
+    first.last.symlink_to(tmp_path / "elsewhere.pt")
+    resumed = train(micro(tmp_path / "run", resume="last", **VALIDATED), CPU, stop_at(3, "AP"))
+    assert resumed.best is not None
+    assert load(resumed.best)["training"]["best_step"] == 2
+
+
+def test_a_validation_that_was_off_for_a_while_is_the_same_again(tmp_path: Path, micro: Micro) -> None:
+    train(micro(tmp_path / "run", **VALIDATED), CPU, stop_at(1, "AP"))
+    train(micro(tmp_path / "run", resume="last", validation={"batch_size": 0}), CPU, stop_at(2))
+    other = {"validation": {**VALIDATED["validation"], "limit": 1}}
+    with pytest.raises(ConfigError, match=re.escape("validation.images 2, not 1")):
+        train(micro(tmp_path / "run", resume="last", **other), CPU)
+    assert train(micro(tmp_path / "run", resume="last", **VALIDATED), CPU).step == 4
+
+
+def test_a_finished_run_that_is_resumed_elsewhere_is_there(tmp_path: Path, micro: Micro, whole: TrainResult) -> None:
+    again = train(micro(tmp_path / "new", resume=whole.last), CPU)
+    assert again.last.exists()
+    assert not differences(load(whole.last)["model"], load(again.last)["model"])

@@ -175,7 +175,8 @@ class Eval:
         changed = [
             each.name for each in fields(default) if getattr(inference, each.name) != getattr(default, each.name)
         ]
-        options = [{"views": "multi-scale"}.get(name, name.replace("_", "-")) for name in changed]
+        names = {"views": "multi-scale", "voting": "no-voting"}
+        options = [names.get(name, name.replace("_", "-")) for name in changed]
         options += [] if self.checkpoint_format is None else ["checkpoint-format"]
         if options:
             raise ConfigError(

@@ -178,7 +178,7 @@ class Train:
                 teacher=self.teacher,
             ),
             DataConfig(**vars(self.data)),
-            ValidationConfig(**vars(self.validation)),
+            ValidationConfig(**vars(self.validation) | {"batch_size": max(self.validation.batch_size, 0)}),
             self.runtime,
             output=self.output,
             batch_size=self.batch_size,

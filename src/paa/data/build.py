@@ -27,17 +27,18 @@ class RawSplit:
     """The content of a split's files, unchecked: I images and A boxes.
 
     source: the file or folder that messages name. root: the folder that file_names are relative to, unless absolute.
-    sizes (I, 2): (height, width), 0 where the files give none. images (A,): the position of each box's image.
-    boxes (A, 4): continuous xyxy in pixels, or with `normalised` in fractions of the image's size. labels (A,): the
-    files' own, which `classes.mapping` translates. crowd (A,): crowd or difficult. areas (A,): NaN where the box's own
-    area is to be used. describe: returns a name for the annotation of a row, for messages.
+    image_ids (I,): None where the files give none. sizes (I, 2): (height, width), 0 where they give none. images (A,):
+    the position of each box's image. boxes (A, 4): continuous xyxy in pixels, or with `normalised` in fractions of the
+    image's size. labels (A,): the files' own, which `classes.mapping` translates. crowd (A,): crowd or difficult. areas
+    (A,): NaN where the box's own area is to be used. describe: returns a name for the annotation of a row, for
+    messages.
     """
 
     source: Path
     root: Path
     classes: Classes
     file_names: Sequence[str]
-    image_ids: npt.NDArray[np.int64]
+    image_ids: npt.NDArray[np.int64] | None
     sizes: npt.NDArray[np.int32]
     images: npt.NDArray[np.int64]
     boxes: npt.NDArray[np.float64]
@@ -69,12 +70,12 @@ def build_index(raw: RawSplit, keep_empty: bool, report: ReadReport) -> DatasetI
 
     rows = np.flatnonzero(kept)
     rows = rows[np.argsort(raw.images[rows], kind="stable")]
-    counts = np.bincount(raw.images[rows], minlength=len(raw.image_ids))
+    counts = np.bincount(raw.images[rows], minlength=len(raw.file_names))
     areas = np.where((raw.areas >= 0) & (raw.areas <= _LARGEST_AREA), raw.areas, sides.prod(1))
     index = DatasetIndex(
         root=raw.root,
         file_names=np.array([name.encode("utf-8", "surrogateescape") for name in raw.file_names], np.bytes_),
-        image_ids=raw.image_ids,
+        image_ids=np.arange(1, len(raw.file_names) + 1) if raw.image_ids is None else raw.image_ids,
         sizes=sizes,
         offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         boxes=boxes[rows],
@@ -83,6 +84,7 @@ def build_index(raw: RawSplit, keep_empty: bool, report: ReadReport) -> DatasetI
         areas=areas[rows].astype(np.float32),
         names=raw.classes.names,
         category_ids=raw.classes.category_ids,
+        ids_are_places=raw.image_ids is None,
     )
     return _select_images(raw.source, index, usable, keep_empty, report)
 

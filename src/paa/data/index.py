@@ -43,6 +43,7 @@ class DatasetIndex:
     areas (A,): float32, square pixels (COCO's own `area`, else the box's), which evaluation uses for its size ranges.
     names: class names by label. category_ids (C,): int64, the ids in the file by label.
     windows: the part of its file that each image is; None: every image is a whole file.
+    ids_are_places: whether the data set names no ids, so that an image's is its place among the images.
     """
 
     root: Path
@@ -57,6 +58,7 @@ class DatasetIndex:
     names: tuple[str, ...]
     category_ids: npt.NDArray[np.int64]
     windows: Windows | None = None
+    ids_are_places: bool = False
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -105,4 +107,5 @@ class DatasetIndex:
             names=self.names,
             category_ids=self.category_ids,
             windows=None if self.windows is None else self.windows.select(images),
+            ids_are_places=self.ids_are_places,
         )

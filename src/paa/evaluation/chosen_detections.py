@@ -36,13 +36,16 @@ def on_crowds_alone(evaluation: Evaluation) -> npt.NDArray[np.bool_]:
     index, table = evaluation.index, evaluation.table
     alone = np.zeros(len(table), np.bool_)
     owner = np.repeat(np.arange(len(index)), np.diff(index.offsets))
+    order = np.argsort(table.image, kind="stable")
+    starts = np.searchsorted(table.image[order], np.arange(len(index) + 1))
     for image in np.unique(owner[index.crowd]).tolist():
-        rows = np.flatnonzero(table.image == image)
+        rows = order[starts[image] : starts[image + 1]]
         here = slice(*index.offsets[image : image + 2].tolist())
         found, crowd = table.boxes[rows][:, None], index.crowd[here]
         crowds, objects = index.boxes[here][crowd], index.boxes[here][~crowd]
         sides = np.minimum(found[..., 2:], crowds[:, 2:]) - np.maximum(found[..., :2], crowds[:, :2])
-        shared = sides.clip(min=0).prod(-1) >= 0.5 * (found[..., 2:] - found[..., :2]).prod(-1)
+        shared = sides.clip(min=0).prod(-1)
+        hidden = (shared > 0) & (shared >= 0.5 * (found[..., 2:] - found[..., :2]).prod(-1))
         overlaps = iou(torch.from_numpy(found), torch.from_numpy(objects)).numpy()
-        alone[rows] = shared.any(1) & ~(overlaps >= 0.5).any(1)
+        alone[rows] = hidden.any(1) & ~(overlaps >= 0.5).any(1)
     return alone

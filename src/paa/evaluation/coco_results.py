@@ -17,23 +17,29 @@ from paa.runtime.files import write_text
 def coco_results(index: DatasetIndex, table: DetectionTable) -> list[dict[str, Any]]:
     """Return the detections in COCO's result format: the data set's own ids, `bbox` as xywh in pixels.
 
-    Where the images' ids are but their places in the data set, as where files of labels name no ids, each result has
-    its image's `file` too, by which it is known when images come or go.
+    Where the images' ids are but their places, `image_id` is the name of the file, which stays when images come or go.
     """
+    ids: list[int | str] = index.image_ids.tolist()
+    if index.ids_are_places:
+        ids = [_name(name, place) for name, place in zip(index.file_names.tolist(), ids)]
     columns = (
-        index.image_ids[table.image].tolist(),
+        [ids[image] for image in table.image.tolist()],
         index.category_ids[table.labels].tolist(),
         xywh(table.boxes).tolist(),
         table.scores.tolist(),
     )
-    results: list[dict[str, Any]] = [
+    return [
         {"image_id": image, "category_id": category, "bbox": box, "score": score}
         for image, category, box, score in zip(*columns)
     ]
-    if np.array_equal(index.image_ids, np.arange(1, len(index) + 1)):
-        for result, image in zip(results, table.image.tolist()):
-            result["file"] = bytes(index.file_names[image]).decode("utf-8", "backslashreplace")
-    return results
+
+
+def _name(file_name: bytes, place: int | str) -> int | str:
+    """Return the name of an image's file, or its place where the name is no text that JSON can hold."""
+    try:
+        return file_name.decode("utf-8")
+    except UnicodeDecodeError:
+        return place
 
 
 def write_results(path: Path, index: DatasetIndex, table: DetectionTable) -> None:

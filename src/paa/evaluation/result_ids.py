@@ -61,14 +61,16 @@ def _without_others(index: DatasetIndex, ids: Sequence[Id], found: npt.NDArray[n
     for position, texts in texts_of.items():
         if len(texts) > 1:
             path = PurePosixPath(index.path(position).absolute().as_posix())
-            shared = {text: _shared_parts(PurePosixPath(text.replace("\\", "/")), path) for text in texts}
-            others |= {text for text, parts in shared.items() if parts < max(shared.values())}
+            paths = {text: PurePosixPath(text.replace("\\", "/")) for text in texts}
+            shared = {text: _shared_folders(given_path, path) for text, given_path in paths.items()}
+            # a text without further folders contradicts nothing
+            others |= {text for text in texts if len(paths[text].parts) - 1 > shared[text] < max(shared.values())}
     if not others:
         return found
     return np.where([given in others for given in ids], UNKNOWN, found)
 
 
-def _shared_parts(given: PurePosixPath, path: PurePosixPath) -> int:
+def _shared_folders(given: PurePosixPath, path: PurePosixPath) -> int:
     """Return how many folders two paths share, from the last one on; their file names are known to be equal."""
     pairs = zip(reversed(given.parts[:-1]), reversed(path.parts[:-1]))
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

@@ -26,12 +26,6 @@ class _Result(msgspec.Struct, gc=False):
     category_id: Id
     bbox: tuple[float, float, float, float]
     score: float
-    file: str | None = None
-
-    @property
-    def image(self) -> Id:
-        """What names the image: its id, or the file that an evaluation wrote beside an id that is but a place."""
-        return self.image_id if self.file is None or isinstance(self.image_id, str) else self.file
 
 
 _FIELDS: dict[str, tuple[Any, str]] = {
@@ -57,14 +51,13 @@ def is_results_file(path: Path) -> bool:
 def read_results(path: Path, index: DatasetIndex, report: ReadReport) -> DetectionTable:
     """Return the detections of a file in COCO's result format: a list of {image_id, category_id, bbox, score}.
 
-    image_id and category_id: as `find_images` and `find_classes` take them. Beside an id that is a number, the `file`
-    that `coco_results` writes tells the image. bbox: x, y, width, height in pixels. score:
+    image_id and category_id: as `find_images` and `find_classes` take them. bbox: x, y, width, height in pixels. score:
     any finite number. Values are kept in single precision. A result that cannot be used goes to `report.leave_out`,
     which stops or skips as the user chose. Raises DataError for a file that is no such list, AnnotationError for a
     result.
     """
     results, numbers = _decode(path, report)
-    images = find_images(index, [result.image for result in results])
+    images = find_images(index, [result.image_id for result in results])
     labels = find_classes(index, [result.category_id for result in results])
     xywh = np.array([result.bbox for result in results], np.float64).reshape(-1, 4)
     with np.errstate(over="ignore"):
@@ -109,8 +102,7 @@ def _decode_slowly(path: Path, text: bytes, report: ReadReport) -> tuple[list[_R
         if problem := _malformed(entry):
             report.leave_out(f"{path}: result {number}: {problem}", AnnotationError)
         else:
-            file = {"file": entry["file"]} if isinstance(entry.get("file"), str) else {}
-            results.append(msgspec.convert({field: entry[field] for field in _FIELDS} | file, _Result))
+            results.append(msgspec.convert({field: entry[field] for field in _FIELDS}, _Result))
             numbers.append(number)
     return results, numbers
 
@@ -132,9 +124,9 @@ def _malformed(entry: Any) -> str:
 def _problem(result: _Result, image: int, label: int, index: DatasetIndex) -> str:
     """Return why a result cannot be used. image, label: what its ids were found to mean."""
     if image == AMBIGUOUS:
-        return f"image_id {_shown(result.image)} fits several images; give the name with its folder, or the id"
+        return f"image_id {_shown(result.image_id)} fits several images; give the name with its folder, or the id"
     if image < 0:
-        return f"image_id {_shown(result.image)} is no image of the data set, whose ids are {_known_images(index)}"
+        return f"image_id {_shown(result.image_id)} is no image of the data set, whose ids are {_known_images(index)}"
     if label < 0:
         classes = first_few(f"{number} ({name})" for number, name in zip(index.category_ids.tolist(), index.names))
         return f"category_id {_shown(result.category_id)} is no class of the data set, which has {classes}"

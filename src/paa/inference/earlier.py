@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
@@ -28,10 +29,20 @@ def is_drawing(path: Path) -> bool:
         return False
 
 
-def drawings_in(folder: Path) -> set[Path]:
-    """Return the drawings of earlier predictions in a folder, by their comments and by what detections.json names."""
-    drawn = {path.resolve() for suffix in ("*.jpg", "*.mp4") for path in folder.glob(suffix) if is_drawing(path)}
-    return drawn | named_drawings(folder)
+def drawn_in(folder: Path | None) -> Callable[[Path], bool]:
+    """Return what tells whether a file is a drawing of an earlier prediction into a folder; None: no file is.
+
+    By what detections.json names, and by the comments of files in the folder itself.
+    """
+    if folder is None:
+        return lambda path: False
+    named, own = named_drawings(folder), folder.resolve()
+
+    def is_drawn(path: Path) -> bool:
+        whole = path.resolve()
+        return whole in named or (whole.parent == own and whole.suffix in (".jpg", ".mp4") and is_drawing(whole))
+
+    return is_drawn
 
 
 def named_drawings(folder: Path) -> set[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +22,7 @@ from paa.data.video.frames import expected_frames, frames
 from paa.data.video.recognise import SUFFIXES as VIDEO_SUFFIXES
 from paa.data.video.recognise import camera_number, is_video
 from paa.errors import DataError
-from paa.inference.earlier import drawings_in
+from paa.inference.earlier import drawn_in
 from paa.runtime.interrupt import interrupt_as_end
 from paa.runtime.urls import nothing_at
 
@@ -101,7 +101,7 @@ def find_sources(given: Sequence[str], output: Path | None = None) -> list[Named
 
     A file is a video by its suffix, or by its content where it has none of an image or a video. output: as there.
     """
-    drawn = set() if output is None else drawings_in(output)
+    drawn = drawn_in(output)
     images = _image_suffixes()
     found: list[Named] = []
     for text in given:
@@ -126,20 +126,18 @@ def find_images(paths: Sequence[Path], output: Path | None = None) -> list[Path]
     output: the folder for results, of which the drawings of an earlier run are not taken as images. DataError for a
     path that does not exist, and for a folder or a pattern without images.
     """
-    drawn = set() if output is None else drawings_in(output)
+    drawn = drawn_in(output)
     suffixes = _image_suffixes()
     return [file for path in paths for file in _files(path, suffixes, drawn, ("image", "images"))]
 
 
-def _files(path: Path, suffixes: frozenset[str], drawn: set[Path], what: tuple[str, str]) -> list[Path]:
+def _files(path: Path, suffixes: frozenset[str], drawn: Callable[[Path], bool], what: tuple[str, str]) -> list[Path]:
     """Return the files that a path, folder or pattern stands for, in folders and patterns those with the suffixes.
 
-    drawn: files that are left out there. what: the words for one such file and for several, for messages.
+    drawn: which are left out there. what: the words for one such file and for several, for messages.
     """
     if path.is_dir():
-        inside = [p for p in files_in(path, recursive=True) if p.suffix.lower() in suffixes]
-        if drawn:
-            inside = [p for p in inside if p.resolve() not in drawn]
+        inside = [p for p in files_in(path, recursive=True) if p.suffix.lower() in suffixes and not drawn(p)]
         if not inside:
             known = ", ".join(sorted(decodable_suffixes() | (suffixes & VIDEO_SUFFIXES)))
             raise DataError(f"{path}: no {what[1]} in this folder ({known})")
@@ -149,7 +147,7 @@ def _files(path: Path, suffixes: frozenset[str], drawn: set[Path], what: tuple[s
     if glob.has_magic(str(path)):
         # Path.glob takes no absolute pattern, and hidden files too
         fitting = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
-        inside = [p for p in fitting if p.suffix.lower() in suffixes and p.is_file() and p.resolve() not in drawn]
+        inside = [p for p in fitting if p.suffix.lower() in suffixes and p.is_file() and not drawn(p)]
         if not inside:
             raise DataError(f"{path}: no {what[0]} fits this pattern")
         return inside

@@ -27,10 +27,10 @@ from paa.runtime.files import whole_file, write_text
 log = logging.getLogger("paa")
 
 RESULTS = "results.json"
+"""The file of an evaluation's detections."""
 SHEET = "sheet.jpg"
 WRITTEN = ("metrics.json", "analysis.json", "report.html", RESULTS, "report.md", "precision_recall.png", SHEET)
 """All that an evaluation may write."""
-"""The file of an evaluation's detections."""
 
 
 def write_evaluation(folder: Path, report: EvaluationReport) -> None:

@@ -21,7 +21,7 @@ from paa.runtime.device import has_bfloat16
 from paa.runtime.distributed import Process
 from paa.training.init import read_init
 from paa.training.run_data import cut_tiles
-from paa.training.schedule import fit_decays, scaled
+from paa.training.schedule import fit_decays, for_batch
 from paa.training.settings import TrainConfig
 from paa.training.state import NAMED, read_run_config
 from paa.weights.at_hand import best_start
@@ -326,10 +326,7 @@ def _for_batch(config: TrainConfig, batch_size: int) -> TrainConfig:
 
     Values that a person named for another batch (`reference_batch`) are scaled.
     """
-    named, schedule = config.named_in("schedule"), config.recipe.schedule
-    if "reference_batch" not in named:
-        return config
-    schedule = replace(scaled(schedule, schedule.reference_batch / batch_size, named), reference_batch=batch_size)
+    schedule = for_batch(config.recipe.schedule, batch_size, config.named_in("schedule"))
     return replace(config, recipe=replace(config.recipe, schedule=schedule))
 
 

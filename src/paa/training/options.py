@@ -15,7 +15,7 @@ import numpy as np
 from paa.config import CardConfig, DataConfig, Recipe, RuntimeConfig, ValidationConfig, WeightsFormat
 from paa.errors import ConfigError
 from paa.recipes import AUTO, RECIPES, file_sets, find_recipe
-from paa.training.schedule import fit_decays, scaled
+from paa.training.schedule import fit_decays, for_batch
 from paa.training.settings import TrainConfig
 
 C = TypeVar("C")
@@ -123,10 +123,10 @@ def build_config(
     original = find_recipe(recipe_name)
     schedule_fields = [name.removeprefix("schedule.") for name in named if name.startswith("schedule.")]
     schedule = fit_decays(recipe.schedule, original.schedule, schedule_fields)
-    if "reference_batch" in schedule_fields and recipe_name != AUTO:
-        # what is not named was written for the recipe's batch; decays that follow named steps were not
-        unnamed = {"steps", "lr", *(["decays"] if "steps" not in schedule_fields else [])} - {*schedule_fields}
-        schedule = scaled(schedule, original.schedule.reference_batch / schedule.reference_batch, unnamed)
+    recipe_batch = original.schedule.reference_batch
+    if recipe_name != AUTO:  # whose batch is not decided yet
+        images = recipe_batch if batch_size is None else batch_size
+        schedule = for_batch(schedule, images, schedule_fields, recipe_batch)
     if output is None and isinstance(resume, Path):
         output = resume.parent
     named, auto = list(named), recipe_name == AUTO
@@ -138,7 +138,7 @@ def build_config(
         data=data,
         output=output or Path("runs") / f"{recipe_name}-{data.name}",
         recipe=replace(recipe, schedule=schedule),
-        batch_size=original.schedule.reference_batch if batch_size is None else batch_size,
+        batch_size=recipe_batch if batch_size is None else batch_size,
         accumulate=accumulate,
         validation=validation,
         runtime=runtime if "runtime.precision" in named else replace(runtime, precision=original.precision),

@@ -127,17 +127,27 @@ def fit_decays(config: ScheduleConfig, recipe: ScheduleConfig, named: Collection
     return replace(config, decays=tuple(round(decay * share) for decay in recipe.decays))
 
 
-def scaled(config: ScheduleConfig, factor: float, names: Collection[str]) -> ScheduleConfig:
-    """Return a schedule whose steps, decays and learning rate, as far as they are among `names`, are for another batch.
+def for_batch(
+    config: ScheduleConfig, batch_size: int, named: Collection[str], recipe_batch: int | None = None
+) -> ScheduleConfig:
+    """Return a schedule whose `reference_batch` a person named, as it is for `batch_size` images a step.
 
-    factor: the batch that they were written for, as a multiple of the other one.
+    Only what is `named` was written for the reference batch, and decays that follow named steps. recipe_batch: the one
+    for which the rest was written; by default `batch_size`. Any other schedule is returned as it is.
     """
-    values = {
-        "steps": round(config.steps * factor),
-        "decays": tuple(round(decay * factor) for decay in config.decays),
-        "lr": config.lr / factor,
-    }
-    return replace(config, **{name: value for name, value in values.items() if name in names})  # type: ignore[arg-type]
+    if "reference_batch" not in named or min(config.reference_batch, batch_size) < 1:  # what cannot be is refused later
+        return config
+    own = (batch_size if recipe_batch is None else recipe_batch) / batch_size
+    given = config.reference_batch / batch_size
+    steps, lr = (given if name in named else own for name in ("steps", "lr"))
+    decays = steps if "decays" not in named else given
+    return replace(
+        config,
+        steps=round(config.steps * steps),
+        decays=tuple(round(decay * decays) for decay in config.decays),
+        lr=config.lr / lr,
+        reference_batch=batch_size,
+    )
 
 
 def _check(config: ScheduleConfig, named: Collection[str]) -> None:

@@ -15,7 +15,7 @@ import torch
 
 from paa.assigners.rule_text import parse_rule
 from paa.assigners.trial import try_rule
-from paa.config import DataConfig, Precision, Recipe, RuntimeConfig, flat, to_dict
+from paa.config import DataConfig, Precision, Recipe, RuntimeConfig, ValidationConfig, flat, to_dict
 from paa.core.assignment import Assigner
 from paa.core.losses import paa_losses
 from paa.data.index import DatasetIndex
@@ -120,9 +120,9 @@ def set_up(
         teacher = make_teacher(config, detector, rule, precision)
         state, lr_jump = make_state(config, detector, index, val_index, precision, resume_path)
         state.validation_due = state.validation_due and validate  # which may be switched off in a resumed run
-        if resume_path is not None and resume_path.resolve().parent != folder.path.resolve():
+        if resume_path is not None and resume_path.parent.resolve() != folder.path.resolve():
             if process.first and state.best > 0:
-                log.info(f"the best checkpoint so far stays in {resume_path.parent}; {folder.path} gets one of its own")
+                log.info(f"the best checkpoint so far stays in {resume_path.parent}; {folder.path} begins without one")
             state.forget_best()
         loader = make_loader(index, config, process, state.step, state.schedule.steps)
         check_shared_memory_of(loader, val_index, config, process)
@@ -296,10 +296,14 @@ def options_of(config: TrainConfig) -> str:
         ("--val-split", data.val_split, DataConfig.val_split),
         ("--val-fraction", data.val_fraction, None if "data.val_fraction" in config.named else DataConfig.val_fraction),
         ("--val-num", config.validation.limit, None),
+        ("--val-interval", config.validation.interval, ValidationConfig.interval),
+        ("--patience", config.validation.patience, None),
         ("--seed", config.runtime.seed, RuntimeConfig.seed),
     )
     words = [f"{option} {shlex.quote(str(value))}" for option, value, default in given if value != default]
+    words += [] if data.val_data is None else ["--val-data VAL_DATA"]
     words += [] if data.keep_empty else ["--no-keep-empty"]
+    words += [] if config.validation.voting else ["--no-voting"]
     words += [] if config.validation.batch_size else ["--val-batch-size 0"]
     return "".join(f" {word}" for word in words)
 
@@ -378,10 +382,10 @@ def claim_folder(folder: RunFolder, config: TrainConfig, state: TrainingState, r
     if config.resume == "last":
         if state.step == 0 and folder.checkpoint_to_resume() is not None:
             raise RunError(f"{folder.path}: another process trained this run meanwhile; give the same command again")
-    elif config.resume is None or config.resume.resolve().parent != folder.path.resolve():
+    elif config.resume is None or config.resume.parent.resolve() != folder.path.resolve():
         folder.check_empty()
     folder.clean()
-    if resume_path is not None and resume_path.resolve() == folder.previous.resolve():
+    if resume_path is not None and resume_path.name == folder.previous.name:
         folder.set_damaged_aside()
 
 

@@ -97,6 +97,8 @@ class TrainingState:
             raise ConfigError(f"{source}: was trained on classes {classes}")
         training = own.current_names(content["training"])
         self._check_run_config(training["run_config"], source)
+        if VALIDATION in training["run_config"]:  # also for a part of the run that validates nothing
+            self.run_config.setdefault(VALIDATION, training["run_config"][VALIDATION])
         load_tensors(self.evaluated, content["model"], source)
         if self.average is not None:
             load_tensors(self.detector, training["weights"], source)

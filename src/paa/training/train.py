@@ -99,6 +99,8 @@ def train(
             )
         if (line := run.finite.summary()) is not None:
             log.warning(line)
+        if not process.gather(run.folder.last.exists())[0]:  # a finished run that was resumed in another folder
+            run.save_step()
         left_out = run.note_left_out(config.data.train_split, run.loader.left_out)
         for line in left_out_lines(left_out, f"{config.data.train_split}, while training"):
             log.info(line)

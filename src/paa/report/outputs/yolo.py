@@ -13,11 +13,13 @@ from paa.report.outputs.entry import Entry, Write
 from paa.runtime.files import whole_file, write_text
 
 _LABELS, _CLASSES = "labels", "classes.txt"
+_MARK = ".predicted"
+"""An empty file among labels that a prediction wrote: nothing in them tells them from those that people drew."""
 
 
 def wrote(folder: Path) -> bool:
-    """Return whether labels are of a prediction, which writes classes.txt with them; a data set has data.yaml."""
-    return (folder / _CLASSES).exists() and not (folder / "data.yaml").exists()
+    """Return whether labels are of a prediction, which leaves its mark beside them."""
+    return (folder / _LABELS / _MARK).exists()
 
 
 def check_classes(folder: Path, names: tuple[str, ...]) -> None:
@@ -37,6 +39,7 @@ def yolo_labels(folder: Path, names: tuple[str, ...]) -> Iterator[Write]:
     """
     labels = folder / _LABELS
     labels.mkdir(exist_ok=True)
+    (labels / _MARK).touch()
     write_text(folder / _CLASSES, _listed(names))
 
     def write(entry: Entry) -> None:

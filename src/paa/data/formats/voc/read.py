@@ -76,7 +76,7 @@ def _raw_split(
         root=path,
         classes=match_classes(path, own, range(1, len(own) + 1), request.names, report),
         file_names=[relative_name(pair.image, path) for pair in pairs],
-        image_ids=np.arange(1, len(pairs) + 1),
+        image_ids=None,
         sizes=np.array([pair.annotation.size or (0, 0) for pair in pairs], np.int32),
         images=np.array([item.image for item in objects], np.int64),
         boxes=boxes,

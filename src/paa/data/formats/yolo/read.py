@@ -39,7 +39,7 @@ def read(request: ReadRequest, report: ReadReport) -> DatasetIndex:
         root=root,
         classes=match_classes(source, own, range(len(own)), request.names, report),
         file_names=[relative_name(image, root) for image in rows],
-        image_ids=np.arange(1, len(rows) + 1),
+        image_ids=None,
         sizes=np.zeros((len(rows), 2), np.int32),
         images=np.repeat(np.arange(len(rows)), np.array(list(map(len, rows.values())), np.int64)),
         boxes=np.array([row.box for row in flat], np.float64).reshape(-1, 4),
