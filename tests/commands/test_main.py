@@ -193,6 +193,29 @@ def test_eval_loses_no_file(tmp_path: Path, shapes: Path, checkpoint: Path, fail
     assert [path.name for path in run.iterdir()] == ["log.jsonl"]
 
 
+def test_eval_loses_no_file_of_the_data_set(tmp_path: Path, shapes: Path, checkpoint: Path, fails: Fails) -> None:
+    """Annotations and images may have the names of what an evaluation writes."""
+    data = shutil.copytree(shapes, tmp_path / "data")
+    annotations, images = (data / "val.json").rename(data / "results.json"), data / "images"
+    said = fails("eval", checkpoint, "--data", annotations, "--images", images, "--output", data)
+    assert said.endswith(f"{annotations}: of the data set, would be overwritten; give another --output")
+    content = json.loads(annotations.read_text())
+    (images / content["images"][0]["file_name"]).rename(images / "sheet.jpg")
+    content["images"][0]["file_name"] = "sheet.jpg"
+    annotations.write_text(json.dumps(content))
+    said = fails("eval", checkpoint, "--data", annotations, "--images", images, "--output", images)
+    assert f"{images / 'sheet.jpg'}: of the data set, would be overwritten" in said
+
+
+def test_options_of_detection_are_refused_where_nothing_is_detected(tmp_path: Path, shapes: Path, fails: Fails) -> None:
+    results = tmp_path / "results.json"
+    results.write_text("[]")
+    for given in (["--no-voting"], ["--tiles", "64"], ["--nms-iou", "0.1"]):
+        said = fails("eval", results, "--data", shapes, *given)
+        assert f"{results}: a file of results, on which {given[0]} has no effect" in said
+    main(["eval", str(results), "--data", str(shapes), "--device", "cpu", "--max-detections", "200"])
+
+
 def test_eval_without_objects(tmp_path: Path, shapes: Path, checkpoint: Path) -> None:
     data = shutil.copytree(shapes, tmp_path / "data")
     content = json.loads((data / "val.json").read_text())

@@ -323,6 +323,12 @@ def test_an_earlier_prediction_does_not_make_other_files_its_own(
     (tmp_path / "classes.txt").write_text("".join(f"{name}\n" for name in model.names))
     (tmp_path / "results.json").write_text('[{"image_id": 1, "category_id": 1}]')
     (tmp_path / "detections.parquet").write_text("no table")
+    evaluation = tmp_path / "evaluation"
+    write_predictions(model, named(images[:1]), evaluation, save=("csv",))
+    (evaluation / "metrics.json").write_text("{}")
+    (evaluation / "results.json").write_text('[{"image_id": "a.jpg"}]')  # of a data set without ids
+    with pytest.raises(ConfigError, match=r"results\.json: is not of an earlier prediction"):
+        write_predictions(model, named(images[:1]), evaluation, save=("coco",))
     outputs: list[tuple[PredictionOutput, str]] = [
         ("yolo", "classes.txt"),
         ("coco", "results.json"),

@@ -160,7 +160,8 @@ class Eval:
         if self.output is None:
             return
         written = {(self.output / name).resolve() for name in WRITTEN}
-        images = (index.path(i) for i, name in enumerate(index.file_names.tolist()) if name.endswith(b"sheet.jpg"))
+        pictures = tuple(name.encode() for name in WRITTEN if name.endswith((".jpg", ".png")))
+        images = (index.path(i) for i, name in enumerate(index.file_names.tolist()) if name.endswith(pictures))
         for path in (self.data, *images):
             if path.resolve() in written:
                 raise ConfigError(f"{path}: of the data set, would be overwritten; give another --output")

@@ -15,8 +15,8 @@ _HEAD = re.compile(rb'\[\s*(\]|\{\s*"image_id": ")')
 
 
 def wrote(folder: Path) -> bool:
-    """Return whether results.json is of a prediction, whose ids are file names; those of an evaluation are numbers."""
-    return begins(folder / "results.json", _HEAD)
+    """Return whether results.json is of a prediction: its ids are file names, and no evaluation's numbers are there."""
+    return begins(folder / "results.json", _HEAD) and not (folder / "metrics.json").exists()
 
 
 @contextmanager
