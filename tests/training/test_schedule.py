@@ -13,7 +13,7 @@ import torch
 from paa.config import ScheduleConfig
 from paa.errors import ConfigError
 from paa.recipes import RECIPES
-from paa.training.schedule import Schedule, fit_decays, make_schedule, resume_schedule
+from paa.training.schedule import Schedule, fit_decays, for_batch, make_schedule, resume_schedule
 
 SEEDS = {
     "r50_1x": (90_000, 60_000, 80_000),
@@ -108,8 +108,16 @@ def test_steps_learning_rate_and_decays_that_are_set_are_used_at_any_batch_size(
     schedule = make_schedule(config, batch_size, SMALL_SET, names)
     assert (schedule.steps, schedule.lr) == (90_000 * 16 // batch_size, 5e-4)
     config, names = named(steps=80, lr=0.01, reference_batch=8)  # as written for 8
-    schedule = make_schedule(config, batch_size, SMALL_SET, names)
+    schedule = make_schedule(for_batch(config, batch_size, names), batch_size, SMALL_SET, names)
     assert (schedule.steps, schedule.lr) == (pytest.approx(640 / batch_size), pytest.approx(0.01 * batch_size / 8))
+
+
+@pytest.mark.parametrize("batch_size", [2, 16, 64])
+def test_decays_for_another_batch_are_scaled_for_that_alone(batch_size: int) -> None:
+    """And not by the length of a run in epochs too."""
+    config, names = named(epochs=12, decays=(400, 800), reference_batch=8)
+    schedule = make_schedule(for_batch(config, batch_size, names), batch_size, SMALL_SET, names)
+    assert schedule.decays == (400 * 8 // batch_size, 800 * 8 // batch_size)
 
 
 def test_decays_keep_their_share_of_a_run_whose_steps_are_set() -> None:

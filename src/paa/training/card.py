@@ -6,6 +6,7 @@ It names no path of the machine that trained, so that it can be published as it 
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +16,10 @@ import yaml
 
 import paa
 from paa.assigners.rule_text import without_folder
-from paa.config import CardConfig, Recipe, to_dict
+from paa.config import CardConfig, DataConfig, Recipe, RuntimeConfig, ValidationConfig, to_dict
 from paa.data.index import DatasetIndex
 from paa.training.records import Record
+from paa.training.settings import TrainConfig
 from paa.weights.read import is_name
 
 _TAGS = ("object-detection", "paa", "probabilistic-anchor-assignment", "pytorch")
@@ -53,6 +55,26 @@ class CardFacts:
     def teacher(self) -> str | None:
         """The detector whose predictions decided the assignment, likewise."""
         return _without_folder(self.recipe.teacher)
+
+
+def options_of(config: TrainConfig) -> str:
+    """Return the options of a run that decide what comes out and are no part of its recipe, as on a command line."""
+    data = config.data
+    given = (
+        ("--train-split", data.train_split, DataConfig.train_split),
+        ("--val-split", data.val_split, DataConfig.val_split),
+        ("--val-fraction", data.val_fraction, None if "data.val_fraction" in config.named else DataConfig.val_fraction),
+        ("--val-num", config.validation.limit, None),
+        ("--val-interval", config.validation.interval, ValidationConfig.interval),
+        ("--patience", config.validation.patience, None),
+        ("--seed", config.runtime.seed, RuntimeConfig.seed),
+    )
+    words = [f"{option} {shlex.quote(str(value))}" for option, value, default in given if value != default]
+    words += [] if data.val_data is None else ["--val-data VAL_DATA"]
+    words += [] if data.keep_empty else ["--no-keep-empty"]
+    words += [] if config.validation.voting else ["--no-voting"]
+    words += [] if config.validation.batch_size else ["--val-batch-size 0"]
+    return "".join(f" {word}" for word in words)
 
 
 def _without_folder(given: str | None) -> str | None:

@@ -60,22 +60,21 @@ def make_schedule(config: ScheduleConfig, batch_size: int, images: int, named: C
 
     images: in the training set, for a schedule in epochs. named: the fields that a person set. Their values are used as
     they are; the others are adapted. The learning rate is scaled by batch / reference_batch, steps and decays by its
-    inverse (Goyal et al. 2017); where reference_batch is named too, those that are named are scaled as well. Decays
-    that are not named keep their share of the run, also where steps are named or `epochs` are given. Steps that are
-    named come before epochs that are not. The warm-up is as many steps at any batch size, but at most a quarter of the
-    run. ConfigError for fields that contradict each other, and for a run without a step.
+    inverse (Goyal et al. 2017). A schedule whose reference_batch is named went through `for_batch` before. Decays that
+    are not named keep their share of the run, also where steps are named or `epochs` are given. Steps that are named
+    come before epochs that are not. The warm-up is as many steps at any batch size, but at most a quarter of the run.
+    ConfigError for fields that contradict each other, and for a run without a step.
     """
     _check(config, named)
     scale = config.reference_batch / batch_size
-    fixed = set() if "reference_batch" in named else set(named)
-    stretch = 1.0 if "steps" in fixed else scale  # the factor of the run's length, which its decays follow
+    stretch = 1.0 if "steps" in named else scale  # the factor of the run's length, which its decays follow
     steps = round(config.steps * stretch)
-    lr = config.lr if "lr" in fixed else config.lr / scale
-    decays = config.decays if "decays" in fixed else tuple(round(decay * stretch) for decay in config.decays)
+    lr = config.lr if "lr" in named else config.lr / scale
+    decays = config.decays if "decays" in named else tuple(round(decay * stretch) for decay in config.decays)
     if config.epochs is not None and "steps" not in named:
         share = config.epochs * images / batch_size / max(steps, 1)
         steps = max(1, round(steps * share))
-        if "decays" not in fixed:
+        if "decays" not in named:
             decays = tuple(round(decay * share) for decay in decays)
     if steps < 1:
         raise ConfigError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,7 +14,7 @@ import torch
 
 from paa.assigners.rule_text import parse_rule
 from paa.assigners.trial import try_rule
-from paa.config import DataConfig, Precision, Recipe, RuntimeConfig, ValidationConfig, flat, to_dict
+from paa.config import Precision, Recipe, flat, to_dict
 from paa.core.assignment import Assigner
 from paa.core.losses import paa_losses
 from paa.data.index import DatasetIndex
@@ -37,7 +36,7 @@ from paa.training.assignment_watch import (
 )
 from paa.training.auto import resolve_auto
 from paa.training.average import WeightAverage
-from paa.training.card import CardFacts
+from paa.training.card import CardFacts, options_of
 from paa.training.finite import FiniteCheck
 from paa.training.fit_batch import fit_batch
 from paa.training.init import resolve_init
@@ -286,26 +285,6 @@ def _whole_path(given: str | None) -> str | None:
     if given is None or (is_name(given) and not Path(given).exists()):
         return given
     return str(Path(given).absolute())
-
-
-def options_of(config: TrainConfig) -> str:
-    """Return the options of a run that decide what comes out and are no part of its recipe, as on a command line."""
-    data = config.data
-    given = (
-        ("--train-split", data.train_split, DataConfig.train_split),
-        ("--val-split", data.val_split, DataConfig.val_split),
-        ("--val-fraction", data.val_fraction, None if "data.val_fraction" in config.named else DataConfig.val_fraction),
-        ("--val-num", config.validation.limit, None),
-        ("--val-interval", config.validation.interval, ValidationConfig.interval),
-        ("--patience", config.validation.patience, None),
-        ("--seed", config.runtime.seed, RuntimeConfig.seed),
-    )
-    words = [f"{option} {shlex.quote(str(value))}" for option, value, default in given if value != default]
-    words += [] if data.val_data is None else ["--val-data VAL_DATA"]
-    words += [] if data.keep_empty else ["--no-keep-empty"]
-    words += [] if config.validation.voting else ["--no-voting"]
-    words += [] if config.validation.batch_size else ["--val-batch-size 0"]
-    return "".join(f" {word}" for word in words)
 
 
 def write_nothing(step: int) -> None:
