@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torchvision.ops import MultiScaleRoIAlign
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))  # as for a script in that folder
 
@@ -26,6 +27,7 @@ from paa.data.index import DatasetIndex
 from paa.data.loader import eval_loader
 from paa.data.transforms import Resize
 from paa.runtime.distributed import Process
+from sparse_roi_align import SparseRoIAlign
 
 CPU = Process(torch.device("cpu"))
 SMALL = Terms(size=64, channels=32, batch_size=2, evaluations=2)
@@ -70,6 +72,24 @@ def test_a_detectors_boxes_are_in_the_original_images_pixels(detector: str, inde
         area = [(each[:, 2:] - each[:, :2]).prod(1) for each in (truth, boxes)]
         best += (common / (area[0][:, None] + area[1] - common)).amax(1).tolist() if len(boxes) else [0.0] * len(truth)
     assert np.median(best) > 0.4
+
+
+def test_boxes_are_pooled_as_by_torchvision() -> None:
+    """Values and gradients, for boxes of every level, without a size, at the border and outside of the image."""
+    torch.manual_seed(0)
+    levels = {str(i): torch.randn(2, 5, 64 // 2**i, 48 // 2**i, requires_grad=True) for i in range(4)}
+    sides = torch.logspace(0, 2.7, 40)[:, None] * torch.tensor([1.0, 0.8])
+    centres = torch.rand(40, 2) * torch.tensor([192.0, 256.0])
+    boxes = torch.cat([centres - sides / 2, centres + sides / 2], 1)
+    boxes = torch.cat([boxes, torch.tensor([[0.0, 0, 192, 256], [8, 8, 8, 8], [180, 250, 200, 270]])])
+    given = (levels, [boxes, boxes.flip(0)[:30]], [(256, 192), (240, 180)])
+    pools = MultiScaleRoIAlign(list(levels), 7, 2), SparseRoIAlign(list(levels), 7, (4, 8, 16, 32))
+    assert set(pools[1].mapper(given[1]).tolist()) == {0, 1, 2, 3}
+    theirs, ours = (pool(*given) for pool in pools)
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+    weights = torch.randn(theirs.shape)
+    gradients = [torch.autograd.grad((each * weights).sum(), list(levels.values())) for each in (theirs, ours)]
+    torch.testing.assert_close(gradients[1], gradients[0], atol=1e-4, rtol=1e-4)
 
 
 def made_up(detector: str, seed: int, ap: float, **more: Any) -> dict[str, Any]:
