@@ -191,6 +191,21 @@ def test_a_detector_starts_a_run_on_other_classes(
             assert torch.equal(tensor, before[name]), name
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_probability_to_start_with_needs_a_fresh_class(
+    tmp_path: Path, micro: Micro, caplog: pytest.LogCaptureFixture, known: bool
+) -> None:
+    config = micro(tmp_path / "run", schedule={"steps": 1, "prior_probability": 0.1})
+    names = ("circle", "square", "triangle", "star" if known else "house")
+    detector = Detector(config.recipe.model, names)
+    old = tmp_path / "old.pt"
+    save_checkpoint(old, own.write(detector.config, names, detector.state_dict()))
+    with caplog.at_level(logging.INFO, "paa"):
+        train(replace(config, init=str(old), named=("schedule.prior_probability",)), CPU)
+    line = f"schedule.prior_probability has no effect: {old} has all classes"
+    assert (line in start_lines(caplog)) == known
+
+
 @pytest.mark.parametrize(
     ("given", "chosen", "says", "kind"),
     [

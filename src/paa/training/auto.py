@@ -20,10 +20,11 @@ from paa.data.index import DatasetIndex
 from paa.runtime.device import has_bfloat16
 from paa.runtime.distributed import Process
 from paa.training.init import read_init
+from paa.training.run_config import NAMED
 from paa.training.run_data import cut_tiles
 from paa.training.schedule import fit_decays, for_batch
 from paa.training.settings import TrainConfig
-from paa.training.state import NAMED, read_run_config
+from paa.training.state import read_run_config
 from paa.weights.at_hand import best_start
 from paa.weights.hosted import MODELS
 from paa.weights.state import Weights

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from paa.config import ModelConfig
+from paa.training.run_config import check_same
 from paa.training.settings import TrainConfig
-from paa.training.state import check_same
 from paa.weights.read import read_start, read_weights
 from paa.weights.start import starting_model
 from paa.weights.state import BackboneWeights, Weights

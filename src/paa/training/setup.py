@@ -46,6 +46,7 @@ from paa.training.optimizer import make_optimizer
 from paa.training.parallel import parallel
 from paa.training.records import Listener, OnAssignment, ignore, ignore_assignment
 from paa.training.run import Run
+from paa.training.run_config import make_run_config
 from paa.training.run_data import (
     check_shared_memory_of,
     cut_tiles,
@@ -59,9 +60,9 @@ from paa.training.run_folder import RunFolder
 from paa.training.run_log import open_log
 from paa.training.schedule import Schedule, make_schedule, resume_schedule
 from paa.training.settings import TrainConfig, assigner_of, check_settings, check_shares, ineffective, sizes_apart
-from paa.training.state import CHECKSUM, NAMED, TO_RESUME, VALIDATION, TrainingState
+from paa.training.state import TO_RESUME, TrainingState
 from paa.training.statistics import Statistics
-from paa.training.teacher import make_teacher, teacher_identity
+from paa.training.teacher import make_teacher
 from paa.weights.files import read_file
 from paa.weights.read import is_name
 from paa.weights.start import load_start
@@ -185,7 +186,11 @@ def make_detector(
     detector = Detector(config.recipe.model, names)
     detector.head.start_classes_at(config.recipe.schedule.prior_probability)
     if weights is not None:
-        return detector, load_start(detector, weights)
+        lines = load_start(detector, weights)
+        fresh = isinstance(weights, BackboneWeights) or not set(names) <= set(weights.class_names() or names)
+        if "schedule.prior_probability" in config.named and not fresh:
+            lines.append(f"schedule.prior_probability has no effect: {weights.source} has all classes")
+        return detector, lines
     frozen = config.recipe.model.norm != "batch" or config.recipe.schedule.frozen_stages
     if resume_path is None and frozen:
         return detector, ["no --init: batch norm or stages are frozen at random weights; recipe r18_nano needs none"]
@@ -229,37 +234,6 @@ def make_state(
         state.load_state_dict(read_file(resume_path, TO_RESUME).values, str(resume_path))
     state.schedule, lr_jump = resume_schedule(schedule, state.schedule, state.step, named)
     return state, lr_jump
-
-
-def make_run_config(
-    config: TrainConfig, index: DatasetIndex, val_index: DatasetIndex | None, precision: Precision
-) -> dict[str, object]:
-    """Return the settings that must be the same when the run is resumed; its checkpoints hold them.
-
-    The validation's are among them, as the best AP so far holds for the same images alone; it may be switched off.
-    """
-    validation = {}
-    if val_index is not None:
-        validation[VALIDATION] = {
-            "images": len(val_index),
-            "annotations": len(val_index.boxes),
-            "voting": config.validation.voting,
-            CHECKSUM: val_index.checksum(),
-        }
-    return {
-        **to_dict(config.recipe),
-        "batch_size": config.batch_size,
-        "seed": config.runtime.seed,
-        "precision": precision,
-        "init": config.init,
-        "teacher": teacher_identity(config.recipe.teacher),
-        "val_fraction": config.data.val_fraction,
-        NAMED: sorted(config.named_in("schedule")),
-        "images of the data set": len(index),
-        "annotations of the data set": len(index.boxes),
-        CHECKSUM: index.checksum(),
-        **validation,
-    }
 
 
 def as_recipe(config: TrainConfig, schedule: Schedule, precision: Precision) -> Recipe:

@@ -10,23 +10,14 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from paa.config import DataConfig, Recipe, flat, to_dict
 from paa.errors import CheckpointError, ConfigError
 from paa.model.detector import Detector
 from paa.training.average import WeightAverage
+from paa.training.run_config import VALIDATION, check_run_config
 from paa.training.schedule import Schedule
 from paa.weights.files import read_file
 from paa.weights.formats import own
 from paa.weights.state import Checkpoint, load_tensors
-
-NAMED = "named fields of the schedule"
-"""The setting that says which values of a run's schedule a person set, and are used as they are."""
-
-CHECKSUM, VALIDATION = "checksum of the data set", "validation"
-"""Settings that checkpoints of earlier versions lack."""
-
-_MAY_CHANGE = ("schedule.steps", "schedule.epochs", "schedule.decays", NAMED)
-"""Settings that may differ when a run is resumed, so that it can be made longer or shorter."""
 
 TO_RESUME = ("last.pt", "best.pt")
 """Checkpoints in a run's folder that it can be resumed from, the one that is meant first."""
@@ -96,7 +87,7 @@ class TrainingState:
             classes = f"{content['names']}, the data set has {list(self.detector.names)}"
             raise ConfigError(f"{source}: was trained on classes {classes}")
         training = own.current_names(content["training"])
-        self._check_run_config(training["run_config"], source)
+        check_run_config(training["run_config"], self.run_config, source)
         if VALIDATION in training["run_config"]:  # also for a part of the run that validates nothing
             self.run_config.setdefault(VALIDATION, training["run_config"][VALIDATION])
         load_tensors(self.evaluated, content["model"], source)
@@ -132,16 +123,6 @@ class TrainingState:
                 if torch.is_tensor(value) and value.shape == parameter.shape:
                     values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
-    def _check_run_config(self, saved: Mapping[str, Any], source: str) -> None:
-        """Raise ConfigError, which names what differs, unless the checkpoint's run had the settings of this one."""
-        # a setting that is newer than the checkpoint had at that time the value that is the default now
-        defaults = {**flat(to_dict(Recipe())), "val_fraction": DataConfig.val_fraction}
-        theirs, ours = {**defaults, **flat(saved)}, flat(self.run_config)
-        names = dict.fromkeys([*ours, *(name for name in flat(saved) if name.startswith("augment.tiles."))])
-        unknown = [n for n in names if n.startswith((CHECKSUM, f"{VALIDATION}.")) and n not in theirs]
-        may_differ = {*_MAY_CHANGE, *unknown}
-        check_same({n: (theirs.get(n), ours.get(n)) for n in names if n not in may_differ}, source)
-
 
 def read_run_config(path: Path) -> dict[str, Any]:
     """Return the settings of the run that a checkpoint is of, under today's names; CheckpointError if it has none."""
@@ -158,13 +139,3 @@ def _check_is_of_run(content: Mapping[str, Any], source: str) -> None:
     missing = [name for name in _PARTS if not isinstance(training, Mapping) or name not in own.current_names(training)]
     if missing:
         raise CheckpointError(f"{source}: has no training.{missing[0]}; to start from its weights use --init")
-
-
-def check_same(settings: Mapping[str, tuple[Any, Any]], source: str) -> None:
-    """Raise ConfigError, which names what differs, for settings of a run that differ from those it is resumed with.
-
-    settings: name -> (in the checkpoint `source`, now).
-    """
-    changed = [f"{name} {saved}, not {now}" for name, (saved, now) in settings.items() if saved != now]
-    if changed:
-        raise ConfigError(f"{source}: its run had {'; '.join(changed)}; to resume it, give the same options and data")

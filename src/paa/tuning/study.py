@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from paa.config import Recipe, RuntimeConfig, ValidationConfig, flat, to_dict
 from paa.errors import ConfigError, RunError, one_line
 from paa.runtime.extras import not_installed
-from paa.training.state import check_same
+from paa.training.run_config import check_same
 from paa.tuning.space import Parameter, Value, Values
 
 if TYPE_CHECKING:
