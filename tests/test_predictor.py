@@ -265,6 +265,19 @@ def test_save_pretrained_and_back(model: PAA, pixels: np.ndarray[Any, Any], tmp_
     assert_same_weights(PAA.from_pretrained(folder).cpu(), model)
 
 
+def test_save_pretrained_leaves_the_files_of_a_run(model: PAA, checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text("{}\n")
+    (tmp_path / "config.json").write_text("the run's")
+    with pytest.raises(CheckpointError, match=r": has a training run, whose config\.json would be lost$"):
+        model.save_pretrained(tmp_path)
+    (tmp_path / "log.jsonl").unlink()
+    optimised = paa.load(checkpoint, "cpu").optimise()
+    for save in (optimised.save_pretrained, optimised.push_to_hub):
+        with pytest.raises(CheckpointError, match="an optimised model cannot be saved; save it before"):
+            save(str(tmp_path))
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("config.json", "the run's")]
+
+
 def test_config_json_is_for_people_only(model: PAA, tmp_path: Path) -> None:
     """Everything is in the model file: a config.json that is missing, or of another model, changes nothing."""
     model.save_pretrained(tmp_path)

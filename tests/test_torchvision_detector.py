@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torchvision.models import ResNet50_Weights, resnet50
+from torchvision.models import ResNet50_Weights, ResNet101_Weights, resnet50
 from torchvision.models.detection import fcos_resnet50_fpn
 
 import paa
@@ -295,6 +295,12 @@ def test_a_checkpoint_goes_on_training(checkpoint: Path) -> None:
         paa.paa_resnet50_fpn(weights=checkpoint, num_classes=91)
     with pytest.raises(ConfigError, match="trainable_backbone_layers must be from 0 to 5, got 6"):
         paa.paa_resnet50_fpn(weights=checkpoint, trainable_backbone_layers=6)
+    with pytest.raises(ConfigError, match=r"min_size must be a whole number, got \(640, 800\)"):
+        paa.paa_resnet50_fpn(weights_backbone=None, min_size=(640, 800))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="num_classes must be a whole number, got '3'"):
+        paa.paa_resnet50_fpn(weights_backbone=None, num_classes="3")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"must be of a ResNet-50, got ResNet101_Weights\.IMAGENET1K_V2"):
+        paa.paa_resnet50_fpn(weights_backbone=ResNet101_Weights.DEFAULT)
     with pytest.raises(ConfigError, match="min_size must be from 1 to 10000, got 0"):
         paa.paa_resnet50_fpn(weights_backbone=None, min_size=0)
 

@@ -159,9 +159,33 @@ class PAA(
 
     def save(self, path: str | Path) -> None:
         """Write the model to one file that `load` reads, named `*.safetensors`; CheckpointError for another name."""
-        if self.optimised:
-            raise CheckpointError(f"{path}: an optimised model cannot be saved; save it before `optimise`")
+        self._check_can_be_saved(path)
         write_model(Path(path), self.config, self.names, self.state_dict(), self.provenance)
+
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+        """Write the model, its config.json and its card to a folder, as the hub has them.
+
+        options: of `huggingface_hub.ModelHubMixin`. CheckpointError for the folder of a training run, which has files
+        of these names, and after `optimise`.
+        """
+        self._check_can_be_saved(save_directory)
+        if (Path(save_directory) / "log.jsonl").exists():
+            raise CheckpointError(f"{save_directory}: has a training run, whose config.json would be lost")
+        pushed: str | None = super().save_pretrained(save_directory, **options)
+        return pushed
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload what `save_pretrained` writes to a repository of the hub, and return its address.
+
+        options: of `huggingface_hub.ModelHubMixin`. CheckpointError, before there is a repository, after `optimise`.
+        """
+        self._check_can_be_saved(repo_id)
+        address: str = super().push_to_hub(repo_id, **options)
+        return address
+
+    def _check_can_be_saved(self, place: str | Path) -> None:
+        if self.optimised:
+            raise CheckpointError(f"{place}: an optimised model cannot be saved; save it before `optimise`")
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """Write the model file for `save_pretrained` and `push_to_hub`, and the card, which they make without one."""
@@ -230,9 +254,9 @@ class ExportedPAA(ExportedDetector, PAA):
         """Raise CheckpointError: an exported model has no weights."""
         raise CheckpointError(f"{self.graph.path}: an exported model cannot load other weights")
 
-    def save(self, path: str | Path) -> None:
+    def _check_can_be_saved(self, place: str | Path) -> None:
         """Raise CheckpointError: an exported model has no weights."""
-        raise CheckpointError(f"{path}: an exported model cannot be saved: copy {self.graph.path}")
+        raise CheckpointError(f"{place}: an exported model cannot be saved: copy {self.graph.path}")
 
 
 def load(path: str | Path, device: str | None = None, *, format: WeightsFormat | None = None) -> PAA:

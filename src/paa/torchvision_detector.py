@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torchvision.models import WeightsEnum
+from torchvision.models import ResNet50_Weights, WeightsEnum
 
 from paa.config import InferenceConfig, ModelConfig, check_model
 from paa.core import Assigner, LossWeights, PaaAssigner, paa_losses
@@ -132,6 +133,10 @@ def paa_resnet50_fpn(
     """
     pretrained = weights is not None or weights_backbone is not None
     layers = trainable_backbone_layers if trainable_backbone_layers is not None else 3 if pretrained else _LAYERS
+    whole = {"trainable_backbone_layers": layers, "min_size": min_size, "max_size": max_size}
+    for name, value in (whole if num_classes is None else whole | {"num_classes": num_classes}).items():
+        if not isinstance(value, Integral):
+            raise ConfigError(f"{name} must be a whole number, got {value!r}")
     if not 0 <= layers <= _LAYERS:
         raise ConfigError(f"trainable_backbone_layers must be from 0 to {_LAYERS}, got {layers}")
     if weights is None:
@@ -157,6 +162,8 @@ def _new_model(num_classes: int, backbone: str | Path | WeightsEnum | None, min_
     names = tuple(f"class {label}" for label in range(num_classes))
     if backbone is None:
         return PAA(config, names)
+    if isinstance(backbone, WeightsEnum) and not isinstance(backbone, ResNet50_Weights):
+        raise ConfigError(f"weights_backbone must be of a ResNet-50, got {backbone}")
     source = f"torchvision/resnet50.{backbone.name}" if isinstance(backbone, WeightsEnum) else str(backbone)
     start = read_start(source, config.backbone)
     model = PAA(starting_model(start, config, chosen=("backbone",))[0], names)

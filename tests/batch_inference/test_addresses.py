@@ -14,6 +14,7 @@ import pytest
 from paa.batch_inference import addresses
 from paa.batch_inference.addresses import find_addresses, hash_of, read_address
 from paa.config import FetchConfig
+from paa.data.images import read as images_read
 from paa.data.images.read import read_image
 from paa.errors import ConfigError, DataError, ImageError, RunError, TooManyBytesError
 from tests.weights.servers import file, serve
@@ -142,6 +143,33 @@ def test_a_store_that_fails_is_tried_again(store: Any, photos: Path, monkeypatch
         RunError, match=r"^memory://photos/00\.jpg: cannot be read, in 3 tries: reset by peer; the same"
     ):
         read_address("memory://photos/00.jpg")
+
+
+@pytest.mark.parametrize(
+    ("number", "ends"), [(errno.ESTALE, RunError), (errno.EMFILE, RunError), (errno.EIO, ImageError)]
+)
+def test_a_disk_of_the_network_is_tried_again(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, number: int, ends: type[Exception]
+) -> None:
+    failures, pauses = [OSError(number, "away")] * 2, list[float]()
+    working = images_read._decoded
+
+    def failing(*arguments: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return working(*arguments)
+
+    monkeypatch.setattr(images_read, "_decoded", failing)
+    monkeypatch.setattr(addresses.time, "sleep", pauses.append)
+    assert read_address(str(photos / "00.jpg")).ndim == 3
+    assert pauses == [2.0, 4.0]
+    failures += [OSError(number, "away")] * 3
+    with pytest.raises(ends, match=rf"^{photos}/00\.jpg: cannot be read: away(, in 3 tries; the same command|$)"):
+        read_address(str(photos / "00.jpg"))
+    failures += [OSError("a decoder's")]
+    with pytest.raises(ImageError):
+        read_address(str(photos / "00.jpg"))
+    assert len(pauses) == 4
 
 
 def test_http(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

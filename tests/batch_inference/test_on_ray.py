@@ -67,7 +67,7 @@ def stop_after_one() -> Callable[[int], None]:
 
 def test_an_error_in_a_worker_is_handed_over(images: list[str], tmp_path: Path) -> None:
     """Not raised, as Ray would wrap it in errors of its own."""
-    task = ShardTask(BatchDetector(tmp_path / "none.pt", device="cpu"), OutputFolder(str(tmp_path / "out")))
+    task = ShardTask(BatchDetector(tmp_path / "none.pt", device="cpu"), OutputFolder(str(tmp_path / "out")), "")
     row = {"task": pickle.dumps(task), "number": 0, "images": [os.fsencode(image) for image in images]}
     (answer,) = on_ray_module._Worker()(pa.Table.from_pylist([row])).to_pylist()
     assert answer["done"] is None
@@ -86,13 +86,13 @@ def test_a_shard_at_which_three_workers_died(images: list[str], tmp_path: Path) 
 
 
 def test_ray_chooses_the_gpu(tmp_path: Path) -> None:
-    task = ShardTask(BatchDetector("model.pt", device="cuda:1"), OutputFolder(str(tmp_path)))
+    task = ShardTask(BatchDetector("model.pt", device="cuda:1"), OutputFolder(str(tmp_path)), "")
     with pytest.raises(ConfigError, match="Ray chooses which GPU"):
         next(on_ray(task, [Shard(0, ["a.jpg"])], 1))
 
 
 def test_without_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    task = ShardTask(BatchDetector("model.pt"), OutputFolder(str(tmp_path)))
+    task = ShardTask(BatchDetector("model.pt"), OutputFolder(str(tmp_path)), "")
     with pytest.raises(ConfigError, match=r"^--engine ray: ray is not installed: pip install 'paa\[ray\]'$"):
         next(on_ray(task, [Shard(0, ["a.jpg"])], 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -103,6 +104,11 @@ def test_another_checkpoint_and_damaged_descriptions(
     (tmp_path / "other.pt").write_bytes(b"other")
     with pytest.raises(RunError, match=r"holds another run \(checkpoint_sha256: \w+, now \w+"):
         begin_or_continue(out, describe(replace(detector, checkpoint=tmp_path / "other.pt"), images, 5))
+    earlier = describe(detector, images, 5) | {"checkpoint": "mmdet/r50_1x", "checkpoint_sha256": None}
+    description.write_text(json.dumps(earlier))  # of an earlier version, by a name
+    with pytest.raises(RunError, match=r"holds another run \(checkpoint_sha256: mmdet/r50_1x, now \w+"):
+        begin_or_continue(out, describe(detector, images, 5))
+    begin_or_continue(out, describe(detector, images, 5) | {"checkpoint": "mmdet/r50_1x"})
     for text in ("{", "[]", "{}", '{"settings": 3}'):
         description.write_text(text)
         with pytest.raises(RunError, match=r"run\.json: damaged, or of another version; name another --output"):
@@ -111,6 +117,43 @@ def test_another_checkpoint_and_damaged_descriptions(
     out.write_text("detections/0000000.parquet", "")
     with pytest.raises(RunError, match=r"has results without a run\.json"):
         begin_or_continue(out, describe(detector, images, 5))
+
+
+def test_a_model_by_name_is_known_by_its_file(
+    detector: paa.BatchDetector, images: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"mmdet/r50_1x": Path(detector.checkpoint), "mmdet/r101_1x": tmp_path / "r101.pt"}
+    files["mmdet/r101_1x"].write_bytes(b"other")
+    monkeypatch.setattr("paa.batch_inference.detector.local_file", files.get)
+    out = OutputFolder(str(tmp_path / "out"))
+    begin_or_continue(out, describe(replace(detector, checkpoint="mmdet/r50_1x"), images, 5))
+    begin_or_continue(out, describe(replace(detector, checkpoint="mmdet/r50_1x"), images, 5))
+    with pytest.raises(RunError, match=r"holds another run \(checkpoint_sha256: \w+, now \w+"):
+        begin_or_continue(out, describe(replace(detector, checkpoint="mmdet/r101_1x"), images, 5))
+
+
+def test_a_checkpoint_that_is_replaced_during_the_run_ends_it(
+    detector: paa.BatchDetector, images: list[str], tmp_path: Path
+) -> None:
+    """As by a training that goes on. The shards before stay, and a copy of the first one continues."""
+    copy, other = tmp_path / "last.pt", tmp_path / "other.pt"
+    copy.write_bytes(content := Path(detector.checkpoint).read_bytes())
+    other.write_bytes(b"another")
+    replaced = replace(detector, checkpoint=copy)
+    out = OutputFolder(str(tmp_path / "out"))
+
+    def replace_it(done: int) -> None:
+        if done:
+            other.replace(copy)
+
+    with pytest.raises(
+        RunError, match=r"last\.pt: is not the checkpoint any more that the run began with; name a copy"
+    ):
+        detect_in_shards(replaced, images, out, workers=1, shard_size=5, listen=replace_it)
+    assert out.names("detections") == {"0000000.parquet"}
+    copy.write_bytes(content)
+    done = detect_in_shards(replaced, images, out, workers=1, shard_size=5)
+    assert (done.before, done.images) == (5, len(images) - 5)
 
 
 def test_stores_for_images_and_results(

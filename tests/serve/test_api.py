@@ -260,6 +260,15 @@ def test_reasons_are_one_line_whatever_names_are_sent(client: TestClient, photos
     assert (status, len(said.splitlines())) == (415, 1)
 
 
+def test_a_name_that_utf_8_cannot_hold(client: TestClient, photos: list[Path]) -> None:
+    """Found by reading: UTF-7 can, by half a pair of UTF-16."""
+    head = b'--B\r\nContent-Disposition: form-data; name="images"; filename="+2AA-"\r\n\r\n'
+    kind = {"Content-Type": "multipart/form-data; charset=utf-7; boundary=B"}
+    answer = client.post("/predict", content=head + photos[0].read_bytes() + b"\r\n--B--\r\n", headers=kind)
+    assert answer.status_code == 200
+    assert answer.json()["images"][0]["file"] == "\\ud800"
+
+
 def test_wrong_methods_and_addresses(client: TestClient) -> None:
     answer = client.get("/predict")
     assert reason(answer) == (405, "Method Not Allowed")
@@ -464,6 +473,12 @@ def test_pages_of_other_sites_are_refused(service: Service, photos: list[Path]) 
         assert status("/health", host="evil.example") == status(host="evil.example") == 421
         answer = client.get("/health", headers={"Origin": "http://evil.example"})
         assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+def test_hosts_may_have_a_port_or_brackets(service: Service) -> None:
+    with client_of(service, hosts={"127.0.0.1:8000", "[::1]", "PAA.example"}) as client:
+        for host, expected in (("127.0.0.1", 200), ("[::1]:80", 200), ("paa.example:1", 200), ("other.example", 421)):
+            assert client.get("/health", headers={"Host": host}).status_code == expected
 
 
 def test_a_disk_without_room_for_what_is_sent(

@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -35,7 +36,7 @@ from paa.tuning.base import find_base
 from paa.tuning.tune import TuneConfig, tune
 from tests.training.runs import CPU, KilledError, Micro, differences, load, read_log
 
-pytest.importorskip("optuna")
+optuna = pytest.importorskip("optuna")
 
 FOUR = [1, 2, 2, 3, 4, 4]
 """The steps of the records of a run."""
@@ -119,6 +120,43 @@ def test_the_same_command_goes_on(config: TrainConfig, fake_training: Any) -> No
         tune(TuneConfig(other, trials=6), CPU)
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_search_does_not_go_on_with_other_boxes(
+    config: TrainConfig, fake_training: Any, shapes: Path, tmp_path: Path, split: str
+) -> None:
+    """Of the same number, so that only their places tell."""
+    fake_training(peak)
+    data = tmp_path / "data"
+    shutil.copytree(shapes, data)
+    own = replace(config, data=replace(config.data, path=data, val_split="val"), named=("data.val_split",))
+    tune(TuneConfig(own, trials=1), CPU)
+    tune(TuneConfig(own, trials=2), CPU)
+    (file,) = data.glob(f"**/*{split}*.json")
+    content = json.loads(file.read_text())
+    content["annotations"][0]["bbox"][2] -= 1
+    file.write_text(json.dumps(content))
+    of = "train" if split == "train" else "judge"
+    with pytest.raises(ConfigError, match=rf"its run had checksum of the images to {of} on \w+, not \w+; to resume"):
+        tune(TuneConfig(own, trials=3), CPU)
+    study = optuna.load_study(study_name="paa", storage=f"sqlite:///{config.output / 'tune.db'}")
+    settings = study.user_attrs["settings"]  # as an earlier version wrote them
+    study.set_user_attr("settings", {name: value for name, value in settings.items() if "checksum" not in name})
+    tune(TuneConfig(own, trials=3), CPU)
+
+
+def test_the_best_trial_s_folder_may_be_removed(
+    config: TrainConfig, fake_training: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake_training(peak)
+    first = tune(TuneConfig(config, trials=2), CPU)
+    assert first.best is not None
+    recipe = first.recipe.read_text()
+    shutil.rmtree(config.output / first.best.folder)
+    tune(TuneConfig(config, trials=2), CPU)
+    assert first.recipe.read_text() == recipe
+    assert f"{first.best.folder}/recipe.json: not there any more; {first.recipe}" in caplog.text
+
+
 def test_real_runs_killed_and_continued(config: TrainConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A trial that was killed is marked as failed, and its run goes on where its last checkpoint is."""
     seen: list[tuple[str, int]] = []
@@ -186,10 +224,10 @@ def test_the_time_is_that_of_the_search(config: TrainConfig, fake_training: Any)
 
 def test_the_own_validation_images_stay_unseen(config: TrainConfig) -> None:
     base = find_base(config, CPU)
-    assert len(base.index) + base.val_images == 8  # of the training split, of which there are 8
+    assert len(base.index) + len(base.val_index) == 8  # of the training split, of which there are 8
     assert base.val_source == "a share of 0.15 of split 'train', not trained on"
     chosen = find_base(replace(config, named=(*config.named, "data.val_split")), CPU)
-    assert (len(chosen.index), chosen.val_images, chosen.val_source) == (8, 2, "split 'val'")
+    assert (len(chosen.index), len(chosen.val_index), chosen.val_source) == (8, 2, "split 'val'")
     with pytest.raises(ConfigError, match="--val-batch-size cannot be 0"):
         find_base(replace(config, validation=replace(config.validation, batch_size=0)), CPU)
 
@@ -369,3 +407,20 @@ def test_trials_of_auto(
     command = shlex.split(printed.splitlines()[-1])
     assert command == ["paa", "train", "--recipe", "runs/tune-shapes/recipe.json", *shown]
     assert find_recipe(command[3]).init == first.recipe.init
+
+
+def test_the_command_in_the_end_names_what_a_recipe_cannot(
+    tmp_path: Path,
+    shapes: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fake_training: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fake_training(peak)
+    monkeypatch.chdir(tmp_path)
+    rule = "my rules.py:rule"
+    Path("my rules.py").write_text("from paa.assigners import AtssAssigner\nrule = AtssAssigner()\n")
+    options = ["--assigner", rule, "--accumulate", "2"]
+    main(["tune", "--data", str(shapes), "--trials", "1", "--device", "cpu", "--workers", "0", *options])
+    command = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert command[-4:] == options

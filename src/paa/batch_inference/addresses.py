@@ -24,6 +24,8 @@ _TRIES = 3
 _PAUSE = 2.0  # seconds before the second try, twice as many before the third
 _OF_ONE_IMAGE = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, ValueError)
 """Errors of a store that concern one address; all others may be gone a moment later, or concern every address."""
+_OF_THE_DISK = (errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOTCONN, errno.ETIMEDOUT)
+"""Errors of a disk, or of what is mounted there, that concern every image; EIO may be one damaged file."""
 
 
 def in_store(address: str) -> bool:
@@ -84,12 +86,12 @@ def read_address(address: str, limits: FetchConfig = FetchConfig()) -> Rgb:
 
     limits: of images that are not local; the time counts for http alone, as a store's own settings have one.
     ImageError for what concerns this image; RunError, after three tries, where its store fails, which would make
-    errors of all images after it.
+    errors of all images after it. A disk of the network may fail like a store.
     """
     if is_url(address):
         return read_url(address, limits)
     if not in_store(address):
-        return read_image(Path(address))
+        return _on_disk(Path(address))
     return decode_image(_bytes_in_store(address, round(limits.max_mb * 2**20)), address)
 
 
@@ -124,6 +126,23 @@ def _find_in_store(address: str) -> list[str]:
     if link:
         return [f"{first.partition('://')[0]}://{name}::{rest}" for name in images]
     return [str(files.unstrip_protocol(name)) for name in images]
+
+
+def _on_disk(path: Path) -> Rgb:
+    for again in reversed(range(_TRIES)):
+        try:
+            return read_image(path)
+        except ImageError as error:
+            number = getattr(error.__cause__, "errno", None)  # a decoder's error has none
+            if number not in (*_OF_THE_DISK, errno.EIO):
+                raise
+            if not again and number == errno.EIO:
+                raise
+            if not again:
+                message = f"in {_TRIES} tries; the same command continues when its disk answers again"
+                raise RunError(f"{error}, {message}") from error
+            time.sleep(_PAUSE * (_TRIES - again))
+    raise AssertionError("the last try returns or raises")
 
 
 def _bytes_in_store(address: str, most: int) -> bytes:

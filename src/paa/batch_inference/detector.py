@@ -25,7 +25,9 @@ from paa.errors import ConfigError, ImageError
 from paa.inference.keep import keep_for
 from paa.inference.predict import predict
 from paa.predictor import PAA, load
+from paa.runtime.files import sha256
 from paa.runtime.memory import keep_memory
+from paa.weights.hosted import local_file
 
 if TYPE_CHECKING:
     import pyarrow
@@ -70,7 +72,9 @@ class BatchDetector:
             object.__setattr__(self, "thresholds", _as_pairs(self.thresholds))
         if isinstance(self.classes, str):
             raise ConfigError(f"classes must be a list of names, as ({self.classes!r},), got {self.classes!r}")
-        object.__setattr__(self, "classes", tuple(self.classes))
+        object.__setattr__(self, "classes", tuple(self.classes or ()))
+        if not isinstance(self.checkpoint, (str, Path)):
+            raise ConfigError(f"checkpoint must be a file or a name, got {self.checkpoint!r}")
         check_types("", self)
         for name, value in (
             ("batch size", self.batch_size),
@@ -116,6 +120,12 @@ class BatchDetector:
     def check(self) -> None:
         """Load the checkpoint once, on the CPU: CheckpointError or ConfigError where it, or a class, does not exist."""
         self._keep(load(self.checkpoint, "cpu", format=self.checkpoint_format).names)
+
+    def content(self) -> str:
+        """Return a hash of the checkpoint's file, and of OpenVINO's weights beside it; "" where there is no file."""
+        path = local_file(self.checkpoint)
+        files = [each for each in (path, path.with_suffix(".bin")) if each.is_file()]
+        return "-".join(_hash(each, _state(each)) for each in dict.fromkeys(files))
 
     def load(self) -> tuple[PAA, Callable[[Detections], Detections]]:
         """Return the model, ready to predict, and what chooses among its detections; errors as of `check`."""
@@ -177,6 +187,11 @@ def _as_pairs(thresholds: Any) -> tuple[tuple[str, float], ...]:
 def _loaded(detector: BatchDetector, state: tuple[int, ...]) -> tuple[PAA, Callable[[Detections], Detections]]:
     """Return what `load` does, once in a process. state: what changes when the checkpoint's file does."""
     return detector.load()
+
+
+@functools.lru_cache(maxsize=4)
+def _hash(path: Path, state: tuple[int, ...]) -> str:
+    return sha256(path)
 
 
 def _state(checkpoint: Path | str) -> tuple[int, ...]:

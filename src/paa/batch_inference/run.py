@@ -12,7 +12,7 @@ from paa.batch_inference.detector import BatchDetector
 from paa.batch_inference.on_ray import on_ray
 from paa.batch_inference.output_folder import WRITING, OutputFolder
 from paa.batch_inference.processes import in_processes
-from paa.batch_inference.shards import ERRORS, Shard, begin_or_continue, describe, shards_of, unfinished
+from paa.batch_inference.shards import CONTENT, ERRORS, Shard, begin_or_continue, describe, shards_of, unfinished
 from paa.batch_inference.tables import import_pyarrow
 from paa.batch_inference.task import ShardDone, ShardTask
 from paa.data.read_report import NAMED
@@ -60,12 +60,15 @@ def detect_in_shards(
     shards = shards_of(images, shard_size)
     detector.check()  # what is wrong with the settings is an error now, not in each worker
     with output.locked():
-        begin_or_continue(output, describe(detector, images, shard_size))
-        return _run(detector, images, shards, output, engine, workers, listen)
+        description = describe(detector, images, shard_size)
+        begin_or_continue(output, description)
+        # workers may be in another folder
+        task = ShardTask(detector, OutputFolder(str(output.local or output.address)), description[CONTENT])
+        return _run(task, images, shards, output, engine, workers, listen)
 
 
 def _run(
-    detector: BatchDetector,
+    task: ShardTask,
     images: Sequence[str],
     shards: Sequence[Shard],
     output: OutputFolder,
@@ -73,7 +76,7 @@ def _run(
     workers: int | None,
     listen: Callable[[int], object],
 ) -> Finished:
-    """Detect in the images of unfinished shards; the arguments are those of `detect_in_shards`."""
+    """Detect in the images of unfinished shards. task: of a worker; the others are those of `detect_in_shards`."""
     output.remove(WRITING)
     todo = unfinished(shards, output)
     missing = {shard.number for shard in todo}
@@ -82,9 +85,6 @@ def _run(
     before = len(images) - sum(len(shard.images) for shard in todo)
     listen(before)
     if todo:
-        task = ShardTask(
-            detector, OutputFolder(str(output.local or output.address))
-        )  # workers may be in another folder
         with closing(_ENGINES[engine](task, todo, workers)) as finished:  # also by Ctrl-C
             for done in finished:
                 images_done += done.images

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from paa import __version__
@@ -14,10 +13,12 @@ from paa.batch_inference.detector import BatchDetector
 from paa.batch_inference.output_folder import OutputFolder
 from paa.config import flat, to_dict
 from paa.errors import ConfigError, RunError
-from paa.runtime.files import sha256
 
 DETECTIONS, ERRORS, DESCRIPTION = "detections", "errors", "run.json"
 """The folders of the two tables, and the file that says what they hold, in the output folder."""
+
+CONTENT = "checkpoint_sha256"
+"""What a description calls the hash of the checkpoint's content."""
 
 _NO_SETTINGS = ("checkpoint", "device", "readers")
 """Fields of a `BatchDetector` on which results do not depend; of the checkpoint, the content counts."""
@@ -62,7 +63,7 @@ def describe(detector: BatchDetector, images: Sequence[str], shard_size: int) ->
     return {
         "paa": __version__,
         "checkpoint": str(detector.checkpoint),
-        "checkpoint_sha256": _content(Path(detector.checkpoint)),
+        CONTENT: detector.content(),
         "images": len(images),
         "images_sha256": hash_of(images),
         "shard_size": shard_size,
@@ -88,6 +89,8 @@ def begin_or_continue(output: OutputFolder, description: Mapping[str, Any]) -> N
     if not before.keys() >= {"images_sha256", "shard_size"}:
         raise RunError(f"{output.address}/{DESCRIPTION}: damaged, or of another version; name another --output")
     now = flat(description)
+    if before.get(CONTENT) is None:  # earlier versions had no hash of a model by name
+        before[CONTENT] = now[CONTENT] if before.get("checkpoint") == now["checkpoint"] else before.get("checkpoint")
     differing = [
         f"{name.removeprefix('settings.')}: {before.get(name)}, now {now.get(name)}"
         for name in now | before
@@ -95,9 +98,3 @@ def begin_or_continue(output: OutputFolder, description: Mapping[str, Any]) -> N
     ]
     if differing:
         raise RunError(f"{output.address}: holds another run ({'; '.join(differing)}); name another --output")
-
-
-def _content(checkpoint: Path) -> str | None:
-    """Return a hash of a checkpoint's file; None for a model by name. OpenVINO's weights are in a file beside it."""
-    files = [path for path in (checkpoint, checkpoint.with_suffix(".bin")) if path.is_file()]
-    return "-".join(map(sha256, files)) if checkpoint.is_file() else None

@@ -39,15 +39,20 @@ class ShardTask:
 
     So a shard whose detections are there is complete, whatever became of its worker; and where two workers have the
     same shard, as after a network that was cut, the second one's files take the place of equal ones.
+
+    content: the hash of the checkpoint that the run began with. One that is replaced meanwhile, as by a training that
+    goes on, ends the run: its detections are not those of the shards before.
     """
 
     detector: BatchDetector
     output: OutputFolder
+    content: str
 
     def __call__(self, shard: Shard) -> ShardDone:
-        """RunError where a store fails; the shard's files are not there then."""
+        """RunError where a store fails or the checkpoint is another one; the shard's files are not there then."""
         import pyarrow.parquet as parquet
 
+        self._check_checkpoint()
         detections, failed = 0, list[str]()
         results = self.detector.results((image, None) for image in shard.images)
         schema = to_table([])
@@ -63,7 +68,15 @@ class ShardTask:
                 errors_file.write_table(errors_of(table))
                 detections += sum(len(result.detections) for result in some if result.detections is not None)
                 failed += [f"{result.image}: {result.error}" for result in some if result.detections is None]
+            self._check_checkpoint()  # also after it was loaded
         return ShardDone(shard.number, len(shard.images), detections, len(failed), failed[:NAMED])
+
+    def _check_checkpoint(self) -> None:
+        if self.detector.content() not in (self.content, ""):  # one that is not there is an error of loading it
+            raise RunError(
+                f"{self.detector.checkpoint}: is not the checkpoint any more that the run began with; name a copy that "
+                "stays"
+            )
 
 
 def worker_died(shard: Shard) -> RunError:

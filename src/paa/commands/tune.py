@@ -87,6 +87,7 @@ class Tune(Train):
         self._print(console, result)
 
     def _print(self, console: Console, result: TuneResult) -> None:
+        from paa.assigners.rule_text import parse_rule
         from paa.report.tables import percent, rich_table
 
         if not result.finished:
@@ -106,6 +107,10 @@ class Tune(Train):
             highlight=False,
         )
         words = ["paa", "train", "--recipe", str(result.recipe), *_data_options(self.data)]
+        if parse_rule(self.assigner).is_code:  # which no recipe may name
+            words += ["--assigner", self.assigner]
+        if self.accumulate > 1:
+            words += ["--accumulate", str(self.accumulate)]
         console.print(shlex.join(words), markup=False, highlight=False, soft_wrap=True)
 
 

@@ -69,6 +69,9 @@ class MultiScaleConfig:
     def __post_init__(self) -> None:
         """Raise ConfigError for an invalid value."""
         check_types("views.", self)
+        # lists, as of JSON, could not be hashed
+        object.__setattr__(self, "scales", tuple(self.scales))
+        object.__setattr__(self, "windows", tuple(map(tuple, self.windows)))
         scales, windows = self.scales, self.windows
         check(
             "views.",

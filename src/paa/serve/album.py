@@ -18,6 +18,7 @@ from PIL import Image
 from paa.data.images.rgb import Rgb
 from paa.detections import Detections
 from paa.drawing.boxes import draw_objects
+from paa.drawing.jpeg import jpeg
 from paa.inference.keep import keep_for
 from paa.inference.prepared import Prepared
 from paa.serve.images import decode_upload
@@ -141,8 +142,7 @@ class Album:
         return keep(photo.found[self.choice.voting])
 
     def _drawing(self, photo: _Photo) -> bytes:
-        drawn = _drawn(Image.fromarray(_image(photo)), photo.size, self._shown(photo))
-        return _jpeg(drawn)
+        return jpeg(_drawn(Image.fromarray(_image(photo)), photo.size, self._shown(photo)))
 
 
 class Albums:
@@ -177,13 +177,7 @@ def _image(photo: _Photo) -> Rgb:
 def _preview(image: Rgb) -> bytes:
     small = Image.fromarray(image)
     small.thumbnail((_PREVIEW, _PREVIEW))
-    return _jpeg(small)
-
-
-def _jpeg(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=92)
-    return buffer.getvalue()
+    return jpeg(small)
 
 
 def _drawn(image: Image.Image, size: tuple[int, int], found: Detections) -> Image.Image:

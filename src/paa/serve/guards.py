@@ -77,7 +77,7 @@ class OriginGuard:
     """
 
     def __init__(self, app: ASGIApp, hosts: Collection[str] | None) -> None:
-        self._app, self._hosts = app, None if hosts is None else {host.lower() for host in hosts}
+        self._app, self._hosts = app, None if hosts is None else {_host(host) for host in hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
@@ -99,6 +99,12 @@ class OriginGuard:
         else:
             foreign = site not in ("same-origin", "none")
         return _refuse(403, "pages of other sites may not send requests to this server") if foreign else None
+
+
+def _host(given: str) -> str:
+    """Return a host as requests name it, of a host that may have a port or brackets."""
+    bare = given.count(":") > 1 and not given.startswith("[")  # an IPv6 address
+    return given.lower() if bare else _split(f"//{given}").hostname or given.lower()
 
 
 def _split(address: str) -> SplitResult:

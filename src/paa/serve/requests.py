@@ -75,11 +75,16 @@ async def _uploaded(request: Request, limits: Limits) -> list[SentImage]:
             files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
             if not files:
                 raise HTTPException(400, "no image file in the form: send some as curl -F images=@photo.jpg does")
-            return [SentImage(file.filename or "image", await file.read()) for file in files]
+            return [SentImage(_sendable(file.filename or "image"), await file.read()) for file in files]
     except (FormParserError, ValueError, LookupError) as error:  # which starlette leaves to the application
         raise HTTPException(400, f"the form is malformed: {one_line(error)}") from error
     except OSError as error:  # large files are kept on disk until all have arrived
         raise HTTPException(507, f"the server has no room for the images: {one_line(error)}") from error
+
+
+def _sendable(name: str) -> str:
+    """Return a name as an answer can hold it: a form in another encoding may have characters that UTF-8 has not."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _urls(body: bytes, limits: Limits) -> list[str]:

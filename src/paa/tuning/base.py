@@ -15,7 +15,7 @@ from paa.model.prepare import resolve_precision
 from paa.runtime.distributed import Process
 from paa.training.auto import budget_of, resolve_auto, with_fields
 from paa.training.init import resolve_init
-from paa.training.run_data import cut_tiles, read_data
+from paa.training.run_data import cut_tiles, first_images, read_data
 from paa.training.schedule import Schedule, fit_decays, make_schedule, max_warmup
 from paa.training.settings import TrainConfig, assigner_of, check_settings
 from paa.training.setup import as_recipe
@@ -30,14 +30,14 @@ class Base:
     """The base of a search.
 
     config: as a person gave it, with a validation split of the training images unless another one is named. recipe: as
-    `paa train` resolves it. index: the images to train on. val_images: the number to judge on; val_source: where these
+    `paa train` resolves it. index: the images to train on. val_index: those to judge on; val_source: where these
     are from. space: what the trials change.
     """
 
     config: TrainConfig
     recipe: Recipe
     index: DatasetIndex
-    val_images: int
+    val_index: DatasetIndex
     val_source: str
     space: tuple[Parameter, ...]
 
@@ -104,8 +104,7 @@ def find_base(config: TrainConfig, process: Process) -> Base:
         filled = int(np.median(index.sizes.min(1)))
         sizes = [size for size in budget_of(process.device, named).sizes if size <= filled]
     space = make_space(recipe, schedule.lr, config.named, sizes, isinstance(weights, Weights))
-    limit = config.validation.limit
-    judged = len(val_index) if limit is None else min(len(val_index), limit)
+    judged = first_images(val_index, config.validation.limit)
     return Base(config, recipe, index, judged, val_source, space)
 
 

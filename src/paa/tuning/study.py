@@ -23,6 +23,8 @@ _NAME = "paa"
 _FEW = 15
 """Trials to the end before which nothing is said of the importance of parameters."""
 _FAILED, _SETTINGS = "failed", "settings"
+TRAINED_ON, JUDGED_ON = "checksum of the images to train on", "checksum of the images to judge on"
+"""Settings that searches of earlier versions lack."""
 State = Literal["done", "pruned", "failed"]
 
 
@@ -85,7 +87,8 @@ class TuneStudy:
             defaults = _plain(flat({**to_dict(Recipe()), **groups}))
             defaults = {name: value for name, value in defaults.items() if name in now}
             saved = {**defaults, **self._study.user_attrs.get(_SETTINGS, {})}
-            check_same({name: (saved.get(name), now.get(name)) for name in {**now, **saved}}, str(path))
+            names = [name for name in {**now, **saved} if name in saved or name not in (TRAINED_ON, JUDGED_ON)]
+            check_same({name: (saved.get(name), now.get(name)) for name in names}, str(path))
         self.retried = self._put_back()
 
     def _put_back(self) -> int:

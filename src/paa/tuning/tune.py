@@ -21,7 +21,7 @@ from paa.training.records import Listener, ignore
 from paa.training.settings import TrainConfig
 from paa.tuning.base import Base, find_base
 from paa.tuning.run_trial import run_trial
-from paa.tuning.study import FinishedTrial, Trial, TuneStudy, best_of, import_optuna
+from paa.tuning.study import JUDGED_ON, TRAINED_ON, FinishedTrial, Trial, TuneStudy, best_of, import_optuna
 
 log = logging.getLogger("paa")
 
@@ -128,7 +128,7 @@ def tune(
             best_of(finished),
             folder / RECIPE,
             study.importances(),
-            base.val_images,
+            len(base.val_index),
             base.val_source,
         )
 
@@ -155,7 +155,9 @@ def _settings(base: Base, config: TuneConfig) -> dict[str, object]:
         "batch size": base.config.batch_size,
         "images to train on": len(base.index),
         "objects": len(base.index.boxes),
-        "images to judge on": base.val_images,
+        "images to judge on": len(base.val_index),
+        TRAINED_ON: base.index.checksum(),
+        JUDGED_ON: base.val_index.checksum(),
         "validation.voting": base.config.validation.voting,
         "validation.interval": base.config.validation.interval,
         "validation.patience": base.config.validation.patience,
@@ -167,7 +169,7 @@ def _settings(base: Base, config: TuneConfig) -> dict[str, object]:
 def _log_start(base: Base, config: TuneConfig, study: TuneStudy) -> None:
     names = ", ".join(parameter.name for parameter in base.space)
     log.info(
-        f"trials train on {len(base.index)} images and are judged on {base.val_images}: {base.val_source}; "
+        f"trials train on {len(base.index)} images and are judged on {len(base.val_index)}: {base.val_source}; "
         "no other images are looked at"
     )
     log.info(f"tuned: {names}; trial 0 is the recipe as it is, and options that are named stay")
@@ -191,8 +193,12 @@ def _write_best(base: Base, config: TuneConfig, study: TuneStudy, process: Proce
     best = best_of(study.finished())
     if best is None:
         return
-    recipe = find_recipe(str(base.config.output / best.folder / RECIPE))
+    written, own = base.config.output / RECIPE, base.config.output / best.folder / RECIPE
+    if written.exists() and not own.exists():
+        log.warning(f"{own}: not there any more; {written}, which was written after that trial, stays")
+        return
+    recipe = find_recipe(str(own))
     if config.trial_steps is not None:
         with warnings_only():
             recipe = base.full_recipe(recipe, best.values, process)
-    write_text(base.config.output / RECIPE, json.dumps(to_dict(recipe), indent=2) + "\n")
+    write_text(written, json.dumps(to_dict(recipe), indent=2) + "\n")

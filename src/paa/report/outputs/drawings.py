@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from paa.data.video.write import AddFrame, video_file
+from paa.drawing.jpeg import jpeg
 from paa.inference.earlier import COMMENT
 from paa.report.outputs.entry import Entry, Write
 from paa.runtime.files import whole_file
-
-_MAX_JPEG_SIDE = 65_500
 
 
 @contextmanager
@@ -46,8 +44,5 @@ def drawings(folder: Path, names: tuple[str, ...]) -> Iterator[Write]:
 
 def save_drawing(drawing: Image.Image, path: Path) -> None:
     """Save a drawing as JPEG, whole or not at all; smaller where it is longer than a JPEG can be."""
-    drawing.thumbnail((_MAX_JPEG_SIDE, _MAX_JPEG_SIDE))
-    buffer = BytesIO()
-    drawing.save(buffer, "JPEG", quality=92, comment=COMMENT)
     with whole_file(path, durable=False) as temporary:
-        temporary.write_bytes(buffer.getvalue())
+        temporary.write_bytes(jpeg(drawing, COMMENT))
