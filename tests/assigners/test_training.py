@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import paa
@@ -65,6 +67,7 @@ def test_a_run_is_resumed_by_its_own_rule(tmp_path: Path, micro: Micro) -> None:
 
 
 RULES = """
+import torch
 from dataclasses import dataclass
 from paa.core import Assignment, candidates_per_object, match
 
@@ -98,6 +101,20 @@ def weighed(outputs, anchors, gt_boxes, gt_labels, cost, weight=-1.0):
 def without_scores(outputs, anchors, gt_boxes, gt_labels, cost):
     one = lowest_cost(outputs, anchors, gt_boxes, gt_labels, cost)
     return one._replace(scores=one.scores * float("nan"))
+
+def infinite(outputs, anchors, gt_boxes, gt_labels, cost):
+    one = lowest_cost(outputs, anchors, gt_boxes, gt_labels, cost)
+    return one._replace(scores=one.scores + float("inf"))
+
+def quality(outputs, anchors, gt_boxes, gt_labels, cost):
+    one = lowest_cost(outputs, anchors, gt_boxes, gt_labels, cost)
+    return one._replace(scores=-one.scores)
+
+def each_object_alone(outputs, anchors, gt_boxes, gt_labels, cost):
+    probability = outputs.cls_logits.gather(2, gt_labels.clamp(min=0)[:, None].expand(-1, len(anchors), -1))
+    scores, chosen = probability.transpose(1, 2).topk(9)
+    count = torch.full_like(gt_labels, 9).where(gt_labels >= 0, 0)
+    return Assignment(chosen, -scores, count, count)
 
 def one_score(outputs, anchors, gt_boxes, gt_labels, cost):
     one = lowest_cost(outputs, anchors, gt_boxes, gt_labels, cost)
@@ -151,7 +168,10 @@ def test_a_rule_of_ones_own(rules: Path, text: str, most: int) -> None:
         ("wrong", "the assigner returned NoneType"),
         ("weighed", "the weight of a positive anchor is negative, infinite or NaN"),
         ("weighed(weight='nan')", "the weight of a positive anchor is negative, infinite or NaN"),
-        ("without_scores", "a candidate's score is NaN"),
+        ("without_scores", "a candidate's score is infinite or NaN"),
+        ("infinite", "a candidate's score is infinite or NaN"),
+        ("quality", "candidates are not in the order of their scores, of which the lowest is the best"),
+        ("each_object_alone", "an anchor is positive twice"),
         ("one_score", "the assigner returned scores .* expected the shapes of anchors"),
         ("halves", r"the assigner returned num_candidates of torch\.float32; expected torch\.int64"),
         ("more_than_candidates", "num_positives is not from 0 to num_candidates"),
@@ -200,6 +220,30 @@ def test_texts_that_are_no_rules(text: str, says: str) -> None:
 def test_the_text_of_a_rule_makes_it_again(rule: Assigner, text: str) -> None:
     assert text_of(rule) == text
     assert make_assigner(text) == rule
+
+
+def lowest_cost(outputs: Any, anchors: Any, gt_boxes: Any, gt_labels: Any, cost: Any, most: int = 9) -> Any:
+    return PaaAssigner(per_level=most)(outputs, anchors, gt_boxes, gt_labels, cost)
+
+
+@dataclass(frozen=True)
+class WithArray:
+    """A rule whose parameter is an array, which is neither equal nor unequal to another."""
+
+    sizes: Any = None
+
+    def __call__(self, *given: Any) -> Any:
+        """Return PAA's assignment."""
+        return PaaAssigner()(*given)
+
+
+def test_the_text_of_a_rule_has_all_that_it_depends_on() -> None:
+    module = "tests.assigners.test_training"
+    assert text_of(partial(lowest_cost, most=3)) == f"{module}:lowest_cost(most=3)"
+    assert text_of(partial(lowest_cost, most=9)) != text_of(partial(lowest_cost, most=1))
+    assert text_of(WithArray(np.array([1, 2]))) == f"{module}:WithArray(sizes=array([1, 2]))"
+    assert text_of(WithArray()) == f"{module}:WithArray"
+    assert assign(make_assigner(f"{module}:lowest_cost(most=1)"), draw_scene(30, (5,), 9)).num_candidates.max() <= 5
 
 
 def test_a_rule_as_a_value(tmp_path: Path, shapes: Path) -> None:

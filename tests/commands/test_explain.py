@@ -91,9 +91,14 @@ def test_images_that_cannot_be_read_are_left_out(
         explain(*given, "--output", tmp_path / "out")
     assert stopped.value.code == 2
     assert "lost.jpg" in capsys.readouterr().err
-    explain(*given, "--output", tmp_path / "out", "--skip-bad")
-    assert read(tmp_path / "out")["images"] == 7
-    assert "lost.jpg" in (tmp_path / "out" / "left_out.txt").read_text()
+    out = tmp_path / "out"
+    explain(*given, "--output", out, "--skip-bad", "--pictures", 2)
+    assert read(out)["images"] == 7
+    assert "lost.jpg" in (out / "left_out.txt").read_text()
+    (out / "assignment-study.png").write_text("somebody's")
+    explain(checkpoint, "--data", shapes, "--split", "train", "--output", out, "--pictures", 1)
+    there = sorted(path.name for path in out.iterdir())  # nothing of the call before
+    assert there == ["assignment-1.png", "assignment-study.png", "assignment.html", "assignment.json"]
 
 
 @pytest.fixture
@@ -144,6 +149,8 @@ def test_an_image_that_is_not_there_is_named(
     [
         (("--pictures", 2), "--pictures goes with a checkpoint"),
         (("--no-what-if",), "--no-what-if goes with a checkpoint"),
+        (("--checkpoint-format", "mmdet"), "--checkpoint-format goes with a checkpoint"),
+        (("--skip-bad",), "--skip-bad goes with a checkpoint"),
         (("--data", "x"), "--data goes with a checkpoint"),
     ],
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from paa.commands.main import main
 from paa.data.images.decoders import MAX_PIXELS_VARIABLE
@@ -25,6 +26,11 @@ from paa.training.records import ignore
 from tests.study.studies import ATSS, OWN, PAA, small_study
 from tests.training.runs import CPU, KilledError, Micro, differences, kill_at, load
 
+LATE_FAULT = """
+def mine(outputs, anchors, *given):
+    if len(anchors) < 1000 and len(outputs.iou_logits) == 2 and outputs.iou_logits.requires_grad:
+        raise ValueError("a fault in training")
+"""
 LATE = '[[rules]]\nname = "late"\nassigner = "rules.py:late"\n'
 
 
@@ -138,6 +144,85 @@ def test_results_are_those_of_the_file(tmp_path: Path, shapes: Path, capsys: pyt
     (data / "train.json").write_text(json.dumps(written))
     with pytest.raises(ConfigError, match="cells that were run with images to train on in data shapes 8, not 4"):
         run_study(small_study(tmp_path, data, PAA + ATSS), output, CPU)
+    shutil.copy(shapes / "train.json", data)
+    shutil.copy(shapes / "val.json", data)
+    run_study(small_study(tmp_path, data, PAA), output, CPU)
+    written = json.loads((data / "val.json").read_text())
+    written["annotations"][0]["bbox"][2] -= 1  # as many as before
+    (data / "val.json").write_text(json.dumps(written))
+    with pytest.raises(
+        ConfigError, match=r"run with checksum of the images to test on in data shapes '\w+', not '\w+'"
+    ):
+        run_study(small_study(tmp_path, data, PAA + ATSS), output, CPU)
+    terms = json.loads((output / "terms.json").read_text())
+    terms["images"]["shapes"] = {name: n for name, n in terms["images"]["shapes"].items() if "checksum" not in name}
+    (output / "terms.json").write_text(json.dumps(terms))  # as an earlier version wrote it
+    run_study(small_study(tmp_path, data, PAA), output, CPU)
+
+
+def test_one_file_is_not_trained_and_tested_on(tmp_path: Path, shapes: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ConfigError, match=r"train\.json is one annotation file: name the images to test on too"):
+        run_study(small_study(tmp_path, shapes / "train.json", PAA), tmp_path / "out", CPU)
+    assert not (tmp_path / "out").exists()
+    study = small_study(tmp_path, shapes, PAA)
+    same = study.file.read_text().replace(f'path = "{shapes}"', f'path = "{shapes}"\nval_split = "train"')
+    study.file.write_text(same)
+    with pytest.raises(KilledError):
+        run_study(read_study(study.file), tmp_path / "out", CPU, kill_at(1))
+    assert "data shapes: 8 of 8 validation images are training images too" in caplog.text
+
+
+def test_cells_that_auto_would_train_otherwise_are_refused(tmp_path: Path, shapes: Path) -> None:
+    """As on another device: here the finished cell's recipe is changed instead."""
+    output = tmp_path / "out"
+    run_study(small_study(tmp_path, shapes, PAA), output, CPU)
+    (path,) = output.rglob("cell.json")
+    result = json.loads(path.read_text())
+    result["recipe"]["precision"] = "bfloat16"
+    path.write_text(json.dumps(result))
+    results = run_study(small_study(tmp_path, shapes, PAA + ATSS), output, CPU)
+    ((cell, said),) = results.failed.items()
+    assert cell.startswith("atss-5 on shapes")
+    assert "paa/seed-0 was trained with precision bfloat16, not float32: set in the study's file what" in said
+
+
+def test_an_attempt_that_had_learned_nothing_leaves_no_positives(tmp_path: Path, shapes: Path) -> None:
+    output = tmp_path / "out"
+    left = output / "shapes" / "0.5-epochs" / "paa" / "seed-0"
+    left.mkdir(parents=True)
+    line = {"step": 9, "objects": [1] * 5, "without": [0] * 5, "positives": [[1] * 5] * 5}
+    (left / "positives.jsonl").write_text(json.dumps(line) + "\n")
+    results = run_study(small_study(tmp_path, shapes, PAA), output, CPU)
+    assert [line["step"] for line in results.cells[0].positives] == [1, 2]
+
+
+def test_a_mended_rule_is_compared_anew(tmp_path: Path, shapes: Path) -> None:
+    """Its text is as before, and its cell had failed before it learned anything."""
+    file, output = tmp_path / "rules.py", tmp_path / "out"
+    fewer = "    return PaaAssigner(per_level=1)(outputs, anchors, *given)"
+    file.write_text(OWN + LATE_FAULT + fewer)
+    rules = PAA + '[[rules]]\nname = "mine"\nassigner = "rules.py:mine"\n'
+    study = small_study(tmp_path, shapes, rules)
+    results = run_study(study, output, CPU)
+    assert len(results.failed) == 1
+    before = results.comparisons[0].found.positives["mine"]
+    file.write_text(OWN + LATE_FAULT.replace("len(outputs.iou_logits) == 2", "False") + fewer.replace("=1", "=9"))
+    results = run_study(_read_again(study), output, CPU)
+    assert results.failed == {}
+    after = results.comparisons[0].found.positives
+    assert before < after["mine"] == after["paa"]
+
+
+def test_a_cell_without_memory_does_not_stop_the_others(
+    tmp_path: Path, shapes: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_memory(*given: Any) -> Any:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr("paa.study.run.compare_on", no_memory)
+    results = run_study(small_study(tmp_path, shapes, PAA + ATSS), tmp_path / "out", CPU)
+    assert len(results.cells) == 2
+    assert "rules are not compared on the model of paa on shapes, 0.5 epochs, seed 0: OutOfMemoryError" in caplog.text
 
 
 def test_results_of_others_are_never_overwritten(tmp_path: Path, shapes: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
+from functools import partial
+from inspect import signature
 from typing import Any, cast, get_type_hints
 
 import msgspec
@@ -53,11 +55,17 @@ def make_assigner(text: str) -> Assigner:
 def text_of(rule: Assigner) -> str:
     """Return the text of a rule that is a value: of a rule of `ASSIGNERS` the one that makes it again.
 
-    Of any other the module and the name, with the fields of a dataclass that are not its defaults.
+    Of any other the module and the name, with the fields of a dataclass that are not its defaults, or the arguments of
+    a `functools.partial`.
     """
+    if isinstance(rule, partial):
+        given = dict(signature(rule.func).bind_partial(*rule.args, **rule.keywords).arguments)
+        return str(RuleText(f"{rule.func.__module__}:{rule.func.__qualname__}", given))
     parameters: dict[str, Any] = {}
     if is_dataclass(rule):
-        parameters = {f.name: getattr(rule, f.name) for f in fields(rule) if getattr(rule, f.name) != _default(f)}
+        # an array compared with another is no truth value
+        differs = {f.name: repr(getattr(rule, f.name)) != repr(_default(f)) for f in fields(rule)}
+        parameters = {name: getattr(rule, name) for name, changed in differs.items() if changed}
     name = next((known for known, each in ASSIGNERS.items() if each is type(rule)), None)
     own: Any = rule if hasattr(rule, "__qualname__") else type(rule)
     return str(RuleText(name or f"{own.__module__}:{own.__qualname__}", parameters))

@@ -16,7 +16,9 @@ _SIDE, _CLASSES = 256, 3
 def try_rule(rule: Assigner, text: str, strides: tuple[int, ...] = STRIDES) -> None:
     """Raise ConfigError, which names the rule by its text, unless it assigns two images of 256 pixels as it must.
 
-    One image has two objects and an empty slot, the other one has no object. strides: of the pyramid's levels.
+    One image has three objects and an empty slot, the other one has no object. Two of the objects are of one class and
+    nearly in the same place, so that a rule that looks at each alone chooses anchors for both. strides: of the
+    pyramid's levels.
     """
     sizes = tuple((_SIDE // stride, _SIDE // stride) for stride in strides)
     anchors = make_anchors(sizes, strides, scale=4.0)
@@ -27,8 +29,9 @@ def try_rule(rule: Assigner, text: str, strides: tuple[int, ...] = STRIDES) -> N
         torch.randn(2, len(anchors), generator=random),
         sizes,
     )
-    boxes = torch.tensor([[30.0, 40, 110, 120], [90, 60, 230, 200], [0, 0, 0, 0]]).expand(2, 3, 4)
-    labels = torch.tensor([[0, 2, -1], [-1, -1, -1]])
+    objects = [[30.0, 40, 110, 120], [90, 60, 230, 200], [34, 44, 114, 122], [0, 0, 0, 0]]
+    boxes = torch.tensor(objects).expand(2, 4, 4)
+    labels = torch.tensor([[0, 2, 0, -1], [-1, -1, -1, -1]])
     try:
         assignment = assign(outputs, anchors, boxes, labels, assigner=rule)
         fault = _fault(assignment, len(anchors), labels)
@@ -45,8 +48,11 @@ def _fault(assignment: Assignment, num_anchors: int, labels: torch.Tensor) -> st
     positives, candidates, slots = assignment.num_positives, assignment.num_candidates, assignment.anchors.shape[2]
     if bool(((positives < 0) | (positives > candidates) | (candidates > slots)).any()):
         return f"num_positives is not from 0 to num_candidates, or num_candidates not at most {slots}, the slots"
-    if bool(assignment.scores[torch.arange(slots) < candidates[..., None]].isnan().any()):
-        return "a candidate's score is NaN"
+    candidate = torch.arange(slots) < candidates[..., None]
+    if not bool(assignment.scores[candidate].isfinite().all()):
+        return "a candidate's score is infinite or NaN"
+    if bool((assignment.scores.diff(dim=2) < 0)[candidate[..., 1:]].any()):
+        return "candidates are not in the order of their scores, of which the lowest is the best"
     positive = assignment.is_positive()
     if assignment.weights is not None:
         weights = assignment.weights[positive]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -24,8 +25,14 @@ if TYPE_CHECKING:
 _MOST_SHOWN = 10_000  # objects of a page; each has some 25 kB
 
 
-_OPTIONS = {"max_pixels": "max-pixels", "what_if": "no-what-if"}
+_OPTIONS = {"what_if": "no-what-if"}
 """Fields whose options have other names."""
+
+_OF_A_CHECKPOINT = (
+    *("split", "limit", "pictures", "what_if", "checkpoint_format", "format", "images", "allow_outside", "max_pixels"),
+    "loading.skip_bad",
+)
+"""Fields that change nothing of a run's explanation, though somebody may expect it."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +108,9 @@ class Explain:
         if self.assigner is not None:
             raise ConfigError("--assigner goes with a checkpoint: a run's folder has what its own rule made positive")
         plain = Explain(self.what)
-        for name in ("split", "limit", "pictures", "what_if", "format", "images", "max_pixels"):
-            if getattr(self, name) != getattr(plain, name):
-                option = "--" + _OPTIONS.get(name, name)
+        for name in _OF_A_CHECKPOINT:
+            if attrgetter(name)(self) != attrgetter(name)(plain):
+                option = "--" + _OPTIONS.get(name, name.removeprefix("loading.").replace("_", "-"))
                 raise ConfigError(f"{option} goes with a checkpoint, and {self.what} is the folder of a run")
         for written in write_run(self.what, self.output, self.image or ()):
             console.print(f"written: {written}", markup=False, highlight=False)
@@ -122,10 +129,9 @@ class Explain:
         explained, left_out = self._explain(model, index, str(data), rule, console)
         write_assignment_page(self.output / PAGE, explained)
         write_pictures(self.output, explained.shown[: self.pictures], index)
-        if left_out := [*report.left_out, *left_out]:
-            file = LeftOut(self.output / LEFT_OUT)
-            file.add(self.split, left_out)
-            file.write()
+        file = LeftOut(self.output / LEFT_OUT)
+        file.add(self.split, [*report.left_out, *left_out])
+        file.write()
         self._print(console, explained)
 
     def _load(self) -> PAA:

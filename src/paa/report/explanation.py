@@ -127,7 +127,10 @@ def summary_to_plain(summary: Summary) -> dict[str, Any]:
 
 
 def write_pictures(folder: Path, shown: Iterable[ObjectAssignment], index: DatasetIndex) -> list[Path]:
-    """Write a PNG of each of these objects whose image can be read; return the files."""
+    """Write a PNG of each of these objects whose image can be read; return the files.
+
+    Pictures of an earlier call, which may show other objects, are removed.
+    """
     written = []
     for number, one in enumerate(shown, start=1):
         try:
@@ -142,4 +145,7 @@ def write_pictures(folder: Path, shown: Iterable[ObjectAssignment], index: Datas
         with whole_file(path) as temporary:
             picture.save(temporary, "PNG", optimize=True)
         written.append(path)
+    for path in folder.glob("assignment-*.png"):
+        if path not in written and path.stem.removeprefix("assignment-").isdecimal():
+            path.unlink()
     return written

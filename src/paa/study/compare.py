@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -65,13 +65,17 @@ class Compared:
 
 @dataclass(frozen=True)
 class RuleComparison:
-    """What was compared on the model of a cell, `model`; rules: name -> what the study's file says."""
+    """What was compared on the model of a cell, `model`.
+
+    rules: name -> what the study's file says. sources: name of a rule of one's own -> the SHA-256 of its file.
+    """
 
     data: str
     epochs: float
     model: str
     rules: dict[str, str]
     found: Compared
+    sources: dict[str, str] = field(default_factory=dict)
 
 
 @torch.no_grad()

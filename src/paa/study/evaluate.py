@@ -26,6 +26,8 @@ Score = Literal["joint", "class", "true IoU", "truth"]
 _CERTAIN = 20.0
 """A logit whose probability is 1 in float32 but for 2e-9."""
 _LEAST = 1e-6
+_OBJECTS = 64
+"""Objects of an image that are compared with all anchors at a time, which bounds the memory."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +106,13 @@ def _scored(score: Score, outputs: HeadOutputs, anchors: Tensor, batch: Batch, l
     if score == "class":
         return outputs._replace(iou_logits=certain)
     boxes = clip(decode(outputs.deltas.float(), anchors), batch.sizes[:, None], legacy)
-    overlap = iou(boxes[:, :, None], batch.gt_boxes[:, None])  # (B, N, G)
-    overlap = torch.where((batch.gt_labels >= 0)[:, None], overlap, 0.0)
+    by_class = torch.zeros_like(outputs.cls_logits)
+    for own, labels in zip(batch.gt_boxes.split(_OBJECTS, 1), batch.gt_labels.split(_OBJECTS, 1)):
+        overlap = iou(boxes[:, :, None], own[:, None])  # (B, N, objects)
+        overlap = torch.where((labels >= 0)[:, None], overlap, 0.0)
+        by_class.scatter_reduce_(2, labels.clamp(min=0)[:, None].expand_as(overlap), overlap, "amax")
     if score == "true IoU":
-        return outputs._replace(iou_logits=_logit(overlap.amax(2)))
-    labels = batch.gt_labels.clamp(min=0)[:, None].expand_as(overlap)
-    by_class = torch.zeros_like(outputs.cls_logits).scatter_reduce(2, labels, overlap, "amax")
+        return outputs._replace(iou_logits=_logit(by_class.amax(2)))
     return outputs._replace(cls_logits=_logit(by_class), iou_logits=certain)
 
 

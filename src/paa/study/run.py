@@ -10,17 +10,19 @@ from dataclasses import asdict
 from pathlib import Path
 
 from paa.assigners import make_assigner
+from paa.data.overlap import overlap_warning
 from paa.errors import ConfigError, PaaError, RunError, one_line
 from paa.runtime.distributed import Process
-from paa.runtime.files import write_text
+from paa.runtime.files import sha256, write_text
 from paa.runtime.folder_lock import folder_lock
+from paa.runtime.out_of_memory import is_out_of_memory
 from paa.runtime.stop_signals import StopSignals
 from paa.study.cells import Cell, cells_of, config_of
 from paa.study.compare import RuleComparison, compare_on
 from paa.study.file import Study
 from paa.study.results import FAILED, Results, comparison_path, gather, read_comparison
 from paa.study.run_cell import RESULT, CellResult, load_trained, read_result, read_splits, run_cell
-from paa.study.terms import claim_terms
+from paa.study.terms import CHECKSUM, claim_terms
 from paa.training.init import resolve_init
 from paa.training.many_runs import make_folder_of_runs, warnings_only
 from paa.training.records import Listener, ignore
@@ -73,7 +75,7 @@ def run_study(
     return results
 
 
-def _check(study: Study, process: Process) -> dict[str, dict[str, int]]:
+def _check(study: Study, process: Process) -> dict[str, dict[str, int | str]]:
     """Raise a PaaError for what no cell could run with: options, rules, data sets without a split to test on.
 
     Returns what each data set holds, for `claim_terms`.
@@ -97,10 +99,12 @@ def _check(study: Study, process: Process) -> dict[str, dict[str, int]]:
     images = {}
     for data in study.data:
         splits = read_splits(config_of(study, next(cell for cell in cells_of(study) if cell.data == data.name)))
+        if (line := overlap_warning(*splits)) is not None:
+            log.warning(f"data {data.name}: {line}")
         images[data.name] = {
-            f"{what} to {use} in data {data.name}": count
+            f"{what} to {use} in data {data.name}": value
             for index, use in zip(splits, ("train on", "test on"))
-            for what, count in (("images", len(index)), ("objects", len(index.boxes)))
+            for what, value in (("images", len(index)), ("objects", len(index.boxes)), (CHECKSUM, index.checksum()))
         }
     return images
 
@@ -115,7 +119,8 @@ def _run(
         with warnings_only():
             result = run_cell(config_of(study, cell), cell, own, process, listener, signals)
     except Exception as error:
-        if not isinstance(error, PaaError) and not is_code:  # a rule of one's own may raise anything
+        # a rule of one's own may raise anything, and other rules may need less memory
+        if not isinstance(error, PaaError) and not is_code and not is_out_of_memory(error):
             raise
         text = one_line(error, 500) if isinstance(error, PaaError) else f"{type(error).__name__}: {one_line(error)}"
         write_text(own / FAILED, text + "\n")
@@ -137,8 +142,11 @@ def _compare(study: Study, cell: Cell, folder: Path, process: Process) -> bool:
     if (result := read_result(folder / cell.folder)) is None:
         return False
     written, path = {rule.name: rule.written for rule in study.rules}, comparison_path(folder, cell.data, cell.epochs)
+    sources = {
+        rule.name: sha256(rule.source) for rule in study.rules if rule.source is not None and rule.source.is_file()
+    }
     before = read_comparison(folder, cell.data, cell.epochs)
-    if before is not None and before.rules == written:
+    if before is not None and before.rules == written and before.sources == sources:
         return False
     try:
         detector = load_trained(folder / cell.folder, process)
@@ -148,10 +156,11 @@ def _compare(study: Study, cell: Cell, folder: Path, process: Process) -> bool:
         batch_size = result.recipe["schedule"]["reference_batch"]
         found = compare_on(detector, index, rules, batch_size, process, config.data.skip_bad)
     except Exception as error:
-        if not isinstance(error, PaaError) and not any(rule.is_code for rule in study.rules):
-            raise  # but a rule of one's own may raise anything
+        is_code = any(rule.is_code for rule in study.rules)
+        if not isinstance(error, PaaError) and not is_code and not is_out_of_memory(error):
+            raise
         log.warning(f"rules are not compared on the model of {cell}: {type(error).__name__}: {one_line(error)}")
         return False
-    comparison = RuleComparison(cell.data, cell.epochs, str(cell), written, found)
+    comparison = RuleComparison(cell.data, cell.epochs, str(cell), written, found, sources)
     write_text(path, json.dumps(asdict(comparison), indent=1) + "\n")
     return True

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from paa.config import LoadingConfig
+from paa.config import LoadingConfig, flat
 from paa.data.images.decoders import limit_pixels
 from paa.data.index import DatasetIndex
 from paa.data.read import read_dataset
 from paa.data.workers import worker_errors
+from paa.errors import ConfigError
 from paa.model.detector import Detector
 from paa.model.prepare import prepare_for_device
 from paa.runtime.distributed import Process
@@ -69,12 +71,21 @@ def run_cell(
 ) -> CellResult:
     """Train a cell's run in its folder, or go on with it; evaluate its last weights; write and return the result.
 
-    StoppedError where signals end the cell early; then the same call goes on. Raises as `paa.training.train.train`.
+    StoppedError where signals end the cell early; then the same call goes on. Raises as `paa.training.train.train`, and
+    ConfigError where `auto`, or a precision that is `auto`, decides otherwise here than in cells that are finished.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    run = RunFolder(folder / RUN)
+    if not has_begun(folder):
+        (folder / _POSITIVES).unlink(missing_ok=True)  # of an attempt that had learned nothing, maybe of another rule
     counter = PositiveCounter(folder / _POSITIVES)
+    checked = False
 
     def listen(record: Record) -> object:
+        nonlocal checked
+        if not checked:
+            check_same_recipe(run, folder)
+            checked = True
         counter.listen(record)
         return listener(record)
 
@@ -84,7 +95,7 @@ def run_cell(
         train_index, test_index = read_splits(config, detector.names)
         loading = LoadingConfig(workers=config.runtime.workers, skip_bad=config.data.skip_bad)
         variants, tested = evaluate_variants(detector, test_index, process, loading)
-    run = RunFolder(folder / RUN)
+    check_same_recipe(run, folder)  # of a run that had ended before
     recipe = json.loads(run.recipe.read_bytes())
     result = CellResult(
         cell.data,
@@ -103,6 +114,30 @@ def run_cell(
     return result
 
 
+def check_same_recipe(run: RunFolder, folder: Path) -> None:
+    """Raise ConfigError unless a cell's run has the recipe of the finished cells of its data set and budget.
+
+    All but the rule is the same in a study's file, but `auto` decides by the device and the weights at hand. folder: of
+    the cell.
+    """
+    own = _but_for_the_rule(json.loads(run.recipe.read_bytes()))
+    for path in sorted(folder.parent.parent.glob(f"*/*/{RESULT}")):
+        other = read_result(path.parent)
+        assert other is not None
+        theirs = _but_for_the_rule(other.recipe)
+        # earlier versions' recipes had fewer fields
+        both = [name for name in own if name in theirs]
+        if differing := [f"{name} {theirs[name]}, not {own[name]}" for name in both if own[name] != theirs[name]]:
+            raise ConfigError(
+                f"{run.recipe}: {path.parent} was trained with {'; '.join(differing)}: set in the study's file what "
+                "`auto` decides by the device and the weights at hand"
+            )
+
+
+def _but_for_the_rule(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in flat(recipe).items() if name != "assigner"}
+
+
 def load_trained(folder: Path, process: Process) -> Detector:
     """Return the detector of a cell's last checkpoint, on the device, in evaluation mode."""
     path = RunFolder(folder / RUN).last
@@ -114,9 +149,12 @@ def load_trained(folder: Path, process: Process) -> Detector:
 def read_splits(config: TrainConfig, names: tuple[str, ...] | None = None) -> tuple[DatasetIndex, DatasetIndex]:
     """Return the images to train on, and those to test on; names: the classes, in the order of the labels.
 
-    MissingSplitError where the data set has no such split: never is a share of the images to train on taken instead.
+    MissingSplitError where the data set has no such split: never is a share of the images to train on taken instead;
+    ConfigError for one annotation file, whose images would be both.
     """
     data = config.data
+    if data.val_data is None and data.path.is_file() and data.path.suffix.lower() == ".json":
+        raise ConfigError(f"{data.path} is one annotation file: name the images to test on too (val_data)")
     if data.max_pixels is not None:
         limit_pixels(data.max_pixels)
     options: dict[str, Any] = {

@@ -11,13 +11,18 @@ from paa.config import flat
 from paa.errors import ConfigError, RunError
 from paa.runtime.files import sha256, write_text
 from paa.runtime.folder_lock import folder_lock
-from paa.study.cells import cells_in
+from paa.study.cells import cells_in, cells_of, config_of
 from paa.study.file import Rule, Study
 from paa.study.json_file import read_json
 from paa.study.run_cell import has_begun
+from paa.training.teacher import teacher_identity
+
+CHECKSUM = "checksum of the images"
+"""A term of images that earlier versions did not note."""
 
 _FILE = "terms.json"
 _RESULTS = "results.json"
+_TEACHER = "teacher"
 _PATIENCE = 30.0
 """Seconds for which another process of the same study may hold the file."""
 
@@ -57,7 +62,7 @@ def _check(study: Study, folder: Path, before: _Terms, now: _Terms) -> None:
         for key, values in before.get(part, {}).items()
         if key in now[part]
         for name, value in _with_missing(values, now[part][key])
-        if value != now[part][key].get(name)
+        if value != now[part][key].get(name) and not (value is None and name.startswith((CHECKSUM, _TEACHER)))
     ]
     if changed:
         raise ConfigError(
@@ -110,6 +115,8 @@ def _terms(study: Study) -> dict[str, dict[str, dict[str, Any]]]:
         **flat({name: values for name, values in study.groups.items() if name != "runtime"}),
         **flat({"runtime": runtime}),
     }
+    if (teacher := config_of(study, cells_of(study)[0]).recipe.teacher) is not None:  # of a recipe's file
+        shared[_TEACHER] = teacher_identity(teacher)
     return {
         "all": {"cells": shared},
         "data": {each.name: {f"data {each.name} {k}": v for k, v in each.written.items()} for each in study.data},
