@@ -196,6 +196,23 @@ def test_an_attempt_that_had_learned_nothing_leaves_no_positives(tmp_path: Path,
     assert [line["step"] for line in results.cells[0].positives] == [1, 2]
 
 
+def test_a_study_may_be_moved_with_its_recipe(tmp_path: Path, shapes: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    (here / "mine.json").write_text(json.dumps({"schedule": {"lr": 0.001}}))
+    run_study(small_study(here, shapes, PAA, recipe="'mine.json'"), here / "out", CPU)
+    here.rename(there)
+    terms = there / "out" / "terms.json"
+    assert '"mine.json with the SHA-256"' in terms.read_text()
+    moved = small_study(there, shapes, PAA, recipe="'mine.json'")
+    assert len(run_study(moved, there / "out", CPU, kill_at(1)).cells) == 1
+    terms.write_text(terms.read_text().replace('"mine.json', f'"{there}/mine.json'))  # as an earlier version noted it
+    assert len(run_study(moved, there / "out", CPU, kill_at(1)).cells) == 1
+    (there / "mine.json").write_text(json.dumps({"schedule": {"lr": 0.002}}))
+    with pytest.raises(ConfigError, match=r"cells that were run with mine\.json with the SHA-256"):
+        run_study(moved, there / "out", CPU)
+
+
 def test_a_mended_rule_is_compared_anew(tmp_path: Path, shapes: Path) -> None:
     """Its text is as before, and its cell had failed before it learned anything."""
     file, output = tmp_path / "rules.py", tmp_path / "out"

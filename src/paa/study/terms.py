@@ -39,7 +39,7 @@ def claim_terms(study: Study, folder: Path, images: Mapping[str, Mapping[str, An
     if (folder / _RESULTS).exists() and not path.exists():
         raise ConfigError(f"{folder}: has a {_RESULTS} that is no study's; give another --output")
     with folder_lock(folder, _PATIENCE):
-        before = _noted(path)
+        before = _noted(path, study)
         now = json.loads(json.dumps({**_terms(study), "images": images}))
         _check(study, folder, _in_force(before, folder), now)
         together = {part: {**before.get(part, {}), **now[part]} for part in now}
@@ -52,7 +52,7 @@ def check_terms(study: Study, folder: Path) -> None:
     if not (folder / _FILE).exists():
         raise ConfigError(f"{folder}: no study was run there; --output names the folder of one")
     now = json.loads(json.dumps(_terms(study)))
-    _check(study, folder, _in_force(_noted(folder / _FILE), folder), now)
+    _check(study, folder, _in_force(_noted(folder / _FILE, study), folder), now)
 
 
 def _check(study: Study, folder: Path, before: _Terms, now: _Terms) -> None:
@@ -71,8 +71,20 @@ def _check(study: Study, folder: Path, before: _Terms, now: _Terms) -> None:
         )
 
 
-def _noted(path: Path) -> _Terms:
-    return read_json(path, dict[str, dict[str, dict[str, Any]]]) or {}
+def _noted(path: Path, study: Study) -> _Terms:
+    noted = read_json(path, dict[str, dict[str, dict[str, Any]]]) or {}
+    # earlier versions noted whole paths, which change where a study is moved
+    for key, cells in noted.get("all", {}).items():
+        noted["all"][key] = {
+            _as_written(name, study): _as_written(value, study) if isinstance(value, str) else value
+            for name, value in cells.items()
+        }
+    return noted
+
+
+def _as_written(path: str, study: Study) -> str:
+    """Return the path of a file in a study's folder as its STUDY.toml may have it; any other text as it is."""
+    return path.removeprefix(f"{study.file.resolve().parent}/")
 
 
 def _in_force(terms: _Terms, folder: Path) -> _Terms:
@@ -104,10 +116,10 @@ def _terms(study: Study) -> dict[str, dict[str, dict[str, Any]]]:
     """Return what may not change, by part and name: what all cells share, each data set, each rule."""
     runtime = {name: value for name, value in study.groups["runtime"].items() if name in ("precision", "deterministic")}
     shared = {
-        "recipe": study.recipe,
-        "init": study.init,
+        "recipe": _as_written(study.recipe, study),
+        "init": None if study.init is None else _as_written(study.init, study),
         **{
-            f"{name} with the SHA-256": sha256(Path(name))
+            f"{_as_written(name, study)} with the SHA-256": sha256(Path(name))
             for name in (study.recipe, study.init or "")
             if name and Path(name).is_file()
         },
