@@ -125,7 +125,7 @@ class BatchDetector:
         """Return a hash of the checkpoint's file, and of OpenVINO's weights beside it; "" where there is no file."""
         path = local_file(self.checkpoint)
         files = [each for each in (path, path.with_suffix(".bin")) if each.is_file()]
-        return "-".join(_hash(each, _state(each)) for each in dict.fromkeys(files))
+        return "-".join(_hash(each, _state(each)) for each in files)
 
     def load(self) -> tuple[PAA, Callable[[Detections], Detections]]:
         """Return the model, ready to predict, and what chooses among its detections; errors as of `check`."""

@@ -30,9 +30,6 @@ def in_processes(
     When a worker dies, another one takes its place and its shard. RunError for a shard at which three died.
     """
     devices = _devices(task.detector.device)
-    if workers is not None and workers > len(shards):
-        few = "%d shards for %d workers: a smaller --engine.shard-size lets more of them work"
-        log.warning(few, len(shards), workers)
     workers = min(workers or (len(devices) if devices != ["cpu"] else _cores()), len(shards))
     if workers == 1:
         yield from map(task, shards)

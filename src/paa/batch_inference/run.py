@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from paa.batch_inference.shards import CONTENT, ERRORS, Shard, begin_or_continue
 from paa.batch_inference.tables import import_pyarrow
 from paa.batch_inference.task import ShardDone, ShardTask
 from paa.data.read_report import NAMED
+
+log = logging.getLogger("paa")
 
 EngineName = Literal["processes", "ray"]
 
@@ -84,6 +87,8 @@ def _run(
     images_done = detections = 0
     before = len(images) - sum(len(shard.images) for shard in todo)
     listen(before)
+    if workers is not None and workers > len(shards) and not before:
+        log.warning(f"{len(shards)} shards for {workers} workers: a smaller --engine.shard-size lets more of them work")
     if todo:
         with closing(_ENGINES[engine](task, todo, workers)) as finished:  # also by Ctrl-C
             for done in finished:

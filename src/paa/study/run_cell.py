@@ -135,7 +135,10 @@ def check_same_recipe(run: RunFolder, folder: Path) -> None:
 
 
 def _but_for_the_rule(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in flat(recipe).items() if name != "assigner"}
+    fields = {name: value for name, value in flat(recipe).items() if name != "assigner"}
+    for name in ("init", "teacher"):  # whole paths, whose folder may be another where a study was moved
+        fields[name] = Path(fields[name]).name if fields.get(name) else None
+    return fields
 
 
 def load_trained(folder: Path, process: Process) -> Detector:
