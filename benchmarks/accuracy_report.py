@@ -112,7 +112,8 @@ Where small objects have fewer than 20 pixels, on the blood cells (bccd), PAA's 
 the recipe `auto` decides ([what that is worth](results.md#what-the-defaults-of-training-rest-on), measured on images
 held out of training). Faster R-CNN's does so on all sets; FCOS and RetinaNet have torchvision's P3. Classes start at
 probability 0.1 in PAA, and from random weights its towers have one convolution, both as `auto` decides; FCOS and
-RetinaNet have torchvision's 0.01 and four convolutions.
+RetinaNet have torchvision's 0.01 and four convolutions. From commit 1252836 on Faster R-CNN pools its boxes by
+`benchmarks/sparse_roi_align.py`, which gives torchvision's numbers to rounding in less time.
 
 `make accuracy DATA=FOLDER`, with the data sets in that folder, runs what is missing in `docs/accuracy.jsonl`, where all
 twelve numbers of every run are, and makes this page.
