@@ -26,7 +26,7 @@ class SparseRoIAlign(MultiScaleRoIAlign):
     def __init__(self, names: list[str], cells: int, strides: Sequence[int]) -> None:
         """names, strides: of the levels, finest first. cells: of a pooled box along each axis."""
         super().__init__(names, cells, SAMPLES)
-        self.cells, self.strides = cells, tuple(strides)
+        self.cells, self.strides = cells, torch.tensor(strides)
         first, last = (stride.bit_length() - 1 for stride in (strides[0], strides[-1]))
         self.mapper = LevelMapper(first, last, self.canonical_scale, self.canonical_level)
 
@@ -43,7 +43,7 @@ class SparseRoIAlign(MultiScaleRoIAlign):
         level = self.mapper(boxes)
         image = torch.repeat_interleave(torch.tensor([len(each) for each in boxes]))
         first = (counts.cumsum(0) - counts)[level] + image * sizes.prod(1)[level]
-        corners = torch.cat(boxes) / torch.tensor(self.strides)[level, None]
+        corners = torch.cat(boxes) / self.strides[level, None]
         height, width = sizes[level].unbind(1)
         rows, row_weights = sampled(corners[:, 1], corners[:, 3], height, self.cells)
         columns, column_weights = sampled(corners[:, 0], corners[:, 2], width, self.cells)

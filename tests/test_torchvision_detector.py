@@ -297,7 +297,7 @@ def test_a_checkpoint_goes_on_training(checkpoint: Path) -> None:
         paa.paa_resnet50_fpn(weights=checkpoint, trainable_backbone_layers=6)
     with pytest.raises(ConfigError, match=r"min_size must be a whole number, got \(640, 800\)"):
         paa.paa_resnet50_fpn(weights_backbone=None, min_size=(640, 800))  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="num_classes must be a whole number, got '3'"):
+    with pytest.raises(ConfigError, match="num_classes must be a whole number from 1 on, got '3'"):
         paa.paa_resnet50_fpn(weights_backbone=None, num_classes="3")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"must be of a ResNet-50, got ResNet101_Weights\.IMAGENET1K_V2"):
         paa.paa_resnet50_fpn(weights_backbone=ResNet101_Weights.DEFAULT)

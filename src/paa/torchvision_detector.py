@@ -133,16 +133,12 @@ def paa_resnet50_fpn(
     """
     pretrained = weights is not None or weights_backbone is not None
     layers = trainable_backbone_layers if trainable_backbone_layers is not None else 3 if pretrained else _LAYERS
-    whole = {"trainable_backbone_layers": layers, "min_size": min_size, "max_size": max_size}
-    for name, value in (whole if num_classes is None else whole | {"num_classes": num_classes}).items():
-        if not isinstance(value, Integral):
-            raise ConfigError(f"{name} must be a whole number, got {value!r}")
-    if not 0 <= layers <= _LAYERS:
+    if not isinstance(layers, Integral) or not 0 <= layers <= _LAYERS:
         raise ConfigError(f"trainable_backbone_layers must be from 0 to {_LAYERS}, got {layers}")
     if weights is None:
         classes = _NUM_CLASSES if num_classes is None else num_classes
-        if classes < 1:
-            raise ConfigError(f"num_classes must be at least 1, got {classes}")
+        if not isinstance(classes, Integral) or classes < 1:
+            raise ConfigError(f"num_classes must be a whole number from 1 on, got {classes!r}")
         model = _new_model(classes, weights_backbone, min_size, max_size)
     else:
         model = load(weights, "cpu")

@@ -240,6 +240,7 @@ class WithArray:
 def test_the_text_of_a_rule_has_all_that_it_depends_on() -> None:
     module = "tests.assigners.test_training"
     assert text_of(partial(lowest_cost, most=3)) == f"{module}:lowest_cost(most=3)"
+    assert text_of(partial(WithArray())) == f"{module}:WithArray"
     assert text_of(partial(lowest_cost, most=9)) != text_of(partial(lowest_cost, most=1))
     assert text_of(WithArray(np.array([1, 2]))) == f"{module}:WithArray(sizes=array([1, 2]))"
     assert text_of(WithArray()) == f"{module}:WithArray"

@@ -58,16 +58,17 @@ def text_of(rule: Assigner) -> str:
     Of any other the module and the name, with the fields of a dataclass that are not its defaults, or the arguments of
     a `functools.partial`.
     """
-    if isinstance(rule, partial):
-        given = dict(signature(rule.func).bind_partial(*rule.args, **rule.keywords).arguments)
-        return str(RuleText(f"{rule.func.__module__}:{rule.func.__qualname__}", given))
     parameters: dict[str, Any] = {}
-    if is_dataclass(rule):
+    own: Any = rule
+    if isinstance(rule, partial):
+        own = rule.func
+        parameters = {**signature(own).bind_partial(*rule.args).arguments, **rule.keywords}
+    elif is_dataclass(rule):
         # an array compared with another is no truth value
         differs = {f.name: repr(getattr(rule, f.name)) != repr(_default(f)) for f in fields(rule)}
         parameters = {name: getattr(rule, name) for name, changed in differs.items() if changed}
     name = next((known for known, each in ASSIGNERS.items() if each is type(rule)), None)
-    own: Any = rule if hasattr(rule, "__qualname__") else type(rule)
+    own = own if hasattr(own, "__qualname__") else type(own)
     return str(RuleText(name or f"{own.__module__}:{own.__qualname__}", parameters))
 
 

@@ -134,9 +134,7 @@ def _on_disk(path: Path) -> Rgb:
             return read_image(path)
         except ImageError as error:
             number = getattr(error.__cause__, "errno", None)  # a decoder's error has none
-            if number not in (*_OF_THE_DISK, errno.EIO):
-                raise
-            if not again and number == errno.EIO:
+            if number not in _OF_THE_DISK and (number != errno.EIO or not again):
                 raise
             if not again:
                 message = f"in {_TRIES} tries; the same command continues when its disk answers again"

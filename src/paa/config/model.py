@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_type_hints
 
-from paa.config.checks import check
+from paa.config.checks import check, check_types
 from paa.errors import ConfigError
 
 CAFFE_MEAN = (122.7717, 115.9465, 102.9801)
@@ -88,6 +88,7 @@ def model_config(values: dict[str, Any]) -> ModelConfig:
 
 def check_model(config: ModelConfig) -> None:
     """Raise ConfigError for invalid values, and for sizes far beyond any sensible model's."""
+    check_types("model.", config)
     most = 10_000
     check(
         "model.",

@@ -15,5 +15,5 @@ def jpeg(drawing: Image.Image, comment: str = "") -> bytes:
         drawing = drawing.copy()
         drawing.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
     buffer = BytesIO()
-    drawing.save(buffer, "JPEG", quality=92, **({"comment": comment} if comment else {}))
+    drawing.save(buffer, "JPEG", quality=92, comment=comment)
     return buffer.getvalue()

@@ -119,8 +119,7 @@ def _run(
         with warnings_only():
             result = run_cell(config_of(study, cell), cell, own, process, listener, signals)
     except Exception as error:
-        # a rule of one's own may raise anything, and other rules may need less memory
-        if not isinstance(error, PaaError) and not is_code and not is_out_of_memory(error):
+        if not _is_of_a_cell(error, is_code):
             raise
         text = one_line(error, 500) if isinstance(error, PaaError) else f"{type(error).__name__}: {one_line(error)}"
         write_text(own / FAILED, text + "\n")
@@ -156,11 +155,15 @@ def _compare(study: Study, cell: Cell, folder: Path, process: Process) -> bool:
         batch_size = result.recipe["schedule"]["reference_batch"]
         found = compare_on(detector, index, rules, batch_size, process, config.data.skip_bad)
     except Exception as error:
-        is_code = any(rule.is_code for rule in study.rules)
-        if not isinstance(error, PaaError) and not is_code and not is_out_of_memory(error):
+        if not _is_of_a_cell(error, any(rule.is_code for rule in study.rules)):
             raise
         log.warning(f"rules are not compared on the model of {cell}: {type(error).__name__}: {one_line(error)}")
         return False
     comparison = RuleComparison(cell.data, cell.epochs, str(cell), written, found, sources)
     write_text(path, json.dumps(asdict(comparison), indent=1) + "\n")
     return True
+
+
+def _is_of_a_cell(error: Exception, is_code: bool) -> bool:
+    """Return whether other cells may go on after an error; is_code: of one's own rule, which may raise anything."""
+    return isinstance(error, PaaError) or is_code or is_out_of_memory(error)  # other rules may need less memory

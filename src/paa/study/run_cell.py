@@ -25,6 +25,7 @@ from paa.study.json_file import read_json
 from paa.study.positives import PositiveCounter, read_positives
 from paa.training.many_runs import train_or_go_on
 from paa.training.records import Listener, Record
+from paa.training.run_data import is_one_file
 from paa.training.run_folder import RunFolder, environment
 from paa.training.settings import TrainConfig
 from paa.weights.read import build, read_weights
@@ -95,7 +96,7 @@ def run_cell(
         train_index, test_index = read_splits(config, detector.names)
         loading = LoadingConfig(workers=config.runtime.workers, skip_bad=config.data.skip_bad)
         variants, tested = evaluate_variants(detector, test_index, process, loading)
-    check_same_recipe(run, folder)  # of a run that had ended before
+    check_same_recipe(run, folder)  # again, as another process may have finished a cell meanwhile
     recipe = json.loads(run.recipe.read_bytes())
     result = CellResult(
         cell.data,
@@ -156,7 +157,7 @@ def read_splits(config: TrainConfig, names: tuple[str, ...] | None = None) -> tu
     ConfigError for one annotation file, whose images would be both.
     """
     data = config.data
-    if data.val_data is None and data.path.is_file() and data.path.suffix.lower() == ".json":
+    if is_one_file(data):
         raise ConfigError(f"{data.path} is one annotation file: name the images to test on too (val_data)")
     if data.max_pixels is not None:
         limit_pixels(data.max_pixels)

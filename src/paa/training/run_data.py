@@ -68,7 +68,7 @@ def read_data(
     if "val_fraction" in named:
         return _split(index, config, "as --val-fraction says")
     chosen = config.val_data is not None or not {"val_split", "val_images"}.isdisjoint(named)
-    if config.val_data is None and config.path.is_file() and config.path.suffix.lower() == ".json":
+    if is_one_file(config):
         if not chosen:
             return _split(index, config, f"as {config.path} is one annotation file")
         raise ConfigError(
@@ -86,6 +86,11 @@ def read_data(
     if (line := overlap_warning(index, val_index)) is not None:
         log.warning(line)
     return RunData(_to_train_on(index, config), val_index, f"split {config.val_split!r}")
+
+
+def is_one_file(config: DataConfig) -> bool:
+    """Return whether a data set is one annotation file, in which every split would be the same images."""
+    return config.val_data is None and config.path.is_file() and config.path.suffix.lower() == ".json"
 
 
 def _to_train_on(index: DatasetIndex, config: DataConfig) -> DatasetIndex:
