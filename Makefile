@@ -14,11 +14,12 @@ BIN := .venv/bin
 # Three processes for two cores: some tests wait, for a timeout or another process. An idle one takes tests from the rest.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal
 
-.PHONY: help demo test lint format quick lowest docs diagrams notebook bench accuracy study coco soak fuzz licences audit sbom
+.PHONY: help demo test test-all lint format quick lowest docs diagrams notebook bench accuracy study coco soak fuzz licences audit sbom
 
 help:
 	@echo "make demo    train and evaluate on drawn shapes, and draw the detections, in minutes, without a GPU"
-	@echo "make test    every check: ruff, mypy and pytest"
+	@echo "make test    ruff, mypy and pytest without the longest tests, in a quarter of an hour on two cores"
+	@echo "make test-all  every check, as continuous integration runs them, in half an hour"
 	@echo "make lint    ruff and mypy alone"
 	@echo "make format  sort the imports and format the code, as make lint checks"
 	@echo "make quick   the tests that take under a minute together: no golden models, no other processes"
@@ -45,6 +46,10 @@ demo: .venv/installed
 	$(BIN)/paa demo
 
 test: lint
+	@echo "== pytest, without the longest tests (make test-all runs them too)"
+	@$(PYTEST) -m "not long"
+
+test-all: lint
 	@echo "== pytest"
 	@$(PYTEST)
 

@@ -87,6 +87,7 @@ def from_a_tenth(variant: Variant) -> Variant:
     return replace(variant, ours=variant.ours | {"change": partial(in_turn, partial(start_classes, 0.1), change)})
 
 
+P2_OF_1 = {"first_level": 2, "tower_depth": 1}
 JITTER = {"scale_jitter": (0.7, 1.4), "color_jitter": 0.2}
 
 VARIANTS: dict[str, Variant] = {
@@ -101,6 +102,13 @@ VARIANTS: dict[str, Variant] = {
     "P2": Variant(model={"first_level": 2}),
     **{f"size {n}": Variant({"size": n}) for n in (256, 320)},
     "P2, size 256": Variant({"size": 256}, {"first_level": 2}),
+    **{f"P2, anchors {n}": Variant(model={"first_level": 2, "anchor_scale": float(n)}) for n in (4, 6)},
+    "P2, towers of 2": Variant(model={"first_level": 2, "tower_depth": 2}),
+    "P2, towers of 1": Variant(model=P2_OF_1),
+    **{f"P2, towers of 1, anchors {n}": Variant(model=P2_OF_1 | {"anchor_scale": float(n)}) for n in (4, 6)},
+    "P2, towers of 1, lr 0.002": Variant({"lr": 2e-3}, P2_OF_1),
+    "P2, towers of 1, box 2.0": Variant(model=P2_OF_1, ours={"weights": LossWeights(box=2.0)}),
+    "P2, towers of 1, rule by IoU": Variant(model=P2_OF_1, ours={"assigner": HighestIouAssigner()}),
     "rule by IoU": Variant(ours={"assigner": HighestIouAssigner()}),
     "rule ATSS": Variant(ours={"assigner": AtssAssigner()}),
     **{f"candidates {n}": Variant(ours={"assigner": PaaAssigner(per_level=n)}) for n in (5, 15)},
@@ -138,6 +146,7 @@ VARIANTS |= {
     for name in (
         *("P2", "towers of 1", "towers of 2", "lr 0.002", "warm-up 25", "scales 4", "box 2.0", "box 3.0"),
         *("boxes sooner", "rule by IoU"),
+        *(name for name in VARIANTS if name.startswith(("P2, anchors", "P2, towers"))),
     )
 }
 

@@ -19,7 +19,7 @@ from paa.model.detector import Detector
 from paa.training.run_folder import save_checkpoint
 from paa.training.settings import TrainConfig
 from paa.weights.formats import own
-from tests.slow import SLOW
+from tests.slow import LONG, SLOW
 
 TESTS = Path(__file__).parent
 MODEL = ModelConfig(backbone="resnet18", channels=16, tower_depth=1, min_size=64, max_size=96)
@@ -68,10 +68,13 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the slow tests, which `make quick` leaves out."""
+    """Mark the tests that `make quick` and `make test` leave out."""
+    long = tuple(f"tests/{place}" for place in LONG)
     for item in items:
         if any(item.path.is_relative_to(TESTS / place) for place in SLOW):
             item.add_marker(pytest.mark.slow)
+        if item.nodeid.startswith(long):
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(scope="session", autouse=True)

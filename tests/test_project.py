@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import paa
-from tests.slow import SLOW
+from tests.slow import LONG, SLOW
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -62,7 +62,7 @@ def test_pre_commit_runs_the_commands_of_make_lint():
 def test_continuous_integration_runs_make():
     jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
     runs = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()}
-    assert runs == {"test": ["make test PYTHON=python"], "lowest": ["make lowest PYTHON=python"]}
+    assert runs == {"test": ["make test-all PYTHON=python"], "lowest": ["make lowest PYTHON=python"]}
     oldest = PROJECT["requires-python"].removeprefix(">=")
     assert jobs["test"]["strategy"]["matrix"]["python"][0] == oldest
 
@@ -70,6 +70,13 @@ def test_continuous_integration_runs_make():
 @pytest.mark.parametrize("place", SLOW)
 def test_slow_tests_exist(place):
     assert (ROOT / "tests" / place).exists()
+
+
+@pytest.mark.parametrize("place", LONG)
+def test_long_tests_exist(place):
+    path, _, test = place.partition("::")
+    assert (ROOT / "tests" / path).exists()
+    assert f"def {test.partition('[')[0]}" in ((ROOT / "tests" / path).read_text() if test else "def ")
 
 
 def test_what_contributing_names_exists():

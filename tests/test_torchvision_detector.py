@@ -200,6 +200,12 @@ WRONG: dict[str, tuple[Any, Any, type[Exception], str]] = {
         AnnotationError,
         "targets[1] must have a tensor 'boxes'; its keys are: bbox, labels",
     ),
+    "a list of labels": (
+        [IMAGE],
+        [{"boxes": BOX, "labels": [1]}],
+        AnnotationError,
+        "targets[0]['labels'] must be a tensor, got list",
+    ),
     "no dictionary": ([IMAGE], [BOX], AnnotationError, "targets[0] must be a dictionary, got Tensor"),
     "one box": (
         [IMAGE],

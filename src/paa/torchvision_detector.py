@@ -186,9 +186,11 @@ def _check_targets(targets: Sequence[Target], num_images: int) -> None:
         if not isinstance(target, Mapping):
             raise AnnotationError(f"targets[{i}] must be a dictionary, got {type(target).__name__}")
         for name in ("boxes", "labels"):
-            if not isinstance(target.get(name), Tensor):
+            if name not in target:
                 keys = ", ".join(sorted(map(str, target))) or "none"
                 raise AnnotationError(f"targets[{i}] must have a tensor {name!r}; its keys are: {keys}")
+            if not isinstance(target[name], Tensor):
+                raise AnnotationError(f"targets[{i}][{name!r}] must be a tensor, got {type(target[name]).__name__}")
         boxes, labels = target["boxes"], target["labels"]
         if boxes.ndim != 2 or boxes.shape[1] != 4:
             raise AnnotationError(f"targets[{i}]['boxes'] must be of shape (n, 4), got {tuple(boxes.shape)}")

@@ -184,8 +184,12 @@ def test_eval_loses_no_file(tmp_path: Path, shapes: Path, checkpoint: Path, fail
     run = tmp_path / "run"
     run.mkdir()
     (run / "log.jsonl").write_text("")
+    of_somebody = tmp_path / "other"
+    of_somebody.mkdir()
+    (of_somebody / "report.md").write_text("mine")
     for what, output, says in (
         (results, tmp_path, "results.json: would be overwritten by its evaluation"),
+        (checkpoint, of_somebody, "report.md: is not of an earlier evaluation; give another --output"),
         (checkpoint, run, "is the folder of a training run"),
     ):
         assert says in fails("eval", what, "--data", shapes, "--split", "train", "--output", output)
@@ -197,6 +201,8 @@ def test_eval_loses_no_file_of_the_data_set(tmp_path: Path, shapes: Path, checkp
     """Annotations and images may have the names of what an evaluation writes."""
     data = shutil.copytree(shapes, tmp_path / "data")
     annotations, images = (data / "val.json").rename(data / "results.json"), data / "images"
+    for folder in (data, images):
+        (folder / "metrics.json").touch()  # as if of an earlier evaluation
     said = fails("eval", checkpoint, "--data", annotations, "--images", images, "--output", data)
     assert said.endswith(f"{annotations}: of the data set, would be overwritten; give another --output")
     content = json.loads(annotations.read_text())
@@ -214,6 +220,8 @@ def test_options_of_detection_are_refused_where_nothing_is_detected(tmp_path: Pa
         said = fails("eval", results, "--data", shapes, *given)
         assert f"{results}: a file of results, on which {given[0]} has no effect" in said
     main(["eval", str(results), "--data", str(shapes), "--device", "cpu", "--max-detections", "200"])
+    said = fails("eval", results, "--data", shapes, "--max-detections", "20")
+    assert said.endswith(f"{results}: a file of results, of which --max-detections counts 100 at least, not 20")
 
 
 def test_eval_without_objects(tmp_path: Path, shapes: Path, checkpoint: Path) -> None:
@@ -1277,7 +1285,7 @@ def test_eval_of_bad_results(tmp_path: Path, shapes: Path, capsys: pytest.Captur
     path.write_text(json.dumps([good, {**good, "image_id": 99}]))
     shared = ["eval", path, "--data", shapes, "--split", "train"]
     said = fails(*shared, "--output", tmp_path / "out")
-    assert "result 2: image_id 99 is no image of the data set" in said
+    assert "result 2: image_id 99 is no image of this split" in said
     assert not (tmp_path / "out").exists()
     main([str(word) for word in (*shared, "--output", tmp_path / "out", "--skip-bad", "--draws", 5)])
     assert "left out 1:" in capsys.readouterr().err

@@ -12,7 +12,14 @@ import pytest
 from paa.config import AugmentConfig
 from paa.data.augment import Geometry, TrainTransform
 from paa.data.index import DatasetIndex
-from paa.data.sampling import Sampling, TrainBatches, eval_batches, global_batches, repeat_factors
+from paa.data.sampling import (
+    Sampling,
+    TrainBatches,
+    eval_batches,
+    global_batches,
+    largest_size,
+    repeat_factors,
+)
 from paa.data.transforms import Resize
 from paa.errors import ConfigError
 from tests.data.data_files import make_index
@@ -162,6 +169,18 @@ def test_the_parts_of_a_step_are_padded_alike(tmp_path: Path, world: int, parts:
             assert sum((plan.positions for plan in of_step), ()) == share.positions
             assert sum((plan.seeds for plan in of_step), ()) == share.seeds
             assert {plan.size for plan in of_step} == {share.size}
+
+
+def test_no_batch_is_larger_than_the_largest(tmp_path: Path) -> None:
+    """Sides are rounded where images are resized: a long one may exceed its cap."""
+    for sizes, transform in (
+        ([(201, 1920)] * 3 + [(204, 1920), (300, 1920)] * 2, TrainTransform(AugmentConfig((480,), 800))),
+        ([(30, 40)] * 9 + [(40, 30)] * 10, TrainTransform(AugmentConfig((40, 60), 90))),
+    ):
+        index = make_index(tmp_path, sizes)
+        height, width = largest_size(index, transform, 4)
+        plans = TrainBatches(index, transform, Sampling(4, steps=50))
+        assert max(plan.size[0] * plan.size[1] for plan in plans) == height * width
 
 
 @pytest.mark.parametrize("start", [0, 1, 7, 19, 20])

@@ -101,8 +101,8 @@ def test_classes_by_id_and_by_name(tmp_path: Path, index: DatasetIndex, category
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"image_id": 6}, "image_id 6 is no image of the data set, whose ids are 7 (seq/a.jpg) and 3 more"),
-        ({"image_id": "c.jpg"}, 'image_id "c.jpg" is no image of the data set'),
+        ({"image_id": 6}, "image_id 6 is no image of this split, whose ids are 7 (seq/a.jpg) and 3 more"),
+        ({"image_id": "c.jpg"}, 'image_id "c.jpg" is no image of this split'),
         ({"image_id": "a.jpg"}, 'image_id "a.jpg" fits several images; give the name with its folder, or the id'),
         ({"image_id": 1.5}, "image_id is 1.5, expected an id or a file name"),
         ({"image_id": 2**70}, "image_id"),
@@ -162,7 +162,7 @@ def test_files_that_are_no_results(tmp_path: Path, index: DatasetIndex, content:
     ("change", "says"),
     [
         ({"bbox": "\ud800"}, r'bbox is "\ud800", expected x, y, width, height'),
-        ({"image_id": "\ud800"}, r'image_id "\ud800" is no image of the data set'),
+        ({"image_id": "\ud800"}, r'image_id "\ud800" is no image of this split'),
         ({"\ud800": 1, "score": float("nan")}, "score is NaN, expected finite numbers"),
     ],
 )
@@ -225,7 +225,7 @@ def test_results_know_their_images_when_others_come_or_go(tmp_path: Path) -> Non
     again = read_results(tmp_path / "results.json", fewer, report)
     assert again.image.tolist() == (table.image[table.image > 0] - 1).tolist()
     assert len(report.left_out) == (table.image == 0).sum() > 0
-    assert "is no image of the data set" in report.left_out[0]
+    assert "is no image of this split" in report.left_out[0]
     assert [result["image_id"] for result in coco_results(index, table)] == index.image_ids[table.image].tolist()
     part = coco_results(places.select(np.arange(3, len(index))), table.select(table.image == 5))
     assert {result["image_id"] for result in part} == {"8.jpg"}

@@ -77,6 +77,10 @@ def test_export_fails_where_the_models_differ(
         (["a.pt", "model.onnx", "--limit", "9"], "--limit is about a data set, --data PATH"),
         (["a.pt", "model.onnx", "--images", "."], "--images is about a data set, --data PATH"),
         (["a.pt", "model.onnx", "--tolerance", "-1"], "--tolerance must be at least 0"),
+        (["a.pt", "model.onnx", "--tolerance", "0"], "--tolerance is about a data set, --data PATH"),
+        (["a.pt", "model.onnx", "--split", "test"], "--split is about a data set, --data PATH"),
+        (["a.pt", "model.onnx", "--allow-outside", "/"], "--allow-outside is about a data set, --data PATH"),
+        (["a.pt", "model.onnx", "--data", ".", "--calibration-split", "val"], "have no effect without --int8"),
     ],
     ids=str,
 )
@@ -89,6 +93,33 @@ def test_what_cannot_be_exported_is_one_line(
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("checkpoint_name", "output", "message"),
+    [
+        ("model.bin", "model.xml", "model.bin: would be overwritten with model.xml"),
+        ("model.pt2", "model.pt2", "model.pt2: would be overwritten by its export"),
+        ("model.unproven.onnx", "model.onnx", "model.unproven.onnx: would be overwritten by its export"),
+    ],
+)
+def test_a_checkpoint_is_never_overwritten(
+    checkpoint_name: str,
+    output: str,
+    message: str,
+    checkpoint: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Checkpoints may have any name, also that of a file that an export writes beside its own."""
+    renamed = tmp_path / checkpoint_name
+    renamed.write_bytes(checkpoint.read_bytes())
+    with pytest.raises(SystemExit) as caught:
+        main(["export", str(renamed), str(tmp_path / output)])
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [checkpoint_name]
+    assert renamed.read_bytes() == checkpoint.read_bytes()
 
 
 def test_eval_and_predict_take_an_exported_file(

@@ -97,3 +97,8 @@ def test_a_sheet_is_as_wide_as_asked_and_shows_every_image_twice(count, columns)
         assert not len(where(truth, 1))
         assert len(where(found, 1))
         assert not len(where(found, 0))
+
+
+def test_a_sheet_of_long_images_is_no_longer_than_its_lines():
+    rows = [Comparison(grey(9000, 10), np.zeros((0, 4), np.float32), np.zeros(0, int), detections([], [], []))] * 3
+    assert contact_sheet(rows, NAMES, columns=1, width=400).height < 3 * (3 * 200 + 40)

@@ -85,7 +85,8 @@ def test_nothing_to_find(tmp_path: Path, shapes: Path) -> None:
         }
     )
     table = DetectionTable(np.zeros(1, np.int64), np.ones((1, 4), np.float32), np.ones(1, np.float32), np.zeros(1, int))
-    (tmp_path / "metrics.json").write_text("old")
+    for name in ("metrics.json", "precision_recall.png"):
+        (tmp_path / name).write_text("old")
     write(tmp_path, index, table)
     assert json.loads((tmp_path / "metrics.json").read_text())["AP"] is None
     assert not (tmp_path / "precision_recall.png").exists()

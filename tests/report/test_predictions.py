@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 import weakref
 from pathlib import Path
@@ -122,6 +123,7 @@ def test_an_image_that_cannot_be_read(
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
+    (out / "detections.json").write_text("[]")
     (out / "left_out.txt").write_text("of an earlier run")
     for i in bad:
         images[i].write_bytes(images[i].read_bytes()[:500])
@@ -305,6 +307,25 @@ def test_labels_of_other_classes_are_never_joined(tmp_path: Path, model: PAA, im
     write_predictions(other, named(images[1:2]), tmp_path / "out", save=("csv",))
 
 
+def test_labels_that_a_person_changed_stay(tmp_path: Path, model: PAA, images: list[Path]) -> None:
+    write_predictions(model, named(images[:2]), tmp_path / "out", save=("yolo",))
+    label = tmp_path / "out" / "labels" / "a-2.txt"
+    write_predictions(model, named(images[:2]), tmp_path / "out", save=("yolo",))  # as often as one wants
+    predicted = label.stat().st_mtime
+    label.write_text("2 0.5 0.5 0.1 0.1\n")
+    os.utime(label, (predicted + 60, predicted + 60))
+    with pytest.raises(ConfigError, match=r"labels/a-2\.txt: was changed after it was predicted"):
+        write_predictions(model, named(images[:1]), tmp_path / "out", save=("yolo",))
+    assert label.read_text() == "2 0.5 0.5 0.1 0.1\n"
+
+
+def test_a_line_for_each_class(tmp_path: Path, model: PAA, images: list[Path]) -> None:
+    names = ("a\n", "b\r\nc", *model.names[2:])
+    write_predictions(PAA(model.config, names).eval(), named(images[:1]), tmp_path / "out", save=("yolo",))
+    listed = (tmp_path / "out" / "classes.txt").read_text().splitlines()
+    assert listed == ["a", "b c", *model.names[2:]]
+
+
 def test_names_of_files_stay_in_their_line(tmp_path: Path, model: PAA, images: list[Path]) -> None:
     bad = tmp_path / "in" / "bad\nname\x1b[31m.jpg"
     bad.write_text("no image")
@@ -346,3 +367,9 @@ def test_a_file_of_somebody_elses_stays(tmp_path: Path, model: PAA, images: list
     with pytest.raises(ConfigError, match=r"detections\.json: is not of an earlier prediction"):
         write_predictions(model, named(images[:1]), tmp_path, save=())
     assert (tmp_path / "detections.json").read_text() == '{"mine": 1}'
+    listed = tmp_path / "run" / "left_out.txt"
+    listed.parent.mkdir()
+    listed.write_text("of a run")
+    with pytest.raises(ConfigError, match=r"left_out\.txt: is not of an earlier prediction"):
+        write_predictions(model, named(images[:1]), listed.parent, save=())
+    assert listed.read_text() == "of a run"

@@ -6,9 +6,10 @@ from rich.console import Console
 
 from paa.evaluation.metrics import SUMMARY_NAMES, ClassMetrics, CocoMetrics
 from paa.evaluation.operating_point import ClassCurve, OperatingPoint
+from paa.report.console import make_console
 from paa.report.tables import class_rows, markdown_table, operating_point_rows, rich_table, summary_rows
 
-LONG = "a class with a rather long name [bold]|"
+LONG = "a class with a rather long name \\[bold]|"
 
 
 def metrics():
@@ -61,8 +62,12 @@ def test_eighty_columns_hold_every_number_whole(rows):
                 assert key in text
 
 
-def test_a_class_name_is_printed_as_it_is():
+def test_a_class_name_is_printed_as_it_is(capsys):
     assert LONG in printed(class_rows(metrics()), width=120)
+    make_console().print(rich_table([{"class": ":car: and [red]x"}], title=":bus:"))
+    said = capsys.readouterr().out
+    assert ":car: and [red]x" in said
+    assert ":bus:" in said
 
 
 @pytest.mark.parametrize("rows", ALL_ROWS)

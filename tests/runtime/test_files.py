@@ -97,7 +97,7 @@ def write_half_of_a_folder(path: Path, error: BaseException) -> None:
         raise error
 
 
-def test_a_folder_that_exists_is_not_replaced(tmp_path: Path) -> None:
+def test_a_folder_that_exists_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("x")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
@@ -107,6 +107,10 @@ def test_a_folder_that_exists_is_not_replaced(tmp_path: Path) -> None:
         with pytest.raises(RunError, match="exists already"):
             check_new_folder(tmp_path / name)
     (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    for name in (".", ".."):
+        with pytest.raises(RunError, match="name a new folder"), whole_folder(Path(name)):
+            pass
     for name in ("empty", "new"):
         check_new_folder(tmp_path / name)
         with whole_folder(tmp_path / name) as temporary:

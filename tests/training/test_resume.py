@@ -312,6 +312,12 @@ def test_resumes_from_an_earlier_checkpoint(tmp_path: Path, micro: Micro, whole:
     with pytest.raises(RunError, match="exists and is not empty"):
         train(micro(elsewhere.folder, resume=half), CPU)
 
+    earlier = shutil.copy(half, elsewhere.folder / "earlier.pt")
+    before = elsewhere.last.read_bytes(), elsewhere.log.read_text()
+    with pytest.raises(RunError, match=r"last\.pt: holds later steps of the run than earlier\.pt, up to 4"):
+        train(micro(elsewhere.folder, resume=earlier), CPU)
+    assert (elsewhere.last.read_bytes(), elsewhere.log.read_text()) == before
+
     finished = elsewhere.log.read_text()
     again = train(micro(elsewhere.folder, resume="last"), CPU, kill_at(0))
     assert (again.step, again.training) == (4, elsewhere.training)
@@ -337,7 +343,24 @@ def test_a_run_is_not_resumed_with_other_settings(
     assert (whole.last.read_bytes(), whole.log.read_text()) == before
 
 
-@pytest.mark.parametrize("found", ["nothing", "an empty folder", "config.json", "recipe.json", "a log"])
+def test_a_learning_rate_is_scaled_by_the_batch_in_a_resumed_run_as_before(tmp_path: Path, micro: Micro) -> None:
+    """A value that a person names is used as it is; the same value of the recipe is for the recipe's batch."""
+    four = {"batch_size": 4, "named": ("schedule.warmup_steps",)}
+    with_rate = {**four, "named": ("schedule.warmup_steps", "schedule.lr")}
+    for first, then, says in (
+        (with_rate, four, "had schedule.lr 0.002, not 0.002, scaled from batches of 2;"),
+        (four, with_rate, "had schedule.lr 0.002, scaled from batches of 2, not 0.002;"),
+    ):
+        folder = tmp_path / says[:40]
+        train(micro(folder, **first), CPU)
+        with pytest.raises(ConfigError, match=says):
+            train(micro(folder, resume="last", **then), CPU)
+        assert train(micro(folder, resume="last", **first), CPU).step == 2  # the recipe's four are of half the batch
+    train(micro(tmp_path / "one"), CPU)  # for the recipe's batch, naming changes nothing
+    train(micro(tmp_path / "one", resume="last", named=with_rate["named"]), CPU)
+
+
+@pytest.mark.parametrize("found", ["nothing", "an empty folder", "config.json", "a log"])
 def test_resuming_a_run_without_a_checkpoint_starts_it(
     tmp_path: Path, micro: Micro, whole: TrainResult, found: str
 ) -> None:
@@ -441,7 +464,8 @@ def test_a_run_that_goes_on_in_another_folder_has_a_best_checkpoint_there(
 
 def test_a_sound_last_checkpoint_is_not_called_damaged(tmp_path: Path, micro: Micro) -> None:
     first = train(micro(tmp_path / "run", validation={"batch_size": 0}, runtime={"checkpoint_interval": 1}), CPU)
-    train(micro(tmp_path / "run", resume=first.folder / "previous.pt", validation={"batch_size": 0}), CPU)
+    with pytest.raises(RunError, match=r"last\.pt: holds later steps of the run than previous\.pt, up to 4"):
+        train(micro(tmp_path / "run", resume=first.folder / "previous.pt", validation={"batch_size": 0}), CPU)
     assert not (first.folder / "damaged.pt").exists()
 
 

@@ -151,7 +151,10 @@ def test_a_new_run_needs_an_empty_folder(tmp_path: Path) -> None:
         assert [path.name for path in run.path.iterdir()] == ["lock"]
     assert list(run.path.iterdir()) == []
     (tmp_path / "a" / "b" / "notes").write_text("mine")
-    with pytest.raises(RunError, match="exists and is not empty"):
+    with pytest.raises(RunError, match=r"exists and is not empty; give another --output$"):
+        RunFolder(tmp_path / "a" / "b").check_empty()
+    (tmp_path / "a" / "b" / "config.json").write_text("{}")
+    with pytest.raises(RunError, match=r"give another --output, or --resume to resume its run$"):
         RunFolder(tmp_path / "a" / "b").check_empty()
 
 
@@ -199,6 +202,9 @@ def test_a_run_is_started_before_its_first_checkpoint(tmp_path: Path, files: dic
         ({"config.json": '{"recipe": 1}', "log.jsonl": '{"step": 1}\n'}, r"log\.jsonl goes up to step 1"),
         ({"config.json": '{"model_type": "bert"}'}, r"config\.json: is not the configuration of a .* run.*--output"),
         ({"config.json": "[tool]"}, r"config\.json: is not the configuration of a training run"),
+        ({"README.md": "notes"}, r"README\.md: is of no training run, as config\.json is not there.*another --output"),
+        ({"recipe.json": "{}", "notes": ""}, r"recipe\.json: is of no training run"),
+        ({"log.jsonl": "line 1\n"}, r"log\.jsonl: is of no training run"),
     ],
 )
 def test_what_is_left_of_a_run_is_not_overwritten(tmp_path: Path, files: dict[str, str], says: str) -> None:

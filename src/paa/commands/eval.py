@@ -142,8 +142,9 @@ class Eval:
         return with_tiles(with_views(self.inference, self.multi_scale, self.views), self.tiles, self.tiling)
 
     def _check_output(self, folder: Path) -> None:
-        """Raise ConfigError where what is evaluated, or the list of a run, would be lost in the output folder."""
-        from paa.report.evaluation import RESULTS
+        """Raise ConfigError where what is evaluated, or what no evaluation wrote, would be lost in the folder."""
+        from paa.data.left_out import LEFT_OUT
+        from paa.report.evaluation import METRICS, RESULTS, WRITTEN
         from paa.training.run_folder import RunFolder
 
         if RunFolder(folder).log.exists():
@@ -152,6 +153,9 @@ class Eval:
         for given in (self.what, self.against):
             if given is not None and Path(given).resolve() == written:
                 raise ConfigError(f"{given}: would be overwritten by its evaluation; give another --output")
+        there = [folder / name for name in (*WRITTEN, LEFT_OUT) if (folder / name).exists()]
+        if there and not (folder / METRICS).exists():
+            raise ConfigError(f"{there[0]}: is not of an earlier evaluation; give another --output")
 
     def _check_data(self, index: DatasetIndex) -> None:
         """Raise ConfigError where a file of the data set would be lost in the output folder."""
@@ -170,7 +174,13 @@ class Eval:
         """Raise ConfigError for options of detection where nothing is detected, as in files of results."""
         from paa.evaluation.results_file import is_results_file
 
-        if not all(is_results_file(path) for path in (self.what, self.against) if path is not None):
+        of_results = [path for path in (self.what, self.against) if path is not None and is_results_file(path)]
+        if of_results and inference.max_detections < 100:
+            raise ConfigError(
+                f"{of_results[0]}: a file of results, of which --max-detections counts 100 at least, not "
+                f"{inference.max_detections}"
+            )
+        if len(of_results) < (1 if self.against is None else 2):
             return
         default = InferenceConfig(max_detections=inference.max_detections)
         changed = [

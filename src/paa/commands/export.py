@@ -45,7 +45,7 @@ class Export:
     sample_images: tuple[Path, ...] = ()
     """Sample images, or folders of them, to compare detections on; default: those of --data, or drawn ones."""
     samples: int = 8
-    """Compare on this many sample images, the first ones."""
+    """Compare on this many sample images, the first ones (drawn ones: always 4)."""
     int8: bool = False
     """With *.xml and --data: compute in INT8, for speed at some loss of accuracy."""
     calibration_images: int = 300
@@ -122,11 +122,15 @@ class Export:
         settings.inference()  # invalid values are named before anything is read
         check_output(self.output, settings, int8=self.int8)
         if self.data is None:
-            for option, given in (("format", self.format), ("images", self.images), ("limit", self.limit)):
-                if given is not None:
-                    raise ConfigError(f"--{option} is about a data set, --data PATH (sample images: --sample-images)")
+            about_data = ("format", "images", "limit", "tolerance", "split", "allow_outside")
+            if given := next((name for name in about_data if getattr(self, name) != getattr(Export, name)), None):
+                option = given.replace("_", "-")
+                raise ConfigError(f"--{option} is about a data set, --data PATH (sample images: --sample-images)")
         if self.int8 and self.data is None:
             raise ConfigError("--int8 needs --data PATH: images that set the ranges of its numbers, and that prove it")
+        about_int8 = ("calibration_images", "calibration_split")
+        if not self.int8 and any(getattr(self, name) != getattr(Export, name) for name in about_int8):
+            raise ConfigError("--calibration-images and --calibration-split have no effect without --int8")
         weights = read_weights(self.checkpoint, self.checkpoint_format)
         evidence = self._evidence(weights.class_names())
         shown_on = make_console(stderr=True) if self.json else console

@@ -66,7 +66,7 @@ class Train:
     batch_size: int = 16
     """Images of a step, over all processes."""
     accumulate: int = 1
-    """Compute a step's batch in this many parts, with the same result, to need less memory."""
+    """Parts of a step, for less memory; the result is the same but for trained batch norm."""
     resume: str | None = None
     """Resume the run in --output from its last checkpoint, or from the one named here."""
     init: str | None = None

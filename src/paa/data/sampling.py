@@ -17,7 +17,7 @@ from torch.utils.data import Sampler
 from paa.data.augment import TrainTransform
 from paa.data.batch import padded_size
 from paa.data.index import DatasetIndex
-from paa.data.transforms import Resize
+from paa.data.transforms import Resize, resized_size
 from paa.errors import ConfigError
 
 Positions = npt.NDArray[np.int64]
@@ -108,10 +108,11 @@ def _kept_apart(tall: npt.NDArray[np.bool_], batch_size: int) -> bool:
 def largest_size(index: DatasetIndex, transform: TrainTransform, batch_size: int) -> tuple[int, int]:
     """Return the padded (height, width) of a batch of the largest images, which no batch exceeds in area."""
     tall = is_tall(index)
-    sizes = index.sizes.astype(np.float64)
     config = transform.config
-    ratio = np.minimum(max(config.min_sizes) / sizes.min(1), config.max_size / sizes.max(1))
-    resized = np.rint(sizes * ratio[:, None]).astype(np.int64)
+    # a data set has few sizes
+    sizes, of_image = np.unique(index.sizes, axis=0, return_inverse=True)
+    resized = np.array([resized_size(*size, max(config.min_sizes), config.max_size) for size in sizes.tolist()])
+    resized = resized[of_image.reshape(-1)]
     parts = [resized[tall], resized[~tall]] if _kept_apart(tall, batch_size) else [resized]
     return max((padded_size([tuple(part.max(0).tolist())]) for part in parts), key=lambda size: size[0] * size[1])
 

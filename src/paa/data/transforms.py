@@ -20,8 +20,9 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114])
 def resized_size(height: int, width: int, min_size: int, max_size: int) -> tuple[int, int]:
     """Return the (height, width) whose short side is `min_size`, or less where the long side would exceed `max_size`.
 
-    Rounds as the seed does (maskrcnn-benchmark's Resize): the long side is truncated. Where the short side would have
-    no pixel it has one, and the long side `max_size`.
+    Rounds as the seed does (maskrcnn-benchmark's Resize): the short side is rounded, and the long one, truncated,
+    follows it, so that it may exceed `max_size` by a few pixels in long images. Where the short side would have no
+    pixel it has one, and the long side `max_size`.
     """
     small, large = min(height, width), max(height, width)
     if large / small * min_size > max_size:

@@ -126,7 +126,7 @@ def _problem(result: _Result, image: int, label: int, index: DatasetIndex) -> st
     if image == AMBIGUOUS:
         return f"image_id {_shown(result.image_id)} fits several images; give the name with its folder, or the id"
     if image < 0:
-        return f"image_id {_shown(result.image_id)} is no image of the data set, whose ids are {_known_images(index)}"
+        return f"image_id {_shown(result.image_id)} is no image of this split, whose ids are {_known_images(index)}"
     if label < 0:
         classes = first_few(f"{number} ({name})" for number, name in zip(index.category_ids.tolist(), index.names))
         return f"category_id {_shown(result.category_id)} is no class of the data set, which has {classes}"

@@ -70,6 +70,8 @@ def check_output(path: Path, settings: GraphSettings = GraphSettings(), *, int8:
         raise ConfigError(f"{path}: there is no folder {path.parent}")
     if path.is_dir():
         raise ConfigError(f"{path}: a folder, not a file: name the file to write")
+    if other := next((file for file in form.files(path)[:-1] if file.exists() and not path.exists()), None):
+        raise ConfigError(f"{other}: would be overwritten with {path.name}; give another name")
     check_folder(path.parent)
     form.check(path)
     return form
@@ -97,15 +99,18 @@ def export(
     `compare_samples` and `compare_aps`.
     """
     form = check_output(path, settings, int8=calibration is not None)
+    candidate = unproven_path(path)
+    files = form.files(candidate)
+    source = local_file(checkpoint)
+    if source.resolve() in {file.resolve() for file in [*files, *form.files(path)]}:
+        raise ConfigError(f"{checkpoint}: would be overwritten by its export; give another name")
     inference = settings.inference()
     detector = build(weights, str(checkpoint), Detector)
-    origin = {"sha256": sha256(local_file(checkpoint)), **weights.provenance, "paa": paa.__version__}
+    origin = {"sha256": sha256(source), **weights.provenance, "paa": paa.__version__}
     description = Description(detector.names, detector.config, settings, origin)
     if calibration is not None:
         origin["calibration"] = f"{len(calibration)} images of the split {calibration.split}"
         description = replace(description, precision="int8")
-    candidate = unproven_path(path)
-    files = form.files(candidate)
     try:
         listen("exporting")
         form.write(candidate, detector, description, calibration)

@@ -19,7 +19,11 @@ def make_console(stderr: bool = False) -> Console:
     terminal = stream.isatty()
     colored = os.environ.get("FORCE_COLOR") and not os.environ.get("NO_COLOR") and not terminal
     return Console(
-        stderr=stderr, soft_wrap=True, force_terminal=terminal, color_system="standard" if colored else "auto"
+        stderr=stderr,
+        soft_wrap=True,
+        force_terminal=terminal,
+        color_system="standard" if colored else "auto",
+        emoji=False,  # a class may be called :car:
     )
 
 

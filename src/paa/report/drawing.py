@@ -55,13 +55,17 @@ def contact_sheet(
 
 
 def _pair(row: Comparison, names: Sequence[str], threshold: float, width: int) -> Image.Image:
-    """Return ground truth and detections side by side, with a line of text under each, `width` pixels in all."""
+    """Return ground truth and detections side by side, with a line of text under each, `width` pixels in all.
+
+    Where an image is more than three times as high as wide, it is narrower than its half.
+    """
     font = font_of(15)
     half, line = (width - 4) // 2, 22
     found = row.detections.above(threshold)
     # the image is scaled before anything is drawn, so that lines and text keep a size that can be read
-    scale = half / row.image.shape[1]
-    image = Image.fromarray(row.image).resize((half, max(1, round(row.image.shape[0] * scale))))
+    image_height, image_width = row.image.shape[:2]
+    scale = min(half / image_width, 3 * half / image_height)
+    image = Image.fromarray(row.image).resize((max(1, round(image_width * scale)), max(1, round(image_height * scale))))
     truth = draw_objects(image, row.gt_boxes * scale, row.gt_labels, [names[label] for label in row.gt_labels])
     drawn = draw_objects(image, found.boxes * scale, found.labels, found.captions())
 

@@ -12,6 +12,7 @@ import numpy as np
 from paa.data.images.read import read_image
 from paa.data.index import DatasetIndex
 from paa.detections import Detections
+from paa.drawing.jpeg import jpeg
 from paa.errors import ImageError
 from paa.evaluation.coco_results import write_results
 from paa.evaluation.metrics_dict import metrics_dict
@@ -28,8 +29,10 @@ log = logging.getLogger("paa")
 
 RESULTS = "results.json"
 """The file of an evaluation's detections."""
+METRICS = "metrics.json"
+CURVES = "precision_recall.png"
 SHEET = "sheet.jpg"
-WRITTEN = ("metrics.json", "analysis.json", "report.html", RESULTS, "report.md", "precision_recall.png", SHEET)
+WRITTEN = (METRICS, "analysis.json", "report.html", RESULTS, "report.md", CURVES, SHEET)
 """All that an evaluation may write."""
 
 
@@ -41,7 +44,7 @@ def write_evaluation(folder: Path, report: EvaluationReport) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     evaluated = report.evaluated
-    write_text(folder / "metrics.json", _json(metrics_dict(evaluated)))
+    write_text(folder / METRICS, _json(metrics_dict(evaluated)))
     if report.analysis is not None:
         write_text(folder / "analysis.json", _json(beside_metrics_dict(report)))
         write_page(folder / "report.html", report)
@@ -49,7 +52,9 @@ def write_evaluation(folder: Path, report: EvaluationReport) -> None:
     tables = [markdown_table(rows) for _, rows in evaluation_tables(evaluated)]
     write_text(folder / "report.md", "\n\n".join(tables) + "\n")
     if any(curve.objects for curve in evaluated.curves):
-        precision_recall_curves(evaluated.curves, folder / "precision_recall.png")
+        precision_recall_curves(evaluated.curves, folder / CURVES)
+    else:
+        (folder / CURVES).unlink(missing_ok=True)  # one of an evaluation before
     write_sheet(folder / SHEET, evaluated.index, evaluated.table)
 
 
@@ -81,4 +86,4 @@ def write_sheet(
         return
     sheet = contact_sheet(rows, index.names, threshold=threshold)
     with whole_file(path) as temporary:
-        sheet.save(temporary, "JPEG", quality=90)
+        temporary.write_bytes(jpeg(sheet))

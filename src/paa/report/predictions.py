@@ -81,7 +81,8 @@ def write_predictions(
     after every image; `drawn` is None if no images are saved; each frame of a video has an entry, with its `frame` and
     `time` after `file`. An image that cannot be read is left out, and named in left_out.txt.
     ConfigError where a drawing would take the place of one of the images, or any output that of a file that no earlier
-    prediction wrote, or where labels for YOLO would join those of other classes; ImageError, with nothing written, if
+    prediction wrote, or where labels for YOLO would join those of other classes or
+    of a person who changed them; ImageError, with nothing written, if
     none of the images can be read; RunError for a file that cannot be written: those before it stay.
     """
     check_folder(folder)
@@ -97,7 +98,7 @@ def write_predictions(
         raise ConfigError(f"{min(lost)}: would be overwritten by its drawing; give another --output")
     _check_not_somebody_elses(folder, drawn, save)
     if "yolo" in save:
-        yolo.check_classes(folder, detector.names)
+        yolo.check_earlier(folder, detector.names)
     counts: list[int] = []
     left_out: list[str] = []
     listed = 0
@@ -143,7 +144,7 @@ def _check_not_somebody_elses(folder: Path, drawn: Collection[Path], save: Colle
     drawn: the drawings to be written. Where detections.json is no prediction's, nothing beside it is.
     """
     ours = has_records(folder)
-    named = [] if ours else [RECORDS]
+    named = [] if ours else [RECORDS, LEFT_OUT]
     for output, files in _FILES.items():
         if output in save and not (ours and _WROTE[output](folder)):
             named += files

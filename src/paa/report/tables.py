@@ -7,6 +7,7 @@ from typing import Literal
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from paa.data.read_report import printable
 from paa.evaluation.bootstrap import Interval
@@ -134,7 +135,7 @@ def rich_table(rows: Sequence[Row], title: str | None = None) -> Table:
     for row in rows:
         if row.get("class") == "mean":
             table.add_section()
-        table.add_row(*(_plain(value) for value in row.values()))
+        table.add_row(*(Text(value) for value in row.values()))
     return table
 
 
@@ -167,8 +168,3 @@ def interval_text(interval: Interval | None) -> str:
 def _mean(values: Sequence[float | None]) -> float | None:
     defined = [value for value in values if value is not None]
     return sum(defined) / len(defined) if defined else None
-
-
-def _plain(text: str) -> str:
-    """Return the text escaped for rich: a class may be called `[red]`."""
-    return text.replace("[", "\\[")

@@ -38,9 +38,11 @@ def fit_batch(
         return config
     precision = resolve_precision(config.runtime.precision, process.device)
     share = math.ceil(config.batch_size / process.world)
+    # of the whole batch, whose images are grouped by their shape before it is divided
+    size = largest_size(index, TrainTransform(config.recipe.augment), config.batch_size)
 
     def fits(images: int) -> bool:
-        return fits_in_memory(config.recipe, index, process.device, images, precision, assigner)
+        return fits_in_memory(config.recipe, index, process.device, images, size, precision, assigner)
 
     # every process must come to the same number
     parts = min(max(process.gather(parts_that_fit(share, fits))), config.batch_size // process.world)
@@ -64,12 +66,13 @@ def fits_in_memory(
     index: DatasetIndex,
     device: torch.device,
     images: int,
+    size: tuple[int, int],
     precision: Precision,
     assigner: Assigner = PaaAssigner(),
 ) -> bool:
-    """Return whether a training step of that many images, as large as the largest of the data set, fits in memory."""
+    """Return whether a training step of that many images of a size, padded (height, width), fits in memory."""
     try:
-        _step(recipe, index, device, images, precision, assigner)
+        _step(recipe, index, device, images, size, precision, assigner)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
@@ -85,11 +88,12 @@ def _step(
     index: DatasetIndex,
     device: torch.device,
     images: int,
+    size: tuple[int, int],
     precision: Precision,
     assigner: Assigner,
 ) -> None:
     """Compute a step of a new detector on blank images with as many objects as any image of the data set has."""
-    height, width = largest_size(index, TrainTransform(recipe.augment), images)
+    height, width = size
     detector = Detector(recipe.model, index.names)
     detector.freeze(recipe.schedule.frozen_stages)
     prepare_for_device(detector.to(device), channels_last=True, fast_convolutions=False)

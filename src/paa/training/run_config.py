@@ -14,6 +14,8 @@ from paa.training.teacher import teacher_identity
 NAMED = "named fields of the schedule"
 """The setting that says which values of a run's schedule a person set, and are used as they are."""
 
+_LR = "schedule.lr"
+
 CHECKSUM, VALIDATION = "checksum of the data set", "validation"
 """Settings that checkpoints of earlier versions lack."""
 
@@ -60,7 +62,17 @@ def check_run_config(saved: Mapping[str, Any], now: Mapping[str, Any], source: s
     names = dict.fromkeys([*ours, *(name for name in flat(saved) if name.startswith("augment.tiles."))])
     unknown = [n for n in names if n.startswith((CHECKSUM, f"{VALIDATION}.")) and n not in theirs]
     may_differ = {*_MAY_CHANGE, *unknown}
-    check_same({n: (theirs.get(n), ours.get(n)) for n in names if n not in may_differ}, source)
+    settings = {n: (theirs.get(n), ours.get(n)) for n in names if n not in may_differ}
+    if NAMED in theirs and theirs[_LR] == ours[_LR]:
+        settings[_LR] = _rate(theirs), _rate(ours)
+    check_same(settings, source)
+
+
+def _rate(settings: Mapping[str, Any]) -> str:
+    """Return a run's learning rate, and the batch that it is scaled from where no person named it."""
+    reference = settings["schedule.reference_batch"]
+    scaled = "lr" not in settings[NAMED] and settings["batch_size"] != reference
+    return f"{settings[_LR]}" + (f", scaled from batches of {reference}" if scaled else "")
 
 
 def check_same(settings: Mapping[str, tuple[Any, Any]], source: str) -> None:

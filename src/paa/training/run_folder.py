@@ -89,9 +89,8 @@ class RunFolder:
         """Raise RunError unless a new run can be written here: the folder is missing, or empty but for a lock."""
         check_folder(self.path)
         if self.path.exists() and any(path.name != LOCK for path in self.path.iterdir()):
-            raise RunError(
-                f"{self.path}: exists and is not empty; give another --output, or --resume to resume its run"
-            )
+            resumes = ", or --resume to resume its run" if self.config.exists() else ""
+            raise RunError(f"{self.path}: exists and is not empty; give another --output{resumes}")
 
     def checkpoint_to_resume(self) -> Path | None:
         """Return the run's last checkpoint; None if it has not saved one yet, so that it starts at its first step.
@@ -130,7 +129,25 @@ class RunFolder:
                 f"{self.last}: no such file, but {self.log.name} goes up to step {step}: put the checkpoint back, or "
                 "start a new run with another --output"
             )
+        written = (self.recipe, self.log, self.card, self.metrics_last, self.metrics_best, self.left_out)
+        if config is None and (others := [file for file in written if file.exists()]):
+            raise RunError(
+                f"{others[0]}: is of no training run, as {self.config.name} is not there, and would be overwritten; "
+                "give another --output"
+            )
         return None
+
+    def check_last(self, checkpoint: Path, step: int) -> None:
+        """Raise RunError where a run would go on from an earlier checkpoint than its last, and lose what came after.
+
+        checkpoint: of this folder. step: its step.
+        """
+        later = max((record["step"] for record in self.records()), default=0)
+        if checkpoint.name != self.last.name and later > step and self.last.exists() and not _damage(self.last):
+            raise RunError(
+                f"{self.last}: holds later steps of the run than {checkpoint.name}, up to {later}, and would be "
+                "overwritten; --resume without a file goes on from it, and another --output leaves it"
+            )
 
     def _is_finished(self) -> bool:
         """Return whether the log has the last step of the run."""

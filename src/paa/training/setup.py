@@ -328,8 +328,9 @@ def make_watch(
 def claim_folder(folder: RunFolder, config: TrainConfig, state: TrainingState, resume_path: Path | None) -> None:
     """Lock the folder, create it if it does not exist, and remove what a killed process left half-written in it.
 
-    RunError if another process writes to it, if it is not empty and its run is not the one that is resumed, and if
-    another process has saved a checkpoint in it since this process found none.
+    RunError if another process writes to it, if it is not empty and its run is not the one that is resumed, if its last
+    checkpoint is later than the one that is resumed, and if another process has saved a checkpoint in it since this
+    process found none.
     """
     folder.lock()
     if config.resume == "last":
@@ -337,6 +338,8 @@ def claim_folder(folder: RunFolder, config: TrainConfig, state: TrainingState, r
             raise RunError(f"{folder.path}: another process trained this run meanwhile; give the same command again")
     elif config.resume is None or config.resume.parent.resolve() != folder.path.resolve():
         folder.check_empty()
+    else:
+        folder.check_last(config.resume, state.step)
     folder.clean()
     if resume_path is not None and resume_path.name == folder.previous.name:
         folder.set_damaged_aside()

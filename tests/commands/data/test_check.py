@@ -108,6 +108,8 @@ def test_a_checkpoint(shapes: Path, checkpoint: Path, capsys: pytest.CaptureFixt
         (["SHAPES", "--min-size", "0"], "model.min_size must be from 1 to 10000, got 0"),
         (["SHAPES", "--recipe", "modern", "--checkpoint", "x.pt"], "--checkpoint and --recipe exclude each other"),
         (["SHAPES", "--assigner", "paa.core:PaaAssigner"], "--assigner needs --checkpoint"),
+        (["SHAPES", "--positives", "9"], "--positives needs --checkpoint"),
+        (["SHAPES", "--checkpoint-format", "mmdet"], "--checkpoint-format needs --checkpoint"),
         (["SHAPES", "--recipe", "none"], "none"),
         (["SHAPES", "--checkpoint", "x.pt"], "x.pt"),
     ],

@@ -82,8 +82,12 @@ def test_view_overwrites_no_image_of_the_data_set(
     (tmp_path / "link").symlink_to(folder)
     image = min((folder / "images").iterdir())
     before = image.read_bytes()
+    in_val = {image["file_name"] for image in json.loads((folder / "val.json").read_text())["images"]}
+    assert image.name not in in_val
     for sheet in (image, tmp_path / "link" / "images" / image.name):
-        assert f"{image}: an image of the data set" in error(capsys, "view", folder, "--output", sheet)
+        for of in ([], ["--splits", "val"]):
+            said = error(capsys, "view", folder, *of, "--output", sheet)
+            assert f"{sheet}: may be an image of the data set; give the sheet another --output" in said
     assert image.read_bytes() == before
 
 

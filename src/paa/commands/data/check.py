@@ -105,6 +105,10 @@ class Check(SourceOptions):
                 raise ConfigError(f"--{option} must be at least 0, got {value}")
         if self.assigner is not None and self.checkpoint is None:
             raise ConfigError("--assigner needs --checkpoint: by its predictions the rule decides")
+        if self.positives != Check.positives and self.checkpoint is None:
+            raise ConfigError("--positives needs --checkpoint: by its predictions anchors become positive")
+        if self.checkpoint_format is not None and self.checkpoint is None:
+            raise ConfigError("--checkpoint-format needs --checkpoint")
         if self.checkpoint is not None and self.recipe != "auto":
             raise ConfigError("--checkpoint and --recipe exclude each other: a checkpoint has its own size and anchors")
 

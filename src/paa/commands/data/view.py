@@ -53,6 +53,7 @@ class View(ReadOptions):
         """Read, choose, draw and write."""
         import numpy as np
 
+        from paa.drawing.jpeg import jpeg
         from paa.inspection.selection import Wanted, select, spread
         from paa.report.dataset_sheet import Item, object_sheet
         from paa.runtime.files import check_folder, whole_file
@@ -77,7 +78,10 @@ class View(ReadOptions):
             if sheet is None:
                 continue
             with whole_file(path) as temporary:
-                sheet.save(temporary, "PNG" if path.suffix.lower() == ".png" else "JPEG", quality=90)
+                if path.suffix.lower() == ".png":
+                    sheet.save(temporary, "PNG")
+                else:
+                    temporary.write_bytes(jpeg(sheet))
             console.print(f"written to {path}", markup=False)
         console.print(f"{len(chosen)} of {len(items)} images", highlight=False)
 
@@ -86,11 +90,14 @@ class View(ReadOptions):
         return self.output if number == 1 else self.output.with_stem(f"{self.output.stem}-{number}")
 
     def _check_overwrites_no_image_of(self, index: DatasetIndex, sheets: list[Path]) -> None:
-        """Raise ConfigError where the file of a sheet is an image of the data set."""
-        existing = {sheet.resolve() for sheet in sheets if sheet.exists()}
+        """Raise ConfigError where the file of a sheet is an image of the data set.
+
+        It may be one of a split that was not read: any file beside an image is taken for one.
+        """
+        existing = {sheet.resolve().parent: sheet for sheet in sheets if sheet.exists()}
         for i in range(len(index)) if existing else ():
-            if index.path(i).resolve() in existing:
-                raise ConfigError(f"{index.path(i)}: an image of the data set; give the sheet another --output")
+            if (sheet := existing.get(index.path(i).resolve().parent)) is not None:
+                raise ConfigError(f"{sheet}: may be an image of the data set; give the sheet another --output")
 
     def _check_options(self) -> None:
         if self.output.suffix.lower() not in _SUFFIXES:

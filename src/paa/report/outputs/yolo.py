@@ -14,7 +14,11 @@ from paa.runtime.files import whole_file, write_text
 
 _LABELS, _CLASSES = "labels", "classes.txt"
 _MARK = ".predicted"
-"""An empty file among labels that a prediction wrote: nothing in them tells them from those that people drew."""
+"""An empty file among labels that a prediction wrote: nothing in them tells them from those that people drew.
+
+Each label file that is written makes it newer; one that is newer still was changed by somebody else.
+"""
+_CHANGED = 1e9  # nanoseconds: a prediction that is killed may not have made its mark newer than its last file
 
 
 def wrote(folder: Path) -> bool:
@@ -22,11 +26,16 @@ def wrote(folder: Path) -> bool:
     return (folder / _LABELS / _MARK).exists()
 
 
-def check_classes(folder: Path, names: tuple[str, ...]) -> None:
-    """Raise ConfigError where earlier label files are, whose numbers stand for other classes than these."""
-    listed = folder / _CLASSES
-    if (folder / _LABELS).exists() and listed.exists() and listed.read_bytes() != _listed(names).encode():
+def check_earlier(folder: Path, names: tuple[str, ...]) -> None:
+    """Raise ConfigError where label files are whose numbers stand for other classes, or that a person has changed."""
+    labels, listed = folder / _LABELS, folder / _CLASSES
+    if not labels.exists():
+        return
+    if listed.exists() and listed.read_bytes() != _listed(names).encode():
         raise ConfigError(f"{listed}: the labels there are of other classes; give another --output")
+    newest = (labels / _MARK).stat().st_mtime_ns + _CHANGED
+    if changed := next((path for path in labels.rglob("*.txt") if path.stat().st_mtime_ns > newest), None):
+        raise ConfigError(f"{changed}: was changed after it was predicted; give another --output")
 
 
 @contextmanager
@@ -39,7 +48,8 @@ def yolo_labels(folder: Path, names: tuple[str, ...]) -> Iterator[Write]:
     """
     labels = folder / _LABELS
     labels.mkdir(exist_ok=True)
-    (labels / _MARK).touch()
+    mark = labels / _MARK
+    mark.touch()
     write_text(folder / _CLASSES, _listed(names))
 
     def write(entry: Entry) -> None:
@@ -47,12 +57,14 @@ def yolo_labels(folder: Path, names: tuple[str, ...]) -> Iterator[Write]:
         path.parent.mkdir(exist_ok=True)
         with whole_file(path, durable=False) as temporary:
             temporary.write_text("".join(f"{row}\n" for row in _rows(entry)), encoding="utf-8")
+        mark.touch()
 
     yield write
 
 
 def _listed(names: tuple[str, ...]) -> str:
-    return "".join(f"{name}\n" for name in names)
+    """Return a line for each class, also where a name has line ends in it."""
+    return "".join(f"{' '.join(name.splitlines())}\n" for name in names)
 
 
 def _rows(entry: Entry) -> list[str]:
