@@ -111,7 +111,7 @@ def largest_size(index: DatasetIndex, transform: TrainTransform, batch_size: int
     config = transform.config
     # a data set has few sizes
     sizes, of_image = np.unique(index.sizes, axis=0, return_inverse=True)
-    resized = np.array([resized_size(*size, max(config.min_sizes), config.max_size) for size in sizes.tolist()])
+    resized = np.array([resized_size(h, w, max(config.min_sizes), config.max_size) for h, w in sizes.tolist()])
     resized = resized[of_image.reshape(-1)]
     parts = [resized[tall], resized[~tall]] if _kept_apart(tall, batch_size) else [resized]
     return max((padded_size([tuple(part.max(0).tolist())]) for part in parts), key=lambda size: size[0] * size[1])
