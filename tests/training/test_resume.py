@@ -314,7 +314,7 @@ def test_resumes_from_an_earlier_checkpoint(tmp_path: Path, micro: Micro, whole:
 
     earlier = shutil.copy(half, elsewhere.folder / "earlier.pt")
     before = elsewhere.last.read_bytes(), elsewhere.log.read_text()
-    with pytest.raises(RunError, match=r"last\.pt: holds later steps of the run than earlier\.pt, up to 4"):
+    with pytest.raises(RunError, match=r"last\.pt: is of step 4, later than earlier\.pt"):
         train(micro(elsewhere.folder, resume=earlier), CPU)
     assert (elsewhere.last.read_bytes(), elsewhere.log.read_text()) == before
 
@@ -464,7 +464,7 @@ def test_a_run_that_goes_on_in_another_folder_has_a_best_checkpoint_there(
 
 def test_a_sound_last_checkpoint_is_not_called_damaged(tmp_path: Path, micro: Micro) -> None:
     first = train(micro(tmp_path / "run", validation={"batch_size": 0}, runtime={"checkpoint_interval": 1}), CPU)
-    with pytest.raises(RunError, match=r"last\.pt: holds later steps of the run than previous\.pt, up to 4"):
+    with pytest.raises(RunError, match=r"last\.pt: is of step 4, later than previous\.pt"):
         train(micro(tmp_path / "run", resume=first.folder / "previous.pt", validation={"batch_size": 0}), CPU)
     assert not (first.folder / "damaged.pt").exists()
 

@@ -81,9 +81,9 @@ def write_predictions(
     after every image; `drawn` is None if no images are saved; each frame of a video has an entry, with its `frame` and
     `time` after `file`. An image that cannot be read is left out, and named in left_out.txt.
     ConfigError where a drawing would take the place of one of the images, or any output that of a file that no earlier
-    prediction wrote, or where labels for YOLO would join those of other classes or
-    of a person who changed them; ImageError, with nothing written, if
-    none of the images can be read; RunError for a file that cannot be written: those before it stay.
+    prediction wrote, or where labels for YOLO would join those of other classes or replace those that a person changed;
+    ImageError, with nothing written, if none of the images can be read; RunError for a file that cannot be written:
+    those before it stay.
     """
     check_folder(folder)
     if every < 1:

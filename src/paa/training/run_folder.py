@@ -142,11 +142,10 @@ class RunFolder:
 
         checkpoint: of this folder. step: its step.
         """
-        later = max((record["step"] for record in self.records()), default=0)
-        if checkpoint.name != self.last.name and later > step and self.last.exists() and not _damage(self.last):
+        if checkpoint.name != self.last.name and self.last.exists() and (later := _step_of(self.last)) > step:
             raise RunError(
-                f"{self.last}: holds later steps of the run than {checkpoint.name}, up to {later}, and would be "
-                "overwritten; --resume without a file goes on from it, and another --output leaves it"
+                f"{self.last}: is of step {later}, later than {checkpoint.name}, and would be overwritten; --resume "
+                "without a file goes on from it, and another --output leaves it"
             )
 
     def _is_finished(self) -> bool:
@@ -256,6 +255,15 @@ def _damage(checkpoint: Path) -> str | None:
     except CheckpointError as error:
         return str(error)
     return None
+
+
+def _step_of(checkpoint: Path) -> int:
+    """Return the step of a run's checkpoint; 0 if it cannot be read."""
+    try:
+        training = read_file(checkpoint).values.get("training")
+    except CheckpointError:
+        return 0
+    return training.get("step", 0) if isinstance(training, dict) else 0
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
