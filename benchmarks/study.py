@@ -87,7 +87,8 @@ def from_a_tenth(variant: Variant) -> Variant:
     return replace(variant, ours=variant.ours | {"change": partial(in_turn, partial(start_classes, 0.1), change)})
 
 
-P2_OF_1 = {"first_level": 2, "tower_depth": 1}
+P2 = {"first_level": 2, "anchor_scale": 8.0}
+P2_OF_1 = P2 | {"tower_depth": 1}
 JITTER = {"scale_jitter": (0.7, 1.4), "color_jitter": 0.2}
 
 VARIANTS: dict[str, Variant] = {
@@ -99,11 +100,11 @@ VARIANTS: dict[str, Variant] = {
     **{f"outputs start at {x:g}": Variant(ours={"change": partial(start_outputs, x)}) for x in (0.003, 0.03)},
     **{f"anchors {x:g}": Variant(model={"anchor_scale": float(x)}) for x in (2, 3, 4, 6, 8)},
     **{f"towers of {n}": Variant(model={"tower_depth": n}) for n in (1, 2)},
-    "P2": Variant(model={"first_level": 2}),
+    "P2": Variant(model=P2),
     **{f"size {n}": Variant({"size": n}) for n in (256, 320)},
-    "P2, size 256": Variant({"size": 256}, {"first_level": 2}),
-    **{f"P2, anchors {n}": Variant(model={"first_level": 2, "anchor_scale": float(n)}) for n in (4, 6)},
-    "P2, towers of 2": Variant(model={"first_level": 2, "tower_depth": 2}),
+    "P2, size 256": Variant({"size": 256}, P2),
+    **{f"P2, anchors {n}": Variant(model=P2 | {"anchor_scale": float(n)}) for n in (4, 6)},
+    "P2, towers of 2": Variant(model=P2 | {"tower_depth": 2}),
     "P2, towers of 1": Variant(model=P2_OF_1),
     **{f"P2, towers of 1, anchors {n}": Variant(model=P2_OF_1 | {"anchor_scale": float(n)}) for n in (4, 6)},
     "P2, towers of 1, lr 0.002": Variant({"lr": 2e-3}, P2_OF_1),

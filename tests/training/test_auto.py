@@ -94,7 +94,7 @@ def test_anchors_are_the_papers_unless_small_objects_would_hardly_overlap_them()
 
 
 def test_the_pyramid_begins_at_p2_where_no_size_makes_small_objects_large_enough() -> None:
-    """Its smallest anchor has at least a quarter of the paper's side, and at most the side that P3's would have."""
+    """Its smallest anchor has at most 16 pixels, and at most the side that P3's would have."""
     levels = {}
     for small in (0.5, 0.1, 0.05, 0.02):
         facts = replace(FACTS, images=10_000, small_object=small)
@@ -103,6 +103,7 @@ def test_the_pyramid_begins_at_p2_where_no_size_makes_small_objects_large_enough
         side = choose_anchor_scale(facts, size, levels[small]) * 2 ** levels[small]
         assert (levels[small] == 2) == (size * small < 20)
         assert side <= choose_anchor_scale(facts, size) * 8
+        assert side <= 16 or levels[small] == 3
         decided, lines = decide(config(), facts, CPU, LITE)
         model = decided.recipe.model
         assert (model.first_level, model.anchor_scale * model.strides[0]) == (levels[small], side)
@@ -172,7 +173,7 @@ def test_with_weights_at_hand_it_starts_from_them() -> None:
 
 def test_a_detector_keeps_its_anchors_and_its_backbone_learns_slowly() -> None:
     facts = replace(FACTS, small_object=0.02)
-    for start, level, scale, factor, prior in (("mmdet/r50_2x", 3, 8, 0.1, 0.01), (LITE, 2, 5, 1.0, 0.1)):
+    for start, level, scale, factor, prior in (("mmdet/r50_2x", 3, 8, 0.1, 0.01), (LITE, 2, 4, 1.0, 0.1)):
         decided, lines = decide(config(), facts, GPU, start)
         assert (decided.recipe.model.first_level, decided.recipe.model.anchor_scale) == (level, scale)
         assert decided.recipe.schedule.backbone_lr_factor == factor

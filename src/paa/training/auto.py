@@ -59,6 +59,8 @@ _LEAST_SIZE = 160
 """Pixels to which smaller images are enlarged."""
 _TINY = 12
 """Pixels below which small objects are better seen in tiles."""
+_MOST_STRIDES = {2: 4, 3: 8}
+"""Side of the anchors, in strides, by the pyramid's first level, at most: the paper's, and 16 pixels at P2."""
 _LEAST_IOU = 0.2
 """IoU of a small object with the smallest anchor around it."""
 _EPOCHS = (12, 50)
@@ -283,10 +285,10 @@ def choose_anchor_scale(facts: DataFacts, size: int, first_level: int = 3) -> fl
 
     The paper's anchors begin at 64 pixels, for COCO at 800. In smaller images an object may be so much smaller that no
     anchor overlaps it by the 0.1 that makes candidates (section 3.2). A small object in the middle of the smallest
-    anchor shall overlap it by 0.2.
+    anchor shall overlap it by 0.2. Where the pyramid begins at P2, for small objects, the side is 4 strides at most.
     """
     largest = size * facts.small_object / math.sqrt(_LEAST_IOU)
-    return float(min(8, max(2, round(largest / 2**first_level))))
+    return float(min(_MOST_STRIDES[first_level], max(2, round(largest / 2**first_level))))
 
 
 def decided_model(index: DatasetIndex, device: torch.device, size: int | None = None) -> ModelConfig:
