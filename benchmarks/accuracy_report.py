@@ -108,12 +108,13 @@ same seeds. `benchmarks/accuracy_detectors.py` says what each detector is, `benc
 COCO's numbers, in percent, on the test images, by pycocotools; always those of the last step, never the best. Each cell
 is the mean over the seeds, with the least and the greatest value. An empty cell, start or budget has not been run yet.
 
-Where small objects have fewer than 20 pixels, on the blood cells (bccd), PAA's pyramid begins at P2, of stride 4, as
-the recipe `auto` decides ([what that is worth](results.md#what-the-defaults-of-training-rest-on), measured on images
-held out of training). Faster R-CNN's does so on all sets; FCOS and RetinaNet have torchvision's P3. Classes start at
-probability 0.1 in PAA, and from random weights its towers have one convolution, both as `auto` decides; FCOS and
-RetinaNet have torchvision's 0.01 and four convolutions. From commit 1252836 on Faster R-CNN pools its boxes by
-`benchmarks/sparse_roi_align.py`, which gives torchvision's numbers to rounding in less time.
+Where small objects have fewer than 20 pixels, on the blood cells (bccd), PAA's pyramid begins at P2, of stride 4, with
+anchors from 16 pixels on, as the recipe `auto` decides ([what that is
+worth](results.md#what-the-defaults-of-training-rest-on), measured on images held out of training); in the run of 48
+epochs, which is older, they begin at 32. Faster R-CNN's pyramid begins at P2 on all sets; FCOS and RetinaNet have
+torchvision's P3. Classes start at probability 0.1 in PAA, and from random weights its towers have one convolution, both
+as `auto` decides; FCOS and RetinaNet have torchvision's 0.01 and four convolutions. From commit 1252836 on Faster R-CNN
+pools its boxes by `benchmarks/sparse_roi_align.py`, which gives torchvision's numbers to rounding in less time.
 
 `make accuracy DATA=FOLDER`, with the data sets in that folder, runs what is missing in `docs/accuracy.jsonl`, where all
 twelve numbers of every run are, and makes this page.
