@@ -171,16 +171,17 @@ class Eval:
                 raise ConfigError(f"{path}: of the data set, would be overwritten; give another --output")
 
     def _check_used(self, inference: InferenceConfig) -> None:
-        """Raise ConfigError for options of detection where nothing is detected, as in files of results."""
+        """Raise ConfigError for options of detection that have no effect on files of results."""
         from paa.evaluation.results_file import is_results_file
 
-        of_results = [path for path in (self.what, self.against) if path is not None and is_results_file(path)]
+        given = [path for path in (self.what, self.against) if path is not None]
+        of_results = [path for path in given if is_results_file(path)]
         if of_results and inference.max_detections < 100:
             raise ConfigError(
                 f"{of_results[0]}: a file of results, of which --max-detections counts 100 at least, not "
                 f"{inference.max_detections}"
             )
-        if len(of_results) < (1 if self.against is None else 2):
+        if of_results != given:
             return
         default = InferenceConfig(max_detections=inference.max_detections)
         changed = [

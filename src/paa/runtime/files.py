@@ -110,7 +110,7 @@ def check_folder(path: Path) -> None:
 def check_new_folder(path: Path) -> None:
     """Raise RunError unless `path` can be made, or is an empty folder that has a name."""
     if path.name in ("", ".."):
-        raise RunError(f"{path}: name a new folder, as the whole of it is put in its place in the end")
+        raise RunError(f"{path}: name a new folder; it takes its place when all of it is written")
     if path.is_symlink() or (path.exists() and not (path.is_dir() and not any(path.iterdir()))):
         raise RunError(f"{path}: exists already, and is not overwritten; name a new folder")
     check_folder(path)
